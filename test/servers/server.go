@@ -1,0 +1,355 @@
+package servers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+const (
+	startTimeout = 90 * time.Second // when the caller's context has no deadline
+	stopTimeout  = 60 * time.Second // then SIGKILL
+	portAttempts = 5
+)
+
+// Server is a running throwaway server. Its methods may be called from any goroutine.
+type Server struct {
+	// Set by Start, never changed.
+	Flavour Flavour
+	Name    string
+	Version string // as the server says it: "9.7.4-2", "10.11.18-MariaDB-0+deb12u1-log"
+	Host    string // always 127.0.0.1
+	Port    int    // the same after Restart
+	Socket  string // path of the Unix socket
+	DataDir string // removed by Stop
+
+	// Immutable.
+	options  Options
+	program  *program
+	password string
+	home     string // parent of DataDir: data, error log, owner's lock
+	run      string // short directory of the socket
+
+	mu    sync.Mutex // guards all below; held during Start, Stop, Kill and Restart
+	proc  *process
+	owner *fileLock // held while the server exists: a free one marks a leftover
+	pools []*sql.DB
+	gone  bool // Stop has been called
+}
+
+// Start starts one server and waits until it answers. ctx bounds the start only (90 s
+// when it has no deadline): the server lives until Stop, or until this process dies.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	p, err := findProgram(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := ensureTemplate(ctx, o, p)
+	if err != nil {
+		return nil, err
+	}
+	// Somebody may take the port between our choice and the server's bind.
+	for attempt := 1; ; attempt++ {
+		s, err := startOnce(ctx, o, p, t)
+		if err == nil {
+			o.logf("%s: %s %s on %s:%d (%s), ready after %.1f s",
+				s.Name, s.Flavour, s.Version, s.Host, s.Port, p.origin, time.Since(began).Seconds())
+			return s, nil
+		}
+		if attempt == portAttempts || !errors.Is(err, errPortTaken) {
+			return nil, err
+		}
+	}
+}
+
+var errPortTaken = errors.New("the port is taken")
+
+// startOnce makes a data directory, chooses a port and launches.
+func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Server, err error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Flavour: o.Flavour, Name: o.Name, Host: "127.0.0.1", Port: port,
+		options: o, program: p, password: t.password,
+	}
+	if s.home, s.owner, err = newHome(o.Name); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.remove())
+		}
+	}()
+	s.DataDir = filepath.Join(s.home, "data")
+	// A Unix socket's path is limited to about 100 bytes, a cache directory is not.
+	if s.run, err = os.MkdirTemp("", "gf-"); err != nil {
+		return nil, fmt.Errorf("servers: %w", err)
+	}
+	s.Socket = filepath.Join(s.run, "s")
+	if _, err = output(exec.CommandContext(ctx, "cp", "-r", "--reflink=auto", filepath.Join(t.dir, templateData), s.DataDir)); err != nil {
+		return nil, fmt.Errorf("servers: copy the template: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err = s.launch(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newHome makes the directory of one server below the cache and removes those whose
+// owner died without Stop.
+func newHome(name string) (string, *fileLock, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", nil, err
+	}
+	base := filepath.Join(cache, "run")
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return "", nil, fmt.Errorf("servers: %w", err)
+	}
+	sweep(base)
+	home, err := os.MkdirTemp(base, name+"-")
+	if err != nil {
+		return "", nil, fmt.Errorf("servers: %w", err)
+	}
+	owner, err := tryLock(filepath.Join(home, "owner"))
+	if err == nil && owner == nil {
+		err = fmt.Errorf("servers: %s was locked by another process", home)
+	}
+	return home, owner, err
+}
+
+// sweep removes the leftovers of killed processes. Directories that it cannot judge
+// or remove (another user's, or one that is just being made) it leaves alone.
+func sweep(base string) {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		home := filepath.Join(base, e.Name())
+		if _, err := os.Stat(filepath.Join(home, "owner")); err != nil {
+			continue
+		}
+		if lock, err := tryLock(filepath.Join(home, "owner")); err == nil && lock != nil {
+			_ = os.RemoveAll(home)
+			_ = lock.unlock()
+		}
+	}
+}
+
+// freePort returns a loopback port nobody listens on. It lies below the range that
+// the kernel gives to outgoing connections, or one of those could take the port
+// while a killed server is being restarted.
+func freePort() (int, error) {
+	const low, high = 15000, 32000
+	var lastErr error
+	for range 100 {
+		port := low + rand.IntN(high-low)
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+		lastErr = err
+	}
+	return 0, fmt.Errorf("servers: no free loopback port: %w", lastErr)
+}
+
+// launch starts the program on the existing data directory and waits until it
+// answers. The caller holds s.mu.
+func (s *Server) launch(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+	}
+	log := filepath.Join(s.home, "error.log")
+	args := append(s.program.argv[1:len(s.program.argv):len(s.program.argv)],
+		"--no-defaults", "--datadir="+s.DataDir, "--tmpdir="+s.run, "--socket="+s.Socket,
+		"--pid-file="+filepath.Join(s.run, "pid"), "--log-error="+log)
+	args = append(args, s.program.dirFlags()...)
+	args = append(args, s.options.flags(s.Port)...)
+	// Not CommandContext: the server outlives ctx.
+	cmd := exec.Command(s.program.argv[0], args...)
+	cmd.Dir = s.home
+	proc, err := startProcess(cmd)
+	if err != nil {
+		return fmt.Errorf("servers: start %s: %w", s.Name, err)
+	}
+	s.proc = proc
+	if err := s.waitUntilReady(ctx, proc); err != nil {
+		proc.end(syscall.SIGKILL, stopTimeout)
+		text, _ := os.ReadFile(log)
+		if strings.Contains(string(text), "Address already in use") {
+			err = errors.Join(errPortTaken, err)
+		}
+		return fmt.Errorf("servers: start %s (%s %s): %w: %s", s.Name, s.Flavour, s.program.version, err, lastLines(string(text), 8))
+	}
+	return nil
+}
+
+// waitUntilReady polls until the server answers, and asserts that it is ours.
+func (s *Server) waitUntilReady(ctx context.Context, proc *process) error {
+	db, err := sql.Open("mysql", s.DSN(""))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for {
+		var version, comment, dataDir string
+		err := db.QueryRowContext(ctx, "SELECT @@version, @@version_comment, @@datadir").Scan(&version, &comment, &dataDir)
+		if err == nil {
+			if filepath.Clean(dataDir) != s.DataDir {
+				return fmt.Errorf("%w: a server with data directory %s answers on %d", errPortTaken, dataDir, s.Port)
+			}
+			s.Version = version
+			return checkVersion(s.Flavour, version+" "+comment, version)
+		}
+		var answer *mysql.MySQLError
+		if errors.As(err, &answer) {
+			return err // it runs and refuses us
+		}
+		select {
+		case <-proc.exited:
+			return fmt.Errorf("the server ended at once: %w", proc.err)
+		default:
+		}
+		if pauseErr := pause(ctx, 25*time.Millisecond); pauseErr != nil {
+			return fmt.Errorf("%w (last answer: %w)", pauseErr, err)
+		}
+	}
+}
+
+// User is the account of DSN and DB.
+func (s *Server) User() string { return "root" }
+
+// Password is the throwaway password of User.
+func (s *Server) Password() string { return s.password }
+
+// PID is the process id of the running server, 0 when it does not run.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil || !s.proc.alive() {
+		return 0
+	}
+	return s.proc.pid
+}
+
+// DSN returns a go-sql-driver data source name for root over TCP with utf8mb4;
+// schema may be empty.
+func (s *Server) DSN(schema string) string {
+	c := mysql.NewConfig()
+	c.User, c.Passwd = s.User(), s.password
+	c.Net, c.Addr = "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
+	c.DBName = schema
+	c.Timeout = 10 * time.Second
+	// No error is possible: the option only stores the name.
+	_ = c.Apply(mysql.Charset("utf8mb4", ""))
+	return c.FormatDSN()
+}
+
+// DB opens a pool of root connections without a default schema and checks that the
+// server answers. Each call returns a new pool; Stop closes them all.
+func (s *Server) DB(ctx context.Context) (*sql.DB, error) {
+	db, err := sql.Open("mysql", s.DSN(""))
+	if err != nil {
+		return nil, fmt.Errorf("servers: %s: %w", s.Name, err)
+	}
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("servers: connect to %s: %w", s.Name, err), db.Close())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pools = append(s.pools, db)
+	return db, nil
+}
+
+// Stop closes the pools of DB, shuts the server down in order (SIGKILL after a
+// minute, which is an error) and removes its directories. Calling it again does nothing.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return nil
+	}
+	s.gone = true
+	var errs []error
+	for _, db := range s.pools {
+		errs = append(errs, db.Close())
+	}
+	if s.proc.alive() && !s.proc.end(syscall.SIGTERM, stopTimeout) {
+		errs = append(errs, fmt.Errorf("servers: %s did not stop within %s and was killed", s.Name, stopTimeout))
+		s.proc.end(syscall.SIGKILL, stopTimeout)
+	}
+	return errors.Join(append(errs, s.remove())...)
+}
+
+// remove deletes the directories and releases the ownership.
+func (s *Server) remove() error {
+	err := os.RemoveAll(s.home)
+	if s.run != "" {
+		err = errors.Join(err, os.RemoveAll(s.run))
+	}
+	if s.owner != nil {
+		err = errors.Join(err, s.owner.unlock())
+	}
+	return err
+}
+
+// Kill ends the server with SIGKILL and waits until it is gone. The data directory
+// stays for Restart.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return fmt.Errorf("servers: kill %s: it was stopped", s.Name)
+	}
+	if !s.proc.end(syscall.SIGKILL, stopTimeout) {
+		return fmt.Errorf("servers: %s (process %d) survived SIGKILL for %s", s.Name, s.proc.pid, stopTimeout)
+	}
+	return nil
+}
+
+// Restart starts the server again on its port and data directory, after Kill, a
+// crash, or, when it still runs, a shutdown in order. ctx bounds it as in Start.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return fmt.Errorf("servers: restart %s: it was stopped", s.Name)
+	}
+	if s.proc.alive() && !s.proc.end(syscall.SIGTERM, stopTimeout) {
+		return fmt.Errorf("servers: restart %s: it did not stop within %s", s.Name, stopTimeout)
+	}
+	return s.launch(ctx)
+}
+
+// CPUSeconds returns the CPU time that the running server has used, user and system,
+// in seconds. Linux only.
+func (s *Server) CPUSeconds() (float64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc.cpuSeconds()
+}
