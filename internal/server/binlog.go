@@ -1,0 +1,197 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+// LogEnd is a place in a server's binary log.
+type LogEnd struct {
+	// File and Pos are a byte position between two transactions.
+	File string
+	Pos  uint64
+	// GTIDSet is what the server said of its GTIDs; how it relates to File and Pos is said by the
+	// method that made it. Empty without GTIDs.
+	GTIDSet string
+}
+
+// LogEnd returns the end of the server's binary log. File and Pos are an upper bound: every change
+// that any session can see by now lies before them.
+//
+// GTIDSet is not: on MySQL it is @@gtid_executed, which lacks transactions that are in the log and
+// still committing, and may lack some that a snapshot already shows. On MariaDB it is
+// @@gtid_binlog_pos read after File and Pos, and covers them.
+//
+// It needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR). The error is ErrBinlogOff when there is
+// no log.
+func (s *Server) LogEnd(ctx context.Context, q Querier) (LogEnd, error) {
+	status, err := s.binlogStatus(ctx, q)
+	if err != nil {
+		return LogEnd{}, err
+	}
+	end := LogEnd{File: status["file"], GTIDSet: oneLine(status["executed_gtid_set"])}
+	if end.File == "" {
+		return LogEnd{}, fmt.Errorf("%s: %w: start the server with log_bin", s, ErrBinlogOff)
+	}
+	if end.Pos, err = strconv.ParseUint(status["position"], 10, 64); err != nil {
+		return LogEnd{}, fmt.Errorf("%s: position of the binary log: %w", s, err)
+	}
+	if s.IsMariaDB() {
+		if err := q.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_binlog_pos").Scan(&end.GTIDSet); err != nil {
+			return LogEnd{}, fmt.Errorf("%s: read gtid_binlog_pos: %w", s, err)
+		}
+	}
+	return end, nil
+}
+
+// BinlogFilters returns the server's binlog_do_db and binlog_ignore_db lists: changes that they
+// exclude never reach the binary log. It needs what LogEnd needs.
+func (s *Server) BinlogFilters(ctx context.Context, q Querier) (do, ignore []string, err error) {
+	status, err := s.binlogStatus(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	return splitList(status["binlog_do_db"]), splitList(status["binlog_ignore_db"]), nil
+}
+
+// binlogStatus returns the one row of the statement that tells the end of the log, by lower-case
+// column name, or no columns when the log is off.
+func (s *Server) binlogStatus(ctx context.Context, q Querier) (map[string]string, error) {
+	statement := "SHOW MASTER STATUS"
+	if s.mysqlAtLeast(8, 2, 0) {
+		statement = "SHOW BINARY LOG STATUS"
+	}
+	rows, err := q.QueryContext(ctx, statement)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	status := map[string]string{}
+	err = eachRow(rows, func(columns map[string]string) error {
+		status = columns
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	return status, nil
+}
+
+// ExecutedGTIDSet returns @@gtid_executed without its line breaks: a lower bound of what any later
+// read sees, hence right for a start and wrong for an end. MariaDB has nothing of the kind
+// (ErrUnsupported): gtid_binlog_pos already holds transactions that reads do not see yet; use
+// ConsistentSnapshot.
+func (s *Server) ExecutedGTIDSet(ctx context.Context, q Querier) (string, error) {
+	if s.IsMariaDB() {
+		return "", fmt.Errorf("%s: set of executed GTIDs: %w", s, ErrUnsupported)
+	}
+	var set string
+	if err := q.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_executed").Scan(&set); err != nil {
+		return "", fmt.Errorf("%s: read gtid_executed: %w", s, err)
+	}
+	return oneLine(set), nil
+}
+
+// WaitForGTIDSet returns when every transaction of set is committed on the server, hence visible
+// to a read that begins later. The error is ErrBarrierTimeout when that took longer than timeout
+// (at least a millisecond). MySQL only: MariaDB's MASTER_GTID_WAIT does not wait for the server's
+// own commits (ErrUnsupported).
+func (s *Server) WaitForGTIDSet(ctx context.Context, q Querier, set string, timeout time.Duration) error {
+	if s.IsMariaDB() {
+		return fmt.Errorf("%s: waiting for GTIDs: %w", s, ErrUnsupported)
+	}
+	if i := strings.IndexFunc(set, func(r rune) bool { return !isGTIDRune(r) }); i >= 0 {
+		return fmt.Errorf("GTID set %q: unexpected character at offset %d", set, i)
+	}
+	timeout = max(timeout, time.Millisecond) // 0 would mean for ever
+	// Text rather than a placeholder: this is on the path of every chunk, and a placeholder may
+	// cost a second round trip.
+	statement := fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %.3f)", sqlesc.String(set), timeout.Seconds())
+	var timedOut int
+	if err := q.QueryRowContext(ctx, statement).Scan(&timedOut); err != nil {
+		return fmt.Errorf("%s: wait for GTID set %s: %w", s, set, err)
+	}
+	if timedOut != 0 {
+		return fmt.Errorf("%s: %w: %s not executed after %v: a commit is stalled "+
+			"(semi-synchronous replication without a replica?) or the set is not of this server", s, ErrBarrierTimeout, set, timeout)
+	}
+	return nil
+}
+
+// isGTIDRune allows what a GTID set is made of: UUIDs, tags, intervals.
+func isGTIDRune(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("-_:, \n", r)
+}
+
+// PurgedGTIDSet returns the GTIDs whose transactions are no longer in the binary log. MySQL only
+// (ErrUnsupported).
+func (s *Server) PurgedGTIDSet(ctx context.Context, q Querier) (string, error) {
+	if s.IsMariaDB() {
+		return "", fmt.Errorf("%s: set of purged GTIDs: %w", s, ErrUnsupported)
+	}
+	var set string
+	if err := q.QueryRowContext(ctx, "SELECT @@GLOBAL.gtid_purged").Scan(&set); err != nil {
+		return "", fmt.Errorf("%s: read gtid_purged: %w", s, err)
+	}
+	return oneLine(set), nil
+}
+
+// BinaryLogs returns the names of the server's binary log files, oldest first. It needs
+// REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
+func (s *Server) BinaryLogs(ctx context.Context, q Querier) ([]string, error) {
+	rows, err := q.QueryContext(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		return nil, fmt.Errorf("%s: SHOW BINARY LOGS: %w", s, err)
+	}
+	var names []string
+	err = eachRow(rows, func(columns map[string]string) error {
+		names = append(names, columns["log_name"])
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: SHOW BINARY LOGS: %w", s, err)
+	}
+	return names, nil
+}
+
+// ReplicaServerIDs returns the server ids of the replicas that are connected at present, so that a
+// new one can avoid them. It needs REPLICATION SLAVE (MariaDB: REPLICATION MASTER ADMIN).
+func (s *Server) ReplicaServerIDs(ctx context.Context, q Querier) ([]uint32, error) {
+	statement := s.ReplicaHostsQuery()
+	rows, err := q.QueryContext(ctx, statement)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	var ids []uint32
+	err = eachRow(rows, func(columns map[string]string) error {
+		id, err := strconv.ParseUint(columns["server_id"], 10, 32)
+		ids = append(ids, uint32(id))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	return ids, nil
+}
+
+// ReplicaHostsQuery returns the statement that lists the connected replicas.
+func (s *Server) ReplicaHostsQuery() string {
+	if s.mysqlAtLeast(8, 0, 22) {
+		return "SHOW REPLICAS"
+	}
+	return "SHOW SLAVE HOSTS"
+}
+
+// oneLine removes the line breaks that the server puts after each UUID of a GTID set.
+func oneLine(set string) string { return strings.ReplaceAll(set, "\n", "") }
+
+func splitList(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+)
+
+// Snapshot starts a consistent-snapshot transaction on conn and returns the binary log position
+// that the snapshot stands at: it sees exactly the transactions before File and Pos. GTIDSet is
+// left empty; see GTIDsAt. MariaDB only (ErrUnsupported).
+//
+// conn must be one connection in REPEATABLE READ, as set up by the role SourceSnapshot; a
+// transaction that is open on it is committed.
+func (s *Server) Snapshot(ctx context.Context, conn Execer) (LogEnd, error) {
+	if !s.IsMariaDB() {
+		return LogEnd{}, fmt.Errorf("%s: snapshot with a binary log position: %w", s, ErrUnsupported)
+	}
+	if _, err := conn.ExecContext(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
+		return LogEnd{}, fmt.Errorf("%s: start a consistent snapshot: %w", s, err)
+	}
+	var (
+		at        LogEnd
+		isolation string
+	)
+	// The isolation is asked for because the server does not take a snapshot below REPEATABLE READ
+	// and says so in a warning only.
+	err := conn.QueryRowContext(ctx, `SELECT
+		COALESCE(MAX(IF(VARIABLE_NAME = 'BINLOG_SNAPSHOT_FILE', VARIABLE_VALUE, NULL)), ''),
+		CAST(COALESCE(MAX(IF(VARIABLE_NAME = 'BINLOG_SNAPSHOT_POSITION', VARIABLE_VALUE, NULL)), '0') AS UNSIGNED),
+		@@SESSION.`+s.isolationVariable()+`
+		FROM information_schema.SESSION_STATUS
+		WHERE VARIABLE_NAME IN ('BINLOG_SNAPSHOT_FILE', 'BINLOG_SNAPSHOT_POSITION')`).Scan(&at.File, &at.Pos, &isolation)
+	if err != nil {
+		return LogEnd{}, fmt.Errorf("%s: read the snapshot's binary log position: %w", s, err)
+	}
+	if isolation != string(repeatableRead) && isolation != "SERIALIZABLE" {
+		return LogEnd{}, fmt.Errorf("%s: a consistent snapshot needs a session in %s, this one is in %s",
+			s, repeatableRead, isolation)
+	}
+	if at.File == "" {
+		return LogEnd{}, fmt.Errorf("%s: %w: a consistent snapshot has no position", s, ErrBinlogOff)
+	}
+	return at, nil
+}
+
+// ConsistentSnapshot is Snapshot with GTIDSet filled by GTIDsAt: the place to start a stream at.
+func (s *Server) ConsistentSnapshot(ctx context.Context, conn Execer) (LogEnd, error) {
+	at, err := s.Snapshot(ctx, conn)
+	if err != nil {
+		return LogEnd{}, err
+	}
+	at.GTIDSet, err = s.GTIDsAt(ctx, conn, at.File, at.Pos)
+	return at, err
+}
+
+// GTIDsAt returns MariaDB's GTID position at a position in its binary log. The server may have to
+// read the file from its beginning for that: not for the path of every chunk.
+func (s *Server) GTIDsAt(ctx context.Context, q Querier, file string, pos uint64) (string, error) {
+	if !s.IsMariaDB() {
+		return "", fmt.Errorf("%s: GTIDs at a position: %w", s, ErrUnsupported)
+	}
+	var set *string
+	if err := q.QueryRowContext(ctx, "SELECT BINLOG_GTID_POS(?, ?)", file, pos).Scan(&set); err != nil {
+		return "", fmt.Errorf("%s: GTIDs at %s:%d: %w", s, file, pos, err)
+	}
+	if set == nil {
+		return "", fmt.Errorf("%s: GTIDs at %s:%d: %w", s, file, pos, errNoSuchPosition)
+	}
+	return *set, nil
+}
+
+var errNoSuchPosition = errors.New("the server does not know this position")
+
+// PreparedXA returns the xids of the XA transactions in the prepared state, as XA COMMIT and
+// XA ROLLBACK take them: X'gtrid',X'bqual',formatID. The error is ErrXARecoverDenied when the
+// account may not know (MySQL 8.0 and later ask for XA_RECOVER_ADMIN).
+func (s *Server) PreparedXA(ctx context.Context, q Querier) ([]string, error) {
+	// The plain form: the forms that convert the xid differ between the flavours.
+	rows, err := q.QueryContext(ctx, "XA RECOVER")
+	if err != nil {
+		return nil, s.xaError(err)
+	}
+	var xids []string
+	err = eachRow(rows, func(columns map[string]string) error {
+		xid, err := renderXid(columns)
+		xids = append(xids, xid)
+		return err
+	})
+	if err != nil {
+		return nil, s.xaError(err)
+	}
+	return xids, nil
+}
+
+func (s *Server) xaError(err error) error {
+	// ER_XAER_RMERR, "fatal error in the transaction branch", is how MySQL says it.
+	if mysqlerr.Number(err) == 1401 || mysqlerr.Classify(err) == mysqlerr.AccessDenied {
+		return fmt.Errorf("%s: %w: %w", s, ErrXARecoverDenied, err)
+	}
+	return fmt.Errorf("%s: XA RECOVER: %w", s, err)
+}
+
+func renderXid(columns map[string]string) (string, error) {
+	data := columns["data"]
+	gtrid, err := strconv.Atoi(columns["gtrid_length"])
+	if err != nil || gtrid < 0 || gtrid > len(data) {
+		return "", fmt.Errorf("xid %x of gtrid length %q", data, columns["gtrid_length"])
+	}
+	return fmt.Sprintf("X'%x',X'%x',%s", data[:gtrid], data[gtrid:], columns["formatid"]), nil
+}
