@@ -1,0 +1,257 @@
+package ghostferry
+
+import (
+	"sync/atomic"
+)
+
+// Values of [Config.VerifierType].
+const (
+	// VerifierTypeOnline compares both sides in chunks while the source is written.
+	VerifierTypeOnline = "Online"
+	// VerifierTypeChecksumTable compares CHECKSUM TABLE of both sides.
+	VerifierTypeChecksumTable = "ChecksumTable"
+	// VerifierTypeIterative walks the tables and keeps a queue of changed rows.
+	VerifierTypeIterative = "Iterative"
+	// VerifierTypeInline compares every batch as it is written, and changed rows.
+	VerifierTypeInline = "Inline"
+	// VerifierTypeNoVerification compares nothing.
+	VerifierTypeNoVerification = "NoVerification"
+)
+
+// MySQLNumParamsLimit is the greatest number of placeholders of a prepared statement.
+const MySQLNumParamsLimit = 1<<16 - 1
+
+// Defaults of settings whose zero value means the default.
+const (
+	defaultDBWriteRetries          = 5
+	defaultDBReadRetries           = 60
+	defaultBinlogEventBatchSize    = 100
+	defaultDataIterationConcurrent = 4
+	defaultDataIterationChunkBytes = 1 << 20
+	defaultBinlogApplyLanes        = 4
+	defaultMaxCutoverRetries       = 1
+	defaultCutoverRetryWaitSeconds = 1
+	defaultReportFrequency         = 1000
+	defaultCheckpointSchema        = "_ghostferry"
+)
+
+// Values of [Config.Checkpoint].
+const (
+	checkpointOn  = ""
+	checkpointOff = "off"
+)
+
+// Config is everything that can be set about a run. It can be read from JSON, see
+// [DecodeConfig]; field names are the JSON names. A zero value means the default that
+// the field's comment names. ValidateConfig fills the defaults in.
+type Config struct {
+	// Source is the server to copy from. Required.
+	Source *DatabaseConfig
+	// Target is the server to copy to. Required.
+	Target *DatabaseConfig
+
+	// DatabaseRewrites renames schemas: name on the source → name on the target.
+	DatabaseRewrites map[string]string
+	// TableRewrites renames tables, in every schema: source → target.
+	TableRewrites map[string]string
+
+	// DBWriteRetries is how often a write to the target is tried in total.
+	// Default 5.
+	DBWriteRetries int
+
+	// TableFilter chooses the tables. Required; set in code.
+	TableFilter TableFilter
+	// CopyFilter chooses rows; nil means all. Set in code.
+	CopyFilter CopyFilter
+
+	// MyServerId is the replica id that the binary log is read with. 0 means a random
+	// one that no replica of the server uses.
+	MyServerId uint32
+
+	// BinlogEventBatchSize is how many row changes are applied at once, and the batch
+	// size of re-verification. Default 100.
+	BinlogEventBatchSize int
+	// BinlogApplyLanes is how many connections apply changes side by side. Default 4.
+	BinlogApplyLanes int
+
+	// DataIterationBatchSizePerTableOverride sets the rows of a batch by table.
+	DataIterationBatchSizePerTableOverride *DataIterationBatchSizePerTableOverride
+	// DataIterationChunkBytes is about how many bytes of rows are copied at once.
+	// Default 1 MiB. The smaller of it and the batch size in rows decides.
+	DataIterationChunkBytes uint64
+	// DBReadRetries is how often a read from the source is tried in total.
+	// Default 60.
+	DBReadRetries int
+	// DataIterationConcurrency is how many chunks are copied side by side. Default 4.
+	DataIterationConcurrency int
+
+	// AutomaticCutover lets the cutover begin as soon as the rows are copied. Without
+	// it the run waits until somebody sets it.
+	AutomaticCutover bool
+
+	// DumpStateOnSignal makes Run catch SIGINT and SIGTERM and end as interrupted.
+	// With DumpStateToStdoutOnError the state is printed then, too.
+	DumpStateOnSignal bool
+	// DumpStateToStdoutOnError prints the state as JSON on standard output when the
+	// run fails.
+	DumpStateToStdoutOnError bool
+	// DoNotIncludeSchemaCacheInStateDump leaves LastKnownTableSchemaCache null in
+	// states, which makes them smaller.
+	DoNotIncludeSchemaCacheInStateDump bool
+
+	// ControlServerConfig is the HTTP control server; nil means off.
+	ControlServerConfig *ControlServerConfig
+
+	// ProgressCallback is posted the progress every ProgressReportFrequency
+	// milliseconds (default 1000), at the cutover and at the end. Its Payload is
+	// given back as CustomPayload.
+	ProgressCallback        HTTPCallback
+	ProgressReportFrequency int
+	// StateCallback is posted the state every StateReportFrequency milliseconds
+	// (default 1000).
+	StateCallback        HTTPCallback
+	StateReportFrequency int
+	// ErrorCallback is posted the error that ended the run.
+	ErrorCallback HTTPCallback
+	// CutoverLock is posted when writes to the source have to stop; they must have
+	// stopped when it answers 200.
+	CutoverLock HTTPCallback
+	// CutoverUnlock is posted when the target may be written.
+	CutoverUnlock HTTPCallback
+	// MaxCutoverRetries is how often CutoverLock is tried in total. Default 1.
+	MaxCutoverRetries int
+	// CutoverRetryWaitSeconds is the pause between two tries. Default 1.
+	CutoverRetryWaitSeconds int
+
+	// StateToResumeFrom is the state of an interrupted run; nil means a fresh run, or
+	// the one that the checkpoint on the target tells of.
+	StateToResumeFrom *SerializableState
+	// StrictStateVersion refuses a state written by another build (VersionString).
+	StrictStateVersion bool
+
+	// Checkpoint is "off" to keep no checkpoint on the target: then an interrupted run
+	// goes on only from StateToResumeFrom. Empty means on.
+	Checkpoint string
+	// CheckpointSchema is the schema on the target that holds the checkpoint.
+	// Default "_ghostferry".
+	CheckpointSchema string
+	// RunID names the run in its checkpoint. Empty means a name made from source,
+	// target and selection, so that the same configuration finds its own checkpoint.
+	RunID string
+
+	// VerifierType is one of the VerifierType constants; empty means Ferry.Verifier,
+	// which may be nil.
+	VerifierType string
+	// IterativeVerifierConfig belongs to VerifierTypeIterative.
+	IterativeVerifierConfig IterativeVerifierConfig
+	// InlineVerifierConfig belongs to VerifierTypeInline.
+	InlineVerifierConfig InlineVerifierConfig
+
+	// SkipBinlogRowImageCheck is refused: changes with partial row images cannot be
+	// applied without losing data.
+	SkipBinlogRowImageCheck bool
+
+	// CompressedColumnsForVerification are compared after decompression.
+	CompressedColumnsForVerification ColumnCompressionConfig
+	// IgnoredColumnsForVerification are not compared.
+	IgnoredColumnsForVerification ColumnIgnoreConfig
+	// ForceIndexForVerification are index hints of fingerprint queries.
+	ForceIndexForVerification ForceIndexConfig
+
+	// CascadingPaginationColumnConfig chooses the columns that tables are walked by.
+	CascadingPaginationColumnConfig *CascadingPaginationColumnConfig
+
+	// SkipTargetVerification switches the watch on the target's binary log off.
+	SkipTargetVerification bool
+	// SkipForeignKeyConstraintsCheck allows tables with foreign keys.
+	SkipForeignKeyConstraintsCheck bool
+	// EnableRowBatchSize adds the bytes written to the progress.
+	EnableRowBatchSize bool
+	// AllowSuperUserOnReadOnly allows a target that is read_only.
+	AllowSuperUserOnReadOnly bool
+	// EnablePProf serves net/http/pprof on localhost:6060 during Run.
+	EnablePProf bool
+
+	// LogBackend may be "logrus", the only one there is.
+	LogBackend string
+	// LogLevel is "debug", "info", "warn" or "error". Empty means the logger's own.
+	LogLevel string
+
+	// UpdatableConfig is what can be changed during a run.
+	UpdatableConfig UpdatableConfig
+
+	// DataIterationBatchSize is the old place of UpdatableConfig's.
+	DataIterationBatchSize uint64
+	// ServerBindAddr is the old place of ControlServerConfig's.
+	ServerBindAddr string
+	// WebBasedir is the old place of ControlServerConfig's.
+	WebBasedir string
+	// ControlServerCustomScripts is the old place of ControlServerConfig.CustomScripts.
+	ControlServerCustomScripts map[string][]string
+
+	// Logger is the run's logger; nil means logrus' standard logger. Set in code.
+	Logger Logger `json:"-"`
+	// Metrics is the run's emitter; nil means the one of SetGlobalMetrics, if any.
+	// Set in code.
+	Metrics *Metrics `json:"-"`
+
+	// notices tell what is off because it was not set; see takeNotices.
+	notices []string
+}
+
+// takeNotices returns what ValidateConfig wants to be logged once, and forgets it.
+func (c *Config) takeNotices() []string {
+	notices := c.notices
+	c.notices = nil
+	return notices
+}
+
+// UpdatableConfig is what can be changed during a run.
+type UpdatableConfig struct {
+	// DataIterationBatchSize is the greatest number of rows of a batch. 0 means that
+	// the size follows from DataIterationChunkBytes and the rows' size. Read it with
+	// BatchSize during a run.
+	DataIterationBatchSize uint64
+}
+
+// Validate has nothing to refuse.
+func (c *UpdatableConfig) Validate() error { return nil }
+
+// BatchSize reads DataIterationBatchSize; safe while Update is called.
+func (c *UpdatableConfig) BatchSize() uint64 {
+	return atomic.LoadUint64(&c.DataIterationBatchSize)
+}
+
+// Update takes over the values that are not zero. It may be called during a run;
+// batches read afterwards obey it.
+func (c *Config) Update(updatedConfig UpdatableConfig) {
+	if updatedConfig.DataIterationBatchSize != 0 {
+		atomic.StoreUint64(&c.UpdatableConfig.DataIterationBatchSize, updatedConfig.DataIterationBatchSize)
+	}
+}
+
+// CascadingPaginationColumnConfig chooses the columns that tables are walked by. A nil
+// one chooses none.
+type CascadingPaginationColumnConfig struct {
+	// PerTable is schema → table → column, and wins over everything else.
+	PerTable map[string]map[string]string
+	// FallbackColumn is used for tables without a primary key.
+	FallbackColumn string
+}
+
+// PaginationColumnFor returns the column of a table and whether there is one.
+func (c *CascadingPaginationColumnConfig) PaginationColumnFor(schemaName, tableName string) (string, bool) {
+	if c == nil {
+		return "", false
+	}
+	column, found := c.PerTable[schemaName][tableName]
+	return column, found
+}
+
+// FallbackPaginationColumnName returns the fallback column and whether there is one.
+func (c *CascadingPaginationColumnConfig) FallbackPaginationColumnName() (string, bool) {
+	if c == nil || c.FallbackColumn == "" {
+		return "", false
+	}
+	return c.FallbackColumn, true
+}

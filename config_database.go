@@ -1,0 +1,320 @@
+package ghostferry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+const (
+	// DefaultNet is the network of a [DatabaseConfig] that names none.
+	DefaultNet = "tcp"
+	// DefaultMarginalia is the comment of a [DatabaseConfig] that names none.
+	DefaultMarginalia = "application:ghostferry"
+
+	// requiredTimeZone keeps TIMESTAMPs the same on both sides.
+	requiredTimeZone = "'+00:00'"
+	// requiredSQLMode refuses what would silently change a value, makes a backslash
+	// an ordinary character, and lets 0 be written into an AUTO_INCREMENT column.
+	requiredSQLMode = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO'"
+	// upstreamSQLMode is accepted in its place, because configurations written for
+	// upstream may have it; the stricter one is used.
+	upstreamSQLMode = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'"
+
+	// connectionCharset carries every character of every other character set.
+	connectionCharset = "utf8mb4"
+
+	// dialTimeout bounds the connection to a server that does not answer.
+	dialTimeout = 15 * time.Second
+
+	// maxIdleConnections keeps the connections of copy workers and lanes open
+	// between two statements; database/sql would keep two.
+	maxIdleConnections = 16
+)
+
+// TLSConfig says how to encrypt the connections to a server, those of the binary log
+// included.
+type TLSConfig struct {
+	// CertPath is a PEM file with the trusted authorities; empty means the system's.
+	CertPath string
+	// ServerName is the name that the server's certificate must carry; empty means
+	// the host's.
+	ServerName string
+
+	// ClientCertPath and ClientKeyPath are PEM files with the client's certificate
+	// and key; both or neither.
+	ClientCertPath string
+	ClientKeyPath  string
+
+	// MinVersion is "1.2" (the default) or "1.3".
+	MinVersion string
+
+	built *tls.Config
+}
+
+// BuildConfig reads the files and builds the TLS configuration once; later calls
+// return the same. An error of reading a file is passed through, a file without a
+// certificate is "unable to append pem". The first call must not be concurrent with
+// others; Validate makes it.
+func (t *TLSConfig) BuildConfig() (*tls.Config, error) {
+	if t.built != nil {
+		return t.built, nil
+	}
+	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+
+	switch t.MinVersion {
+	case "", "1.2":
+	case "1.3":
+		config.MinVersion = tls.VersionTLS13
+	default:
+		return nil, fmt.Errorf("unknown TLS version %q: MinVersion is \"1.2\" or \"1.3\"", t.MinVersion)
+	}
+
+	if t.CertPath != "" {
+		pem, err := os.ReadFile(t.CertPath)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("unable to append pem: %s has no certificate", t.CertPath)
+		}
+	}
+
+	if (t.ClientCertPath == "") != (t.ClientKeyPath == "") {
+		return nil, errors.New("ClientCertPath and ClientKeyPath belong together: give both or neither")
+	}
+	if t.ClientCertPath != "" {
+		certificate, err := tls.LoadX509KeyPair(t.ClientCertPath, t.ClientKeyPath)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+
+	t.built = config
+	return config, nil
+}
+
+// DatabaseConfig is one server.
+type DatabaseConfig struct {
+	// Host is a name or an address, or the socket's path when Net is "unix".
+	Host string
+	// Port must not be 0, and is set to 0 for a unix socket.
+	Port uint16
+	// Net is "tcp" (the default) or "unix".
+	Net string
+	// User must not be empty.
+	User string
+	// Pass may be empty.
+	Pass string
+	// Collation is the connection's; a utf8mb4 one. Empty means the server's default
+	// for utf8mb4.
+	Collation string
+	// Params are session variables, as SET would take them: text in quotes.
+	Params map[string]string
+	// TLS encrypts the connection; nil means plain.
+	TLS *TLSConfig
+
+	// ReadTimeout and WriteTimeout bound reading and writing on the connection, in
+	// seconds; 0 means no bound.
+	ReadTimeout  uint64
+	WriteTimeout uint64
+
+	// Marginalia is the comment in front of every statement.
+	Marginalia string
+}
+
+// MySQLConfig is the driver's configuration for this server: utf8mb4 by the driver's
+// own option, single statements, affected rows counted as changed, packets as large
+// as the server takes.
+func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
+	config := mysql.NewConfig()
+	config.User = c.User
+	config.Passwd = c.Pass
+	config.Net = c.Net
+	if config.Net == "" {
+		config.Net = DefaultNet
+	}
+	config.Addr = c.Host
+	if config.Net != "unix" {
+		config.Addr = net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+	}
+	config.MaxAllowedPacket = 0
+	config.Timeout = dialTimeout
+	config.ReadTimeout = time.Duration(c.ReadTimeout) * time.Second
+	config.WriteTimeout = time.Duration(c.WriteTimeout) * time.Second
+	if err := config.Apply(mysql.Charset(connectionCharset, c.Collation)); err != nil {
+		return nil, err
+	}
+
+	config.Params = sessionParams(c.Params)
+
+	if c.TLS != nil {
+		tlsConfig, err := c.TLS.BuildConfig()
+		if err != nil {
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		// A copy, because the driver fills in the server's name.
+		config.TLS = tlsConfig.Clone()
+	}
+	return config, nil
+}
+
+// SqlDB opens a pool whose statements carry the marginalia. It does not connect yet.
+// The masked DSN is logged when logger is not nil.
+func (c *DatabaseConfig) SqlDB(logger Logger) (*sql.DB, error) {
+	config, err := c.MySQLConfig()
+	if err != nil {
+		return nil, err
+	}
+	if logger != nil {
+		logger.WithField("dsn", MaskedDSN(config)).Info("connecting to database")
+	}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, fmt.Errorf("connection to %s: %w", config.Addr, err)
+	}
+	marginalia := c.Marginalia
+	if marginalia == "" {
+		marginalia = DefaultMarginalia
+	}
+	db := sql.OpenDB(connector, marginalia)
+	db.SetMaxIdleConns(maxIdleConnections)
+	return db, nil
+}
+
+// MaskedDSN is the DSN with "<masked>" for the password.
+func MaskedDSN(c *mysql.Config) string {
+	masked := c.Clone()
+	if masked.Passwd != "" {
+		masked.Passwd = "<masked>"
+	}
+	return masked.FormatDSN()
+}
+
+// Validate fills the defaults and reports every fault, first of host, port, net and
+// user, in this order.
+func (c *DatabaseConfig) Validate() error {
+	return joinErrors(c.validate("", ""))
+}
+
+// driverOptions are names that the driver's DSN gives a meaning of its own. As a
+// session variable the server would refuse them with a text that helps nobody.
+var driverOptions = map[string]string{
+	"allowallfiles": "", "allowcleartextpasswords": "", "allowfallbacktoplaintext": "", "allownativepasswords": "",
+	"allowoldpasswords": "", "checkconnliveness": "", "clientfoundrows": "", "collation": "Collation", "columnswithalias": "",
+	"compress": "", "connectionattributes": "", "interpolateparams": "", "loc": "", "maxallowedpacket": "",
+	"multistatements": "", "parsetime": "", "readtimeout": "ReadTimeout", "rejectreadonly": "", "serverpubkey": "",
+	"strict": "", "timeout": "", "timetruncate": "", "tls": "TLS", "writetimeout": "WriteTimeout",
+}
+
+// validate is Validate with the path of the setting ("Source") and the prefix of the
+// texts ("source: ").
+func (c *DatabaseConfig) validate(path, prefix string) []error {
+	var faults []error
+	fault := func(field, problem, remedy string) {
+		if path != "" {
+			field = path + "." + field
+		}
+		faults = append(faults, &ConfigError{Field: field, Problem: prefix + problem, Remedy: remedy})
+	}
+
+	if c.Host == "" {
+		fault("Host", "host is empty", "give the server's name or address, or the path of its socket")
+	}
+	if c.Port == 0 && c.Net != "unix" {
+		fault("Port", "port is 0", "give the server's port, usually 3306")
+	}
+	switch c.Net {
+	case "":
+		c.Net = DefaultNet
+	case DefaultNet:
+	case "unix":
+		c.Port = 0
+	default:
+		fault("Net", fmt.Sprintf("unknown net %q", c.Net), `it is "tcp" or "unix"`)
+	}
+	if c.User == "" {
+		fault("User", "user is empty", "give the account's name")
+	}
+	if c.Collation != "" && !strings.HasPrefix(c.Collation, connectionCharset+"_") {
+		fault("Collation", fmt.Sprintf("collation %q is not one of %s", c.Collation, connectionCharset),
+			"leave it empty: text would not survive a connection with another character set")
+	}
+	if c.Marginalia == "" {
+		c.Marginalia = DefaultMarginalia
+	}
+	c.validateParams(fault)
+	if c.TLS != nil {
+		if _, err := c.TLS.BuildConfig(); err != nil {
+			faults = append(faults, &ConfigError{Field: joinPath(path, "TLS"), Problem: prefix + "TLS: " + err.Error(), Err: err})
+		}
+	}
+	return faults
+}
+
+func (c *DatabaseConfig) validateParams(fault func(field, problem, remedy string)) {
+	for _, name := range sortedNames(c.Params) {
+		value, field := c.Params[name], "Params."+name
+		switch lower := strings.ToLower(name); lower {
+		case "charset":
+			if value != connectionCharset {
+				fault(field, fmt.Sprintf("charset %q is not supported", value), "remove it: connections use "+connectionCharset)
+			}
+		case "time_zone":
+			if value != requiredTimeZone {
+				fault(field, fmt.Sprintf("time_zone must be %s, not %s", requiredTimeZone, value), "remove it")
+			}
+		case "sql_mode":
+			if value != requiredSQLMode && value != upstreamSQLMode {
+				fault(field, fmt.Sprintf("sql_mode must be %s, not %s", requiredSQLMode, value), "remove it")
+			}
+		default:
+			setting, isOption := driverOptions[lower]
+			if !isOption {
+				continue
+			}
+			remedy := "remove it: this option of the driver is not configurable"
+			if setting != "" {
+				remedy = "use the setting " + setting
+			}
+			fault(field, fmt.Sprintf("%q is an option of the driver, not a session variable", name), remedy)
+		}
+	}
+
+	c.Params = sessionParams(c.Params)
+}
+
+// sessionParams are the configured session variables with the required ones. The
+// charset is left out: the driver has an option of its own for it.
+func sessionParams(configured map[string]string) map[string]string {
+	params := make(map[string]string, len(configured)+2)
+	for name, value := range configured {
+		switch strings.ToLower(name) {
+		case "charset", "time_zone", "sql_mode":
+		default:
+			params[name] = value
+		}
+	}
+	params["time_zone"] = requiredTimeZone
+	params["sql_mode"] = requiredSQLMode
+	return params
+}
+
+func joinPath(path, field string) string {
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}

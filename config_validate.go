@@ -1,0 +1,209 @@
+package ghostferry
+
+import (
+	"fmt"
+)
+
+// ValidateConfig checks the whole configuration and fills in the defaults. It reports
+// every fault at once: the error joins one [*ConfigError] a fault, in the order log,
+// source, target, table filter, state, verifier, control server, updatable settings,
+// batch sizes, the rest. It may be called again.
+func (c *Config) ValidateConfig() error {
+	var faults []error
+	add := func(field, problem, remedy string) {
+		faults = append(faults, &ConfigError{Field: field, Problem: problem, Remedy: remedy})
+	}
+
+	c.validateLog(add)
+	faults = append(faults, validateServer(c.Source, "Source", "source: ")...)
+	faults = append(faults, validateServer(c.Target, "Target", "target: ")...)
+	if c.TableFilter == nil {
+		add("TableFilter", "Table filter function must be provided", "set Config.TableFilter in code")
+	}
+	c.validateState(add)
+	c.validateVerifier(add)
+	c.validateControlServer(add)
+	c.validateUpdatable(add)
+	if err := c.DataIterationBatchSizePerTableOverride.Validate(); err != nil {
+		faults = append(faults, &ConfigError{
+			Field: "DataIterationBatchSizePerTableOverride", Problem: "DataIterationBatchSizePoints invalid: " + err.Error(), Err: err,
+		})
+	}
+	if _, err := TargetToSourceRewrites(c.DatabaseRewrites); err != nil {
+		faults = append(faults, &ConfigError{Field: "DatabaseRewrites", Problem: err.Error(), Err: err})
+	}
+	c.validateUnsupported(add)
+	c.validateNumbers(add)
+	c.validateCheckpoint(add)
+	return joinErrors(faults)
+}
+
+type addFault func(field, problem, remedy string)
+
+func (c *Config) validateLog(add addFault) {
+	if c.LogBackend != "" && c.LogBackend != logBackendLogrus {
+		add("LogBackend", fmt.Sprintf("LogBackend %q is not supported", c.LogBackend),
+			`remove it or set it to "logrus", the only one there is; other loggers can be attached by a logrus hook`)
+	}
+	if c.LogLevel == "" {
+		return
+	}
+	level, ok := ParseLogLevel(c.LogLevel)
+	if !ok {
+		add("LogLevel", fmt.Sprintf("LogLevel %q is unknown", c.LogLevel), "it is debug, info, warn or error")
+		return
+	}
+	logger, err := loggerAtLevel(c.Logger, level)
+	if err != nil {
+		add("LogLevel", "LogLevel cannot be applied: "+err.Error(), "remove LogLevel and set the level where the Logger is made")
+		return
+	}
+	c.Logger = logger
+}
+
+func validateServer(server *DatabaseConfig, path, prefix string) []error {
+	if server == nil {
+		return []error{&ConfigError{Field: path, Problem: prefix + "not configured", Remedy: "set " + path + " with Host, Port, User and Pass"}}
+	}
+	return server.validate(path, prefix)
+}
+
+func (c *Config) validateState(add addFault) {
+	state := c.StateToResumeFrom
+	if state == nil {
+		return
+	}
+	mismatch := fmt.Sprintf("StateToResumeFrom version mismatch: resume = %s, current = %s", state.GhostferryVersion, VersionString)
+	if c.StrictStateVersion && state.GhostferryVersion != VersionString {
+		add("StateToResumeFrom", mismatch, "resume with the build that wrote the state, or clear StrictStateVersion")
+	} else if state.StateFormatVersion > stateFormatVersion {
+		add("StateToResumeFrom", fmt.Sprintf("%s; the state has format %d, this build reads up to %d", mismatch, state.StateFormatVersion, stateFormatVersion),
+			"resume with the build that wrote the state, or a newer one")
+	}
+	if state.MinSourceBinlogPosition().Name == "" {
+		add("StateToResumeFrom", "StateToResumeFrom has no source position to go on from", "start a fresh run with empty target tables")
+	}
+}
+
+func (c *Config) validateVerifier(add addFault) {
+	switch c.VerifierType {
+	case "", VerifierTypeOnline, VerifierTypeNoVerification:
+	case VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable:
+		add("VerifierType", fmt.Sprintf("VerifierType %q is not supported yet", c.VerifierType),
+			fmt.Sprintf("use %q, which compares every row, or %q", VerifierTypeOnline, VerifierTypeNoVerification))
+	default:
+		add("VerifierType", fmt.Sprintf("'%s' is not a known VerifierType", c.VerifierType),
+			fmt.Sprintf("it is %q or %q", VerifierTypeOnline, VerifierTypeNoVerification))
+	}
+	if c.IterativeVerifierConfig.isSet() {
+		add("IterativeVerifierConfig", "IterativeVerifierConfig invalid: the iterative verifier is not supported yet", "remove it")
+	}
+	if c.InlineVerifierConfig.isSet() {
+		add("InlineVerifierConfig", "InlineVerifierConfig invalid: the inline verifier is not supported yet", "remove it")
+	}
+}
+
+func (c *Config) validateControlServer(add addFault) {
+	if c.ServerBindAddr != "" {
+		add("ServerBindAddr", "control_server: ServerBindAddr is not supported yet", "remove it")
+	}
+	if c.WebBasedir != "" {
+		add("WebBasedir", "control_server: WebBasedir is not supported yet", "remove it")
+	}
+	if len(c.ControlServerCustomScripts) > 0 {
+		add("ControlServerCustomScripts", "control_server: ControlServerCustomScripts is not supported yet", "remove it")
+	}
+
+	if c.ControlServerConfig == nil {
+		c.ControlServerConfig = &ControlServerConfig{}
+	}
+	for _, setting := range []struct {
+		name string
+		set  bool
+	}{
+		{"Enabled", c.ControlServerConfig.Enabled},
+		{"ServerBindAddr", c.ControlServerConfig.ServerBindAddr != ""},
+		{"WebBasedir", c.ControlServerConfig.WebBasedir != ""},
+		{"CustomScripts", len(c.ControlServerConfig.CustomScripts) > 0},
+	} {
+		if setting.set {
+			add("ControlServerConfig."+setting.name, "control_server: the control server is not supported yet", "remove ControlServerConfig."+setting.name)
+		}
+	}
+}
+
+func (c *Config) validateUpdatable(add addFault) {
+	if c.DataIterationBatchSize != 0 {
+		c.UpdatableConfig.DataIterationBatchSize = c.DataIterationBatchSize
+		c.DataIterationBatchSize = 0
+		taggedLogger(c.Logger, "config").Warn("DataIterationBatchSize is deprecated, use UpdatableConfig.DataIterationBatchSize")
+	}
+	if err := c.UpdatableConfig.Validate(); err != nil {
+		add("UpdatableConfig", "updatable config: "+err.Error(), "")
+	}
+}
+
+// validateUnsupported refuses what does not exist yet where it is set, and notes what
+// is off because it is not set and could be expected to be on.
+func (c *Config) validateUnsupported(add addFault) {
+	for _, setting := range []struct {
+		name string
+		set  bool
+	}{
+		{"CompressedColumnsForVerification", len(c.CompressedColumnsForVerification) > 0},
+		{"IgnoredColumnsForVerification", len(c.IgnoredColumnsForVerification) > 0},
+		{"ForceIndexForVerification", len(c.ForceIndexForVerification) > 0},
+		{"EnablePProf", c.EnablePProf},
+		{"EnableRowBatchSize", c.EnableRowBatchSize},
+	} {
+		if setting.set {
+			add(setting.name, setting.name+" is not supported yet", "remove it")
+		}
+	}
+	if c.SkipBinlogRowImageCheck {
+		add("SkipBinlogRowImageCheck", "SkipBinlogRowImageCheck is not supported: changes with partial row images cannot be applied without losing data",
+			"remove it and set binlog_row_image=FULL on the source")
+	}
+
+	c.notices = nil
+	if !c.SkipTargetVerification {
+		c.notices = append(c.notices, "the watch on the target's binary log is not supported yet and is off, as if SkipTargetVerification were set")
+	}
+}
+
+func (c *Config) validateNumbers(add addFault) {
+	for _, number := range []struct {
+		name     string
+		value    *int
+		byItself int
+	}{
+		{"DBWriteRetries", &c.DBWriteRetries, defaultDBWriteRetries},
+		{"DBReadRetries", &c.DBReadRetries, defaultDBReadRetries},
+		{"BinlogEventBatchSize", &c.BinlogEventBatchSize, defaultBinlogEventBatchSize},
+		{"BinlogApplyLanes", &c.BinlogApplyLanes, defaultBinlogApplyLanes},
+		{"DataIterationConcurrency", &c.DataIterationConcurrency, defaultDataIterationConcurrent},
+		{"MaxCutoverRetries", &c.MaxCutoverRetries, defaultMaxCutoverRetries},
+		{"CutoverRetryWaitSeconds", &c.CutoverRetryWaitSeconds, defaultCutoverRetryWaitSeconds},
+		{"ProgressReportFrequency", &c.ProgressReportFrequency, defaultReportFrequency},
+		{"StateReportFrequency", &c.StateReportFrequency, defaultReportFrequency},
+	} {
+		if *number.value < 0 {
+			add(number.name, fmt.Sprintf("%s is %d, it must not be negative", number.name, *number.value), fmt.Sprintf("remove it for the default, %d", number.byItself))
+		}
+		if *number.value == 0 {
+			*number.value = number.byItself
+		}
+	}
+	if c.DataIterationChunkBytes == 0 {
+		c.DataIterationChunkBytes = defaultDataIterationChunkBytes
+	}
+}
+
+func (c *Config) validateCheckpoint(add addFault) {
+	if c.Checkpoint != checkpointOn && c.Checkpoint != checkpointOff {
+		add("Checkpoint", fmt.Sprintf("Checkpoint is %q", c.Checkpoint), `leave it empty for on, or set it to "off"`)
+	}
+	if c.CheckpointSchema == "" {
+		c.CheckpointSchema = defaultCheckpointSchema
+	}
+}

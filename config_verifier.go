@@ -1,0 +1,140 @@
+package ghostferry
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	defaultVerifyBinlogEventsInterval   = "1s"
+	defaultIterativeVerifierConcurrency = 4
+	defaultControlServerBindAddr        = "127.0.0.1:8000"
+	defaultControlServerWebBasedir      = "."
+)
+
+// InlineVerifierConfig belongs to VerifierTypeInline.
+type InlineVerifierConfig struct {
+	// MaxExpectedDowntime is a duration like "30s"; empty means no limit.
+	MaxExpectedDowntime string
+	// VerifyBinlogEventsInterval is a duration. Default "1s".
+	VerifyBinlogEventsInterval string
+
+	maxExpectedDowntime        time.Duration
+	verifyBinlogEventsInterval time.Duration
+}
+
+// Validate parses both durations and fills the default.
+func (c *InlineVerifierConfig) Validate() (err error) {
+	if c.MaxExpectedDowntime != "" {
+		if c.maxExpectedDowntime, err = parseDuration("MaxExpectedDowntime", c.MaxExpectedDowntime); err != nil {
+			return err
+		}
+	}
+	if c.VerifyBinlogEventsInterval == "" {
+		c.VerifyBinlogEventsInterval = defaultVerifyBinlogEventsInterval
+	}
+	c.verifyBinlogEventsInterval, err = parseDuration("VerifyBinlogEventsInterval", c.VerifyBinlogEventsInterval)
+	return err
+}
+
+func (c *InlineVerifierConfig) isSet() bool {
+	return c.MaxExpectedDowntime != "" || c.VerifyBinlogEventsInterval != ""
+}
+
+// TableColumnCompressionConfig is table → column → algorithm.
+type TableColumnCompressionConfig map[string]map[string]string
+
+// IterativeVerifierConfig belongs to VerifierTypeIterative.
+type IterativeVerifierConfig struct {
+	// IgnoredTables are table names without schema.
+	IgnoredTables []string
+	// IgnoredColumns is table → columns left out.
+	IgnoredColumns map[string][]string
+	// Concurrency is the number of workers. Default 4.
+	Concurrency int
+	// MaxExpectedDowntime is a duration like "30s"; empty means no limit.
+	MaxExpectedDowntime string
+	// TableColumnCompression are columns compared after decompression.
+	TableColumnCompression TableColumnCompressionConfig
+
+	maxExpectedDowntime time.Duration
+}
+
+// Validate parses the duration and fills the default.
+func (c *IterativeVerifierConfig) Validate() (err error) {
+	if c.MaxExpectedDowntime != "" {
+		if c.maxExpectedDowntime, err = parseDuration("MaxExpectedDowntime", c.MaxExpectedDowntime); err != nil {
+			return err
+		}
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = defaultIterativeVerifierConcurrency
+	}
+	return nil
+}
+
+func (c *IterativeVerifierConfig) isSet() bool {
+	return len(c.IgnoredTables) > 0 || len(c.IgnoredColumns) > 0 || c.Concurrency != 0 ||
+		c.MaxExpectedDowntime != "" || len(c.TableColumnCompression) > 0
+}
+
+func parseDuration(setting, text string) (time.Duration, error) {
+	duration, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", setting, err)
+	}
+	if duration < 0 {
+		return 0, fmt.Errorf("%s: duration %q is negative", setting, text)
+	}
+	return duration, nil
+}
+
+// ControlServerConfig is the HTTP control server.
+type ControlServerConfig struct {
+	// Enabled switches it on.
+	Enabled bool
+	// ServerBindAddr is host:port. Default 127.0.0.1:8000.
+	ServerBindAddr string
+	// WebBasedir is a directory with webui/ that replaces the built-in pages.
+	WebBasedir string
+	// CustomScripts is name → command line, to be run from the page.
+	CustomScripts map[string][]string
+}
+
+// Validate fills the defaults.
+func (c *ControlServerConfig) Validate() error {
+	if c.ServerBindAddr == "" {
+		c.ServerBindAddr = defaultControlServerBindAddr
+	}
+	if WebUiBasedir != "" {
+		c.WebBasedir = WebUiBasedir
+	}
+	if c.WebBasedir == "" {
+		c.WebBasedir = defaultControlServerWebBasedir
+	}
+	return nil
+}
+
+// ColumnCompressionConfig is schema → table → column → algorithm.
+type ColumnCompressionConfig map[string]map[string]map[string]string
+
+// CompressedColumnsFor returns a table's column → algorithm, or nil.
+func (c ColumnCompressionConfig) CompressedColumnsFor(schemaName, tableName string) map[string]string {
+	return c[schemaName][tableName]
+}
+
+// ColumnIgnoreConfig is schema → table → set of columns.
+type ColumnIgnoreConfig map[string]map[string]map[string]struct{}
+
+// IgnoredColumnsFor returns a table's set of columns, or nil.
+func (c ColumnIgnoreConfig) IgnoredColumnsFor(schemaName, tableName string) map[string]struct{} {
+	return c[schemaName][tableName]
+}
+
+// ForceIndexConfig is schema → table → index.
+type ForceIndexConfig map[string]map[string]string
+
+// IndexFor returns a table's index, or an empty string.
+func (c ForceIndexConfig) IndexFor(schemaName, tableName string) string {
+	return c[schemaName][tableName]
+}

@@ -1,0 +1,248 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// ErrInterrupted is the cause of a run that was stopped from outside, by a signal or
+// by its context. What it wrote is consistent: the same command goes on from there.
+var ErrInterrupted = errors.New("interrupted; the run can be resumed")
+
+// Resumable says whether a run that ended with err can be continued by starting it
+// again, once the reason is out of the way. Errors that make the rows already on the
+// target, or the way from here on, untrustworthy are not.
+func Resumable(err error) bool {
+	if err == nil {
+		return false
+	}
+	if answer, ok := errors.AsType[interface {
+		error
+		Resumable() bool
+	}](err); ok {
+		return answer.Resumable()
+	}
+	return true
+}
+
+// Retryable says whether the same step may be tried again at once, in the same
+// process. Verdicts (wrong configuration, differing data, a lost epoch) and endings
+// asked for from outside are not retried.
+func Retryable(err error) bool {
+	if err == nil || errors.Is(err, ErrInterrupted) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if answer, ok := errors.AsType[interface {
+		error
+		Retryable() bool
+	}](err); ok {
+		return answer.Retryable()
+	}
+	return true
+}
+
+// final is embedded by errors that are a verdict: trying again changes nothing.
+type final struct{}
+
+// Retryable is false.
+func (final) Retryable() bool { return false }
+
+// ruined is embedded by verdicts after which the target's rows cannot be built upon.
+type ruined struct{ final }
+
+// Resumable is false.
+func (ruined) Resumable() bool { return false }
+
+// ConfigError is one fault of the configuration. Validation reports all faults at
+// once, joined: see [ConfigErrors].
+type ConfigError struct {
+	final
+	// Field is the path of the setting in the configuration, e.g. "Source.Host".
+	Field string
+	// Problem says what is wrong with it.
+	Problem string
+	// Remedy says what to do; may be empty.
+	Remedy string
+	// Err is the error behind the problem, if there is one.
+	Err error
+}
+
+// Error gives problem, setting and remedy in one line.
+func (e *ConfigError) Error() string {
+	text := e.Problem
+	if e.Field != "" && !strings.Contains(text, e.Field) {
+		text += " [" + e.Field + "]"
+	}
+	if e.Remedy != "" {
+		text += ": " + e.Remedy
+	}
+	return text
+}
+
+// Unwrap returns the error behind the problem.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Resumable is true: a corrected configuration goes on from where the run was.
+func (e *ConfigError) Resumable() bool { return true }
+
+// ConfigErrors returns all faults of the configuration in err, in the order in which
+// they were found.
+func ConfigErrors(err error) []*ConfigError {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *ConfigError:
+		return []*ConfigError{e}
+	case interface{ Unwrap() []error }:
+		var all []*ConfigError
+		for _, one := range e.Unwrap() {
+			all = append(all, ConfigErrors(one)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		return ConfigErrors(e.Unwrap())
+	}
+	return nil
+}
+
+// NoUsableKeyError says that a table has no key to walk it by.
+type NoUsableKeyError struct {
+	final
+	// Schema and Table name the table on the source.
+	Schema, Table string
+	// Reason says what was looked at and why it did not do.
+	Reason string
+}
+
+// Error names the table, the reason and what can be done.
+func (e *NoUsableKeyError) Error() string {
+	reason := e.Reason
+	if reason == "" {
+		reason = "it has neither a primary key nor a unique index whose columns are all NOT NULL"
+	}
+	return fmt.Sprintf("table %s has no Primary Key to default to for pagination: %s; add one, name a unique NOT NULL column in CascadingPaginationColumnConfig, or leave the table out by the table filter",
+		QuotedTableNameFromString(e.Schema, e.Table), reason)
+}
+
+// EmptySelectionError says that the table filter left nothing to move.
+type EmptySelectionError struct {
+	final
+	// Databases are the schemas that the filter chose; empty when it chose none.
+	Databases []string
+}
+
+// Error says which step of the filter left nothing.
+func (e *EmptySelectionError) Error() string {
+	if len(e.Databases) == 0 {
+		return "the table filter selects no schema of the source: check its names and the account's privileges on the source"
+	}
+	return fmt.Sprintf("the table filter selects no table in %s: check its names and the account's privileges on the source", strings.Join(e.Databases, ", "))
+}
+
+// NotEmptyTargetError says that tables of the target hold rows before the copy began.
+type NotEmptyTargetError struct {
+	final
+	// Tables are "schema.table" names on the target.
+	Tables []string
+}
+
+// Error names the tables.
+func (e *NotEmptyTargetError) Error() string {
+	return fmt.Sprintf("the target already has rows in %s: empty or drop these tables, or resume the run that wrote them", strings.Join(e.Tables, ", "))
+}
+
+// TargetConflictError says that a row of the target that is not ours holds a key or
+// a unique value that a row of the source needs. Nothing was overwritten.
+type TargetConflictError struct {
+	ruined
+	// Table is "schema.table" on the target.
+	Table string
+	// Key is the source row's key.
+	Key string
+}
+
+// Error names table and key.
+func (e *TargetConflictError) Error() string {
+	return fmt.Sprintf("a foreign row in table %s of the target stands in the way of the row with key %s: remove it, or find out who writes to the target, and start again with an empty table", e.Table, e.Key)
+}
+
+// FencedError says that another process has taken the run over: this one has stopped
+// writing.
+type FencedError struct {
+	final
+	// RunID is the run that was taken over.
+	RunID string
+	// Epoch is the newer epoch found on the target.
+	Epoch uint64
+}
+
+// Error names the run and the epoch.
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("run %s was taken over by another process (epoch %d): this process has stopped writing; let the other one finish", e.RunID, e.Epoch)
+}
+
+// Resumable is false: another process owns the run.
+func (e *FencedError) Resumable() bool { return false }
+
+// UnsupportedEventError says that the binary log contains something that can neither
+// be applied nor be proven irrelevant. The position has not moved past it.
+type UnsupportedEventError struct {
+	ruined
+	// Coordinate is where the event ends.
+	Coordinate mysql.Position
+	// Table is "schema.table" on the source, or empty when the event has none.
+	Table string
+	// What names the event.
+	What string
+	// Remedy says what to do.
+	Remedy string
+}
+
+// Error names event, table, coordinate and remedy.
+func (e *UnsupportedEventError) Error() string {
+	text := fmt.Sprintf("%s at %s:%d", e.What, e.Coordinate.Name, e.Coordinate.Pos)
+	if e.Table != "" {
+		text = fmt.Sprintf("%s on table %s at %s:%d", e.What, e.Table, e.Coordinate.Name, e.Coordinate.Pos)
+	}
+	text += " is not supported"
+	if e.Remedy != "" {
+		text += ": " + e.Remedy
+	}
+	return text
+}
+
+// LateWriteError says that the source was still written after its writers were said
+// to have stopped.
+type LateWriteError struct {
+	final
+	// Tables are "schema.table" names on the source.
+	Tables []string
+}
+
+// Error names the tables.
+func (e *LateWriteError) Error() string {
+	return fmt.Sprintf("the source was written after the stop position, in %s: not all writers were stopped; stop them and run again before the target takes over", strings.Join(e.Tables, ", "))
+}
+
+// DebtError says that rows left out because another row held their unique value were
+// not delivered by the binary log when they had to be. It is a broken invariant of
+// the engine or of the source's log.
+type DebtError struct {
+	ruined
+	// Table is "schema.table" on the source.
+	Table string
+	// Keys are some of the missing rows' keys.
+	Keys []string
+	// Coordinate is the position by which the rows had to have arrived.
+	Coordinate mysql.Position
+}
+
+// Error names table, keys and coordinate.
+func (e *DebtError) Error() string {
+	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s: the source's binary log does not contain every change; start again with an empty table",
+		e.Table, e.Coordinate.Name, e.Coordinate.Pos, strings.Join(e.Keys, ", "))
+}

@@ -1,0 +1,114 @@
+package ghostferry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+const (
+	// httpCallbackTimeout bounds a callback that is posted with the default client.
+	// A host that needs longer (a lock callback that waits for its writers) passes
+	// its own client.
+	httpCallbackTimeout = 30 * time.Second
+
+	// httpCallbackBodyLimit is how much of an answer's body an error shows.
+	httpCallbackBodyLimit = 4 << 10
+)
+
+// HTTPCallback is an endpoint that is told about something by a POST of
+// {"Payload": "…"} as application/json. The zero value is switched off.
+type HTTPCallback struct {
+	// URI is the endpoint; empty means off.
+	URI string
+	// Payload is sent as it is, except where the callback's purpose defines its own.
+	Payload string
+}
+
+// HTTPCallbackError is the answer of an endpoint that did not say 200.
+type HTTPCallbackError struct {
+	// URI is the endpoint without user information and query.
+	URI string
+	// StatusCode is the answer's status, e.g. 503.
+	StatusCode int
+	// Body is the beginning of the answer's body.
+	Body string
+}
+
+// Error says "callback returned 503 Service Unavailable" and where.
+func (e *HTTPCallbackError) Error() string {
+	text := fmt.Sprintf("callback returned %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	if e.URI != "" {
+		text += " from " + e.URI
+	}
+	if e.Body != "" {
+		text += ": " + e.Body
+	}
+	return text
+}
+
+// Post is [HTTPCallback.PostContext] without a context.
+func (h HTTPCallback) Post(client *http.Client) error {
+	return h.PostContext(context.Background(), client)
+}
+
+// PostContext sends the payload. It does nothing without a URI. Only status 200 is a
+// success, any other is an [*HTTPCallbackError]. A nil client means one with a
+// timeout of 30 s that follows redirects within the same host only, so that a
+// payload is never handed to a host nobody configured.
+func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) error {
+	if h.URI == "" {
+		return nil
+	}
+	if client == nil {
+		client = newHTTPCallbackClient()
+	}
+
+	// An encoder, because it ends the document with the newline the wire form has.
+	var body bytes.Buffer
+	if err := json.NewEncoder(&body).Encode(struct{ Payload string }{h.Payload}); err != nil {
+		return fmt.Errorf("callback payload: %w", err)
+	}
+
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URI, &body)
+	if err != nil {
+		return fmt.Errorf("callback request: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("callback: %w", err)
+	}
+	defer response.Body.Close()
+
+	answer, err := io.ReadAll(io.LimitReader(response.Body, httpCallbackBodyLimit))
+	if response.StatusCode != http.StatusOK {
+		where := *request.URL
+		where.User, where.RawQuery = nil, ""
+		return &HTTPCallbackError{URI: where.String(), StatusCode: response.StatusCode, Body: string(bytes.TrimSpace(answer))}
+	}
+	if err != nil {
+		return fmt.Errorf("callback answer: %w", err)
+	}
+	return nil
+}
+
+func newHTTPCallbackClient() *http.Client {
+	return &http.Client{
+		Timeout: httpCallbackTimeout,
+		CheckRedirect: func(request *http.Request, via []*http.Request) error {
+			if request.URL.Host != via[0].URL.Host || request.URL.Scheme != via[0].URL.Scheme {
+				return fmt.Errorf("refused to follow a redirect to %s: name that host in the callback's URI", request.URL.Host)
+			}
+			if len(via) >= 10 {
+				return fmt.Errorf("stopped after %d redirects", len(via))
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,74 @@
+package ghostferry
+
+import (
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// What happens to a table at the moment; see [TableProgress].
+const (
+	// TableActionWaiting: not begun.
+	TableActionWaiting = "waiting"
+	// TableActionCopying: some of its rows have been copied.
+	TableActionCopying = "copying"
+	// TableActionCompleted: every row has been copied, or there were none.
+	TableActionCompleted = "completed"
+)
+
+// TableProgress tells how far one table is.
+type TableProgress struct {
+	// LastSuccessfulPaginationKey is null until the first rows were written.
+	LastSuccessfulPaginationKey PaginationKey
+	// TargetPaginationKey is the highest key to copy; null for an empty table.
+	TargetPaginationKey PaginationKey
+	// CurrentAction is one of the TableAction constants.
+	CurrentAction string
+	// RowsWritten counts rows handed to the target by this process.
+	RowsWritten uint64
+	// BatchSize is the current number of rows of a batch.
+	BatchSize uint64
+	// BytesWritten counts bytes handed to the target by this process.
+	BytesWritten uint64
+}
+
+// Progress is a snapshot of a run: the payload of the progress callback.
+// Lags, ETA and TimeTaken are seconds.
+type Progress struct {
+	// CurrentState is one of the State constants.
+	CurrentState string
+
+	// CustomPayload is the configured Payload of the progress callback.
+	CustomPayload string
+
+	// Tables is keyed by "schema.table" with the source's names.
+	Tables map[string]TableProgress
+
+	// LastSuccessfulBinlogPos is the last streamed position, not the last applied.
+	LastSuccessfulBinlogPos mysql.Position
+	// BinlogStreamerLag is the age of the last event read from the source.
+	BinlogStreamerLag float64
+	// BinlogWriterLag is the age of the last event written to the target.
+	BinlogWriterLag float64
+	// Throttled says whether the run is pausing now.
+	Throttled bool
+
+	// TargetBinlogStreamerLag is the same for the watch on the target; 0 when off.
+	TargetBinlogStreamerLag float64
+
+	// ActiveDataIterators counts the tables being copied.
+	ActiveDataIterators int
+
+	// VerifierType is the configured verifier's name.
+	VerifierType string
+	// VerifierMessage is the verifier's free text.
+	VerifierMessage string
+
+	// FinalBinlogPos is where the stream stops; zero until a stop was requested.
+	FinalBinlogPos mysql.Position
+
+	// PaginationKeysPerSecond is the estimated speed of the copy in key distance.
+	PaginationKeysPerSecond uint64
+	// ETA is the estimated time until the rows are copied.
+	ETA float64
+	// TimeTaken is the time since the run started.
+	TimeTaken float64
+}

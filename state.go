@@ -1,0 +1,196 @@
+package ghostferry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// stateFormatVersion counts incompatible changes of the state's JSON form. States
+// without a number are upstream's form, which is read too.
+const stateFormatVersion = 1
+
+// SerializableState is what a run needs to go on after an interruption. Its JSON form
+// is described in docs/state-format.md.
+type SerializableState struct {
+	// StateFormatVersion is the version of the JSON form; 0 in states written before
+	// there was one.
+	StateFormatVersion int
+
+	// LastSuccessfulPaginationKeys tells, for "schema.table" of the source, up to
+	// which key the rows are on the target.
+	LastSuccessfulPaginationKeys map[string]PaginationKey
+	// GhostferryVersion is the VersionString of the writer.
+	GhostferryVersion string
+	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
+	// schemas again.
+	LastKnownTableSchemaCache TableSchemaCache
+	// CompletedTables has every "schema.table" whose rows are all on the target.
+	CompletedTables map[string]bool
+	// LastWrittenBinlogPosition is the source position that everything is applied up
+	// to.
+	LastWrittenBinlogPosition mysql.Position
+	// BinlogVerifyStore holds the rows still to be verified, or null.
+	BinlogVerifyStore BinlogVerifySerializedStore
+	// LastStoredBinlogPositionForInlineVerifier is the source position that is in
+	// BinlogVerifyStore; zero when there is no such verifier.
+	LastStoredBinlogPositionForInlineVerifier mysql.Position
+	// LastStoredBinlogPositionForTargetVerifier is the target position that was
+	// watched up to; zero when the target is not watched.
+	LastStoredBinlogPositionForTargetVerifier mysql.Position
+}
+
+// serializableStateJSON has the fields of SerializableState in the order in which
+// they are written, with keys as they stand in the text.
+type serializableStateJSON struct {
+	StateFormatVersion                        int `json:",omitempty"`
+	LastSuccessfulPaginationKeys              map[string]json.RawMessage
+	GhostferryVersion                         string
+	LastKnownTableSchemaCache                 TableSchemaCache
+	CompletedTables                           map[string]bool
+	LastWrittenBinlogPosition                 mysql.Position
+	BinlogVerifyStore                         BinlogVerifySerializedStore
+	LastStoredBinlogPositionForInlineVerifier mysql.Position
+	LastStoredBinlogPositionForTargetVerifier mysql.Position
+}
+
+// MarshalJSON writes the state with typed keys.
+func (s *SerializableState) MarshalJSON() ([]byte, error) {
+	keys := make(map[string]json.RawMessage, len(s.LastSuccessfulPaginationKeys))
+	for table, key := range s.LastSuccessfulPaginationKeys {
+		raw := json.RawMessage("null")
+		if key != nil {
+			var err error
+			if raw, err = key.MarshalJSON(); err != nil {
+				return nil, fmt.Errorf("state: key of table %s: %w", table, err)
+			}
+		}
+		keys[table] = raw
+	}
+	return json.Marshal(serializableStateJSON{
+		StateFormatVersion:                        s.StateFormatVersion,
+		LastSuccessfulPaginationKeys:              keys,
+		GhostferryVersion:                         s.GhostferryVersion,
+		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,
+		CompletedTables:                           s.CompletedTables,
+		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
+		BinlogVerifyStore:                         s.BinlogVerifyStore,
+		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
+		LastStoredBinlogPositionForTargetVerifier: s.LastStoredBinlogPositionForTargetVerifier,
+	})
+}
+
+// UnmarshalJSON reads the state, upstream's typed keys and the bare integers of the
+// form before them. An unknown kind of key is an error that names the table. The maps
+// of keys and of completed tables are never nil afterwards.
+func (s *SerializableState) UnmarshalJSON(data []byte) error {
+	var raw serializableStateJSON
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+
+	keys := make(map[string]PaginationKey, len(raw.LastSuccessfulPaginationKeys))
+	var faults []error
+	for _, table := range sortedNames(raw.LastSuccessfulPaginationKeys) {
+		text := raw.LastSuccessfulPaginationKeys[table]
+		if string(text) == "null" {
+			continue
+		}
+		key, err := UnmarshalPaginationKey(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("state: key of table %s: %w", table, err))
+			continue
+		}
+		keys[table] = key
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+
+	completed := raw.CompletedTables
+	if completed == nil {
+		completed = make(map[string]bool)
+	}
+	*s = SerializableState{
+		StateFormatVersion:                        raw.StateFormatVersion,
+		LastSuccessfulPaginationKeys:              keys,
+		GhostferryVersion:                         raw.GhostferryVersion,
+		LastKnownTableSchemaCache:                 raw.LastKnownTableSchemaCache,
+		CompletedTables:                           completed,
+		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
+		BinlogVerifyStore:                         raw.BinlogVerifyStore,
+		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,
+		LastStoredBinlogPositionForTargetVerifier: raw.LastStoredBinlogPositionForTargetVerifier,
+	}
+	return nil
+}
+
+// MinSourceBinlogPosition is where the source's stream has to begin again: the lesser
+// of the writer's and the inline verifier's positions, a zero one left out.
+func (s *SerializableState) MinSourceBinlogPosition() mysql.Position {
+	writer, verifier := s.LastWrittenBinlogPosition, s.LastStoredBinlogPositionForInlineVerifier
+	var none mysql.Position
+	switch {
+	case writer == none:
+		return verifier
+	case verifier == none:
+		return writer
+	case verifier.Compare(writer) < 0:
+		return verifier
+	}
+	return writer
+}
+
+// BinlogVerifySerializedStore is schema → table → key → how often the key is queued.
+type BinlogVerifySerializedStore map[string]map[string]map[string]int
+
+// RowCount is the sum of all counts.
+func (s BinlogVerifySerializedStore) RowCount() uint64 {
+	var rows uint64
+	for _, tables := range s {
+		for _, keys := range tables {
+			for _, count := range keys {
+				rows += uint64(count)
+			}
+		}
+	}
+	return rows
+}
+
+// EntriesCount is the number of distinct keys.
+func (s BinlogVerifySerializedStore) EntriesCount() uint64 {
+	var entries uint64
+	for _, tables := range s {
+		for _, keys := range tables {
+			entries += uint64(len(keys))
+		}
+	}
+	return entries
+}
+
+// Copy is a deep copy, never nil.
+func (s BinlogVerifySerializedStore) Copy() BinlogVerifySerializedStore {
+	copied := make(BinlogVerifySerializedStore, len(s))
+	for schemaName, tables := range s {
+		copied[schemaName] = make(map[string]map[string]int, len(tables))
+		for tableName, keys := range tables {
+			copied[schemaName][tableName] = make(map[string]int, len(keys))
+			for key, count := range keys {
+				copied[schemaName][tableName][key] = count
+			}
+		}
+	}
+	return copied
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
