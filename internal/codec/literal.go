@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -33,6 +34,21 @@ func (c *Column) AppendLiteral(dst, v []byte) []byte {
 		// character set, and refused (strict mode) where it is not well-formed.
 		return appendQuoted(append(dst, "_binary"...), v)
 	}
+}
+
+// AppendCompared appends the literal of a key value where it is compared with the
+// column. A string then needs the column's own character set, so that the column's
+// collation decides; hexadecimal, because in some character sets a quote or a
+// backslash can be the second byte of a character.
+func (c *Column) AppendCompared(dst, v []byte) []byte {
+	if v == nil || c.Kind != Text || c.Charset == "" || c.Charset == "binary" {
+		return c.AppendLiteral(dst, v)
+	}
+	dst = append(dst, '_')
+	dst = append(dst, c.Charset...)
+	dst = append(dst, " X'"...)
+	dst = hex.AppendEncode(dst, v)
+	return append(dst, '\'')
 }
 
 func appendQuoted(dst, v []byte) []byte {
@@ -233,4 +249,29 @@ func toUint64(v any) uint64 {
 		return x
 	}
 	return 0
+}
+
+// ToDriver returns a canonical value as a SELECT by prepared statement would: int64 or
+// uint64 for integers, float64, []byte for everything else; nil for NULL. An ENUM
+// becomes its label, taken from labels in order.
+func (c *Column) ToDriver(v []byte, labels []string) any {
+	if v == nil {
+		return nil
+	}
+	switch c.Kind {
+	case Int, Uint, Year, Double:
+		return c.ToGo(v)
+	case Float:
+		if f, err := strconv.ParseFloat(string(v), 64); err == nil {
+			return f
+		}
+	case Enum:
+		if n, err := strconv.Atoi(string(v)); err == nil && n >= 0 && n <= len(labels) {
+			if n == 0 {
+				return []byte{}
+			}
+			return []byte(labels[n-1])
+		}
+	}
+	return bytes.Clone(v)
 }

@@ -1,0 +1,147 @@
+package ghostferry
+
+import (
+	"sync"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// gate orders the copy of a chunk against the row events inside it, so that no lock on
+// the source has to outlive the read (docs/algorithm.md).
+//
+// Opening a chunk records, in one step with registering it, everything the streamer has
+// delivered; the reader then makes sure that all of it is visible (the barrier). An event
+// delivered while a chunk that may hold its key is open is not executed on the target
+// before that chunk closes. Opening and delivering therefore exclude each other: recording
+// and registering in two steps would let an event slip between them unseen.
+//
+// All components made by one Ferry share its gate.
+type gate struct {
+	mu struct {
+		sync.Mutex
+		open map[*TableSchema]map[*gatedChunk]struct{}
+		// delivered in-scope transactions, in the order of delivery. Those before
+		// passed are known to be visible on the source.
+		delivered []binlog.GTID
+		first     uint64 // number of delivered[0]
+		// position is the end of the last delivered event (servers without MySQL GTIDs).
+		position BinlogCoordinate
+	}
+}
+
+// deliveredMark names a moment of delivery: everything delivered up to it.
+type deliveredMark struct {
+	upTo     uint64
+	position BinlogCoordinate
+}
+
+// gatedChunk is a contiguous key range of one table that is being copied: low < key <= high,
+// an open end where nil.
+type gatedChunk struct {
+	table     *TableSchema
+	low, high keyTuple
+	closed    chan struct{}
+}
+
+func newGate() *gate {
+	g := &gate{}
+	g.mu.open = map[*TableSchema]map[*gatedChunk]struct{}{}
+	return g
+}
+
+// openChunk registers a chunk as being copied and returns what was delivered by then.
+func (g *gate) openChunk(table *TableSchema, low, high keyTuple) (*gatedChunk, deliveredMark) {
+	c := &gatedChunk{table: table, low: low, high: high, closed: make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	chunks := g.mu.open[table]
+	if chunks == nil {
+		chunks = map[*gatedChunk]struct{}{}
+		g.mu.open[table] = chunks
+	}
+	chunks[c] = struct{}{}
+	return c, g.markLocked()
+}
+
+// closeChunk lets the events of the chunk pass. It may be called only when the chunk's
+// rows are known to be committed, or when none of them can reach the target any more.
+func (g *gate) closeChunk(c *gatedChunk) {
+	g.mu.Lock()
+	delete(g.mu.open[c.table], c)
+	g.mu.Unlock()
+	close(c.closed)
+}
+
+// mark returns what has been delivered by now.
+func (g *gate) mark() deliveredMark {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.markLocked()
+}
+
+func (g *gate) markLocked() deliveredMark {
+	return deliveredMark{upTo: g.mu.first + uint64(len(g.mu.delivered)), position: g.mu.position}
+}
+
+// deliver records events of one transaction as delivered and returns the chunks each
+// of them has to wait for: those open now whose range may hold its old or new key.
+// The transaction counts from its first row.
+func (g *gate) deliver(events []*rowEvent) []*gatedChunk {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var waits []*gatedChunk
+	for _, ev := range events {
+		if txn := ev.txn; txn != nil && !txn.delivered {
+			txn.delivered = true
+			if !txn.gtid.IsZero() && !txn.gtid.MariaDB {
+				g.mu.delivered = append(g.mu.delivered, txn.gtid)
+			}
+		}
+		if ev.end.File != "" {
+			g.mu.position = BinlogCoordinate{File: ev.end.File, Pos: ev.end.Pos}
+		}
+		for c := range g.mu.open[ev.table] {
+			if ev.mayTouch(c) && !containsChunk(waits, c) {
+				waits = append(waits, c)
+			}
+		}
+	}
+	return waits
+}
+
+// notYetVisible returns the transactions of a mark that are not yet known to be visible.
+func (g *gate) notYetVisible(m deliveredMark) []binlog.GTID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.upTo <= g.mu.first {
+		return nil
+	}
+	return g.mu.delivered[:m.upTo-g.mu.first]
+}
+
+// passed records that everything up to the mark is visible on the source.
+func (g *gate) passed(m deliveredMark) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.upTo > g.mu.first {
+		g.mu.delivered = append([]binlog.GTID(nil), g.mu.delivered[m.upTo-g.mu.first:]...)
+		g.mu.first = m.upTo
+	}
+}
+
+// startAfter seeds the gate with the furthest position that an earlier run may have
+// executed on the target.
+func (g *gate) startAfter(c BinlogCoordinate) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.position = BinlogCoordinate{File: c.File, Pos: c.Pos}
+}
+
+func containsChunk(chunks []*gatedChunk, c *gatedChunk) bool {
+	for _, x := range chunks {
+		if x == c {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+// Package binlog reads the bodies of binary log events that a mover must understand:
+// which transaction, which statement, where the log goes on. Row images are read by
+// package codec. Layouts: MySQL's and MariaDB's replication protocol documentation.
+package binlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/google/uuid"
+)
+
+var errTruncated = errors.New("the event is shorter than its layout")
+
+// IgnorableFlag marks events that a reader may skip without understanding them.
+const IgnorableFlag = 0x80
+
+// GTID names one transaction. MySQL: source id, tag and number; MariaDB: domain,
+// server and sequence. The zero GTID is anonymous.
+type GTID struct {
+	SID    uuid.UUID
+	Tag    string
+	Number int64
+
+	MariaDB bool
+	Domain  uint32
+	Server  uint32
+}
+
+// IsZero reports whether the transaction is anonymous.
+func (g GTID) IsZero() bool { return g.Number == 0 }
+
+func (g GTID) String() string {
+	switch {
+	case g.IsZero():
+		return ""
+	case g.MariaDB:
+		return fmt.Sprintf("%d-%d-%d", g.Domain, g.Server, g.Number)
+	case g.Tag != "":
+		return fmt.Sprintf("%s:%s:%d", g.SID, g.Tag, g.Number)
+	default:
+		return fmt.Sprintf("%s:%d", g.SID, g.Number)
+	}
+}
+
+// ParseGTID reads a GTID_EVENT or ANONYMOUS_GTID_EVENT: flags, 16 bytes of source id,
+// 8 bytes of number.
+func ParseGTID(body []byte) (GTID, error) {
+	if len(body) < 25 {
+		return GTID{}, errTruncated
+	}
+	g := GTID{Number: int64(binary.LittleEndian.Uint64(body[17:]))}
+	copy(g.SID[:], body[1:17])
+	return g, nil
+}
+
+// ParseTaggedGTID reads a GTID_TAGGED_LOG_EVENT (MySQL 8.3 and later).
+func ParseTaggedGTID(body []byte) (GTID, error) {
+	var e replication.GtidTaggedLogEvent
+	if err := e.Decode(body); err != nil {
+		return GTID{}, err
+	}
+	sid, err := uuid.FromBytes(e.SID)
+	if err != nil {
+		return GTID{}, err
+	}
+	return GTID{SID: sid, Tag: e.Tag, Number: e.GNO}, nil
+}
+
+// MariaDB GTID event flags.
+const (
+	mariaStandalone = 1
+)
+
+// ParseMariaDBGTID reads MariaDB's GTID_EVENT: sequence, domain, flags. standalone is
+// true when no COMMIT or XID event ends the group (DDL).
+func ParseMariaDBGTID(serverID uint32, body []byte) (g GTID, standalone bool, err error) {
+	if len(body) < 13 {
+		return GTID{}, false, errTruncated
+	}
+	g = GTID{
+		MariaDB: true, Server: serverID,
+		Number: int64(binary.LittleEndian.Uint64(body)),
+		Domain: binary.LittleEndian.Uint32(body[8:]),
+	}
+	return g, body[12]&mariaStandalone != 0, nil
+}
+
+// Query is a statement in the log with its default schema.
+type Query struct {
+	Schema string
+	Text   string
+}
+
+// ParseQuery reads a QUERY_EVENT: thread (4), seconds (4), schema length (1), error (2),
+// length of the status variables (2), the variables, the schema, a zero byte, the text.
+func ParseQuery(body []byte) (Query, error) {
+	if len(body) < 13 {
+		return Query{}, errTruncated
+	}
+	schema := int(body[8])
+	vars := int(binary.LittleEndian.Uint16(body[11:]))
+	at := 13 + vars
+	if len(body) < at+schema+1 {
+		return Query{}, errTruncated
+	}
+	return Query{Schema: string(body[at : at+schema]), Text: string(body[at+schema+1:])}, nil
+}
+
+// ParseRotate reads a ROTATE_EVENT: position (8), name of the next file.
+func ParseRotate(body []byte) (file string, pos uint64, err error) {
+	if len(body) < 9 {
+		return "", 0, errTruncated
+	}
+	return string(body[8:]), binary.LittleEndian.Uint64(body), nil
+}
+
+// ParseRowsQuery reads the statement text of a ROWS_QUERY_EVENT (one length byte that
+// does not matter, then the text) or of MariaDB's ANNOTATE_ROWS_EVENT (the text alone).
+func ParseRowsQuery(body []byte, mariadb bool) []byte {
+	if !mariadb && len(body) > 0 {
+		body = body[1:]
+	}
+	return body
+}

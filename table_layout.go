@@ -1,0 +1,273 @@
+package ghostferry
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/schema"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+// tableLayout is what the engine needs to know of a table to carry its rows: derived
+// once from the schema, immutable.
+type tableLayout struct {
+	columns  []codec.Column
+	writable []int // columns that are not generated
+	keys     []int // columns of the pagination key
+	keyIndex string
+
+	// secondaryUnique is true when an index other than the key's is unique: then a row
+	// can be refused because of another row's value.
+	secondaryUnique bool
+	// keyBytes: equal canonical bytes are equal keys for the server, and the reverse.
+	keyBytes bool
+	// keyOrdered: Go can order keys as the server does.
+	keyOrdered bool
+	// integerKey: the key is one integer column, so that ranges can be computed.
+	integerKey bool
+
+	selectList  string // canonical expressions of all writable columns
+	columnNames string // quoted names of the writable columns
+}
+
+// layout returns the table's layout. It fails with the name of a column whose type
+// cannot be carried.
+func (t *TableSchema) layout() (*tableLayout, error) {
+	if l := t.cachedLayout.Load(); l != nil {
+		return l, nil
+	}
+	l, err := newTableLayout(t)
+	if err != nil {
+		return nil, &TableError{Schema: t.Schema, Table: t.Name, Err: err}
+	}
+	t.cachedLayout.Store(l)
+	return l, nil
+}
+
+func newTableLayout(t *TableSchema) (*tableLayout, error) {
+	l := &tableLayout{keys: t.keyColumns, keyIndex: t.keyIndexName}
+	for i := range t.Columns {
+		c, err := codec.NewColumn(t.columnInfo(i))
+		if err != nil {
+			return nil, err
+		}
+		if !c.Generated {
+			l.writable = append(l.writable, i)
+		}
+		l.columns = append(l.columns, c)
+	}
+	if len(l.keys) == 0 && t.PaginationKeyColumn != nil {
+		l.keys = []int{t.PaginationKeyIndex}
+	}
+	if len(l.keys) == 0 {
+		l.keys = t.PKColumns
+	}
+	if len(l.keys) == 0 {
+		return nil, &NoUsableKeyError{Schema: t.Schema, Table: t.Name}
+	}
+	l.keyBytes, l.keyOrdered = true, true
+	for _, k := range l.keys {
+		l.keyBytes = l.keyBytes && l.columns[k].EqualByBytes()
+		l.keyOrdered = l.keyOrdered && l.columns[k].OrderedInGo()
+	}
+	first := l.columns[l.keys[0]].Kind
+	l.integerKey = len(l.keys) == 1 && (first == codec.Int || first == codec.Uint)
+	for _, index := range t.indexInfos {
+		if index.Unique && !sameColumns(index.Columns, l.keys) {
+			l.secondaryUnique = true
+		}
+	}
+	var names, exprs []string
+	for _, i := range l.writable {
+		ident := sqlesc.Ident(l.columns[i].Name)
+		names = append(names, ident)
+		exprs = append(exprs, l.columns[i].SelectExpr(ident))
+	}
+	l.columnNames, l.selectList = strings.Join(names, ","), strings.Join(exprs, ",")
+	return l, nil
+}
+
+func sameColumns(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, x := range a {
+		found := false
+		for _, y := range b {
+			found = found || x == y
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// columnInfo returns what the codec needs of a column: from information_schema when the
+// table was loaded, else from the schema's own fields (a literal built by a host).
+func (t *TableSchema) columnInfo(i int) codec.Info {
+	if i < len(t.columnInfos) {
+		c := t.columnInfos[i]
+		return codec.Info{
+			Name: c.Name, DataType: c.DataType, ColumnType: c.ColumnType, Charset: c.Charset, Collation: c.Collation,
+			Unsigned: c.Unsigned, Nullable: c.Nullable, Generated: c.Generated,
+			OctetLength: c.OctetLength, FractionalDigits: c.FractionalDigits,
+		}
+	}
+	c := t.Columns[i]
+	info := codec.Info{
+		Name: c.Name, ColumnType: c.RawType, Collation: c.Collation, Nullable: true,
+		Unsigned: c.IsUnsigned, Generated: c.IsVirtual || c.IsStored, OctetLength: uint64(c.MaxSize),
+	}
+	info.Charset, _, _ = strings.Cut(c.Collation, "_")
+	info.DataType = strings.ToLower(strings.FieldsFunc(c.RawType+" ", func(r rune) bool { return r == '(' || r == ' ' })[0:1:1][0])
+	return info
+}
+
+// columnByName returns the index of a column, or -1.
+func columnByName(columns []schema.TableColumn, name string) int {
+	for i := range columns {
+		if strings.EqualFold(columns[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// keyTuple is the value of a pagination key: one canonical value per key column.
+type keyTuple [][]byte
+
+// keyOf copies the key of a row whose values are at cols of the row set.
+func keyOf(rows *codec.Rows, row int, cols []int) keyTuple {
+	key := make(keyTuple, len(cols))
+	for i, c := range cols {
+		key[i] = bytes.Clone(rows.Value(row, c))
+	}
+	return key
+}
+
+// compareKeys orders two keys as the server does; only for layouts with keyOrdered.
+func (l *tableLayout) compareKeys(a, b keyTuple) int {
+	for i, k := range l.keys {
+		if n := l.columns[k].Compare(a[i], b[i]); n != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// appendAfter appends a predicate that is true for keys after the tuple in the order
+// of the key's index: (a > x OR (a = x AND b > y)). Row constructors would not use
+// the index for ranges.
+func (l *tableLayout) appendAfter(dst []byte, key keyTuple) []byte {
+	return l.appendBound(dst, key, " > ", " > ")
+}
+
+// appendUpTo appends a predicate that is true for keys not after the tuple.
+func (l *tableLayout) appendUpTo(dst []byte, key keyTuple) []byte {
+	return l.appendBound(dst, key, " < ", " <= ")
+}
+
+func (l *tableLayout) appendBound(dst []byte, key keyTuple, strict, last string) []byte {
+	dst = append(dst, '(')
+	for i := range l.keys {
+		if i > 0 {
+			dst = append(dst, " OR ("...)
+			for j := range i {
+				dst = append(l.appendKeyColumn(dst, j), " = "...)
+				dst = append(l.appendKeyLiteral(dst, j, key[j]), " AND "...)
+			}
+		}
+		op := strict
+		if i == len(l.keys)-1 {
+			op = last
+		}
+		dst = append(l.appendKeyColumn(dst, i), op...)
+		dst = l.appendKeyLiteral(dst, i, key[i])
+		if i > 0 {
+			dst = append(dst, ')')
+		}
+	}
+	return append(dst, ')')
+}
+
+func (l *tableLayout) appendKeyColumn(dst []byte, i int) []byte {
+	return append(dst, sqlesc.Ident(l.columns[l.keys[i]].Name)...)
+}
+
+func (l *tableLayout) appendKeyLiteral(dst []byte, i int, v []byte) []byte {
+	return l.columns[l.keys[i]].AppendCompared(dst, v)
+}
+
+// appendKeyIn appends `(k1,k2) IN (` or `k IN (`; tuples follow by appendKeyTuple.
+func (l *tableLayout) appendKeyIn(dst []byte) []byte {
+	return append(append(dst, l.keyNames()...), " IN ("...)
+}
+
+// keyNames returns the key's columns: `k`, or (`a`,`b`) when there are several.
+func (l *tableLayout) keyNames() string {
+	names := make([]string, len(l.keys))
+	for i, k := range l.keys {
+		names[i] = l.columns[k].Name
+	}
+	if len(names) == 1 {
+		return sqlesc.Ident(names[0])
+	}
+	return "(" + sqlesc.Idents(names) + ")"
+}
+
+func (l *tableLayout) appendKeyTuple(dst []byte, key keyTuple) []byte {
+	if len(key) == 1 {
+		return l.appendKeyLiteral(dst, 0, key[0])
+	}
+	dst = append(dst, '(')
+	for i := range key {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = l.appendKeyLiteral(dst, i, key[i])
+	}
+	return append(dst, ')')
+}
+
+// keyOrder returns the ORDER BY list of the key, descending when asked.
+func (l *tableLayout) keyOrder(descending bool) string {
+	var b strings.Builder
+	for i, k := range l.keys {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(sqlesc.Ident(l.columns[k].Name))
+		if descending {
+			b.WriteString(" DESC")
+		}
+	}
+	return b.String()
+}
+
+// keySelectList returns the canonical expressions of the key's columns.
+func (l *tableLayout) keySelectList() string {
+	exprs := make([]string, len(l.keys))
+	for i, k := range l.keys {
+		exprs[i] = l.columns[k].SelectExpr(sqlesc.Ident(l.columns[k].Name))
+	}
+	return strings.Join(exprs, ",")
+}
+
+// forceKeyIndex is the hint that keeps range reads on the key's index.
+func (l *tableLayout) forceKeyIndex() string {
+	if l.keyIndex == "" {
+		return ""
+	}
+	return " FORCE INDEX (" + sqlesc.Ident(l.keyIndex) + ")"
+}
+
+// describeKey renders a key for messages.
+func (l *tableLayout) describeKey(key keyTuple) string {
+	if key == nil {
+		return "(open)"
+	}
+	return string(l.appendKeyTuple(nil, key))
+}
