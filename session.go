@@ -1,0 +1,150 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// session is one connection set up for a role. Its transaction state is ours alone, so
+// it never goes back to the pool: it is discarded when anything about it is in doubt.
+// It is used by one goroutine at a time.
+type session struct {
+	conn   *sql.Conn
+	prefix string // the comment in front of every statement
+	buf    []byte // statement being built, kept for its memory
+}
+
+// openSession takes a connection from db and prepares it. setup are SET statements.
+func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{conn: conn, prefix: sql.AnnotateStmt("", db.Marginalia)}
+	for _, stmt := range append(srv.SessionSetup(role), setup...) {
+		if _, err := conn.ExecContext(ctx, stmt); err != nil {
+			s.discard()
+			return nil, fmt.Errorf("setting up a session: %s: %w", stmt, err)
+		}
+	}
+	return s, nil
+}
+
+// discard closes the connection for good: with it go its transaction and its locks.
+func (s *session) discard() {
+	// Reporting the connection as bad keeps the pool from handing it out again.
+	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = s.conn.Close()
+}
+
+// statement starts a statement in the session's buffer.
+func (s *session) statement() []byte {
+	return append(s.buf[:0], s.prefix...)
+}
+
+// exec sends a statement built on statement and returns the rows affected.
+func (s *session) exec(ctx context.Context, stmt []byte) (int64, error) {
+	s.buf = stmt
+	var affected int64
+	err := s.conn.Raw(func(dc any) error {
+		execer, ok := dc.(driver.ExecerContext)
+		if !ok {
+			return errors.New("the SQL driver cannot execute text statements")
+		}
+		// The driver copies the text into its packet before it returns.
+		res, err := execer.ExecContext(ctx, unsafe.String(unsafe.SliceData(stmt), len(stmt)), nil)
+		if err != nil {
+			return err
+		}
+		affected, err = res.RowsAffected()
+		return err
+	})
+	return affected, err
+}
+
+// execText is exec for a short statement.
+func (s *session) execText(ctx context.Context, stmt string) (int64, error) {
+	return s.exec(ctx, append(s.statement(), stmt...))
+}
+
+// query sends a statement built on statement and calls row for each row; values are
+// valid during the call only.
+func (s *session) query(ctx context.Context, stmt []byte, row func(values []driver.Value) error) error {
+	s.buf = stmt
+	return s.conn.Raw(func(dc any) (err error) {
+		queryer, ok := dc.(driver.QueryerContext)
+		if !ok {
+			return errors.New("the SQL driver cannot query by text")
+		}
+		rows, err := queryer.QueryContext(ctx, string(stmt), nil)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		values := make([]driver.Value, len(rows.Columns()))
+		for {
+			if err := rows.Next(values); err != nil {
+				if isEOF(err) {
+					return nil
+				}
+				return err
+			}
+			if err := row(values); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// sessionPool keeps sessions of one role for reuse by several goroutines.
+type sessionPool struct {
+	open func(ctx context.Context) (*session, error)
+
+	mu struct {
+		sync.Mutex
+		idle   []*session
+		closed bool
+	}
+}
+
+func (p *sessionPool) get(ctx context.Context) (*session, error) {
+	p.mu.Lock()
+	if n := len(p.mu.idle); n > 0 {
+		s := p.mu.idle[n-1]
+		p.mu.idle = p.mu.idle[:n-1]
+		p.mu.Unlock()
+		return s, nil
+	}
+	p.mu.Unlock()
+	return p.open(ctx)
+}
+
+// put takes back a session that is in no transaction.
+func (p *sessionPool) put(s *session) {
+	p.mu.Lock()
+	if !p.mu.closed {
+		p.mu.idle = append(p.mu.idle, s)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	s.discard()
+}
+
+// close discards the idle sessions, and those put back later.
+func (p *sessionPool) close() {
+	p.mu.Lock()
+	idle := p.mu.idle
+	p.mu.idle, p.mu.closed = nil, true
+	p.mu.Unlock()
+	for _, s := range idle {
+		s.discard()
+	}
+}

@@ -1,0 +1,172 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// barrierLimit bounds the wait for delivered transactions to become visible. It stays
+// below the server's net_write_timeout; a chunk past it is closed unwritten and read again.
+const barrierLimit = 30 * time.Second
+
+// sourceReader reads from the source so that everything delivered up to a mark is seen.
+//
+// An event may be delivered before its transaction is visible: the log is flushed
+// first. Reading without the barrier would then copy the old row over the new one.
+type sourceReader struct {
+	db     *sql.DB
+	server *server.Server
+	gate   *gate
+	pool   sessionPool
+}
+
+func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {
+	r := &sourceReader{db: db, server: srv, gate: g}
+	role := server.Source
+	if srv.IsMariaDB() {
+		role = server.SourceSnapshot
+	}
+	r.pool.open = func(ctx context.Context) (*session, error) { return openSession(ctx, db, srv, role) }
+	return r
+}
+
+// barrierError says that delivered transactions did not become visible in time.
+type barrierError struct {
+	what string
+	err  error
+}
+
+func (e *barrierError) Error() string {
+	return fmt.Sprintf("%s not visible on the source after %s: a commit is stalled there (semi-synchronous replication without a replica?): %v", e.what, barrierLimit, e.err)
+}
+
+func (e *barrierError) Unwrap() error { return e.err }
+
+// lockingReads reports whether reads must lock rows because the server offers no other
+// way to wait for visibility (MySQL without GTIDs).
+func (r *sourceReader) lockingReads() bool { return !r.server.IsMariaDB() && !r.server.GTIDMode }
+
+// read runs f on a session in which everything up to the mark is visible. suffix is
+// what a SELECT needs at its end: a lock clause where visibility comes from row locks,
+// which are released at the end of each statement. f may be run again on a fresh session.
+func (r *sourceReader) read(ctx context.Context, mark deliveredMark, f func(s *session, suffix string) error) error {
+	s, err := r.pool.get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.readOn(ctx, s, mark, f); err != nil {
+		s.discard()
+		return err
+	}
+	r.pool.put(s)
+	return nil
+}
+
+func (r *sourceReader) readOn(ctx context.Context, s *session, mark deliveredMark, f func(s *session, suffix string) error) error {
+	switch {
+	case r.lockingReads():
+		return f(s, r.server.LockingReadSuffix())
+	case !r.server.IsMariaDB():
+		if err := r.waitForGTIDs(ctx, s, mark); err != nil {
+			return err
+		}
+		return f(s, "")
+	default:
+		if err := r.snapshotFrom(ctx, s, mark); err != nil {
+			return err
+		}
+		if err := f(s, ""); err != nil {
+			return err
+		}
+		_, err := s.execText(ctx, "COMMIT")
+		return err
+	}
+}
+
+func (r *sourceReader) waitForGTIDs(ctx context.Context, s *session, mark deliveredMark) error {
+	gtids := r.gate.notYetVisible(mark)
+	if len(gtids) == 0 {
+		return nil
+	}
+	set := gtidSetText(gtids)
+	if err := r.server.WaitForGTIDSet(ctx, s.conn, set, barrierLimit); err != nil {
+		if errors.Is(err, server.ErrBarrierTimeout) {
+			return &barrierError{what: "transactions " + set, err: err}
+		}
+		return err
+	}
+	r.gate.passed(mark)
+	return nil
+}
+
+// snapshotFrom opens snapshots on MariaDB until one stands at or after the mark.
+func (r *sourceReader) snapshotFrom(ctx context.Context, s *session, mark deliveredMark) error {
+	deadline := time.NewTimer(barrierLimit)
+	defer deadline.Stop()
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		at, err := r.server.Snapshot(ctx, s.conn)
+		if err != nil {
+			return err
+		}
+		here := BinlogCoordinate{File: at.File, Pos: at.Pos}
+		if mark.position.File == "" || here.CompareFilePos(mark.position) >= 0 {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-deadline.C:
+			timer.Stop()
+			return &barrierError{what: "transactions up to " + mark.position.String(), err: server.ErrBarrierTimeout}
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+func (r *sourceReader) close() { r.pool.close() }
+
+// gtidSetText renders transactions as a GTID set, consecutive numbers as intervals.
+func gtidSetText(gtids []binlog.GTID) string {
+	numbers := map[string][]int64{}
+	for _, g := range gtids {
+		source := g.SID.String()
+		if g.Tag != "" {
+			source += ":" + g.Tag
+		}
+		numbers[source] = append(numbers[source], g.Number)
+	}
+	var sets []string
+	for source, list := range numbers {
+		sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
+		var b strings.Builder
+		b.WriteString(source)
+		for i := 0; i < len(list); {
+			j := i
+			for j+1 < len(list) && list[j+1] <= list[j]+1 {
+				j++
+			}
+			if list[i] == list[j] {
+				fmt.Fprintf(&b, ":%d", list[i])
+			} else {
+				fmt.Fprintf(&b, ":%d-%d", list[i], list[j])
+			}
+			i = j + 1
+		}
+		sets = append(sets, b.String())
+	}
+	sort.Strings(sets)
+	return strings.Join(sets, ",")
+}
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }
