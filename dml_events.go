@@ -14,9 +14,6 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
-// RowData is one row: driver or binlog values in column order.
-type RowData []interface{}
-
 // DMLEvent is one row change from a binary log.
 type DMLEvent interface {
 	// Database is the schema's name on the source.

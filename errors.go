@@ -246,3 +246,19 @@ func (e *DebtError) Error() string {
 	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s: the source's binary log does not contain every change; start again with an empty table",
 		e.Table, e.Coordinate.Name, e.Coordinate.Pos, strings.Join(e.Keys, ", "))
 }
+
+// TableError is a failure that concerns one table.
+type TableError struct {
+	// Schema and Table name the table on the source.
+	Schema, Table string
+	// Err is what went wrong.
+	Err error
+}
+
+// Error names the table and what went wrong.
+func (e *TableError) Error() string {
+	return fmt.Sprintf("table %s: %v", QuotedTableNameFromString(e.Schema, e.Table), e.Err)
+}
+
+// Unwrap returns what went wrong.
+func (e *TableError) Unwrap() error { return e.Err }

@@ -5,6 +5,9 @@ import (
 	"strconv"
 )
 
+// RowData is one row: driver or binlog values in column order.
+type RowData []interface{}
+
 // GetUint64 returns the integer at an index: any Go integer type (negatives wrap), or
 // decimal text in a []byte or string.
 func (r RowData) GetUint64(colIdx int) (uint64, error) {

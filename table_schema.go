@@ -58,6 +58,8 @@ type TableSchema struct {
 	dataLength   uint64       // bytes of the clustered index
 	keyColumns   []int        // the key's columns as indexes into Columns
 	keyIndexName string       // the index that makes the key unique
+
+	cachedLayout atomic.Pointer[tableLayout]
 }
 
 // columnInfo is what information_schema says about a column, beyond go-mysql's

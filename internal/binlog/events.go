@@ -66,7 +66,7 @@ func ParseTaggedGTID(body []byte) (GTID, error) {
 	if err != nil {
 		return GTID{}, err
 	}
-	return GTID{SID: sid, Tag: e.Tag, Number: e.GNO}, nil
+	return GTID{SID: sid, Tag: e.Tag.String(), Number: e.GNO}, nil
 }
 
 // MariaDB GTID event flags.
