@@ -1,0 +1,263 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+const (
+	// maxChunkRows bounds a chunk of tiny rows: its gate holds back the events of all of them.
+	maxChunkRows = 20000
+	// chunkTime is how long a chunk should take at most, read and write together.
+	chunkTime = time.Second
+	// spanGrowth bounds how much wider than the last range the next computed one may be,
+	// so that one gap in the keys does not make the next chunk huge.
+	spanGrowth = 4
+)
+
+// keyRange is a range of keys: low < key <= high. A nil low is open; a nil high stands
+// for the table's highest key.
+type keyRange struct{ low, high keyTuple }
+
+// chunk is a range of one table that is read and written as one.
+type chunk struct {
+	keyRange
+	table  *TableSchema
+	number uint64 // unique in the run for its table
+	limit  int    // rows to read at most; a fuller range is cut and the rest given back
+}
+
+// chunkPlanner cuts the not yet copied ranges of one table into chunks, for several
+// workers at once. A single integer key is cut by arithmetic, at the density of rows
+// seen so far; other keys by asking the server for the boundary, so that its order of
+// keys is the only one that counts.
+type chunkPlanner struct {
+	table  *TableSchema
+	layout *tableLayout
+	reader *sourceReader
+	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
+	bytes  int
+
+	mu struct {
+		sync.Mutex
+		ranges    []keyRange // still to be planned, in key order as far as known
+		next      uint64     // number of the next chunk
+		inFlight  int
+		target    float64 // rows a chunk should have
+		density   float64 // rows per key value, integer keys only
+		lastSpan  uint64
+		rowBytes  float64 // moving average
+		exhausted bool
+	}
+}
+
+// newChunkPlanner plans the given ranges; every high is set.
+func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange, firstNumber uint64, rows func() int, bytes int) (*chunkPlanner, error) {
+	l, err := table.layout()
+	if err != nil {
+		return nil, err
+	}
+	p := &chunkPlanner{table: table, layout: l, reader: reader, rows: rows, bytes: bytes}
+	p.mu.ranges, p.mu.next = ranges, firstNumber
+	p.mu.density = 1
+	p.mu.rowBytes = 256
+	if table.approxRows > 0 {
+		p.mu.rowBytes = max(16, float64(table.dataLength)/float64(table.approxRows))
+	}
+	p.mu.target = p.wantedRows()
+	return p, nil
+}
+
+// wantedRows is how many rows a chunk should have by configuration and row size.
+func (p *chunkPlanner) wantedRows() float64 {
+	want := math.Min(float64(p.bytes)/p.mu.rowBytes, maxChunkRows)
+	if n := p.rows(); n > 0 {
+		want = math.Min(float64(n), maxChunkRows)
+	}
+	return math.Max(1, want)
+}
+
+// claim returns the next chunk, or nil when everything has been planned. It may query
+// the source while holding the planner: claims of one table are made one at a time.
+func (p *chunkPlanner) claim(ctx context.Context) (*chunk, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.ranges) == 0 {
+		return nil, nil
+	}
+	r := p.mu.ranges[0]
+	high, err := p.boundary(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if high == nil {
+		high = r.high
+		p.mu.ranges = p.mu.ranges[1:]
+	} else {
+		p.mu.ranges[0].low = high
+	}
+	c := &chunk{keyRange: keyRange{r.low, high}, table: p.table, number: p.mu.next, limit: int(p.mu.target) * 2}
+	p.mu.next++
+	p.mu.inFlight++
+	return c, nil
+}
+
+// boundary returns where the next chunk of the range ends, nil for the range's own end.
+func (p *chunkPlanner) boundary(ctx context.Context, r keyRange) (keyTuple, error) {
+	if p.layout.integerKey && r.low != nil {
+		return p.computedBoundary(r), nil
+	}
+	return p.readBoundary(ctx, r)
+}
+
+func (p *chunkPlanner) computedBoundary(r keyRange) keyTuple {
+	column := &p.layout.columns[p.layout.keys[0]]
+	low, high := keyOrdinal(column, r.low[0]), keyOrdinal(column, r.high[0])
+	span := uint64(math.Min(p.mu.target/p.mu.density, 1e18))
+	if p.mu.lastSpan > 0 {
+		span = min(span, p.mu.lastSpan*spanGrowth)
+	}
+	span = max(span, uint64(p.mu.target), 1)
+	p.mu.lastSpan = span
+	if high <= low || high-low <= span {
+		return nil
+	}
+	return keyTuple{keyFromOrdinal(column, low+span)}
+}
+
+// readBoundary asks for the key of the row that is a chunk's rows away.
+func (p *chunkPlanner) readBoundary(ctx context.Context, r keyRange) (keyTuple, error) {
+	var key keyTuple
+	err := p.reader.read(ctx, deliveredMark{}, func(s *session, _ string) error {
+		stmt := append(s.statement(), "SELECT "+p.layout.keySelectList()+" FROM "+sqlesc.Table(p.table.Schema, p.table.Name)+p.layout.forceKeyIndex()+" WHERE "...)
+		stmt = p.layout.appendRange(stmt, r)
+		stmt = append(stmt, " ORDER BY "+p.layout.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(int(p.mu.target)-1)...)
+		var err error
+		key, err = p.layout.queryKey(ctx, s, stmt)
+		return err
+	})
+	return key, err
+}
+
+// giveBack returns the rest of a chunk that turned out too full.
+func (p *chunkPlanner) giveBack(r keyRange) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.ranges = append([]keyRange{r}, p.mu.ranges...)
+}
+
+// done reports what a chunk of the range turned out to hold, so that the next ones fit.
+func (p *chunkPlanner) done(c *chunk, rows, bytes int, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.inFlight--
+	if rows > 0 {
+		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
+	}
+	p.mu.target = p.wantedRows()
+	if took > chunkTime && rows > 0 {
+		p.mu.target = math.Max(1, math.Min(p.mu.target, float64(rows)*float64(chunkTime)/float64(took)))
+	}
+	if p.layout.integerKey && c.low != nil {
+		column := &p.layout.columns[p.layout.keys[0]]
+		if span := keyOrdinal(column, c.high[0]) - keyOrdinal(column, c.low[0]); span > 0 {
+			seen := (float64(rows) + 0.1) / float64(span)
+			p.mu.density = math.Min(1, 0.5*p.mu.density+0.5*seen)
+			if rows == 0 {
+				p.mu.density = math.Min(p.mu.density, seen)
+			}
+		}
+	}
+}
+
+// abandon gives a claimed chunk back unread.
+func (p *chunkPlanner) abandon(c *chunk) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.inFlight--
+	p.mu.ranges = append([]keyRange{c.keyRange}, p.mu.ranges...)
+}
+
+// finished reports whether every range was planned and every chunk is done.
+func (p *chunkPlanner) finished() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.ranges) > 0 || p.mu.inFlight > 0 || p.mu.exhausted {
+		return false
+	}
+	p.mu.exhausted = true // true once only: the caller completes the table
+	return true
+}
+
+// keyOrdinal maps an integer key to an unsigned number in the same order.
+func keyOrdinal(c *codec.Column, v []byte) uint64 {
+	if c.Kind == codec.Uint {
+		u, _ := strconv.ParseUint(string(v), 10, 64)
+		return u
+	}
+	i, _ := strconv.ParseInt(string(v), 10, 64)
+	return uint64(i) ^ 1<<63
+}
+
+func keyFromOrdinal(c *codec.Column, u uint64) []byte {
+	if c.Kind == codec.Uint {
+		return strconv.AppendUint(nil, u, 10)
+	}
+	return strconv.AppendInt(nil, int64(u^1<<63), 10)
+}
+
+// appendRange appends the predicate of a range; an open range is TRUE.
+func (l *tableLayout) appendRange(dst []byte, r keyRange) []byte {
+	switch {
+	case r.low == nil && r.high == nil:
+		return append(dst, "TRUE"...)
+	case r.low == nil:
+		return l.appendUpTo(dst, r.high)
+	case r.high == nil:
+		return l.appendAfter(dst, r.low)
+	}
+	return l.appendUpTo(append(l.appendAfter(dst, r.low), " AND "...), r.high)
+}
+
+// queryKey runs a statement that returns at most one key, nil when there is none.
+func (l *tableLayout) queryKey(ctx context.Context, s *session, stmt []byte) (keyTuple, error) {
+	var key keyTuple
+	err := s.query(ctx, stmt, func(values []driver.Value) error {
+		key = make(keyTuple, len(l.keys))
+		for i, k := range l.keys {
+			v, err := l.columns[k].AppendDriver([]byte{}, values[i])
+			if err != nil {
+				return err
+			}
+			key[i] = v
+		}
+		return nil
+	})
+	return key, err
+}
+
+// edgeKey returns the table's lowest or highest key that is visible, nil when the
+// table is empty. The highest key of a server without GTIDs is read with a lock, so
+// that a row being committed at its end is waited for.
+func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest bool) (keyTuple, error) {
+	l, err := table.layout()
+	if err != nil {
+		return nil, err
+	}
+	var key keyTuple
+	err = r.read(ctx, deliveredMark{}, func(s *session, suffix string) error {
+		stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceKeyIndex()+
+			" ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)
+		var err error
+		key, err = l.queryKey(ctx, s, stmt)
+		return err
+	})
+	return key, err
+}
