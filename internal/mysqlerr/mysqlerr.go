@@ -225,10 +225,12 @@ func isTLSRefusal(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
-		alert        tls.AlertError
+		operation    *net.OpError
 	)
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) ||
-		errors.Is(err, mysql.ErrNoTLS)
+	if errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error") {
+		return true // how crypto/tls reports an alert, of a type it does not export
+	}
+	return errors.As(err, &verification) || errors.As(err, &record) || errors.Is(err, mysql.ErrNoTLS)
 }
 
 func isConnectionLost(err error) bool {

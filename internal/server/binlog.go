@@ -62,10 +62,7 @@ func (s *Server) BinlogFilters(ctx context.Context, q Querier) (do, ignore []str
 // binlogStatus returns the one row of the statement that tells the end of the log, by lower-case
 // column name, or no columns when the log is off.
 func (s *Server) binlogStatus(ctx context.Context, q Querier) (map[string]string, error) {
-	statement := "SHOW MASTER STATUS"
-	if s.mysqlAtLeast(8, 2, 0) {
-		statement = "SHOW BINARY LOG STATUS"
-	}
+	statement := s.binlogStatusStatement()
 	rows, err := q.QueryContext(ctx, statement)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
@@ -79,6 +76,13 @@ func (s *Server) binlogStatus(ctx context.Context, q Querier) (map[string]string
 		return nil, fmt.Errorf("%s: %s: %w", s, statement, err)
 	}
 	return status, nil
+}
+
+func (s *Server) binlogStatusStatement() string {
+	if s.mysqlAtLeast(8, 2, 0) {
+		return "SHOW BINARY LOG STATUS"
+	}
+	return "SHOW MASTER STATUS"
 }
 
 // ExecutedGTIDSet returns @@gtid_executed without its line breaks: a lower bound of what any later
@@ -159,7 +163,8 @@ func (s *Server) BinaryLogs(ctx context.Context, q Querier) ([]string, error) {
 }
 
 // ReplicaServerIDs returns the server ids of the replicas that are connected at present, so that a
-// new one can avoid them. It needs REPLICATION SLAVE (MariaDB: REPLICATION MASTER ADMIN).
+// new one can avoid them. It needs REPLICATION SLAVE; on MariaDB since 10.5 REPLICATION MASTER
+// ADMIN, which following the binary log does not need: there a denial is to be expected.
 func (s *Server) ReplicaServerIDs(ctx context.Context, q Querier) ([]uint32, error) {
 	statement := s.ReplicaHostsQuery()
 	rows, err := q.QueryContext(ctx, statement)

@@ -88,6 +88,11 @@ type Server struct {
 	// for ever.
 	BinlogRetention time.Duration
 
+	// CascadesLogged is true when the rows that a foreign key's cascade changes are in the binary
+	// log: MySQL executes cascades above the storage engine since 9.6, unless
+	// innodb_native_foreign_keys is on.
+	CascadesLogged bool
+
 	MaxAllowedPacket    uint64 // bytes
 	LowerCaseTableNames int
 	// ReadOnly is true when ordinary accounts cannot write: read_only or super_read_only.
@@ -101,6 +106,7 @@ var detected = []string{
 	"version", "server_id", "server_uuid", "server_uid", "hostname", "port",
 	"gtid_mode", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_value_options",
 	"binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge",
+	"innodb_native_foreign_keys",
 	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only",
 }
 
@@ -142,6 +148,8 @@ func Detect(ctx context.Context, q Querier) (*Server, error) {
 		number.set(n)
 	}
 	s.GTIDMode = s.LogBin && (s.IsMariaDB() || s.GTIDModeSetting == "ON")
+	native, known := vars["innodb_native_foreign_keys"]
+	s.CascadesLogged = known && !isOn(native)
 	s.Identity = s.identity(vars)
 	return s, nil
 }
