@@ -114,6 +114,8 @@ type NoUsableKeyError struct {
 	final
 	// Schema and Table name the table on the source.
 	Schema, Table string
+	// Column is the column that does not do; empty when there is none to name.
+	Column string
 	// Reason says what was looked at and why it did not do.
 	Reason string
 }
@@ -122,10 +124,39 @@ type NoUsableKeyError struct {
 func (e *NoUsableKeyError) Error() string {
 	reason := e.Reason
 	if reason == "" {
-		reason = "it has neither a primary key nor a unique index whose columns are all NOT NULL"
+		reason = "it has no Primary Key to default to, nor a unique index of whole NOT NULL columns"
 	}
-	return fmt.Sprintf("table %s has no Primary Key to default to for pagination: %s; add one, name a unique NOT NULL column in CascadingPaginationColumnConfig, or leave the table out by the table filter",
+	return fmt.Sprintf("no usable Pagination Key for %s: %s; add such a key, name a unique NOT NULL column in CascadingPaginationColumnConfig, or leave the table out by the table filter",
 		QuotedTableNameFromString(e.Schema, e.Table), reason)
+}
+
+// UnsupportedTableError says that a selected table is of a kind that cannot be moved.
+type UnsupportedTableError struct {
+	final
+	// Schema and Table name the table on the source.
+	Schema, Table string
+	// Reason says what kind it is.
+	Reason string
+}
+
+// Error names table and reason.
+func (e *UnsupportedTableError) Error() string {
+	return fmt.Sprintf("table %s cannot be moved: %s; leave it out by the table filter", QuotedTableNameFromString(e.Schema, e.Table), e.Reason)
+}
+
+// SchemaChangedError says that a table is no longer defined as it was when the run
+// began: rows already copied and changes still to come do not fit together.
+type SchemaChangedError struct {
+	ruined
+	// Schema and Table name the table on the source.
+	Schema, Table string
+	// Change says what is different.
+	Change string
+}
+
+// Error names table and change.
+func (e *SchemaChangedError) Error() string {
+	return fmt.Sprintf("the definition of table %s has changed since the run began: %s; undo the change, or start again with an empty table", QuotedTableNameFromString(e.Schema, e.Table), e.Change)
 }
 
 // EmptySelectionError says that the table filter left nothing to move.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/shopspring/decimal"
 )
 
 // maxBinaryKeySize bounds the bytes that MaxPaginationKey makes.
@@ -29,7 +30,7 @@ func keyKindOf(column *schema.TableColumn) keyKind {
 	case schema.TYPE_BINARY:
 		return keyKindBinary
 	case schema.TYPE_STRING:
-		if isBinaryCollation(column.Collation) {
+		if isBinaryCollation(column.Collation) && !isServerOrdered(column.RawType) {
 			return keyKindBinary
 		}
 		return keyKindText
@@ -42,6 +43,16 @@ func keyKindOf(column *schema.TableColumn) keyKind {
 
 func isBinaryCollation(collation string) bool {
 	return collation == "" || collation == "binary" || strings.HasSuffix(collation, "_bin")
+}
+
+// isServerOrdered is true for MariaDB's types that look like text without a collation
+// and have an order of their own.
+func isServerOrdered(rawType string) bool {
+	switch strings.ToLower(rawType) {
+	case "uuid", "inet4", "inet6":
+		return true
+	}
+	return false
 }
 
 // MinPaginationKey is the key that hosts start a walk from: 0 or no bytes. It is not
@@ -98,7 +109,7 @@ func NewPaginationKeyFromRow(rowData RowData, index int, column *schema.TableCol
 		}
 		return BinaryKey{Column: column.Name, Value: raw}, nil
 	case keyKindText:
-		text, err := textOfKeyValue(value)
+		text, err := textOfKeyValue(value, column)
 		if err != nil {
 			return nil, fmt.Errorf("key column %s: %w", column.Name, err)
 		}
@@ -171,7 +182,9 @@ func bytesOfKeyValue(value interface{}) ([]byte, error) {
 	return nil, unfitKeyValue(value, "bytes")
 }
 
-func textOfKeyValue(value interface{}) (string, error) {
+// textOfKeyValue gives a value the text that a query gives it: in the binary log
+// decimals are numbers, and ENUM and SET are the numbers of their values.
+func textOfKeyValue(value interface{}, column *schema.TableColumn) (string, error) {
 	switch v := value.(type) {
 	case []byte:
 		if v == nil {
@@ -180,12 +193,40 @@ func textOfKeyValue(value interface{}) (string, error) {
 		return string(v), nil
 	case string:
 		return v, nil
-	case fmt.Stringer: // decimal.Decimal
-		return v.String(), nil
-	case int64, uint64, int, uint, int32, uint32: // ENUM and SET in the binary log
-		return fmt.Sprint(v), nil
+	case decimal.Decimal:
+		return v.StringFixed(max(0, -v.Exponent())), nil
+	case int64:
+		switch column.Type {
+		case schema.TYPE_ENUM:
+			return enumText(v, column.EnumValues)
+		case schema.TYPE_SET:
+			return setText(v, column.SetValues)
+		}
 	}
 	return "", unfitKeyValue(value, "text")
+}
+
+func enumText(number int64, values []string) (string, error) {
+	if number < 0 || number > int64(len(values)) {
+		return "", fmt.Errorf("ENUM value %d is not one of %d values", number, len(values))
+	}
+	if number == 0 { // what an invalid value was stored as
+		return "", nil
+	}
+	return values[number-1], nil
+}
+
+func setText(bits int64, values []string) (string, error) {
+	if len(values) < 64 && uint64(bits)>>len(values) != 0 {
+		return "", fmt.Errorf("SET value %d has bits beyond its %d values", bits, len(values))
+	}
+	var members []string
+	for i, value := range values {
+		if bits&(1<<i) != 0 {
+			members = append(members, value)
+		}
+	}
+	return strings.Join(members, ","), nil
 }
 
 func unfitKeyValue(value interface{}, wanted string) error {
