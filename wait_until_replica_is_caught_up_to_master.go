@@ -1,0 +1,132 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+const (
+	replicaWaitPollInterval = 600 * time.Millisecond
+	replicaWaitRetries      = 100
+)
+
+// ReplicatedMasterPositionFetcher finds out how far a replica got in the binary log of
+// its primary.
+type ReplicatedMasterPositionFetcher interface {
+	// Current is the position in the primary's coordinates that the replica has
+	// applied everything up to.
+	Current(*sql.DB) (mysql.Position, error)
+}
+
+// ReplicatedMasterPositionViaCustomQuery asks the replica itself, for instance a
+// heartbeat table that the primary writes its position to.
+type ReplicatedMasterPositionViaCustomQuery struct {
+	// Query returns one row: the file's name and the position in it.
+	Query string
+}
+
+// Current runs the query.
+func (r ReplicatedMasterPositionViaCustomQuery) Current(replicaDB *sql.DB) (mysql.Position, error) {
+	var file string
+	var position uint32
+	err := replicaDB.QueryRow(r.Query).Scan(&file, &position)
+	return NewMysqlPosition(file, position, err, replicaDB)
+}
+
+// WaitUntilReplicaIsCaughtUpToMaster makes sure that a source that is a replica has
+// applied everything that its primary had written at a moment.
+type WaitUntilReplicaIsCaughtUpToMaster struct {
+	// MasterDB is the primary. Required.
+	MasterDB *sql.DB
+	// ReplicatedMasterPositionFetcher tells how far the replica is. Required.
+	ReplicatedMasterPositionFetcher ReplicatedMasterPositionFetcher
+	// Timeout bounds Wait; 0 means no bound.
+	Timeout time.Duration
+
+	// ReplicaDB is the replica; a Ferry sets it to its source.
+	ReplicaDB *sql.DB
+}
+
+// IsCaughtUp says whether the replica has reached a position of the primary. The
+// replica's position is asked for at most as often as retries says (0: without a
+// limit), 600 ms apart.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUp(targetMasterPos mysql.Position, retries int) (bool, error) {
+	return w.IsCaughtUpContext(context.Background(), targetMasterPos, retries)
+}
+
+// IsCaughtUpContext is IsCaughtUp with a context, which is looked at between two
+// questions.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUpContext(ctx context.Context, targetMasterPos mysql.Position, retries int) (bool, error) {
+	var current mysql.Position
+	err := WithRetriesContext(ctx, retries, replicaWaitPollInterval, w.logger(), "get replicated master position", func() (err error) {
+		current, err = w.ReplicatedMasterPositionFetcher.Current(w.ReplicaDB)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("replicated position of the primary: %w", err)
+	}
+	if current.Compare(targetMasterPos) >= 0 {
+		w.logger().Infof("replica has reached %s, wanted %s", current, targetMasterPos)
+		return true, nil
+	}
+	return false, nil
+}
+
+// Wait is [WaitUntilReplicaIsCaughtUpToMaster.WaitContext] without a context.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) Wait() error {
+	return w.WaitContext(context.Background())
+}
+
+// WaitContext reads the primary's position now and waits until the replica has reached
+// it. Past Timeout it ends with "timeout reached before replica is caught up to
+// master".
+func (w *WaitUntilReplicaIsCaughtUpToMaster) WaitContext(ctx context.Context) error {
+	if w.MasterDB == nil || w.ReplicaDB == nil || w.ReplicatedMasterPositionFetcher == nil {
+		return errors.New("waiting for a replica needs MasterDB, ReplicaDB and ReplicatedMasterPositionFetcher")
+	}
+	waitCtx := ctx
+	if w.Timeout > 0 {
+		var cancel context.CancelFunc
+		waitCtx, cancel = context.WithTimeout(ctx, w.Timeout)
+		defer cancel()
+	}
+
+	err := w.wait(waitCtx)
+	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
+		return fmt.Errorf("timeout reached before replica is caught up to master: %w", err)
+	}
+	return err
+}
+
+func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
+	var target mysql.Position
+	err := WithRetriesContext(ctx, replicaWaitRetries, replicaWaitPollInterval, w.logger(), "read current master binlog position", func() (err error) {
+		target, err = binlogEnd(ctx, w.MasterDB)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("position of the primary: %w", err)
+	}
+
+	w.logger().Infof("waiting for the replica to reach %s", target)
+	for {
+		caughtUp, err := w.IsCaughtUpContext(ctx, target, replicaWaitRetries)
+		if err != nil || caughtUp {
+			return err
+		}
+		if err := retry.Sleep(ctx, replicaWaitPollInterval); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *WaitUntilReplicaIsCaughtUpToMaster) logger() Logger {
+	return taggedLogger(nil, "wait_replica")
+}
