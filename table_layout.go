@@ -28,7 +28,8 @@ type tableLayout struct {
 	// integerKey: the key is one integer column, so that ranges can be computed.
 	integerKey bool
 
-	selectList  string // canonical expressions of all writable columns
+	all         []int  // every column
+	selectList  string // canonical expressions of all columns
 	columnNames string // quoted names of the writable columns
 }
 
@@ -56,6 +57,7 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 		if !c.Generated {
 			l.writable = append(l.writable, i)
 		}
+		l.all = append(l.all, i)
 		l.columns = append(l.columns, c)
 	}
 	if len(l.keys) == 0 && t.PaginationKeyColumn != nil {
@@ -80,10 +82,12 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 		}
 	}
 	var names, exprs []string
-	for _, i := range l.writable {
+	for i := range l.columns {
 		ident := sqlesc.Ident(l.columns[i].Name)
-		names = append(names, ident)
 		exprs = append(exprs, l.columns[i].SelectExpr(ident))
+		if !l.columns[i].Generated {
+			names = append(names, ident)
+		}
 	}
 	l.columnNames, l.selectList = strings.Join(names, ","), strings.Join(exprs, ",")
 	return l, nil

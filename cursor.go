@@ -1,0 +1,361 @@
+package ghostferry
+
+import (
+	"context"
+	sqlorig "database/sql"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/Masterminds/squirrel"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// defaultCursorBatch is how many rows a cursor reads at once when nothing is configured.
+const defaultCursorBatch = 200
+
+// SqlPreparer prepares statements: a pool or a transaction.
+type SqlPreparer interface {
+	Prepare(string) (*sqlorig.Stmt, error)
+}
+
+// SqlPreparerAndRollbacker is a transaction for reading.
+type SqlPreparerAndRollbacker interface {
+	SqlPreparer
+	Rollback() error
+}
+
+// SqlDBWithFakeRollback dresses a pool up as a transaction, for reading without locks.
+type SqlDBWithFakeRollback struct{ *sql.DB }
+
+// Rollback does nothing.
+func (SqlDBWithFakeRollback) Rollback() error { return nil }
+
+// CursorConfig is the template of the cursors over a server's tables.
+type CursorConfig struct {
+	// DB is the server to read.
+	DB *sql.DB
+	// Throttler is waited on before each batch; nil never waits.
+	Throttler Throttler
+	// ColumnsToSelect are expressions; empty means every column.
+	ColumnsToSelect []string
+	// BuildSelect makes the query of the next batch; nil means DefaultBuildSelect.
+	BuildSelect func([]string, *TableSchema, PaginationKey, uint64) (squirrel.SelectBuilder, error)
+	// BatchSize is the rows of a batch, read before each one; nil or 0 means a default.
+	BatchSize *uint64
+	// BatchSizePerTableOverride wins over BatchSize.
+	BatchSizePerTableOverride *DataIterationBatchSizePerTableOverride
+	// ReadRetries is how often a batch is tried in total.
+	ReadRetries int
+}
+
+// NewCursor returns a cursor that keeps the rows of a batch share-locked until the
+// callback has returned. A nil start begins at the first row.
+func (c *CursorConfig) NewCursor(table *TableSchema, startPaginationKey, maxPaginationKey PaginationKey) *Cursor {
+	return &Cursor{CursorConfig: *c, Table: table, MaxPaginationKey: maxPaginationKey, RowLock: true, lastKey: startPaginationKey}
+}
+
+// NewCursorWithoutRowLock returns a cursor that reads without transaction and lock.
+func (c *CursorConfig) NewCursorWithoutRowLock(table *TableSchema, startPaginationKey, maxPaginationKey PaginationKey) *Cursor {
+	cursor := c.NewCursor(table, startPaginationKey, maxPaginationKey)
+	cursor.RowLock = false
+	return cursor
+}
+
+// GetBatchSize returns the rows of a batch of a table; 0 when nothing is configured.
+func (c CursorConfig) GetBatchSize(schemaName string, tableName string) uint64 {
+	if c.BatchSizePerTableOverride != nil {
+		if size, ok := c.BatchSizePerTableOverride.TableOverride[schemaName][tableName]; ok {
+			return size
+		}
+	}
+	if c.BatchSize == nil {
+		return 0
+	}
+	return atomic.LoadUint64(c.BatchSize)
+}
+
+// Cursor walks one table in the order of its pagination key, a batch at a time. It is
+// used by one goroutine.
+type Cursor struct {
+	CursorConfig
+
+	// Table is the table walked.
+	Table *TableSchema
+	// MaxPaginationKey ends the walk: the last batch is the one that reaches it. nil
+	// walks to the end of the table.
+	MaxPaginationKey PaginationKey
+	// RowLock keeps the rows of a batch share-locked until the callback has returned.
+	RowLock bool
+
+	lastKey    PaginationKey // nil: at the beginning
+	lockSuffix string
+}
+
+// Each calls f for every batch until the highest key is reached or no rows are left.
+func (c *Cursor) Each(f func(*RowBatch) error) error {
+	return c.EachContext(context.Background(), func(_ context.Context, b *RowBatch) error { return f(b) })
+}
+
+// EachContext is Each with a context. With RowLock the rows stay locked on the source
+// while f runs: no change to them can be committed, hence none delivered, meanwhile.
+func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBatch) error) error {
+	if err := c.detect(ctx); err != nil {
+		return err
+	}
+	for {
+		if c.Throttler != nil {
+			if err := WaitForThrottleContext(ctx, c.Throttler); err != nil {
+				return err
+			}
+		}
+		last, n, err := c.step(ctx, f)
+		if err != nil {
+			return &TableError{Schema: c.Table.Schema, Table: c.Table.Name, Err: err}
+		}
+		if n == 0 {
+			return nil
+		}
+		if c.lastKey != nil && last.String() == c.lastKey.String() {
+			return fmt.Errorf("pagination key %s of %s does not advance: the query's rows must be after the last key", last, c.Table)
+		}
+		c.lastKey = last
+		if c.MaxPaginationKey != nil && last.Compare(c.MaxPaginationKey) >= 0 {
+			return nil
+		}
+	}
+}
+
+func (c *Cursor) detect(ctx context.Context) error {
+	if !c.RowLock || c.lockSuffix != "" {
+		return nil
+	}
+	srv, err := server.Detect(ctx, c.DB)
+	if err != nil {
+		return err
+	}
+	c.lockSuffix = srv.LockingReadSuffix()
+	return nil
+}
+
+// step reads one batch and calls f, both inside one read transaction.
+func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) error) (last PaginationKey, n int, err error) {
+	policy := retry.Policy{Attempts: max(1, c.ReadRetries), First: 50 * time.Millisecond, Max: time.Second}
+	read := func(ctx context.Context) error {
+		tx, err := c.begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		batch, key, err := c.Fetch(tx)
+		if err != nil {
+			return err
+		}
+		last, n = key, batch.Size()
+		if n == 0 {
+			return nil
+		}
+		if err := f(ctx, batch); err != nil {
+			return &listenerError{err}
+		}
+		return nil
+	}
+	err = retry.Do(ctx, policy, retryableRead, nil, read)
+	return last, n, err
+}
+
+// listenerError marks an error of a listener: reading again would not help.
+type listenerError struct{ err error }
+
+func (e *listenerError) Error() string { return e.err.Error() }
+func (e *listenerError) Unwrap() error { return e.err }
+
+func retryableRead(err error) bool {
+	if _, ok := err.(*listenerError); ok {
+		return false
+	}
+	if _, ok := err.(*barrierError); ok {
+		return true
+	}
+	return mysqlerr.Retryable(mysqlerr.Classify(err))
+}
+
+func (c *Cursor) begin(ctx context.Context) (SqlPreparerAndRollbacker, error) {
+	if !c.RowLock {
+		return &SqlDBWithFakeRollback{c.DB}, nil
+	}
+	return c.DB.BeginTx(ctx, &sqlorig.TxOptions{Isolation: sqlorig.LevelReadCommitted})
+}
+
+// Fetch reads one batch and returns it with its last key.
+func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos PaginationKey, err error) {
+	l, err := c.Table.layout()
+	if err != nil {
+		return nil, nil, err
+	}
+	builder, err := c.buildSelect(l)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.RowLock && c.lockSuffix != "" {
+		builder = builder.Suffix(strings.TrimSpace(c.lockSuffix))
+	}
+	query, args, err := builder.ToSql()
+	if err != nil {
+		return nil, nil, err
+	}
+	stmt, err := db.Prepare(query)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = stmt.Close() }()
+	rows, err := stmt.Query(args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	batch, err = scanBatch(rows, c.Table, l)
+	if err != nil || batch.Size() == 0 {
+		return batch, nil, err
+	}
+	if !batch.ValuesContainPaginationKey() {
+		return nil, nil, fmt.Errorf("the query for %s does not select its pagination key %s", c.Table, l.keyNames())
+	}
+	return batch, l.paginationKey(c.Table, batch.lastKey(l)), nil
+}
+
+func (c *Cursor) buildSelect(l *tableLayout) (squirrel.SelectBuilder, error) {
+	size := c.GetBatchSize(c.Table.Schema, c.Table.Name)
+	if size == 0 {
+		size = defaultCursorBatch
+	}
+	columns := c.ColumnsToSelect
+	if len(columns) == 0 {
+		columns = l.selectColumns()
+	}
+	if c.BuildSelect != nil {
+		return c.BuildSelect(columns, c.Table, c.keyOrMinimum(), size)
+	}
+	return defaultBuildSelect(columns, c.Table, l, c.lastKey, size), nil
+}
+
+func (c *Cursor) keyOrMinimum() PaginationKey {
+	if c.lastKey == nil {
+		return MinPaginationKey(c.Table.GetPaginationColumn())
+	}
+	return c.lastKey
+}
+
+// selectColumns returns the expressions of all columns, each named as its column.
+func (l *tableLayout) selectColumns() []string {
+	out := make([]string, len(l.columns))
+	for i := range l.columns {
+		ident := sqlesc.Ident(l.columns[i].Name)
+		out[i] = l.columns[i].SelectExpr(ident)
+		if out[i] != ident {
+			out[i] += " AS " + ident
+		}
+	}
+	return out
+}
+
+// DefaultBuildSelect returns `SELECT columns FROM table WHERE key > ? ORDER BY key LIMIT
+// n`, for filters to build on.
+func DefaultBuildSelect(columns []string, table *TableSchema, lastPaginationKey PaginationKey, batchSize uint64) squirrel.SelectBuilder {
+	l, err := table.layout()
+	if err != nil { // a literal without columns: only the key's name is needed
+		key := QuoteField(table.GetPaginationColumn().Name)
+		return squirrel.Select(columns...).From(QuotedTableName(table)).
+			Where(squirrel.Gt{key: lastPaginationKey.SQLValue()}).OrderBy(key).Limit(batchSize)
+	}
+	return defaultBuildSelect(columns, table, l, lastPaginationKey, batchSize)
+}
+
+func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, last PaginationKey, size uint64) squirrel.SelectBuilder {
+	b := squirrel.Select(columns...).From(QuotedTableName(table)).OrderBy(l.keyOrder(false)).Limit(size)
+	if len(l.keys) == 1 && last != nil && l.columns[l.keys[0]].Kind != codec.Text {
+		return b.Where(squirrel.Gt{sqlesc.Ident(l.columns[l.keys[0]].Name): last.SQLValue()})
+	}
+	if tuple := l.keyTupleOf(last); tuple != nil {
+		return b.Where(squirrel.Expr(strings.ReplaceAll(string(l.appendAfter(nil, tuple)), "?", "??")))
+	}
+	return b
+}
+
+// scanBatch reads a whole result into canonical rows. The result's columns are matched
+// to the table's by name.
+func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout) (*RowBatch, error) {
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	columns := make([]int, len(names))
+	for i, name := range names {
+		if columns[i] = columnByName(table.Columns, name); columns[i] < 0 {
+			return nil, fmt.Errorf("the query for %s selects %q, which is not a column of it", table, name)
+		}
+	}
+	out := codec.NewRows(len(names), 0, 0)
+	values := make([]any, len(names))
+	pointers := make([]any, len(names))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(pointers...); err != nil {
+			return nil, err
+		}
+		for i, c := range columns {
+			if err := out.AddDriver(&l.columns[c], values[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return newCanonicalBatch(table, l, columns, out), nil
+}
+
+// lastKey returns the key of the batch's last row.
+func (b *RowBatch) lastKey(l *tableLayout) keyTuple { return b.keyAt(l, b.rows.Len()-1) }
+
+// keyAt returns the key of one row of a canonical batch.
+func (b *RowBatch) keyAt(l *tableLayout, row int) keyTuple {
+	key := make(keyTuple, len(l.keys))
+	for i, k := range l.keys {
+		for j, c := range b.columns {
+			if c == k {
+				key[i] = append([]byte{}, b.rows.Value(row, j)...)
+			}
+		}
+	}
+	return key
+}
+
+// ScanGenericRow scans a row into Go values of the driver's types.
+func ScanGenericRow(rows *sqlorig.Rows, columnCount int) (RowData, error) {
+	values := make(RowData, columnCount)
+	pointers := make([]any, columnCount)
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	return values, rows.Scan(pointers...)
+}
+
+// ScanByteRow scans a row into byte slices, nil for NULL.
+func ScanByteRow(rows *sqlorig.Rows, columnCount int) ([][]byte, error) {
+	values := make([][]byte, columnCount)
+	pointers := make([]any, columnCount)
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	return values, rows.Scan(pointers...)
+}

@@ -1,0 +1,319 @@
+package ghostferry
+
+import (
+	"bytes"
+	"container/ring"
+	"sync"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+// PaginationKeyPositionLog is one sample of the copy's speed.
+type PaginationKeyPositionLog struct {
+	// Position is the sum of the numeric positions of all keys copied so far.
+	Position float64
+	// At is when it was reached.
+	At time.Time
+}
+
+// RowStats counts rows and their bytes.
+type RowStats struct {
+	NumBytes uint64
+	NumRows  uint64
+}
+
+// StateTracker remembers how far copy and apply are. It is safe for concurrent use.
+type StateTracker struct {
+	// BinlogRWMutex guards the binary log positions; a host may hold it to read them
+	// together.
+	BinlogRWMutex *sync.RWMutex
+	// CopyRWMutex guards the progress of the copy.
+	CopyRWMutex *sync.RWMutex
+
+	// guarded by BinlogRWMutex
+	lastWritten       mysql.Position
+	lastVerified      mysql.Position
+	lastTargetWatched mysql.Position
+
+	// guarded by CopyRWMutex
+	lastKeys  map[string]PaginationKey
+	completed map[string]bool
+	written   map[string]RowStats
+	ranges    map[string]*copiedRanges
+	speed     *ring.Ring
+}
+
+// copiedRanges are the ranges of one table that are on the target: everything up to
+// low, and ranges beyond it that wait for the gap before them to close.
+type copiedRanges struct {
+	low    keyTuple // nil: nothing yet
+	beyond map[string]keyTuple
+}
+
+// NewStateTracker returns an empty tracker whose speed is measured over a ring of the
+// given number of samples; none when it is not positive.
+func NewStateTracker(speedLogCount int) *StateTracker {
+	t := &StateTracker{
+		BinlogRWMutex: &sync.RWMutex{}, CopyRWMutex: &sync.RWMutex{},
+		lastKeys: map[string]PaginationKey{}, completed: map[string]bool{},
+		written: map[string]RowStats{}, ranges: map[string]*copiedRanges{},
+	}
+	if speedLogCount > 0 {
+		t.speed = ring.New(speedLogCount)
+		t.speed.Value = PaginationKeyPositionLog{At: time.Now()}
+	}
+	return t
+}
+
+// NewStateTrackerFromSerializedState returns a tracker that goes on from a state.
+func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *SerializableState) *StateTracker {
+	t := NewStateTracker(speedLogCount)
+	for table, key := range serializedState.LastSuccessfulPaginationKeys {
+		t.lastKeys[table] = key
+	}
+	for table, done := range serializedState.CompletedTables {
+		t.completed[table] = done
+	}
+	t.lastWritten = serializedState.LastWrittenBinlogPosition
+	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
+	t.lastTargetWatched = serializedState.LastStoredBinlogPositionForTargetVerifier
+	return t
+}
+
+// UpdateLastResumableSourceBinlogPosition records up to where changes are on the target.
+func (t *StateTracker) UpdateLastResumableSourceBinlogPosition(pos mysql.Position) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.lastWritten = pos
+}
+
+// UpdateLastResumableSourceBinlogPositionForInlineVerifier records up to where changes
+// are queued for verification.
+func (t *StateTracker) UpdateLastResumableSourceBinlogPositionForInlineVerifier(pos mysql.Position) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.lastVerified = pos
+}
+
+// UpdateLastResumableBinlogPositionForTargetVerifier records up to where the target was watched.
+func (t *StateTracker) UpdateLastResumableBinlogPositionForTargetVerifier(pos mysql.Position) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.lastTargetWatched = pos
+}
+
+// UpdateLastSuccessfulPaginationKey records that a table ("schema.table") is copied up
+// to a key, and counts the rows of the batch that got it there.
+func (t *StateTracker) UpdateLastSuccessfulPaginationKey(table string, paginationKey PaginationKey, rowStats RowStats) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.count(table, rowStats)
+	t.advance(table, paginationKey)
+}
+
+func (t *StateTracker) count(table string, stats RowStats) {
+	s := t.written[table]
+	s.NumRows += stats.NumRows
+	s.NumBytes += stats.NumBytes
+	t.written[table] = s
+}
+
+// advance moves a table's key and, with it, the speed log.
+func (t *StateTracker) advance(table string, key PaginationKey) {
+	var before float64
+	if last := t.lastKeys[table]; last != nil {
+		before = last.NumericPosition()
+	}
+	t.lastKeys[table] = key
+	if t.speed == nil {
+		return
+	}
+	last, _ := t.speed.Value.(PaginationKeyPositionLog)
+	t.speed = t.speed.Next()
+	t.speed.Value = PaginationKeyPositionLog{Position: last.Position + key.NumericPosition() - before, At: time.Now()}
+}
+
+// rangeCopied records that a range of a table is on the target. Ranges may come in any
+// order: the table's key is the end of the contiguous part.
+func (t *StateTracker) rangeCopied(table *TableSchema, l *tableLayout, r keyRange, stats RowStats) {
+	name := table.String()
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.count(name, stats)
+	c := t.ranges[name]
+	if c == nil {
+		c = &copiedRanges{beyond: map[string]keyTuple{}}
+		t.ranges[name] = c
+	}
+	c.beyond[r.low.encode()] = r.high
+	moved := false
+	for {
+		high, ok := c.beyond[c.low.encode()]
+		if !ok {
+			break
+		}
+		delete(c.beyond, c.low.encode())
+		c.low, moved = high, true
+	}
+	if moved {
+		t.advance(name, l.paginationKey(table, c.low))
+	}
+}
+
+// copiedUpTo seeds a table's contiguous part when a run is resumed.
+func (t *StateTracker) copiedUpTo(table *TableSchema, l *tableLayout, low keyTuple) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.ranges[table.String()] = &copiedRanges{low: low, beyond: map[string]keyTuple{}}
+	if low != nil {
+		t.lastKeys[table.String()] = l.paginationKey(table, low)
+	}
+}
+
+// RowStatsWrittenPerTable returns what this process has written, by table.
+func (t *StateTracker) RowStatsWrittenPerTable() map[string]RowStats {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	out := make(map[string]RowStats, len(t.written))
+	for table, stats := range t.written {
+		out[table] = stats
+	}
+	return out
+}
+
+// LastSuccessfulPaginationKey returns the key up to which a table is copied: its
+// kind's highest when complete, its lowest when nothing is copied yet.
+func (t *StateTracker) LastSuccessfulPaginationKey(table string, tableSchema *TableSchema) PaginationKey {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	if t.completed[table] {
+		return MaxPaginationKey(tableSchema.GetPaginationColumn())
+	}
+	if key, ok := t.lastKeys[table]; ok {
+		return key
+	}
+	return MinPaginationKey(tableSchema.GetPaginationColumn())
+}
+
+// lastKey returns the key up to which a table is copied, nil when nothing is.
+func (t *StateTracker) lastKey(table string) PaginationKey {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	return t.lastKeys[table]
+}
+
+// MarkTableAsCompleted records that every row of a table is on the target.
+func (t *StateTracker) MarkTableAsCompleted(table string) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.completed[table] = true
+}
+
+// IsTableComplete reports whether every row of a table is on the target.
+func (t *StateTracker) IsTableComplete(table string) bool {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	return t.completed[table]
+}
+
+// EstimatedPaginationKeysPerSecond returns the speed over the samples kept, 0 without any.
+func (t *StateTracker) EstimatedPaginationKeysPerSecond() float64 {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	if t.speed == nil {
+		return 0
+	}
+	newest, _ := t.speed.Value.(PaginationKeyPositionLog)
+	oldest := newest
+	t.speed.Do(func(v any) {
+		if sample, ok := v.(PaginationKeyPositionLog); ok && sample.At.Before(oldest.At) {
+			oldest = sample
+		}
+	})
+	seconds := newest.At.Sub(oldest.At).Seconds()
+	if seconds <= 0 || newest.Position <= oldest.Position {
+		return 0
+	}
+	return (newest.Position - oldest.Position) / seconds
+}
+
+// Serialize returns the state. Both arguments may be nil.
+func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, binlogVerifyStore *BinlogVerifyStore) *SerializableState {
+	t.BinlogRWMutex.RLock()
+	defer t.BinlogRWMutex.RUnlock()
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	s := &SerializableState{
+		StateFormatVersion:                        stateFormatVersion,
+		GhostferryVersion:                         VersionString,
+		LastKnownTableSchemaCache:                 lastKnownTableSchemaCache,
+		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.lastKeys)),
+		CompletedTables:                           make(map[string]bool, len(t.completed)),
+		LastWrittenBinlogPosition:                 t.lastWritten,
+		LastStoredBinlogPositionForInlineVerifier: t.lastVerified,
+		LastStoredBinlogPositionForTargetVerifier: t.lastTargetWatched,
+	}
+	for table, key := range t.lastKeys {
+		s.LastSuccessfulPaginationKeys[table] = key
+	}
+	for table, done := range t.completed {
+		s.CompletedTables[table] = done
+	}
+	if binlogVerifyStore != nil {
+		s.BinlogVerifyStore = binlogVerifyStore.Serialize()
+	}
+	return s
+}
+
+// encode makes a map key of a tuple; the open end has one of its own.
+func (k keyTuple) encode() string {
+	if k == nil {
+		return "open"
+	}
+	var dst []byte
+	for _, v := range k {
+		dst = codec.AppendKeyPart(dst, v)
+	}
+	return string(dst)
+}
+
+// paginationKey renders a key tuple as hosts see it.
+func (l *tableLayout) paginationKey(table *TableSchema, key keyTuple) PaginationKey {
+	parts := make([]PaginationKey, len(key))
+	for i, k := range l.keys {
+		column := &table.Columns[k]
+		part, err := NewPaginationKeyFromRow(RowData{bytes.Clone(key[i])}, 0, column)
+		if err != nil {
+			part = NewTextKeyWithColumn(column.Name, string(key[i]))
+		}
+		parts[i] = part
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return NewCompositeKey(parts...)
+}
+
+// keyTupleOf is the inverse of paginationKey, for keys of a state; nil when the key is
+// of another shape than the table's.
+func (l *tableLayout) keyTupleOf(key PaginationKey) keyTuple {
+	parts := []PaginationKey{key}
+	if c, ok := key.(CompositeKey); ok {
+		parts = c.Parts
+	}
+	if key == nil || len(parts) != len(l.keys) {
+		return nil
+	}
+	tuple := make(keyTuple, len(parts))
+	for i, part := range parts {
+		v, err := l.columns[l.keys[i]].AppendGo([]byte{}, part.SQLValue())
+		if err != nil {
+			return nil
+		}
+		tuple[i] = v
+	}
+	return tuple
+}
