@@ -1,0 +1,280 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// BatchWriterVerificationFailed says that rows of a batch differ between both sides
+// right after they were written.
+type BatchWriterVerificationFailed struct {
+	mismatchedPaginationKeys []string
+	table                    string
+}
+
+// Error names the keys and the table.
+func (e BatchWriterVerificationFailed) Error() string {
+	return fmt.Sprintf("row fingerprints for paginationKeys %s on %s do not match", strings.Join(e.mismatchedPaginationKeys, ","), e.table)
+}
+
+// BatchWriter writes batches of copied rows to the target: one transaction a batch,
+// rows that are there already are kept as they are. It works as a literal with DB set;
+// the Ferry's also records each chunk as copied in the same transaction. It is safe
+// for concurrent use.
+type BatchWriter struct {
+	// DB is the target.
+	DB *sql.DB
+	// InlineVerifier, when set, compares each batch inside its transaction.
+	InlineVerifier *InlineVerifier
+	// StateTracker gets the progress; nil keeps none.
+	StateTracker *StateTracker
+	// EnforceInlineVerification makes a difference fail the batch.
+	EnforceInlineVerification bool
+	// DatabaseRewrites and TableRewrites map source names to target names.
+	DatabaseRewrites map[string]string
+	TableRewrites    map[string]string
+	// WriteRetries is how often a batch is tried in total; 0 means without limit.
+	WriteRetries int
+
+	logger     Logger
+	checkpoint *checkpoint // nil: no chunk is recorded
+	ledger     *debtLedger // nil: nothing follows the log, a row left out is a conflict
+
+	once     sync.Once
+	mu       sync.Mutex
+	srv      *server.Server
+	writers  map[*TableSchema]*tableWriter
+	sessions sessionPool
+}
+
+// InlineVerifier compares copied batches at write time. It does not exist yet: the
+// field that holds it has to stay nil, and VerifierType "Inline" is refused.
+type InlineVerifier struct{}
+
+// Initialize prepares the writer; it is done by the first write otherwise.
+func (w *BatchWriter) Initialize() {
+	w.once.Do(func() {
+		w.writers = map[*TableSchema]*tableWriter{}
+		if w.logger == nil {
+			w.logger = LogWithField("tag", "batch_writer")
+		}
+		w.sessions.open = func(ctx context.Context) (*session, error) {
+			srv, err := w.target(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return openSession(ctx, w.DB, srv, server.Target, "SET autocommit=0")
+		}
+	})
+}
+
+// target returns what the target server is, asking it once.
+func (w *BatchWriter) target(ctx context.Context) (*server.Server, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.srv == nil {
+		srv, err := server.Detect(ctx, w.DB)
+		if err != nil {
+			return nil, err
+		}
+		w.srv = srv
+	}
+	return w.srv, nil
+}
+
+func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWriter, error) {
+	srv, err := w.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if tw := w.writers[table]; tw != nil {
+		return tw, nil
+	}
+	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
+	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
+	if err == nil {
+		w.writers[table] = tw
+	}
+	return tw, err
+}
+
+// WriteRowBatch writes one batch; it is a batch listener. When it returns nil the rows
+// are committed on the target.
+func (w *BatchWriter) WriteRowBatch(batch *RowBatch) error {
+	return w.WriteRowBatchContext(context.Background(), batch)
+}
+
+// WriteRowBatchContext is WriteRowBatch with a context.
+func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch) error {
+	w.Initialize()
+	if batch.Size() == 0 {
+		return nil
+	}
+	table := batch.TableSchema()
+	l, err := table.layout()
+	if err != nil {
+		return err
+	}
+	rows, err := batch.inTableOrder(l)
+	if err != nil {
+		return err
+	}
+	tw, err := w.writer(ctx, table)
+	if err != nil {
+		return err
+	}
+	var skipped []string
+	err = retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
+		var err error
+		skipped, err = w.writeOnce(ctx, tw, batch, rows, attempt)
+		return err
+	})
+	if err != nil {
+		return &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("writing rows %s to %s: %w",
+			l.describeKey(keyOf(rows, 0, l.keys)), l.describeKey(keyOf(rows, rows.Len()-1, l.keys)), err)}
+	}
+	if len(skipped) > 0 {
+		if w.ledger == nil {
+			return &TargetConflictError{Table: tw.quoted, Key: l.describeKey(decodeTuple([]byte(skipped[0])))}
+		}
+		if err := w.ledger.add(ctx, table, skipped); err != nil {
+			return err
+		}
+	}
+	w.track(batch, l, rows)
+	return nil
+}
+
+// writeOnce is one attempt: one transaction on a session that is discarded when
+// anything about it is in doubt, so that nothing of a failed attempt can commit later
+// than its successor: a transaction without its COMMIT only holds locks until it dies.
+func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *RowBatch, rows *codec.Rows, attempt int) (skipped []string, err error) {
+	s, err := w.sessions.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := false
+	defer func() {
+		if keep {
+			w.sessions.put(s)
+		} else {
+			s.discard()
+		}
+	}()
+	recorded := w.checkpoint != nil && batch.chunk != nil
+	if recorded {
+		n, err := s.exec(ctx, w.checkpoint.appendChunk(s.statement(), batch.chunk, rows.Len()))
+		if attempt > 1 && mysqlerr.Classify(err) == mysqlerr.Duplicate {
+			return nil, nil // the attempt before was committed after all
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, w.fenced(ctx)
+		}
+	}
+	refs := make([]rowRef, rows.Len())
+	for i := range refs {
+		refs[i] = rowRef{rows, i}
+	}
+	if skipped, err = tw.insertAbsent(ctx, s, refs); err != nil {
+		return nil, err
+	}
+	if recorded && len(skipped) > 0 {
+		if _, err := s.exec(ctx, w.checkpoint.appendDebts(s.statement(), batch.chunk, skipped)); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := s.execText(ctx, "COMMIT"); err != nil {
+		return nil, err
+	}
+	keep = true
+	return skipped, nil
+}
+
+func (w *BatchWriter) fenced(ctx context.Context) error {
+	if err := w.checkpoint.ownerError(ctx); err != nil {
+		return err
+	}
+	return errors.New("the checkpoint did not take the chunk although this process owns the run")
+}
+
+func (w *BatchWriter) track(batch *RowBatch, l *tableLayout, rows *codec.Rows) {
+	if w.StateTracker == nil {
+		return
+	}
+	stats := RowStats{NumRows: uint64(rows.Len()), NumBytes: batch.byteSize()}
+	if batch.chunk != nil {
+		w.StateTracker.rangeCopied(batch.table, l, batch.chunk.keyRange, stats)
+		return
+	}
+	last := l.paginationKey(batch.table, keyOf(rows, rows.Len()-1, l.keys))
+	w.StateTracker.UpdateLastSuccessfulPaginationKey(batch.table.String(), last, stats)
+}
+
+// close discards the idle sessions.
+func (w *BatchWriter) close() { w.sessions.close() }
+
+// inTableOrder returns the batch's rows with their values in the table's column order.
+func (b *RowBatch) inTableOrder(l *tableLayout) (*codec.Rows, error) {
+	rows, err := b.canonical(l)
+	if err != nil {
+		return nil, err
+	}
+	place := make([]int, len(l.columns))
+	for i := range place {
+		place[i] = -1
+	}
+	ordered := len(b.columns) == len(l.columns)
+	for i, c := range b.columns {
+		place[c] = i
+		ordered = ordered && c == i
+	}
+	if ordered {
+		return rows, nil
+	}
+	for c, at := range place {
+		if at < 0 && !l.columns[c].Generated {
+			return nil, fmt.Errorf("the rows of %s lack column `%s`: the query has to select every column", b.table, l.columns[c].Name)
+		}
+	}
+	out := codec.NewRows(len(l.columns), rows.Len(), rows.Bytes())
+	for r := range rows.Len() {
+		for _, at := range place {
+			if at < 0 {
+				out.Add(nil)
+			} else {
+				out.Add(rows.Value(r, at))
+			}
+		}
+	}
+	return out, nil
+}
+
+// retryWrite repeats a whole write transaction while its error may pass. Total attempts
+// are limited when attempts > 0.
+func retryWrite(ctx context.Context, attempts int, logger Logger, f func(ctx context.Context, attempt int) error) error {
+	policy := retry.Policy{Attempts: attempts, First: 20 * time.Millisecond, Max: 5 * time.Second}
+	attempt := 0
+	return retry.Do(ctx, policy, func(err error) bool {
+		return Retryable(err) && mysqlerr.Retryable(mysqlerr.Classify(err))
+	}, func(n int, wait time.Duration, err error) {
+		logger.WithError(err).Warnf("write to the target failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
+	}, func(ctx context.Context) error {
+		attempt++
+		return f(ctx, attempt)
+	})
+}

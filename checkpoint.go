@@ -1,0 +1,412 @@
+package ghostferry
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	sqlorig "database/sql"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// checkpoint keeps a run's progress in a small schema on the target, committed in the
+// same transactions as the data it describes, so that a run that dies at any instant
+// goes on from what is really there.
+//
+//	runs    one row a run: the epoch that fences an older process out, the source's identity
+//	lanes   one row an apply lane: lane 0's position is where the stream goes on from; each
+//	        lane's intent is how far it may already have executed
+//	tables  the numbers of the run's tables and whether their copy is complete
+//	chunks  one row a finished chunk of a table that is still being copied
+//
+// Every transaction that writes data first locks the run's row (shared, chunks) or its
+// lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
+// them, which waits for transactions in flight and stops later ones.
+type checkpoint struct {
+	db     *sql.DB
+	server *server.Server // target
+	schema string
+	runID  string
+	epoch  uint64
+
+	tableNumbers map[TableIdentifier]int // immutable once the run has begun
+}
+
+// resumePoint is what a checkpoint says of an earlier process of the run.
+type resumePoint struct {
+	epoch     uint64
+	source    string // identity of the source
+	position  BinlogCoordinate
+	furthest  []BinlogCoordinate // how far lanes may have executed
+	batch     uint64
+	tables    map[TableIdentifier]*resumeTable
+	finished  bool
+	rowsTotal uint64
+}
+
+type resumeTable struct {
+	number    int
+	completed bool
+	chunks    []resumeChunk
+	next      uint64 // next free chunk number
+	rows      uint64
+}
+
+type resumeChunk struct {
+	keyRange
+	debts []string // encoded keys that were skipped
+}
+
+const checkpointFormat = 1
+
+func (c *checkpoint) table(name string) string { return sqlesc.Table(c.schema, name) }
+
+// create makes the schema and its tables where they do not exist.
+func (c *checkpoint) create(ctx context.Context) error {
+	const text = "LONGTEXT CHARACTER SET ascii NULL"
+	ddl := []string{
+		"CREATE DATABASE IF NOT EXISTS " + sqlesc.Ident(c.schema),
+		"CREATE TABLE IF NOT EXISTS " + c.table("runs") + ` (
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, format INT NOT NULL, epoch BIGINT UNSIGNED NOT NULL,
+  source VARCHAR(255) NOT NULL, finished TINYINT NOT NULL DEFAULT 0) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("lanes") + ` (
+  run_id VARBINARY(64) NOT NULL, lane INT NOT NULL, epoch BIGINT UNSIGNED NOT NULL, batch BIGINT UNSIGNED NOT NULL,
+  file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `,
+  intent_file VARBINARY(512) NOT NULL, intent_pos BIGINT UNSIGNED NOT NULL, intent_gtid_set ` + text + `,
+  PRIMARY KEY (run_id, lane)) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("tables") + ` (
+  run_id VARBINARY(64) NOT NULL, number INT NOT NULL, source_schema VARBINARY(256) NOT NULL, source_table VARBINARY(256) NOT NULL,
+  completed TINYINT NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, PRIMARY KEY (run_id, number)) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("chunks") + ` (
+  run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, number BIGINT UNSIGNED NOT NULL,
+  low LONGBLOB NULL, high LONGBLOB NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, debts LONGBLOB NULL,
+  PRIMARY KEY (run_id, table_number, number)) ENGINE=InnoDB`,
+	}
+	for _, stmt := range ddl {
+		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
+			return fmt.Errorf("creating the checkpoint in schema %s of the target: %w: grant CREATE, SELECT, INSERT, UPDATE and DELETE on it, or set Checkpoint to \"off\"", sqlesc.Ident(c.schema), err)
+		}
+	}
+	return nil
+}
+
+// load reads the run's checkpoint, nil when there is none.
+func (c *checkpoint) load(ctx context.Context) (*resumePoint, error) {
+	var exists int
+	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema=? AND table_name='runs'", c.schema).Scan(&exists)
+	if err != nil || exists == 0 {
+		return nil, err
+	}
+	p := &resumePoint{tables: map[TableIdentifier]*resumeTable{}}
+	var format int
+	err = c.db.QueryRowContext(ctx, "SELECT format, epoch, source, finished FROM "+c.table("runs")+" WHERE run_id=?", c.runID).
+		Scan(&format, &p.epoch, &p.source, &p.finished)
+	if errors.Is(err, sqlorig.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if format != checkpointFormat {
+		return nil, fmt.Errorf("the checkpoint of run %s in %s has format %d, this version reads format %d: finish the run with the version that began it", c.runID, c.schema, format, checkpointFormat)
+	}
+	if err := c.loadLanes(ctx, p); err != nil {
+		return nil, err
+	}
+	return p, c.loadTables(ctx, p)
+}
+
+func (c *checkpoint) loadLanes(ctx context.Context, p *resumePoint) error {
+	rows, err := c.db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), intent_file, intent_pos, COALESCE(intent_gtid_set,'') FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var lane int
+		var batch uint64
+		var at, intent BinlogCoordinate
+		if err := rows.Scan(&lane, &batch, &at.File, &at.Pos, &at.GTIDSet, &intent.File, &intent.Pos, &intent.GTIDSet); err != nil {
+			return err
+		}
+		if lane == 0 {
+			p.position, p.batch = at, batch
+		}
+		if !intent.IsZero() {
+			p.furthest = append(p.furthest, intent)
+		}
+	}
+	return rows.Err()
+}
+
+func (c *checkpoint) loadTables(ctx context.Context, p *resumePoint) error {
+	rows, err := c.db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, rows_copied FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	byNumber := map[int]*resumeTable{}
+	for rows.Next() {
+		var id TableIdentifier
+		t := &resumeTable{next: 1}
+		if err := rows.Scan(&t.number, &id.SchemaName, &id.TableName, &t.completed, &t.rows); err != nil {
+			return err
+		}
+		p.tables[id], byNumber[t.number] = t, t
+		p.rowsTotal += t.rows
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	chunks, err := c.db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, COALESCE(debts,'') FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = chunks.Close() }()
+	for chunks.Next() {
+		var table int
+		var number, copied uint64
+		var low, high, debts []byte
+		if err := chunks.Scan(&table, &number, &low, &high, &copied, &debts); err != nil {
+			return err
+		}
+		t := byNumber[table]
+		if t == nil {
+			return fmt.Errorf("the checkpoint of run %s has a chunk of table number %d, which it does not know: it is damaged, start afresh", c.runID, table)
+		}
+		t.chunks = append(t.chunks, resumeChunk{keyRange: keyRange{decodeTuple(low), decodeTuple(high)}, debts: decodeDebts(debts)})
+		t.next = max(t.next, number+1)
+		p.rowsTotal += copied
+	}
+	return chunks.Err()
+}
+
+// decodeTuple reads a key as AppendKeyPart wrote it, whatever its number of parts.
+func decodeTuple(data []byte) keyTuple {
+	if data == nil {
+		return nil
+	}
+	return keyTuple(codec.SplitKey(data, len(data)/4))
+}
+
+func decodeDebts(data []byte) []string {
+	var keys []string
+	for _, key := range codec.SplitKey(data, len(data)/4) {
+		keys = append(keys, string(key))
+	}
+	return keys
+}
+
+// begin takes the run over: it raises the epoch in every row that a writer locks, and,
+// for a new run, records where the stream starts. From then on an older process of the
+// run can commit nothing.
+func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source string, at BinlogCoordinate, lanes int, tables []*TableSchema) error {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	c.epoch, c.tableNumbers = 1, map[TableIdentifier]int{}
+	if previous == nil {
+		_, err = tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source) VALUES (?,?,?,?)", c.runID, checkpointFormat, c.epoch, source)
+	} else {
+		err = tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&c.epoch)
+		if err == nil {
+			c.epoch++
+			_, err = tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET epoch=?, finished=0 WHERE run_id=?", c.epoch, c.runID)
+		}
+		at = previous.position
+	}
+	if err != nil {
+		return fmt.Errorf("taking over run %s: %w", c.runID, err)
+	}
+	for lane := range lanes {
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set) VALUES (?,?,?,0,?,?,?,?,?,?)"+
+			" ON DUPLICATE KEY UPDATE epoch=?", c.runID, lane, c.epoch, at.File, at.Pos, at.GTIDSet, at.File, at.Pos, at.GTIDSet, c.epoch)
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET epoch=? WHERE run_id=?", c.epoch, c.runID); err != nil {
+		return err
+	}
+	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *resumePoint, tables []*TableSchema) error {
+	next := 1
+	if previous != nil {
+		for id, t := range previous.tables {
+			c.tableNumbers[id] = t.number
+			next = max(next, t.number+1)
+		}
+	}
+	for _, t := range tables {
+		id := NewTableIdentifierFromSchemaTable(t)
+		if _, ok := c.tableNumbers[id]; ok {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, rows_copied) VALUES (?,?,?,?,0,0)",
+			c.runID, next, t.Schema, t.Name); err != nil {
+			return err
+		}
+		c.tableNumbers[id] = next
+		next++
+	}
+	return nil
+}
+
+// appendChunk appends the statement that records a chunk as copied, if this process
+// still owns the run: its result is one row, or none when fenced or recorded before.
+func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
+	dst = append(dst, "INSERT INTO "+c.table("chunks")+" (run_id, table_number, number, low, high, rows_copied) SELECT run_id,"...)
+	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
+	dst = append(dst, ',')
+	dst = strconv.AppendUint(dst, ch.number, 10)
+	dst = append(dst, ',')
+	if ch.low == nil {
+		dst = append(dst, "NULL"...)
+	} else {
+		dst = appendHex(dst, []byte(ch.low.encode()))
+	}
+	dst = appendHex(append(dst, ','), []byte(ch.high.encode()))
+	dst = append(dst, ',')
+	dst = strconv.AppendInt(dst, int64(rows), 10)
+	dst = append(dst, " FROM "+c.table("runs")+" WHERE run_id="...)
+	dst = appendHex(dst, []byte(c.runID))
+	dst = append(dst, " AND epoch="...)
+	dst = strconv.AppendUint(dst, c.epoch, 10)
+	return append(dst, c.server.LockingReadSuffix()...)
+}
+
+// appendDebts appends the statement that keeps a chunk's skipped keys with its record.
+func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
+	var list []byte
+	for _, key := range keys {
+		list = codec.AppendKeyPart(list, []byte(key))
+	}
+	dst = append(dst, "UPDATE "+c.table("chunks")+" SET debts="...)
+	dst = append(appendHex(dst, list), " WHERE run_id="...)
+	dst = append(appendHex(dst, []byte(c.runID)), " AND table_number="...)
+	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
+	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
+}
+
+// appendIntent appends the statement that records how far a lane is about to execute;
+// it affects no row when this process was fenced, or when the same intent stands there.
+func (c *checkpoint) appendIntent(dst []byte, lane int, to BinlogCoordinate) []byte {
+	dst = append(dst, "UPDATE "+c.table("lanes")+" SET intent_file="...)
+	return c.appendLane(c.appendCoordinate(dst, to, "intent_"), lane)
+}
+
+// appendPosition appends the statement that makes a batch's end lane 0's position; it
+// affects one row unless this process was fenced or the batch was committed before.
+func (c *checkpoint) appendPosition(dst []byte, to BinlogCoordinate, batch uint64) []byte {
+	dst = append(dst, "UPDATE "+c.table("lanes")+" SET file="...)
+	dst = append(c.appendCoordinate(dst, to, ""), ", intent_file="...)
+	dst = append(c.appendCoordinate(dst, to, "intent_"), ", batch="...)
+	dst = strconv.AppendUint(dst, batch, 10)
+	dst = append(c.appendLane(dst, 0), " AND batch="...)
+	return strconv.AppendUint(dst, batch-1, 10)
+}
+
+func (c *checkpoint) appendCoordinate(dst []byte, at BinlogCoordinate, prefix string) []byte {
+	dst = appendHex(dst, []byte(at.File))
+	dst = append(dst, ", "+prefix+"pos="...)
+	dst = strconv.AppendUint(dst, at.Pos, 10)
+	dst = append(dst, ", "+prefix+"gtid_set="...)
+	return sqlesc.AppendString(dst, []byte(at.GTIDSet))
+}
+
+func (c *checkpoint) appendLane(dst []byte, lane int) []byte {
+	dst = append(dst, " WHERE run_id="...)
+	dst = append(appendHex(dst, []byte(c.runID)), " AND lane="...)
+	dst = append(strconv.AppendInt(dst, int64(lane), 10), " AND epoch="...)
+	return strconv.AppendUint(dst, c.epoch, 10)
+}
+
+func appendHex(dst, v []byte) []byte {
+	if len(v) == 0 {
+		return append(dst, "''"...)
+	}
+	return hex.AppendEncode(append(dst, "0x"...), v)
+}
+
+// committedBatch returns the number of the last batch whose position is committed.
+func (c *checkpoint) committedBatch(ctx context.Context) (batch uint64, err error) {
+	var epoch uint64
+	err = c.db.QueryRowContext(ctx, "SELECT epoch, batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0", c.runID).Scan(&epoch, &batch)
+	if err == nil && epoch != c.epoch {
+		err = &FencedError{RunID: c.runID, Epoch: epoch}
+	}
+	return batch, err
+}
+
+// ownerError returns a FencedError when another process has taken the run over.
+func (c *checkpoint) ownerError(ctx context.Context) error {
+	var epoch uint64
+	err := c.db.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?", c.runID).Scan(&epoch)
+	if err != nil {
+		return fmt.Errorf("reading the epoch of run %s: %w", c.runID, err)
+	}
+	if epoch != c.epoch {
+		return &FencedError{RunID: c.runID, Epoch: epoch}
+	}
+	return nil
+}
+
+// completeTable records that a table's copy is complete; its chunks need no rows any more.
+func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
+	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	var epoch uint64
+	if err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch); err != nil {
+		return err
+	}
+	if epoch != c.epoch {
+		return &FencedError{RunID: c.runID, Epoch: epoch}
+	}
+	// Chunks with debts stay: a resumed run has to look after them.
+	for _, stmt := range []string{
+		"UPDATE " + c.table("tables") + " SET completed=1, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM " + c.table("chunks") + " WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?",
+		"DELETE FROM " + c.table("chunks") + " WHERE run_id=? AND table_number=? AND debts IS NULL",
+	} {
+		args := []any{c.runID, number}
+		if stmt[0] == 'U' {
+			args = append(args, c.runID, number)
+		}
+		if _, err := tx.ExecContext(ctx, stmt, args...); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// finish marks the run as done; its rows stay, so that the same command finds them.
+func (c *checkpoint) finish(ctx context.Context) error {
+	_, err := c.db.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=? AND epoch=?", c.runID, c.epoch)
+	return err
+}
+
+// forget removes every trace of the run.
+func (c *checkpoint) forget(ctx context.Context) error {
+	for _, name := range []string{"chunks", "tables", "lanes", "runs"} {
+		if _, err := c.db.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

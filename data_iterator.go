@@ -1,0 +1,239 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// DataIterator copies tables: it reads their rows in batches and hands each batch to
+// its listeners. The Ferry's copies chunks of one table in parallel behind the gate; a
+// literal, without a gate, walks each table with a cursor that keeps the rows of a
+// batch locked until the listeners have returned.
+//
+// Batch listeners are called in registration order for each batch; batches of one
+// table may come concurrently and in any order.
+type DataIterator struct {
+	// DB is the source.
+	DB *sql.DB
+	// Concurrency is how many batches are under way at once; default 4.
+	Concurrency int
+	// SelectFingerprint adds row digests to the batches; not supported yet.
+	SelectFingerprint bool
+	// ErrorHandler gets what Run cannot return.
+	ErrorHandler ErrorHandler
+	// CursorConfig says how tables are read.
+	CursorConfig *CursorConfig
+	// StateTracker knows what is copied already; nil begins at the beginning.
+	StateTracker *StateTracker
+	// TableSorter orders the tables; nil means the largest first.
+	TableSorter DataIteratorSorter
+	// TargetPaginationKeys is "schema.table" to the highest PaginationKey at the start.
+	TargetPaginationKeys *sync.Map
+
+	reader     *sourceReader // nil: no gate, locked cursors
+	chunkBytes int
+	logger     Logger
+	resume     *resumePoint
+	checkpoint *checkpoint
+
+	batchListeners []func(context.Context, *RowBatch) error
+	doneListeners  []func() error
+}
+
+// AddBatchListener appends a listener for batches, before Run. The rows of the batch
+// count as copied when it returns: a listener that hands them on and returns before
+// they are durable breaks what the copy promises. An error ends the run.
+func (d *DataIterator) AddBatchListener(listener func(*RowBatch) error) {
+	d.addBatchListener(func(_ context.Context, b *RowBatch) error { return listener(b) })
+}
+
+func (d *DataIterator) addBatchListener(listener func(context.Context, *RowBatch) error) {
+	d.batchListeners = append(d.batchListeners, listener)
+}
+
+// AddDoneListener appends a listener that is called once after all tables, before Run.
+func (d *DataIterator) AddDoneListener(listener func() error) {
+	d.doneListeners = append(d.doneListeners, listener)
+}
+
+// Run copies the tables and returns when all are copied; failures go to the ErrorHandler.
+func (d *DataIterator) Run(tables []*TableSchema) {
+	if err := d.RunContext(context.Background(), tables); err != nil && d.ErrorHandler != nil {
+		d.ErrorHandler.Fatal("data_iterator", err)
+	}
+}
+
+// RunContext copies the tables and returns the first error.
+func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) error {
+	d.initialize()
+	if d.SelectFingerprint {
+		return &ConfigError{Field: "DataIterator.SelectFingerprint", Problem: "row fingerprints are not supported yet", Remedy: "leave it false and verify with VerifierType \"Online\""}
+	}
+	var todo []*TableSchema
+	for _, t := range tables {
+		if !d.StateTracker.IsTableComplete(t.String()) {
+			todo = append(todo, t)
+		}
+	}
+	sorted, err := d.sortTables(ctx, todo)
+	if err != nil {
+		return err
+	}
+	group, ctx := lifecycle.New(ctx)
+	queue, err := d.newCopyQueue(ctx, sorted)
+	if err != nil {
+		group.Cancel(err)
+		return errors.Join(group.Wait())
+	}
+	for i := range d.Concurrency {
+		group.Go("copy-"+strconv.Itoa(i+1), func(ctx context.Context) error { return queue.work(ctx) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, listener := range d.doneListeners {
+		if err := listener(); err != nil {
+			d.logger.WithError(err).Warn("a listener for the end of the copy failed; the rows are copied")
+		}
+	}
+	return nil
+}
+
+func (d *DataIterator) initialize() {
+	if d.logger == nil {
+		d.logger = LogWithField("tag", "data_iterator")
+	}
+	if d.Concurrency <= 0 {
+		d.Concurrency = 4
+	}
+	if d.StateTracker == nil {
+		d.StateTracker = NewStateTracker(0)
+	}
+	if d.TargetPaginationKeys == nil {
+		d.TargetPaginationKeys = &sync.Map{}
+	}
+	if d.CursorConfig == nil {
+		d.CursorConfig = &CursorConfig{DB: d.DB, ReadRetries: defaultDBReadRetries}
+	}
+	if d.CursorConfig.DB == nil {
+		d.CursorConfig.DB = d.DB
+	}
+	if d.chunkBytes == 0 {
+		d.chunkBytes = defaultDataIterationChunkBytes
+	}
+}
+
+// callListeners hands a batch to every listener.
+func (d *DataIterator) callListeners(ctx context.Context, batch *RowBatch) error {
+	for _, listener := range d.batchListeners {
+		if err := safely(func() error { return listener(ctx, batch) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// safely turns a panic of a host's code into an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a listener panicked: %v", r)
+		}
+	}()
+	return f()
+}
+
+// completeTable records that a table is copied.
+func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) error {
+	if d.checkpoint != nil {
+		if err := d.checkpoint.completeTable(ctx, table); err != nil {
+			return &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("recording the end of its copy: %w", err)}
+		}
+	}
+	d.StateTracker.MarkTableAsCompleted(table.String())
+	d.logger.WithField("table", table.String()).Debug("table copied")
+	return nil
+}
+
+// copyChunk reads one chunk behind the gate and hands it on.
+//
+// The gate stays open from before the barrier until the listeners have returned, so
+// that a change of one of these rows that is delivered meanwhile is executed after
+// them. A failed read closes it, because nothing was written; after a failed listener
+// it stays open: rows may be on their way, and the run ends.
+func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk) error {
+	policy := retry.Policy{Attempts: max(1, d.CursorConfig.ReadRetries), First: 20 * time.Millisecond, Max: time.Second}
+	start := time.Now()
+	var rows *codec.Rows
+	var gated *gatedChunk
+	err := retry.Do(ctx, policy, retryableRead, func(n int, wait time.Duration, err error) {
+		d.logger.WithError(err).WithField("table", p.table.String()).Warnf("reading rows failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
+	}, func(ctx context.Context) error {
+		g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
+		read, cut, err := d.reader.readChunk(ctx, p.layout, c, mark, 4*d.chunkBytes)
+		if err != nil {
+			d.reader.gate.closeChunk(g)
+			return err
+		}
+		if cut {
+			last := keyOf(read, read.Len()-1, p.layout.keys)
+			p.giveBack(keyRange{last, c.high})
+			c.high = last
+		}
+		rows, gated = read, g
+		return nil
+	})
+	if err != nil {
+		p.abandon(c)
+		return &TableError{Schema: p.table.Schema, Table: p.table.Name, Err: fmt.Errorf("reading rows after %s up to %s: %w", p.layout.describeKey(c.low), p.layout.describeKey(c.high), err)}
+	}
+	if rows.Len() == 0 {
+		d.StateTracker.rangeCopied(p.table, p.layout, c.keyRange, RowStats{})
+	} else {
+		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
+		batch.chunk = c
+		if err := d.callListeners(ctx, batch); err != nil {
+			return err
+		}
+	}
+	d.reader.gate.closeChunk(gated)
+	p.done(c, rows.Len(), rows.Bytes(), time.Since(start))
+	return nil
+}
+
+// readChunk reads the rows of a chunk so that everything delivered up to the mark is
+// seen. cut reports that the chunk was fuller than its limits: the rows are its first.
+func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, cut bool, err error) {
+	err = r.read(ctx, mark, func(s *session, suffix string) error {
+		rows, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), false
+		stmt := append(s.statement(), "SELECT "+l.selectList+" FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
+		stmt = l.appendRange(stmt, c.keyRange)
+		stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
+		err := s.query(ctx, stmt, func(values []driver.Value) error {
+			if cut || rows.Bytes() > maxBytes {
+				cut = true // the rest is read and dropped
+				return nil
+			}
+			for i := range values {
+				if err := rows.AddDriver(&l.columns[i], values[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		cut = cut || rows.Len() == c.limit
+		return err
+	})
+	return rows, cut, err
+}

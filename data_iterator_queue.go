@@ -1,0 +1,464 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/Masterminds/squirrel"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+// copyJob is the copy of one table, done in pieces by any worker.
+type copyJob interface {
+	// claim returns a piece of work, nil when there is none at the moment.
+	claim(ctx context.Context) (func(ctx context.Context) error, error)
+	// finished is true once, when all the work is done.
+	finished() bool
+	schema() *TableSchema
+}
+
+// copyQueue hands the pieces of all tables to the workers, first table first.
+type copyQueue struct {
+	d *DataIterator
+
+	mu      sync.Mutex
+	jobs    []copyJob
+	changed chan struct{} // closed and replaced when a piece ends
+}
+
+// newCopyQueue finds what is left to copy of each table; empty tables are complete.
+func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) (*copyQueue, error) {
+	q := &copyQueue{d: d, changed: make(chan struct{})}
+	for _, table := range tables {
+		job, err := d.newCopyJob(ctx, table)
+		if err != nil {
+			return nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
+		}
+		if job == nil {
+			if err := d.completeTable(ctx, table); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		q.jobs = append(q.jobs, job)
+	}
+	return q, nil
+}
+
+func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copyJob, error) {
+	l, err := table.layout()
+	if err != nil {
+		return nil, err
+	}
+	reader := d.reader
+	if reader == nil {
+		return d.newCursorJob(ctx, table, l)
+	}
+	// The highest key bounds the plan. It is read after the stream's start was fixed,
+	// so a row beyond it comes by the stream.
+	high, err := reader.edgeKey(ctx, table, true)
+	if err != nil || high == nil {
+		return nil, err
+	}
+	d.TargetPaginationKeys.Store(table.String(), l.paginationKey(table, high))
+	low, next, ranges := d.remaining(table, l, high)
+	d.StateTracker.copiedUpTo(table, l, low)
+	if len(ranges) == 0 {
+		return nil, nil
+	}
+	if d.CursorConfig.BuildSelect != nil {
+		return &filteredJob{d: d, table: table, layout: l, last: low, high: high, number: next}, nil
+	}
+	rows := func() int { return int(d.CursorConfig.GetBatchSize(table.Schema, table.Name)) }
+	p, err := newChunkPlanner(table, reader, ranges, next, rows, d.chunkBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &chunkJob{d: d, planner: p}, nil
+}
+
+// remaining returns what a resumed run has left of a table: the end of the contiguous
+// copied part, the next chunk number and the ranges still to copy, up to high.
+func (d *DataIterator) remaining(table *TableSchema, l *tableLayout, high keyTuple) (low keyTuple, next uint64, ranges []keyRange) {
+	next = 1
+	var done []keyRange
+	if d.resume != nil {
+		if t := d.resume.tables[NewTableIdentifierFromSchemaTable(table)]; t != nil {
+			next = t.next
+			for _, c := range t.chunks {
+				done = append(done, c.keyRange)
+			}
+		}
+	} else if key := d.StateTracker.lastKey(table.String()); key != nil {
+		if tuple := l.keyTupleOf(key); tuple != nil {
+			done = append(done, keyRange{nil, tuple})
+		}
+	}
+	if !l.keyOrdered || d.CursorConfig.BuildSelect != nil {
+		low = chainEnd(done)
+		return low, next, []keyRange{{low, high}}
+	}
+	return l.gaps(done, high, next)
+}
+
+// chainEnd follows copied ranges from the table's beginning, each starting where the
+// one before ended. It needs no order of keys, only equality of the planned bounds.
+func chainEnd(done []keyRange) keyTuple {
+	starts := make(map[string]keyTuple, len(done))
+	for _, r := range done {
+		starts[r.low.encode()] = r.high
+	}
+	var low keyTuple
+	for range done {
+		high, ok := starts[low.encode()]
+		if !ok {
+			break
+		}
+		low = high
+	}
+	return low
+}
+
+// gaps returns the ranges up to high that no finished chunk covers.
+func (l *tableLayout) gaps(done []keyRange, high keyTuple, next uint64) (low keyTuple, number uint64, ranges []keyRange) {
+	sort.Slice(done, func(i, j int) bool { return l.compareLows(done[i].low, done[j].low) < 0 })
+	var at keyTuple
+	for _, r := range done {
+		if l.compareLows(at, r.low) < 0 {
+			ranges = append(ranges, keyRange{at, r.low})
+		}
+		if at == nil || l.compareKeys(r.high, at) > 0 {
+			at = r.high
+		}
+		if len(ranges) == 0 {
+			low = at
+		}
+	}
+	if at == nil || l.compareKeys(at, high) < 0 {
+		ranges = append(ranges, keyRange{at, high})
+	}
+	return low, next, ranges
+}
+
+func (l *tableLayout) compareLows(a, b keyTuple) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return l.compareKeys(a, b)
+}
+
+// work takes pieces until all tables are copied.
+func (q *copyQueue) work(ctx context.Context) error {
+	for {
+		if q.d.CursorConfig.Throttler != nil {
+			if err := WaitForThrottleContext(ctx, q.d.CursorConfig.Throttler); err != nil {
+				return err
+			}
+		}
+		piece, changed, err := q.next(ctx)
+		if err != nil {
+			return err
+		}
+		if piece == nil {
+			if changed == nil {
+				return nil
+			}
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := piece(ctx); err != nil {
+			return err
+		}
+		if err := q.ended(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// next claims a piece; without one it returns a channel to wait on, or nil when no
+// table is left.
+func (q *copyQueue) next(ctx context.Context) (func(context.Context) error, <-chan struct{}, error) {
+	q.mu.Lock()
+	jobs, changed := q.jobs, q.changed
+	q.mu.Unlock()
+	for _, job := range jobs {
+		piece, err := job.claim(ctx)
+		if err != nil {
+			return nil, nil, &TableError{Schema: job.schema().Schema, Table: job.schema().Name, Err: err}
+		}
+		if piece != nil {
+			return piece, nil, nil
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, nil, nil
+	}
+	return nil, changed, nil
+}
+
+// ended completes the tables that have no work left and wakes the waiting workers.
+func (q *copyQueue) ended(ctx context.Context) error {
+	q.mu.Lock()
+	jobs := q.jobs
+	q.mu.Unlock()
+	for _, job := range jobs {
+		if !job.finished() {
+			continue
+		}
+		if err := q.d.completeTable(ctx, job.schema()); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		kept := make([]copyJob, 0, len(q.jobs))
+		for _, j := range q.jobs {
+			if j != job {
+				kept = append(kept, j)
+			}
+		}
+		q.jobs = kept
+		q.mu.Unlock()
+	}
+	q.mu.Lock()
+	close(q.changed)
+	q.changed = make(chan struct{})
+	q.mu.Unlock()
+	return nil
+}
+
+// chunkJob copies a table in parallel chunks.
+type chunkJob struct {
+	d       *DataIterator
+	planner *chunkPlanner
+}
+
+func (j *chunkJob) claim(ctx context.Context) (func(context.Context) error, error) {
+	c, err := j.planner.claim(ctx)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return j.d.copyChunk(ctx, j.planner, c) }, nil
+}
+
+func (j *chunkJob) finished() bool       { return j.planner.finished() }
+func (j *chunkJob) schema() *TableSchema { return j.planner.table }
+
+// cursorJob walks a whole table with a locking cursor, for components without a gate.
+type cursorJob struct {
+	d      *DataIterator
+	cursor *Cursor
+
+	mu            sync.Mutex
+	claimed, done bool
+	completed     bool
+}
+
+func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema, l *tableLayout) (copyJob, error) {
+	keys, _, err := maxPaginationKeys(ctx, d.DB, []*TableSchema{table})
+	if err != nil {
+		return nil, err
+	}
+	high, ok := keys[table]
+	if !ok {
+		return nil, nil
+	}
+	d.TargetPaginationKeys.Store(table.String(), high)
+	j := &cursorJob{d: d, cursor: d.CursorConfig.NewCursor(table, d.StateTracker.lastKey(table.String()), nil)}
+	j.cursor.Throttler = nil // the worker waits
+	_ = l
+	return j, nil
+}
+
+func (j *cursorJob) claim(context.Context) (func(context.Context) error, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.claimed {
+		return nil, nil
+	}
+	j.claimed = true
+	return func(ctx context.Context) error {
+		j.cursor.Throttler = j.d.CursorConfig.Throttler
+		if err := j.cursor.EachContext(ctx, j.d.callListeners); err != nil {
+			return err
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.done = true
+		return nil
+	}, nil
+}
+
+func (j *cursorJob) finished() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.done || j.completed {
+		return false
+	}
+	j.completed = true
+	return true
+}
+
+func (j *cursorJob) schema() *TableSchema { return j.cursor.Table }
+
+// filteredJob copies the rows of a host's query: one batch at a time, in order,
+// because the query has no upper bound of its own.
+type filteredJob struct {
+	d      *DataIterator
+	table  *TableSchema
+	layout *tableLayout
+	high   keyTuple
+
+	mu        sync.Mutex
+	last      keyTuple // guarded by mu; the end of the last batch
+	number    uint64
+	busy      bool
+	done      bool
+	completed bool
+}
+
+func (j *filteredJob) claim(context.Context) (func(context.Context) error, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.busy || j.done {
+		return nil, nil
+	}
+	j.busy = true
+	return j.copyBatch, nil
+}
+
+func (j *filteredJob) finished() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.done || j.completed {
+		return false
+	}
+	j.completed = true
+	return true
+}
+
+func (j *filteredJob) schema() *TableSchema { return j.table }
+
+// copyBatch copies the host's next batch. Its upper key is read first, without a gate,
+// only to bound the gate and the query that is really copied: between the two reads
+// rows may come and go, and both are seen by the second one or by the stream.
+func (j *filteredJob) copyBatch(ctx context.Context) error {
+	cursor := j.d.CursorConfig.NewCursorWithoutRowLock(j.table, j.lastPaginationKey(), nil)
+	first, _, err := cursor.Fetch(j.d.CursorConfig.DB)
+	if err != nil {
+		return &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
+	}
+	if first.Size() == 0 {
+		j.ended(nil)
+		return nil
+	}
+	upper := first.lastKey(j.layout)
+	batch, err := j.readGated(ctx, upper)
+	if err != nil {
+		return err
+	}
+	j.ended(upper)
+	_ = batch
+	return nil
+}
+
+// readGated reads the batch up to the key behind the gate and hands it on.
+func (j *filteredJob) readGated(ctx context.Context, upper keyTuple) (int, error) {
+	d := j.d
+	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
+	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
+	var batch *RowBatch
+	err := d.reader.read(ctx, mark, func(s *session, suffix string) error {
+		columns := j.layout.selectColumns()
+		builder, err := d.CursorConfig.BuildSelect(columns, j.table, j.firstOr(j.lastPaginationKey()), j.batchSize())
+		if err != nil {
+			return err
+		}
+		bound := strings.ReplaceAll(string(j.layout.appendUpTo(nil, upper)), "?", "??")
+		query, args, err := builder.Where(squirrel.Expr(bound)).Suffix(suffix).ToSql()
+		if err != nil {
+			return err
+		}
+		rows, err := s.conn.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		batch, err = scanBatch(rows, j.table, j.layout)
+		return err
+	})
+	if err != nil {
+		d.reader.gate.closeChunk(gated)
+		return 0, &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
+	}
+	if batch.Size() > 0 {
+		batch.chunk = c
+		if err := d.callListeners(ctx, batch); err != nil {
+			return 0, err
+		}
+	} else {
+		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
+	}
+	d.reader.gate.closeChunk(gated)
+	return batch.Size(), nil
+}
+
+func (j *filteredJob) batchSize() uint64 {
+	if n := j.d.CursorConfig.GetBatchSize(j.table.Schema, j.table.Name); n > 0 {
+		return n
+	}
+	return defaultCursorBatch
+}
+
+func (j *filteredJob) lastPaginationKey() PaginationKey {
+	if j.last == nil {
+		return nil
+	}
+	return j.layout.paginationKey(j.table, j.last)
+}
+
+func (j *filteredJob) firstOr(key PaginationKey) PaginationKey {
+	if key == nil {
+		return j.layout.belowAll(j.table)
+	}
+	return key
+}
+
+func (j *filteredJob) ended(upper keyTuple) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy = false
+	if upper == nil {
+		j.done = true
+		return
+	}
+	j.last = upper
+	j.number++
+	if j.layout.keyOrdered && j.layout.compareKeys(upper, j.high) >= 0 {
+		j.done = true // rows beyond the highest key at the start come by the stream
+	}
+}
+
+// belowAll is the key that a host's query starts after: below zero for integers, whose
+// columns may hold zero and negative values, no bytes for the others.
+func (l *tableLayout) belowAll(table *TableSchema) PaginationKey {
+	column := table.GetPaginationColumn()
+	switch l.columns[l.keys[0]].Kind {
+	case codec.Int:
+		return NewInt64KeyWithColumn(column.Name, -1<<63)
+	case codec.Uint:
+		return NewInt64KeyWithColumn(column.Name, -1)
+	}
+	return MinPaginationKey(column)
+}

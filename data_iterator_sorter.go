@@ -1,0 +1,133 @@
+package ghostferry
+
+import (
+	"context"
+	"sort"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// TableMaxPaginationKey is a table with its highest key at the start.
+type TableMaxPaginationKey struct {
+	Table            *TableSchema
+	MaxPaginationKey PaginationKey
+}
+
+// DataIteratorSorter decides the order in which tables are copied.
+type DataIteratorSorter interface {
+	Sort(unorderedTables map[*TableSchema]PaginationKey) ([]TableMaxPaginationKey, error)
+}
+
+// MaxPaginationKeySorter orders by the highest key, descending.
+type MaxPaginationKeySorter struct{}
+
+// Sort orders the tables.
+func (s *MaxPaginationKeySorter) Sort(unorderedTables map[*TableSchema]PaginationKey) ([]TableMaxPaginationKey, error) {
+	out := tablesOf(unorderedTables)
+	sort.SliceStable(out, func(i, j int) bool { return out[i].MaxPaginationKey.Compare(out[j].MaxPaginationKey) > 0 })
+	return out, nil
+}
+
+// MaxTableSizeSorter orders by the bytes of the tables' data, descending.
+type MaxTableSizeSorter struct {
+	// DataIterator supplies the connection.
+	DataIterator *DataIterator
+}
+
+// Sort orders the tables; on an error they come unordered with it.
+func (s *MaxTableSizeSorter) Sort(unorderedTables map[*TableSchema]PaginationKey) ([]TableMaxPaginationKey, error) {
+	out := tablesOf(unorderedTables)
+	sizes, err := tableSizes(context.Background(), s.DataIterator.DB)
+	if err != nil {
+		return out, err
+	}
+	size := func(t *TableSchema) uint64 { return sizes[NewTableIdentifierFromSchemaTable(t)] }
+	sort.SliceStable(out, func(i, j int) bool { return size(out[i].Table) > size(out[j].Table) })
+	return out, nil
+}
+
+func tablesOf(tables map[*TableSchema]PaginationKey) []TableMaxPaginationKey {
+	out := make([]TableMaxPaginationKey, 0, len(tables))
+	for table, key := range tables {
+		out = append(out, TableMaxPaginationKey{table, key})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Table.String() < out[j].Table.String() })
+	return out
+}
+
+func tableSizes(ctx context.Context, db *sql.DB) (map[TableIdentifier]uint64, error) {
+	rows, err := db.QueryContext(ctx, "SELECT table_schema, table_name, COALESCE(data_length,0) FROM information_schema.tables WHERE table_type='BASE TABLE'")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	sizes := map[TableIdentifier]uint64{}
+	for rows.Next() {
+		var id TableIdentifier
+		var size uint64
+		if err := rows.Scan(&id.SchemaName, &id.TableName, &size); err != nil {
+			return nil, err
+		}
+		sizes[id] = size
+	}
+	return sizes, rows.Err()
+}
+
+// sortTables orders the tables for the copy: by the host's sorter, else largest first
+// as the server estimated it when the schemas were loaded.
+func (d *DataIterator) sortTables(ctx context.Context, tables []*TableSchema) ([]*TableSchema, error) {
+	if d.TableSorter == nil {
+		sorted := append([]*TableSchema(nil), tables...)
+		sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].dataLength > sorted[j].dataLength })
+		return sorted, nil
+	}
+	keys, empty, err := maxPaginationKeys(ctx, d.DB, tables)
+	if err != nil {
+		return nil, err
+	}
+	sorted, err := d.TableSorter.Sort(keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*TableSchema, 0, len(tables))
+	for _, t := range sorted {
+		out = append(out, t.Table)
+	}
+	return append(out, empty...), nil
+}
+
+// MaxPaginationKeys returns the highest key of every table that has rows, and the
+// tables that have none.
+func MaxPaginationKeys(db *sql.DB, tables []*TableSchema, logger Logger) (map[*TableSchema]PaginationKey, []*TableSchema, error) {
+	keys, empty, err := maxPaginationKeys(context.Background(), db, tables)
+	if err != nil && logger != nil {
+		logger.WithError(err).Error("failed to read the highest pagination keys")
+	}
+	return keys, empty, err
+}
+
+func maxPaginationKeys(ctx context.Context, db *sql.DB, tables []*TableSchema) (map[*TableSchema]PaginationKey, []*TableSchema, error) {
+	keys := make(map[*TableSchema]PaginationKey, len(tables))
+	var empty []*TableSchema
+	for _, table := range tables {
+		l, err := table.layout()
+		if err != nil {
+			return nil, nil, err
+		}
+		rows, err := db.QueryContext(ctx, "SELECT "+l.namedKeyList()+" FROM "+QuotedTableName(table)+" ORDER BY "+l.keyOrder(true)+" LIMIT 1")
+		if err != nil {
+			return nil, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
+		}
+		batch, err := scanBatch(rows, table, l)
+		_ = rows.Close()
+		if err != nil {
+			return nil, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
+		}
+		if batch.Size() == 0 {
+			empty = append(empty, table)
+			continue
+		}
+		keys[table] = l.paginationKey(table, batch.lastKey(l))
+	}
+	return keys, empty, nil
+}

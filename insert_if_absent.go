@@ -1,0 +1,184 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+// maxStatementBytes bounds a multi-row statement: larger ones gain nothing and cost memory.
+const maxStatementBytes = 1 << 20
+
+// tableWriter builds the statements that write one table's rows to the target.
+type tableWriter struct {
+	table     *TableSchema
+	layout    *tableLayout
+	quoted    string // `schema`.`table` on the target
+	head      string // INSERT INTO … (columns) VALUES
+	absent    string // tail: keep an existing row as it is
+	overwrite string // tail: overwrite every column, the key's too
+	maxBytes  int
+}
+
+// newTableWriter prepares the texts. rowAlias: how ON DUPLICATE KEY UPDATE names the new row.
+func newTableWriter(table *TableSchema, targetSchema, targetTable string, rowAlias bool, maxPacket uint64) (*tableWriter, error) {
+	l, err := table.layout()
+	if err != nil {
+		return nil, err
+	}
+	w := &tableWriter{table: table, layout: l, quoted: sqlesc.Table(targetSchema, targetTable), maxBytes: maxStatementBytes}
+	if maxPacket > 0 {
+		w.maxBytes = min(w.maxBytes, int(maxPacket/2))
+	}
+	w.head = "INSERT INTO " + w.quoted + " (" + l.columnNames + ") VALUES "
+	first := sqlesc.Ident(l.columns[l.writable[0]].Name)
+	// An assignment of a column to itself: the duplicate is not an error and changes
+	// nothing, while every other error stays one (INSERT IGNORE would hide them).
+	w.absent = " ON DUPLICATE KEY UPDATE " + first + "=" + w.quoted + "." + first
+	alias := ""
+	if rowAlias {
+		alias = " AS new_row"
+	}
+	w.overwrite = alias + " ON DUPLICATE KEY UPDATE "
+	for i, c := range l.writable {
+		if i > 0 {
+			w.overwrite += ","
+		}
+		name := sqlesc.Ident(l.columns[c].Name)
+		if rowAlias {
+			w.overwrite += name + "=new_row." + name
+		} else {
+			w.overwrite += name + "=VALUES(" + name + ")"
+		}
+	}
+	return w, nil
+}
+
+// rowRef is one row of a row set.
+type rowRef struct {
+	rows *codec.Rows
+	row  int
+}
+
+// insert sends rows in statements of bounded size, each ended by tail, and returns the
+// rows affected.
+func (w *tableWriter) insert(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (int64, error) {
+	var total int64
+	for len(rows) > 0 {
+		stmt := append(s.statement(), w.head...)
+		n := 0
+		for n < len(rows) && (n == 0 || len(stmt)+rows[n].rows.RowBytes(rows[n].row) < w.maxBytes) {
+			if n > 0 {
+				stmt = append(stmt, ',')
+			}
+			stmt = rows[n].rows.AppendTuple(stmt, rows[n].row, w.layout.columns, columns)
+			n++
+		}
+		affected, err := s.exec(ctx, append(stmt, tail...))
+		if err != nil {
+			return total, err
+		}
+		total += affected
+		rows = rows[n:]
+	}
+	return total, nil
+}
+
+// insertAbsent inserts the rows that are not there and returns the encoded keys of
+// those that another row's unique value keeps out. It must run inside a transaction.
+func (w *tableWriter) insertAbsent(ctx context.Context, s *session, rows []rowRef) (skipped []string, err error) {
+	inserted, err := w.insert(ctx, s, rows, w.layout.writable, w.absent)
+	if err != nil || inserted == int64(len(rows)) || !w.layout.secondaryUnique {
+		// Without a further unique index a row that was not inserted is there.
+		return nil, err
+	}
+	return w.missing(ctx, s, rows)
+}
+
+// missing returns the encoded keys of rows that are not on the target.
+func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([]string, error) {
+	if !w.layout.keyBytes {
+		return w.missingOneByOne(ctx, s, rows)
+	}
+	found := make(map[string]struct{}, len(rows))
+	for from := 0; from < len(rows); {
+		stmt := append(s.statement(), "SELECT "+w.layout.keySelectList()+" FROM "+w.quoted+" WHERE "...)
+		stmt = w.layout.appendKeyIn(stmt)
+		start := from
+		for ; from < len(rows) && (from == start || len(stmt) < w.maxBytes); from++ {
+			if from > start {
+				stmt = append(stmt, ',')
+			}
+			stmt = w.layout.appendKeyTuple(stmt, keyOf(rows[from].rows, rows[from].row, w.layout.keys))
+		}
+		err := s.query(ctx, append(stmt, ')'), func(values []driver.Value) error {
+			var key []byte
+			for i, k := range w.layout.keys {
+				v, err := w.layout.columns[k].AppendDriver([]byte{}, values[i])
+				if err != nil {
+					return err
+				}
+				key = codec.AppendKeyPart(key, v)
+			}
+			found[string(key)] = struct{}{}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	var missing []string
+	for _, r := range rows {
+		key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
+		if _, ok := found[key]; !ok {
+			missing = append(missing, key)
+		}
+	}
+	return missing, nil
+}
+
+// missingOneByOne asks for each key by itself: only the server knows which keys of a
+// collated column are equal.
+func (w *tableWriter) missingOneByOne(ctx context.Context, s *session, rows []rowRef) ([]string, error) {
+	var missing []string
+	for _, r := range rows {
+		key := keyOf(r.rows, r.row, w.layout.keys)
+		exists, err := w.exists(ctx, s, w.quoted, key)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			missing = append(missing, key.encode())
+		}
+	}
+	return missing, nil
+}
+
+func (w *tableWriter) exists(ctx context.Context, s *session, quotedTable string, key keyTuple) (bool, error) {
+	stmt := append(s.statement(), "SELECT 1 FROM "+quotedTable+" WHERE "...)
+	stmt = append(w.layout.appendKeyTuple(w.layout.appendKeyIn(stmt), key), ")"...)
+	found := false
+	err := s.query(ctx, stmt, func([]driver.Value) error { found = true; return nil })
+	return found, err
+}
+
+// deleteKeys deletes the rows with the given keys.
+func (w *tableWriter) deleteKeys(ctx context.Context, s *session, keys []keyTuple) error {
+	for from := 0; from < len(keys); {
+		stmt := w.layout.appendKeyIn(append(s.statement(), "DELETE FROM "+w.quoted+" WHERE "...))
+		start := from
+		for ; from < len(keys) && (from == start || len(stmt) < w.maxBytes); from++ {
+			if from > start {
+				stmt = append(stmt, ',')
+			}
+			stmt = w.layout.appendKeyTuple(stmt, keys[from])
+		}
+		if _, err := s.exec(ctx, append(stmt, ')')); err != nil {
+			return fmt.Errorf("deleting from %s: %w", w.quoted, err)
+		}
+	}
+	return nil
+}
