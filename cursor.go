@@ -225,7 +225,7 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 	if err != nil || batch.Size() == 0 {
 		return batch, nil, err
 	}
-	if !batch.ValuesContainPaginationKey() {
+	if !batch.containsKey(l) {
 		return nil, nil, fmt.Errorf("the query for %s does not select its pagination key %s", c.Table, l.keyNames())
 	}
 	return batch, l.paginationKey(c.Table, batch.lastKey(l)), nil
@@ -241,14 +241,14 @@ func (c *Cursor) buildSelect(l *tableLayout) (squirrel.SelectBuilder, error) {
 		columns = l.selectColumns()
 	}
 	if c.BuildSelect != nil {
-		return c.BuildSelect(columns, c.Table, c.keyOrMinimum(), size)
+		return c.BuildSelect(columns, c.Table, c.keyOrBelowAll(l), size)
 	}
 	return defaultBuildSelect(columns, c.Table, l, c.lastKey, size), nil
 }
 
-func (c *Cursor) keyOrMinimum() PaginationKey {
+func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {
 	if c.lastKey == nil {
-		return MinPaginationKey(c.Table.GetPaginationColumn())
+		return l.belowAll(c.Table)
 	}
 	return c.lastKey
 }
@@ -326,6 +326,20 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout) (*RowBatc
 
 // lastKey returns the key of the batch's last row.
 func (b *RowBatch) lastKey(l *tableLayout) keyTuple { return b.keyAt(l, b.rows.Len()-1) }
+
+// containsKey reports whether the rows hold every column of the key.
+func (b *RowBatch) containsKey(l *tableLayout) bool {
+	for _, k := range l.keys {
+		found := false
+		for _, c := range b.columns {
+			found = found || c == k
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
 
 // keyAt returns the key of one row of a canonical batch.
 func (b *RowBatch) keyAt(l *tableLayout, row int) keyTuple {

@@ -354,64 +354,97 @@ func (j *filteredJob) schema() *TableSchema { return j.table }
 // only to bound the gate and the query that is really copied: between the two reads
 // rows may come and go, and both are seen by the second one or by the stream.
 func (j *filteredJob) copyBatch(ctx context.Context) error {
-	cursor := j.d.CursorConfig.NewCursorWithoutRowLock(j.table, j.lastPaginationKey(), nil)
-	first, _, err := cursor.Fetch(j.d.CursorConfig.DB)
+	size := j.batchSize()
+	query, args, err := j.query(size, nil)
 	if err != nil {
-		return &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
+		return j.failed(err)
+	}
+	var first *RowBatch
+	err = j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) error {
+		first, err = j.fetch(ctx, s, query, args)
+		return err
+	})
+	if err != nil {
+		return j.failed(err)
 	}
 	if first.Size() == 0 {
 		j.ended(nil)
 		return nil
 	}
-	upper := first.lastKey(j.layout)
-	batch, err := j.readGated(ctx, upper)
+	end, err := j.copyUpTo(ctx, first.lastKey(j.layout), size)
 	if err != nil {
 		return err
 	}
-	j.ended(upper)
-	_ = batch
+	j.ended(end)
 	return nil
 }
 
-// readGated reads the batch up to the key behind the gate and hands it on.
-func (j *filteredJob) readGated(ctx context.Context, upper keyTuple) (int, error) {
+// copyUpTo reads the batch up to the key behind the gate, hands it on, and returns the
+// key up to which the table is copied now.
+func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64) (keyTuple, error) {
 	d := j.d
 	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
 	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
 	var batch *RowBatch
 	err := d.reader.read(ctx, mark, func(s *session, suffix string) error {
-		columns := j.layout.selectColumns()
-		builder, err := d.CursorConfig.BuildSelect(columns, j.table, j.firstOr(j.lastPaginationKey()), j.batchSize())
-		if err != nil {
-			return err
+		query, args, err := j.query(size, upper)
+		if err == nil {
+			batch, err = j.fetch(ctx, s, query+suffix, args)
 		}
-		bound := strings.ReplaceAll(string(j.layout.appendUpTo(nil, upper)), "?", "??")
-		query, args, err := builder.Where(squirrel.Expr(bound)).Suffix(suffix).ToSql()
-		if err != nil {
-			return err
-		}
-		rows, err := s.conn.QueryContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		batch, err = scanBatch(rows, j.table, j.layout)
 		return err
 	})
 	if err != nil {
 		d.reader.gate.closeChunk(gated)
-		return 0, &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
+		return nil, j.failed(err)
 	}
-	if batch.Size() > 0 {
+	if uint64(batch.Size()) >= size {
+		// Rows that came between the two reads may have pushed others past the limit.
+		c.high = batch.lastKey(j.layout)
+	}
+	if batch.Size() == 0 {
+		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
+	} else {
 		batch.chunk = c
 		if err := d.callListeners(ctx, batch); err != nil {
-			return 0, err
+			return nil, err
 		}
-	} else {
-		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
 	}
 	d.reader.gate.closeChunk(gated)
-	return batch.Size(), nil
+	return c.high, nil
+}
+
+// query returns the host's query for the next batch, bounded when upper is set.
+func (j *filteredJob) query(size uint64, upper keyTuple) (string, []any, error) {
+	last := j.layout.belowAll(j.table)
+	if j.last != nil {
+		last = j.layout.paginationKey(j.table, j.last)
+	}
+	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(), j.table, last, size)
+	if err != nil {
+		return "", nil, err
+	}
+	if upper != nil {
+		bound := string(j.layout.appendUpTo(nil, upper))
+		builder = builder.Where(squirrel.Expr(strings.ReplaceAll(bound, "?", "??")))
+	}
+	return builder.ToSql()
+}
+
+func (j *filteredJob) fetch(ctx context.Context, s *session, query string, args []any) (*RowBatch, error) {
+	rows, err := s.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	batch, err := scanBatch(rows, j.table, j.layout)
+	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
+		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
+	}
+	return batch, err
+}
+
+func (j *filteredJob) failed(err error) error {
+	return &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
 }
 
 func (j *filteredJob) batchSize() uint64 {
@@ -419,20 +452,6 @@ func (j *filteredJob) batchSize() uint64 {
 		return n
 	}
 	return defaultCursorBatch
-}
-
-func (j *filteredJob) lastPaginationKey() PaginationKey {
-	if j.last == nil {
-		return nil
-	}
-	return j.layout.paginationKey(j.table, j.last)
-}
-
-func (j *filteredJob) firstOr(key PaginationKey) PaginationKey {
-	if key == nil {
-		return j.layout.belowAll(j.table)
-	}
-	return key
 }
 
 func (j *filteredJob) ended(upper keyTuple) {
