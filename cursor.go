@@ -21,11 +21,6 @@ import (
 // defaultCursorBatch is how many rows a cursor reads at once when nothing is configured.
 const defaultCursorBatch = 200
 
-// SqlPreparer prepares statements: a pool or a transaction.
-type SqlPreparer interface {
-	Prepare(string) (*sqlorig.Stmt, error)
-}
-
 // SqlPreparerAndRollbacker is a transaction for reading.
 type SqlPreparerAndRollbacker interface {
 	SqlPreparer

@@ -86,7 +86,7 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 			todo = append(todo, t)
 		}
 	}
-	sorted, err := d.sortTables(ctx, todo)
+	sorted, err := d.sortTables(todo)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	}
 	reader := d.reader
 	if reader == nil {
-		return d.newCursorJob(ctx, table, l)
+		return d.newCursorJob(ctx, table)
 	}
 	// The highest key bounds the plan. It is read after the stream's start was fixed,
 	// so a row beyond it comes by the stream.
@@ -265,19 +265,14 @@ type cursorJob struct {
 	completed     bool
 }
 
-func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema, l *tableLayout) (copyJob, error) {
-	keys, _, err := maxPaginationKeys(ctx, d.DB, []*TableSchema{table})
-	if err != nil {
+func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema) (copyJob, error) {
+	high, err := maxPaginationKey(ctx, d.DB, table)
+	if err != nil || high == nil {
 		return nil, err
-	}
-	high, ok := keys[table]
-	if !ok {
-		return nil, nil
 	}
 	d.TargetPaginationKeys.Store(table.String(), high)
 	j := &cursorJob{d: d, cursor: d.CursorConfig.NewCursor(table, d.StateTracker.lastKey(table.String()), nil)}
 	j.cursor.Throttler = nil // the worker waits
-	_ = l
 	return j, nil
 }
 

@@ -75,13 +75,13 @@ func tableSizes(ctx context.Context, db *sql.DB) (map[TableIdentifier]uint64, er
 
 // sortTables orders the tables for the copy: by the host's sorter, else largest first
 // as the server estimated it when the schemas were loaded.
-func (d *DataIterator) sortTables(ctx context.Context, tables []*TableSchema) ([]*TableSchema, error) {
+func (d *DataIterator) sortTables(tables []*TableSchema) ([]*TableSchema, error) {
 	if d.TableSorter == nil {
 		sorted := append([]*TableSchema(nil), tables...)
 		sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].dataLength > sorted[j].dataLength })
 		return sorted, nil
 	}
-	keys, empty, err := maxPaginationKeys(ctx, d.DB, tables)
+	keys, empty, err := MaxPaginationKeys(d.DB, tables, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -96,38 +96,3 @@ func (d *DataIterator) sortTables(ctx context.Context, tables []*TableSchema) ([
 	return append(out, empty...), nil
 }
 
-// MaxPaginationKeys returns the highest key of every table that has rows, and the
-// tables that have none.
-func MaxPaginationKeys(db *sql.DB, tables []*TableSchema, logger Logger) (map[*TableSchema]PaginationKey, []*TableSchema, error) {
-	keys, empty, err := maxPaginationKeys(context.Background(), db, tables)
-	if err != nil && logger != nil {
-		logger.WithError(err).Error("failed to read the highest pagination keys")
-	}
-	return keys, empty, err
-}
-
-func maxPaginationKeys(ctx context.Context, db *sql.DB, tables []*TableSchema) (map[*TableSchema]PaginationKey, []*TableSchema, error) {
-	keys := make(map[*TableSchema]PaginationKey, len(tables))
-	var empty []*TableSchema
-	for _, table := range tables {
-		l, err := table.layout()
-		if err != nil {
-			return nil, nil, err
-		}
-		rows, err := db.QueryContext(ctx, "SELECT "+l.namedKeyList()+" FROM "+QuotedTableName(table)+" ORDER BY "+l.keyOrder(true)+" LIMIT 1")
-		if err != nil {
-			return nil, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
-		}
-		batch, err := scanBatch(rows, table, l)
-		_ = rows.Close()
-		if err != nil {
-			return nil, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
-		}
-		if batch.Size() == 0 {
-			empty = append(empty, table)
-			continue
-		}
-		keys[table] = l.paginationKey(table, batch.lastKey(l))
-	}
-	return keys, empty, nil
-}

@@ -260,16 +260,6 @@ func (l *tableLayout) keySelectList() string {
 	return strings.Join(exprs, ",")
 }
 
-// namedKeyList returns the key's expressions, each named as its column.
-func (l *tableLayout) namedKeyList() string {
-	exprs := make([]string, len(l.keys))
-	for i, k := range l.keys {
-		ident := sqlesc.Ident(l.columns[k].Name)
-		exprs[i] = l.columns[k].SelectExpr(ident) + " AS " + ident
-	}
-	return strings.Join(exprs, ",")
-}
-
 // forceKeyIndex is the hint that keeps range reads on the key's index.
 func (l *tableLayout) forceKeyIndex() string {
 	if l.keyIndex == "" {
