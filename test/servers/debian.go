@@ -28,6 +28,12 @@ func serverPackages(f Flavour) packageSet {
 	return packageSet{name: "mysql", suites: []string{"sid"}, main: "mysql-server-core", more: []string{"mysql-client-core"}}
 }
 
+// toolPackages are the client programs, of the suite whose versions people compare with.
+func toolPackages() packageSet {
+	return packageSet{name: "tools", suites: []string{"bookworm", "stable"}, main: "mariadb-client",
+		more: []string{"mydumper", "sysbench", "libmariadb3"}}
+}
+
 // ensure returns the unpacked tree of the set, fetching it once if there is none.
 func (s packageSet) ensure(ctx context.Context, o Options) (string, error) {
 	cache, err := cacheDir()

@@ -45,11 +45,14 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// end sends the signal and waits until the process is gone; false after the timeout.
-func (p *process) end(sig os.Signal, timeout time.Duration) bool {
+// stopTimeout is how long a server may take to end.
+const stopTimeout = time.Minute
+
+// end sends the signal and waits until the process is gone; false after stopTimeout.
+func (p *process) end(sig os.Signal) bool {
 	// An error means that it is gone already, which is what is wanted.
 	_ = p.handle.Signal(sig)
-	timer := time.NewTimer(timeout)
+	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
 	case <-p.exited:

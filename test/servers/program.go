@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -67,8 +68,8 @@ func prefixProgram(ctx context.Context, f Flavour, prefix string) (*program, err
 
 // newProgram asks the program for its version and refuses the other flavour.
 func newProgram(ctx context.Context, f Flavour, argv []string, prefix, origin string) (*program, error) {
-	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:len(argv):len(argv)], "--no-defaults", "--version")...)
-	out, err := cmd.Output()
+	p := &program{flavour: f, argv: argv, prefix: prefix, origin: origin}
+	out, err := output(p.command(ctx, []string{"--no-defaults", "--version"}))
 	if err != nil {
 		return nil, fmt.Errorf("servers: %s --version (%s): %w", argv[len(argv)-1], origin, err)
 	}
@@ -78,8 +79,13 @@ func newProgram(ctx context.Context, f Flavour, argv []string, prefix, origin st
 	if !ok || len(fields) == 0 {
 		return nil, fmt.Errorf("servers: %s (%s) does not tell its version, it says %q", argv[len(argv)-1], origin, text)
 	}
-	p := &program{flavour: f, argv: argv, prefix: prefix, origin: origin, version: fields[0]}
-	return p, checkVersion(f, text, fields[0])
+	p.version = fields[0]
+	return p, checkVersion(f, text, p.version)
+}
+
+// command is the program with these arguments; it is killed when ctx ends.
+func (p *program) command(ctx context.Context, args []string) *exec.Cmd {
+	return exec.CommandContext(ctx, p.argv[0], slices.Concat(p.argv[1:], args)...)
 }
 
 // checkVersion refuses the other flavour and versions older than those supported.

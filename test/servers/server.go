@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +22,6 @@ import (
 
 const (
 	startTimeout = 90 * time.Second // when the caller's context has no deadline
-	stopTimeout  = 60 * time.Second // then SIGKILL
 	portAttempts = 5
 )
 
@@ -82,9 +82,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 var errPortTaken = errors.New("the port is taken")
 
-// startOnce makes a data directory, chooses a port and launches.
+// startOnce makes a data directory, chooses a port and launches. With an error there
+// is no server and nothing is left.
 func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Server, err error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,8 @@ func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Serv
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err = s.launch(ctx); err != nil {
+	err = s.launch(ctx)
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -162,12 +164,15 @@ func sweep(base string) {
 // freePort returns a loopback port nobody listens on. It lies below the range that
 // the kernel gives to outgoing connections, or one of those could take the port
 // while a killed server is being restarted.
-func freePort() (int, error) {
+func freePort(ctx context.Context) (int, error) {
 	const low, high = 15000, 32000
-	var lastErr error
+	var (
+		lastErr error
+		config  net.ListenConfig
+	)
 	for range 100 {
 		port := low + rand.IntN(high-low)
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := config.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return port, l.Close()
 		}
@@ -185,13 +190,11 @@ func (s *Server) launch(ctx context.Context) error {
 		defer cancel()
 	}
 	log := filepath.Join(s.home, "error.log")
-	args := append(s.program.argv[1:len(s.program.argv):len(s.program.argv)],
-		"--no-defaults", "--datadir="+s.DataDir, "--tmpdir="+s.run, "--socket="+s.Socket,
-		"--pid-file="+filepath.Join(s.run, "pid"), "--log-error="+log)
-	args = append(args, s.program.dirFlags()...)
-	args = append(args, s.options.flags(s.Port)...)
-	// Not CommandContext: the server outlives ctx.
-	cmd := exec.Command(s.program.argv[0], args...)
+	// The server outlives the ctx of its start.
+	cmd := s.program.command(context.WithoutCancel(ctx), slices.Concat([]string{
+		"--no-defaults", "--datadir=" + s.DataDir, "--tmpdir=" + s.run, "--socket=" + s.Socket,
+		"--pid-file=" + filepath.Join(s.run, "pid"), "--log-error=" + log,
+	}, s.program.dirFlags(), s.options.flags(s.Port)))
 	cmd.Dir = s.home
 	proc, err := startProcess(cmd)
 	if err != nil {
@@ -199,7 +202,7 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	s.proc = proc
 	if err := s.waitUntilReady(ctx, proc); err != nil {
-		proc.end(syscall.SIGKILL, stopTimeout)
+		proc.end(syscall.SIGKILL)
 		text, _ := os.ReadFile(log)
 		if strings.Contains(string(text), "Address already in use") {
 			err = errors.Join(errPortTaken, err)
@@ -299,9 +302,9 @@ func (s *Server) Stop() error {
 	for _, db := range s.pools {
 		errs = append(errs, db.Close())
 	}
-	if s.proc.alive() && !s.proc.end(syscall.SIGTERM, stopTimeout) {
+	if s.proc.alive() && !s.proc.end(syscall.SIGTERM) {
 		errs = append(errs, fmt.Errorf("servers: %s did not stop within %s and was killed", s.Name, stopTimeout))
-		s.proc.end(syscall.SIGKILL, stopTimeout)
+		s.proc.end(syscall.SIGKILL)
 	}
 	return errors.Join(append(errs, s.remove())...)
 }
@@ -326,7 +329,7 @@ func (s *Server) Kill() error {
 	if s.gone {
 		return fmt.Errorf("servers: kill %s: it was stopped", s.Name)
 	}
-	if !s.proc.end(syscall.SIGKILL, stopTimeout) {
+	if !s.proc.end(syscall.SIGKILL) {
 		return fmt.Errorf("servers: %s (process %d) survived SIGKILL for %s", s.Name, s.proc.pid, stopTimeout)
 	}
 	return nil
@@ -340,7 +343,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	if s.gone {
 		return fmt.Errorf("servers: restart %s: it was stopped", s.Name)
 	}
-	if s.proc.alive() && !s.proc.end(syscall.SIGTERM, stopTimeout) {
+	if s.proc.alive() && !s.proc.end(syscall.SIGTERM) {
 		return fmt.Errorf("servers: restart %s: it did not stop within %s", s.Name, stopTimeout)
 	}
 	return s.launch(ctx)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -106,9 +105,9 @@ func initializeMySQL(ctx context.Context, p *program, work, data, password strin
 	if err := os.WriteFile(accounts, []byte(accountStatements(password)), 0o600); err != nil {
 		return err
 	}
-	args := append(p.argv[1:len(p.argv):len(p.argv)], p.bootFlags(work, data)...)
-	args = append(args, "--initialize-insecure", "--init-file="+accounts, "--mysqlx=OFF", "--innodb-redo-log-capacity=32M")
-	if _, err := output(exec.CommandContext(ctx, p.argv[0], args...)); err != nil {
+	cmd := p.command(ctx, append(p.bootFlags(work, data),
+		"--initialize-insecure", "--init-file="+accounts, "--mysqlx=OFF", "--innodb-redo-log-capacity=32M"))
+	if _, err := output(cmd); err != nil {
 		return err
 	}
 	return os.Remove(accounts)
@@ -139,10 +138,9 @@ func bootstrapMariaDB(ctx context.Context, p *program, work, data, password stri
 	}
 	sql.WriteString("FLUSH PRIVILEGES;\nDROP USER IF EXISTS 'root'@'127.0.0.1';\n")
 	sql.WriteString(accountStatements(password))
-	args := append(p.argv[1:len(p.argv):len(p.argv)], p.bootFlags(work, data)...)
-	args = append(args, "--bootstrap", "--silent-startup", "--innodb-log-file-size=32M", "--enforce-storage-engine=",
-		"--max-allowed-packet=16M", "--net-buffer-length=16K")
-	cmd := exec.CommandContext(ctx, p.argv[0], args...)
+	cmd := p.command(ctx, append(p.bootFlags(work, data),
+		"--bootstrap", "--silent-startup", "--innodb-log-file-size=32M", "--enforce-storage-engine=",
+		"--max-allowed-packet=16M", "--net-buffer-length=16K"))
 	cmd.Stdin = strings.NewReader(sql.String())
 	_, err := output(cmd)
 	return err

@@ -36,15 +36,21 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 			return run(ctx, args[1:], out)
 		}
 	}
-	return errors.New("usage: servers prepare [mysql|mariadb ...] | servers run [-flavour mysql|mariadb] [-n 1] [-gtid=true] [-- server flags]")
+	return errors.New("usage: servers prepare [mysql|mariadb|tools ...] | servers run [-flavour mysql|mariadb] [-n 1] [-gtid=true] [-- server flags]")
 }
 
 // prepare downloads, unpacks and initialises, and proves it by a start.
-func prepare(ctx context.Context, flavours []string) error {
-	if len(flavours) == 0 {
-		flavours = []string{string(servers.MySQL), string(servers.MariaDB)}
+func prepare(ctx context.Context, what []string) error {
+	if len(what) == 0 {
+		what = []string{string(servers.MySQL), string(servers.MariaDB), "tools"}
 	}
-	for _, f := range flavours {
+	for _, f := range what {
+		if f == "tools" {
+			if _, _, err := servers.ToolCommand(ctx, servers.Mysqldump); err != nil {
+				return err
+			}
+			continue
+		}
 		s, err := servers.Start(ctx, servers.Options{Flavour: servers.Flavour(f), Name: "prepare", GTID: true})
 		if err != nil {
 			return err
@@ -65,6 +71,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	var running []*servers.Server
+	defer func() {
+		for _, s := range running {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
 	for i := range *n {
 		s, startErr := servers.Start(ctx, servers.Options{
 			Flavour: servers.Flavour(*flavour), Name: fmt.Sprintf("%s%d", *flavour, i+1), GTID: *gtid,
@@ -73,7 +85,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		if startErr != nil {
 			return startErr
 		}
-		defer func() { err = errors.Join(err, s.Stop()) }()
+		running = append(running, s)
 		fmt.Fprintf(out, "host=%s port=%d user=%s password=%s socket=%s version=%s\n",
 			s.Host, s.Port, s.User(), s.Password(), s.Socket, s.Version)
 	}

@@ -1,0 +1,37 @@
+# Everything runs with Go alone; see CONTRIBUTING.md for what the servers need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The servers of `make demo`: mysql or mariadb. The rows it moves: empty for its default.
+SERVER ?= mysql
+ROWS ?=
+export SERVER ROWS
+
+TOOL := go tool -modfile=tools/go.mod
+
+.PHONY: help demo test bench lint fmt model clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n)
+	@go run ./test/demo
+
+test: ## vet and all tests, on real servers (fetched once, about 100 MB)
+	@go run ./test/servers/cmd/servers prepare
+	@go run ./test/runner ./...
+
+bench: ## compare with other movers on this machine; results in bench/results/
+	@go run ./bench
+
+lint: ## golangci-lint (built from source the first time: some minutes)
+	@$(TOOL) golangci-lint run ./...
+
+fmt: ## format the code
+	@gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+model: ## check the engine's algorithm exhaustively
+	@go run ./internal/model/cmd/model
+
+clean: ## remove built files, the servers' cache and benchmark results
+	@rm -rf bin .servers bench/results

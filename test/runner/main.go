@@ -1,0 +1,113 @@
+// Command runner runs `go vet` and `go test` and reports them readably: a line for
+// each package, the output of what failed, progress meanwhile, and as the last line
+// "N passed, N failed". The race detector is on wherever a C compiler is found.
+//
+//	go run ./test/runner [-p 1] [-timeout 14m] [-run regexp] [packages, default ./...]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command(ctx, os.Args[1:], os.Stdout)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "runner:", err)
+		os.Exit(1)
+	}
+}
+
+// command runs vet, build and test in this order and stops at the first that fails.
+func command(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
+	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
+	timeout := flags.Duration("timeout", 14*time.Minute, "limit of each test binary")
+	run := flags.String("run", "", "only tests that match, as of go test")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	packages := flags.Args()
+	if len(packages) == 0 {
+		packages = []string{"./..."}
+	}
+	env, race := raceDetector(ctx, out)
+	// Building before testing uses all processors, which -p 1 would not.
+	for _, step := range [][]string{{"vet"}, append([]string{"build", "-o", os.DevNull}, race...)} {
+		fmt.Fprintf(out, "go %s %s\n", strings.Join(step, " "), strings.Join(packages, " "))
+		cmd := goCommand(ctx, env, append(step, packages...)...)
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("go %s: %w", step[0], err)
+		}
+	}
+	test := append([]string{"test"}, race...)
+	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), "-timeout="+timeout.String())
+	if *run != "" {
+		test = append(test, "-run="+*run)
+	}
+	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
+	return runTests(goCommand(ctx, env, append(append(test, "-json"), packages...)...), out)
+}
+
+// goCommand is an interruptible go command.
+func goCommand(ctx context.Context, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = env
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute // for servers of the tests to be stopped
+	return cmd
+}
+
+// raceDetector returns the environment and the flags for the race detector, which
+// needs cgo and so a C compiler; without one it says so and returns no flags.
+func raceDetector(ctx context.Context, out io.Writer) (env, flags []string) {
+	cc, err := exec.CommandContext(ctx, "go", "env", "CC").Output()
+	if fields := strings.Fields(string(cc)); err == nil && len(fields) > 0 {
+		if path, err := exec.LookPath(fields[0]); err == nil {
+			fmt.Fprintf(out, "race detector: on (C compiler %s)\n", path)
+			return append(os.Environ(), "CGO_ENABLED=1"), []string{"-race"}
+		}
+	}
+	fmt.Fprintln(out, "race detector: OFF, it needs a C compiler and none was found")
+	return os.Environ(), nil
+}
+
+// runTests runs `go test -json` and reports it.
+func runTests(cmd *exec.Cmd, out io.Writer) error {
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	r := newReport(out)
+	cmd.Stderr = r
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("go test: %w", err)
+	}
+	stop := r.reportProgress(isTerminal(out))
+	readErr := r.read(stdout)
+	waitErr := cmd.Wait()
+	stop()
+	return errors.Join(readErr, r.close(waitErr))
+}
+
+// isTerminal tells whether a person watches.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// module writes a throwaway module of test packages and returns its directory.
+func module(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	files["go.mod"] = "module m\n\ngo 1.26\n"
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	return dir
+}
+
+// runModule runs the module's tests through the report.
+func runModule(t *testing.T, files map[string]string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "-vet=off", "./...")
+	cmd.Dir = module(t, files)
+	var out bytes.Buffer
+	err := runTests(cmd, &out)
+	return out.String(), err
+}
+
+const header = "package p\nimport \"testing\"\n"
+
+func TestEveryKindOfEndIsCounted(t *testing.T) {
+	out, err := runModule(t, map[string]string{
+		"good/p_test.go": header + `
+func TestA(t *testing.T) {}
+func TestParent(t *testing.T) { for _, n := range []string{"x", "y"} { t.Run(n, func(t *testing.T) {}) } }`,
+		"bad/p_test.go": header + `
+func TestFine(t *testing.T) { t.Log("fine says nothing") }
+func TestSub(t *testing.T) { t.Run("one", func(t *testing.T) { t.Error("one is wrong") }); t.Run("two", func(t *testing.T) {}) }
+func TestOwn(t *testing.T) { t.Run("three", func(t *testing.T) {}); t.Error("the parent is wrong") }
+func TestSkipped(t *testing.T) { t.Skip() }`,
+		"panics/p_test.go":  header + `func TestBoom(t *testing.T) { panic("boom") }`,
+		"nobuild/p_test.go": header + `func TestX(t *testing.T) { undefined() }`,
+		"none/p.go":         "package p\n",
+	})
+	require.Error(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	// passed: A, x, y, Fine, two, three; failed: one, Own, Boom, the package nobuild
+	require.Equal(t, "6 passed, 4 failed", lines[len(lines)-1], out)
+	require.Contains(t, out, "one is wrong")
+	require.Contains(t, out, "the parent is wrong")
+	require.Contains(t, out, "panic: boom")
+	require.Contains(t, out, "undefined: undefined")
+	require.Contains(t, out, "1 skipped")
+	require.Contains(t, out, "ok   m/good")
+	require.NotContains(t, out, "fine says nothing")
+}
+
+func TestAllGood(t *testing.T) {
+	out, err := runModule(t, map[string]string{"good/p_test.go": header + "func TestA(t *testing.T) {}"})
+	require.NoError(t, err, out)
+	require.True(t, strings.HasSuffix(out, "\n1 passed, 0 failed\n"), out)
+}
+
+func TestNoTestIsAFailure(t *testing.T) {
+	out, err := runModule(t, map[string]string{"none/p.go": "package p\n"})
+	require.ErrorContains(t, err, "no test ran")
+	require.Equal(t, "0 passed, 0 failed\n", out)
+}
+
+func TestProgressNamesWhatRuns(t *testing.T) {
+	var out bytes.Buffer
+	r := newReport(&out)
+	for _, e := range []event{
+		{Action: "run", Package: "m/p", Test: "TestA"},
+		{Action: "pass", Package: "m/p", Test: "TestA"},
+		{Action: "run", Package: "m/p", Test: "TestB"},
+		{Action: "run", Package: "m/p", Test: "TestB/sub"},
+	} {
+		r.handle(e)
+	}
+	r.progress(false, time.Now())
+	require.Equal(t, "1 passed, 0 failed so far; running: p TestB/sub (0 s)\n", out.String())
+}
