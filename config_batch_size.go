@@ -125,5 +125,5 @@ func (d *DataIterationBatchSizePerTableOverride) CalculateBatchSize(rowSize int)
 	}
 	x1, x2 := points[next-1], points[next]
 	y1, y2 := int(d.ControlPoints[x1]), int(d.ControlPoints[x2])
-	return y1 + (rowSize-x1)*(y2-y1)/(x2-x1)
+	return (y1*(x2-rowSize) + y2*(rowSize-x1)) / (x2 - x1)
 }

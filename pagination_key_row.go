@@ -161,8 +161,8 @@ func integerKeyFromValue(value interface{}, column *schema.TableColumn) (Paginat
 
 // bitKey reads the big-endian bytes that a query gives for a BIT column.
 func bitKey(column string, raw []byte) (PaginationKey, error) {
-	if len(raw) > 8 {
-		return nil, fmt.Errorf("%d bytes do not fit a BIT column", len(raw))
+	if len(raw) == 0 || len(raw) > 8 {
+		return nil, fmt.Errorf("%d bytes are no value of a BIT column", len(raw))
 	}
 	var full [8]byte
 	copy(full[8-len(raw):], raw)

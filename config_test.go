@@ -1,0 +1,287 @@
+package ghostferry
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+)
+
+type allTables struct{}
+
+func (allTables) ApplicableDatabases(names []string) ([]string, error)           { return names, nil }
+func (allTables) ApplicableTables(tables []*TableSchema) ([]*TableSchema, error) { return tables, nil }
+
+func validConfig() *Config {
+	return &Config{
+		Source:      &DatabaseConfig{Host: "source", Port: 3306, User: "u"},
+		Target:      &DatabaseConfig{Host: "target", Port: 3306, User: "u"},
+		TableFilter: allTables{},
+	}
+}
+
+func TestValidateConfigFillsDefaults(t *testing.T) {
+	config := validConfig()
+	for range 2 { // validating again changes nothing
+		require.NoError(t, config.ValidateConfig())
+
+		require.Equal(t, "tcp", config.Source.Net)
+		require.Equal(t, "application:ghostferry", config.Target.Marginalia)
+		require.Equal(t, map[string]string{
+			"time_zone": "'+00:00'",
+			"sql_mode":  "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO'",
+		}, config.Source.Params)
+		require.Equal(t, 5, config.DBWriteRetries)
+		require.Equal(t, 60, config.DBReadRetries)
+		require.Equal(t, 100, config.BinlogEventBatchSize)
+		require.Equal(t, 4, config.BinlogApplyLanes)
+		require.Equal(t, 4, config.DataIterationConcurrency)
+		require.Equal(t, uint64(1<<20), config.DataIterationChunkBytes)
+		require.Equal(t, uint64(0), config.UpdatableConfig.BatchSize(), "0 sizes batches by bytes")
+		require.Equal(t, 1, config.MaxCutoverRetries)
+		require.Equal(t, 1, config.CutoverRetryWaitSeconds)
+		require.Equal(t, 1000, config.ProgressReportFrequency)
+		require.Equal(t, "_ghostferry", config.CheckpointSchema)
+		require.False(t, config.ControlServerConfig.Enabled)
+	}
+	require.Len(t, config.takeNotices(), 1, "the target's binary log is not watched, and that is said")
+	require.Empty(t, config.takeNotices())
+
+	config = validConfig()
+	config.SkipTargetVerification = true
+	require.NoError(t, config.ValidateConfig())
+	require.Empty(t, config.takeNotices())
+}
+
+// Every fault by itself, with the text that names it.
+func TestValidateConfigFaults(t *testing.T) {
+	upstreamState := &SerializableState{GhostferryVersion: "other", LastWrittenBinlogPosition: mysql.Position{Name: "a.000001", Pos: 4}}
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		field  string
+		text   string
+	}{
+		{"log back end", func(c *Config) { c.LogBackend = "zerolog" }, "LogBackend", `LogBackend "zerolog" is not supported`},
+		{"log level", func(c *Config) { c.LogLevel = "loud" }, "LogLevel", `LogLevel "loud" is unknown`},
+		{"no source", func(c *Config) { c.Source = nil }, "Source", "source: not configured"},
+		{"source host", func(c *Config) { c.Source.Host = "" }, "Source.Host", "source: host is empty"},
+		{"source port", func(c *Config) { c.Source.Port = 0 }, "Source.Port", "source: port is 0"},
+		{"target net", func(c *Config) { c.Target.Net = "udp" }, "Target.Net", `target: unknown net "udp"`},
+		{"target user", func(c *Config) { c.Target.User = "" }, "Target.User", "target: user is empty"},
+		{"collation", func(c *Config) { c.Target.Collation = "latin1_swedish_ci" }, "Target.Collation", "target: collation"},
+		{"time zone", func(c *Config) { c.Source.Params = map[string]string{"time_zone": "'SYSTEM'"} }, "Source.Params.time_zone", "source: time_zone must be '+00:00'"},
+		{"sql mode", func(c *Config) { c.Source.Params = map[string]string{"SQL_MODE": "''"} }, "Source.Params.SQL_MODE", "source: sql_mode must be"},
+		{"charset", func(c *Config) { c.Source.Params = map[string]string{"charset": "latin1"} }, "Source.Params.charset", "source: charset"},
+		{"driver option", func(c *Config) { c.Source.Params = map[string]string{"parseTime": "true"} }, "Source.Params.parseTime", "option of the driver"},
+		{"TLS file", func(c *Config) { c.Source.TLS = &TLSConfig{CertPath: "/nonexistent/ca.pem"} }, "Source.TLS", "source: TLS: open /nonexistent/ca.pem"},
+		{"table filter", func(c *Config) { c.TableFilter = nil }, "TableFilter", "Table filter function must be provided"},
+		{"strict state", func(c *Config) { c.StateToResumeFrom, c.StrictStateVersion = upstreamState, true }, "StateToResumeFrom",
+			"StateToResumeFrom version mismatch: resume = other, current = " + VersionString},
+		{"newer state", func(c *Config) {
+			newer := *upstreamState
+			newer.StateFormatVersion = stateFormatVersion + 1
+			c.StateToResumeFrom = &newer
+		}, "StateToResumeFrom", "StateToResumeFrom version mismatch"},
+		{"state without position", func(c *Config) { c.StateToResumeFrom = &SerializableState{} }, "StateToResumeFrom", "no source position"},
+		{"unknown verifier", func(c *Config) { c.VerifierType = "Eye" }, "VerifierType", "'Eye' is not a known VerifierType"},
+		{"inline verifier", func(c *Config) { c.VerifierType = "Inline" }, "VerifierType", "not supported yet"},
+		{"iterative verifier", func(c *Config) { c.VerifierType = "Iterative" }, "VerifierType", "not supported yet"},
+		{"checksum verifier", func(c *Config) { c.VerifierType = "ChecksumTable" }, "VerifierType", "not supported yet"},
+		{"iterative config", func(c *Config) { c.IterativeVerifierConfig.Concurrency = 1 }, "IterativeVerifierConfig", "not supported yet"},
+		{"inline config", func(c *Config) { c.InlineVerifierConfig.MaxExpectedDowntime = "1s" }, "InlineVerifierConfig", "not supported yet"},
+		{"control server", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{Enabled: true} }, "ControlServerConfig.Enabled", "control_server: "},
+		{"bind address", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{ServerBindAddr: ":1"} }, "ControlServerConfig.ServerBindAddr", "not supported yet"},
+		{"old bind address", func(c *Config) { c.ServerBindAddr = ":1" }, "ServerBindAddr", "not supported yet"},
+		{"old web dir", func(c *Config) { c.WebBasedir = "." }, "WebBasedir", "not supported yet"},
+		{"old scripts", func(c *Config) { c.ControlServerCustomScripts = map[string][]string{"a": {"b"}} }, "ControlServerCustomScripts", "not supported yet"},
+		{"batch sizes", func(c *Config) {
+			c.DataIterationBatchSizePerTableOverride = &DataIterationBatchSizePerTableOverride{MinRowSize: 1, MaxRowSize: 2, ControlPoints: map[int]uint64{1: 1}}
+		}, "DataIterationBatchSizePerTableOverride", "DataIterationBatchSizePoints invalid: "},
+		{"rewrites", func(c *Config) { c.DatabaseRewrites = map[string]string{"a": "x", "b": "x"} }, "DatabaseRewrites", "duplicate target to source rewrite detected"},
+		{"compressed columns", func(c *Config) { c.CompressedColumnsForVerification = ColumnCompressionConfig{"s": nil} }, "CompressedColumnsForVerification", "not supported yet"},
+		{"ignored columns", func(c *Config) { c.IgnoredColumnsForVerification = ColumnIgnoreConfig{"s": nil} }, "IgnoredColumnsForVerification", "not supported yet"},
+		{"forced index", func(c *Config) { c.ForceIndexForVerification = ForceIndexConfig{"s": nil} }, "ForceIndexForVerification", "not supported yet"},
+		{"pprof", func(c *Config) { c.EnablePProf = true }, "EnablePProf", "not supported yet"},
+		{"row batch size", func(c *Config) { c.EnableRowBatchSize = true }, "EnableRowBatchSize", "not supported yet"},
+		{"row image", func(c *Config) { c.SkipBinlogRowImageCheck = true }, "SkipBinlogRowImageCheck", "losing data"},
+		{"negative", func(c *Config) { c.DBWriteRetries = -1 }, "DBWriteRetries", "must not be negative"},
+		{"checkpoint", func(c *Config) { c.Checkpoint = "on" }, "Checkpoint", `leave it empty for on`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := validConfig()
+			test.change(config)
+			err := config.ValidateConfig()
+			faults := ConfigErrors(err)
+			require.Len(t, faults, 1, "%v", err)
+			require.Equal(t, test.field, faults[0].Field)
+			require.ErrorContains(t, err, test.text)
+			require.False(t, Retryable(err))
+			require.True(t, Resumable(err))
+		})
+	}
+}
+
+func TestValidateConfigReportsAllFaultsInOrder(t *testing.T) {
+	config := &Config{
+		LogBackend: "x", LogLevel: "y", Source: &DatabaseConfig{}, VerifierType: "z",
+		EnablePProf: true, DBReadRetries: -1,
+	}
+	var fields []string
+	for _, fault := range ConfigErrors(config.ValidateConfig()) {
+		fields = append(fields, fault.Field)
+	}
+	require.Equal(t, []string{
+		"LogBackend", "LogLevel", "Source.Host", "Source.Port", "Source.User", "Target",
+		"TableFilter", "VerifierType", "EnablePProf", "DBReadRetries",
+	}, fields)
+}
+
+func TestValidateConfigAcceptsTheOldBatchSize(t *testing.T) {
+	config := validConfig()
+	config.DataIterationBatchSize = 50
+	config.UpdatableConfig.DataIterationBatchSize = 10
+	require.NoError(t, config.ValidateConfig())
+	require.Equal(t, uint64(50), config.UpdatableConfig.BatchSize())
+
+	config.Update(UpdatableConfig{})
+	require.Equal(t, uint64(50), config.UpdatableConfig.BatchSize())
+	config.Update(UpdatableConfig{DataIterationBatchSize: 60})
+	require.Equal(t, uint64(60), config.UpdatableConfig.BatchSize())
+}
+
+func TestLogLevelDoesNotChangeTheHostsLogger(t *testing.T) {
+	var out bytes.Buffer
+	host := logrus.New()
+	host.SetOutput(&out)
+	config := validConfig()
+	config.Logger = host.WithField("app", "host")
+	config.LogLevel = "DEBUG"
+	require.NoError(t, config.ValidateConfig())
+	require.NoError(t, config.ValidateConfig())
+
+	config.Logger.Debug("seen")
+	host.Debug("not seen")
+	require.Contains(t, out.String(), "seen")
+	require.Contains(t, out.String(), "app=host")
+	require.NotContains(t, out.String(), "not seen")
+}
+
+func TestDatabaseConfig(t *testing.T) {
+	require.EqualError(t, (&DatabaseConfig{Port: 1, User: "u"}).Validate(),
+		"host is empty [Host]: give the server's name or address, or the path of its socket")
+
+	socket := &DatabaseConfig{Host: "/run/mysqld.sock", Port: 3306, Net: "unix", User: "u"}
+	require.NoError(t, socket.Validate())
+	require.Equal(t, uint16(0), socket.Port)
+	config, err := socket.MySQLConfig()
+	require.NoError(t, err)
+	require.Equal(t, "/run/mysqld.sock", config.Addr)
+
+	database := &DatabaseConfig{
+		Host: "::1", Port: 3306, User: "u", Pass: "secret", ReadTimeout: 7,
+		Params: map[string]string{
+			"charset": "utf8mb4", "wait_timeout": "100",
+			"sql_mode": "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'", // upstream's value asks for less than it gets
+		},
+	}
+	require.NoError(t, database.Validate())
+	config, err = database.MySQLConfig()
+	require.NoError(t, err)
+	require.Equal(t, "[::1]:3306", config.Addr)
+	require.False(t, config.MultiStatements)
+	require.False(t, config.ClientFoundRows)
+	require.True(t, config.AllowNativePasswords)
+	require.Equal(t, 0, config.MaxAllowedPacket)
+	require.Equal(t, "7s", config.ReadTimeout.String())
+	require.Equal(t, map[string]string{
+		"wait_timeout": "100", "time_zone": requiredTimeZone, "sql_mode": requiredSQLMode,
+	}, config.Params, "the charset must not be sent as SET charset=…")
+
+	masked := MaskedDSN(config)
+	require.Contains(t, masked, "u:<masked>@tcp([::1]:3306)/")
+	require.Contains(t, masked, "charset=utf8mb4")
+	require.NotContains(t, masked, "secret")
+	require.Equal(t, "secret", config.Passwd, "masking leaves the configuration alone")
+}
+
+func TestTLSConfig(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	require.NoError(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
+
+	_, err := (&TLSConfig{CertPath: empty}).BuildConfig()
+	require.ErrorContains(t, err, "unable to append pem")
+	_, err = (&TLSConfig{CertPath: empty + ".missing"}).BuildConfig()
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = (&TLSConfig{MinVersion: "1.1"}).BuildConfig()
+	require.ErrorContains(t, err, "unknown TLS version")
+	_, err = (&TLSConfig{ClientCertPath: empty}).BuildConfig()
+	require.ErrorContains(t, err, "belong together")
+	_, err = (&TLSConfig{ClientCertPath: empty, ClientKeyPath: empty}).BuildConfig()
+	require.ErrorContains(t, err, "client certificate")
+
+	config := &TLSConfig{ServerName: "db", MinVersion: "1.3"}
+	built, err := config.BuildConfig()
+	require.NoError(t, err)
+	require.Equal(t, "db", built.ServerName)
+	again, err := config.BuildConfig()
+	require.NoError(t, err)
+	require.Same(t, built, again)
+
+	driver, err := (&DatabaseConfig{Host: "h", Port: 1, User: "u", TLS: config}).MySQLConfig()
+	require.NoError(t, err)
+	require.NotSame(t, built, driver.TLS, "the driver changes its own")
+	require.Equal(t, "db", driver.TLS.ServerName)
+}
+
+func TestBatchSizesByRowSize(t *testing.T) {
+	var none *DataIterationBatchSizePerTableOverride
+	require.NoError(t, none.Validate())
+
+	override := &DataIterationBatchSizePerTableOverride{
+		MinRowSize: 100, MaxRowSize: 10000,
+		ControlPoints: map[int]uint64{100: 2000, 1000: 1500, 10000: 200},
+	}
+	require.NoError(t, override.Validate())
+	for rowSize, batchSize := range map[int]int{0: 2000, 100: 2000, 550: 1750, 1000: 1500, 10000: 200, 1 << 20: 200} {
+		require.Equal(t, batchSize, override.CalculateBatchSize(rowSize), "row size %d", rowSize)
+	}
+
+	line := &DataIterationBatchSizePerTableOverride{MinRowSize: 100, MaxRowSize: 10000, ControlPoints: map[int]uint64{100: 2000, 10000: 200}}
+	require.Equal(t, 1981, line.CalculateBatchSize(200))
+}
+
+func TestVerifierConfigs(t *testing.T) {
+	inline := &InlineVerifierConfig{}
+	require.NoError(t, inline.Validate())
+	require.Equal(t, "1s", inline.verifyBinlogEventsInterval.String())
+	require.Error(t, (&InlineVerifierConfig{MaxExpectedDowntime: "soon"}).Validate())
+
+	iterative := &IterativeVerifierConfig{MaxExpectedDowntime: "1m"}
+	require.NoError(t, iterative.Validate())
+	require.Equal(t, 4, iterative.Concurrency)
+	require.Error(t, (&IterativeVerifierConfig{MaxExpectedDowntime: "-1s"}).Validate())
+
+	server := &ControlServerConfig{}
+	require.NoError(t, server.Validate())
+	require.Equal(t, "127.0.0.1:8000", server.ServerBindAddr)
+	require.Equal(t, ".", server.WebBasedir)
+
+	var cascading *CascadingPaginationColumnConfig
+	_, found := cascading.PaginationColumnFor("s", "t")
+	require.False(t, found)
+	_, found = cascading.FallbackPaginationColumnName()
+	require.False(t, found)
+}
+
+func TestConfigErrorsSeesThroughWrapping(t *testing.T) {
+	one, two := &ConfigError{Field: "A"}, &ConfigError{Field: "B"}
+	require.Equal(t, []*ConfigError{one, two}, ConfigErrors(errors.Join(one, errors.Join(errors.New("x"), two))))
+	require.Empty(t, ConfigErrors(errors.New("x")))
+	require.Empty(t, ConfigErrors(nil))
+}
