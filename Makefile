@@ -17,7 +17,7 @@ help: ## this list
 demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n)
 	@go run ./test/demo
 
-test: ## vet and all tests, on real servers (fetched once, about 100 MB)
+test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/servers/cmd/servers prepare
 	@go run ./test/runner ./...
 

@@ -35,11 +35,15 @@ type Server struct {
 	Port    int    // the same after Restart
 	Socket  string // path of the Unix socket
 	DataDir string // removed by Stop
+	// A server named by the environment has no Socket and no DataDir, and its Host is
+	// what was named.
 
 	// Immutable.
 	options  Options
-	program  *program
+	user     string
 	password string
+	lease    *lease // of a server that others started; nil for our own, which have all below
+	program  *program
 	home     string // parent of DataDir: data, error log, owner's lock
 	run      string // short directory of the socket
 
@@ -56,6 +60,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if dsns := namedServers(o.Flavour); len(dsns) > 0 {
+		return leaseServer(ctx, o, dsns)
 	}
 	began := time.Now()
 	p, err := findProgram(ctx, o)
@@ -91,7 +98,7 @@ func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Serv
 	}
 	s := &Server{
 		Flavour: o.Flavour, Name: o.Name, Host: "127.0.0.1", Port: port,
-		options: o, program: p, password: t.password,
+		options: o, program: p, user: "root", password: t.password,
 	}
 	if s.home, s.owner, err = newHome(o.Name); err != nil {
 		return nil, err
@@ -245,7 +252,7 @@ func (s *Server) waitUntilReady(ctx context.Context, proc *process) error {
 }
 
 // User is the account of DSN and DB.
-func (s *Server) User() string { return "root" }
+func (s *Server) User() string { return s.user }
 
 // Password is the throwaway password of User.
 func (s *Server) Password() string { return s.password }
@@ -264,7 +271,7 @@ func (s *Server) PID() int {
 // schema may be empty.
 func (s *Server) DSN(schema string) string {
 	c := mysql.NewConfig()
-	c.User, c.Passwd = s.User(), s.password
+	c.User, c.Passwd = s.user, s.password
 	c.Net, c.Addr = "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 	c.DBName = schema
 	c.Timeout = 10 * time.Second
@@ -290,7 +297,9 @@ func (s *Server) DB(ctx context.Context) (*sql.DB, error) {
 }
 
 // Stop closes the pools of DB, shuts the server down in order (SIGKILL after a
-// minute, which is an error) and removes its directories. Calling it again does nothing.
+// minute, which is an error) and removes its directories. A server named by the
+// environment keeps running and loses all schemas and accounts made meanwhile.
+// Calling Stop again does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,6 +310,9 @@ func (s *Server) Stop() error {
 	var errs []error
 	for _, db := range s.pools {
 		errs = append(errs, db.Close())
+	}
+	if s.lease != nil {
+		return errors.Join(append(errs, s.lease.end())...)
 	}
 	if s.proc.alive() && !s.proc.end(syscall.SIGTERM) {
 		errs = append(errs, fmt.Errorf("servers: %s did not stop within %s and was killed", s.Name, stopTimeout))
@@ -324,6 +336,9 @@ func (s *Server) remove() error {
 // Kill ends the server with SIGKILL and waits until it is gone. The data directory
 // stays for Restart.
 func (s *Server) Kill() error {
+	if s.lease != nil {
+		return s.notOurs("kill")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -338,6 +353,9 @@ func (s *Server) Kill() error {
 // Restart starts the server again on its port and data directory, after Kill, a
 // crash, or, when it still runs, a shutdown in order. ctx bounds it as in Start.
 func (s *Server) Restart(ctx context.Context) error {
+	if s.lease != nil {
+		return s.notOurs("restart")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -352,6 +370,9 @@ func (s *Server) Restart(ctx context.Context) error {
 // CPUSeconds returns the CPU time that the running server has used, user and system,
 // in seconds. Linux only.
 func (s *Server) CPUSeconds() (float64, error) {
+	if s.lease != nil {
+		return 0, s.notOurs("CPU time of")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.proc.cpuSeconds()
