@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
@@ -190,6 +191,37 @@ func (s *Server) ReplicaHostsQuery() string {
 	}
 	return "SHOW SLAVE HOSTS"
 }
+
+// BinlogPrivileges returns the privileges, on *.*, that following the binary log and asking for its
+// end need.
+func (s *Server) BinlogPrivileges() []string {
+	if s.mariaAtLeast(10, 5, 2) {
+		return []string{"REPLICATION SLAVE", "BINLOG MONITOR"}
+	}
+	return []string{"REPLICATION SLAVE", "REPLICATION CLIENT"}
+}
+
+// TryBinlogPrivilege tries whether the account has one of BinlogPrivileges, by a statement without
+// effect. known is false when there is no such statement.
+func (s *Server) TryBinlogPrivilege(ctx context.Context, q Querier, privilege string) (denied, known bool, err error) {
+	switch privilege {
+	case "REPLICATION SLAVE":
+		if s.IsMariaDB() { // lists its replicas to REPLICATION MASTER ADMIN only
+			return false, false, nil
+		}
+		_, err = s.ReplicaServerIDs(ctx, q)
+	default:
+		_, err = s.binlogStatus(ctx, q)
+	}
+	if mysqlerr.Classify(err) == mysqlerr.AccessDenied {
+		return true, true, nil
+	}
+	return false, err == nil, err
+}
+
+// TriggersNeedPrivilege tells whether an account needs the TRIGGER privilege to see the triggers
+// of a table that it may write.
+func (s *Server) TriggersNeedPrivilege() bool { return !s.IsMariaDB() }
 
 // oneLine removes the line breaks that the server puts after each UUID of a GTID set.
 func oneLine(set string) string { return strings.ReplaceAll(set, "\n", "") }

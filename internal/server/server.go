@@ -88,6 +88,9 @@ type Server struct {
 	// for ever.
 	BinlogRetention time.Duration
 
+	// LogsReplicated is true when a replica writes what it replicates to its own binary log:
+	// log_replica_updates.
+	LogsReplicated bool
 	// CascadesLogged is true when the rows that a foreign key's cascade changes are in the binary
 	// log: MySQL executes cascades above the storage engine since 9.6, unless
 	// innodb_native_foreign_keys is on.
@@ -97,6 +100,9 @@ type Server struct {
 	LowerCaseTableNames int
 	// ReadOnly is true when ordinary accounts cannot write: read_only or super_read_only.
 	ReadOnly bool
+	// PartialRevokes is true when _ and % in the schema name of a GRANT stand for themselves and
+	// not for any character.
+	PartialRevokes bool
 	// SuperReadOnly is true when no account can write; always false on MariaDB before 12.
 	SuperReadOnly bool
 }
@@ -106,7 +112,7 @@ var detected = []string{
 	"version", "server_id", "server_uuid", "server_uid", "hostname", "port",
 	"gtid_mode", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_value_options",
 	"binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge",
-	"innodb_native_foreign_keys",
+	"log_replica_updates", "log_slave_updates", "innodb_native_foreign_keys", "partial_revokes",
 	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only",
 }
 
@@ -124,6 +130,8 @@ func Detect(ctx context.Context, q Querier) (*Server, error) {
 		BinlogRowImage:        strings.ToUpper(vars["binlog_row_image"]),
 		BinlogRowValueOptions: strings.ToUpper(vars["binlog_row_value_options"]),
 		BinlogRetention:       binlogRetention(vars),
+		LogsReplicated:        isOn(vars["log_replica_updates"]) || isOn(vars["log_slave_updates"]),
+		PartialRevokes:        isOn(vars["partial_revokes"]),
 		ReadOnly:              isOn(vars["read_only"]) || isOn(vars["super_read_only"]),
 		SuperReadOnly:         isOn(vars["super_read_only"]) || vars["read_only"] == "NO_LOCK_NO_ADMIN",
 	}

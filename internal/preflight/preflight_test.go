@@ -1,0 +1,388 @@
+package preflight_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/internal/preflight"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// The documented privileges are enough, nothing is found, and nothing was written.
+func TestNothingToFind(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		ends := func() [2]server.LogEnd {
+			var ends [2]server.LogEnd
+			var err error
+			ends[0], err = w.in.SourceServer.LogEnd(t.Context(), w.source)
+			require.NoError(t, err)
+			ends[1], err = w.in.TargetServer.LogEnd(t.Context(), w.target)
+			require.NoError(t, err)
+			return ends
+		}
+		before := ends()
+		require.Empty(t, w.run(t).Findings)
+		require.Equal(t, before, ends())
+
+		w.withTarget(t)
+		before = ends()
+		require.Empty(t, w.run(t).Findings)
+		require.Equal(t, before, ends())
+
+		w.in.CreateTables, w.in.AllowExistingTables = true, true
+		require.Empty(t, w.run(t).Findings)
+	})
+}
+
+func TestPrivileges(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		s, pair := w.in.SourceServer, pairOf(w)
+		source := func(grants ...string) { w.in.Source = account(t, w.source, pair[0], grants...) }
+		target := func(grants ...string) { w.in.Target = account(t, w.target, pair[1], grants...) }
+		without := func(grants []string, i int) []string {
+			return append(append([]string(nil), grants[:i]...), grants[i+1:]...)
+		}
+
+		source(without(sourceGrants(s), 0)...)
+		w.fails(t, "privileges", "source, schema shop_1", "`mover`@`%` lacks SELECT on shop_1.customers, shop_1.odd`name.x",
+			"on the source: GRANT SELECT ON `shop\\_1`.* TO `mover`@`%`")
+
+		source(without(sourceGrants(s), 1)...)
+		w.fails(t, "privileges", "source", "lacks "+strings.Join(s.BinlogPrivileges(), ", "),
+			"GRANT "+strings.Join(s.BinlogPrivileges(), ", ")+" ON *.* TO `mover`@`%`")
+
+		source("SELECT ON `shop_1`.customers", strings.Join(s.BinlogPrivileges(), ", ")+" ON *.*", "SELECT ON *.*")
+		if s.IsMariaDB() {
+			require.Empty(t, w.run(t).Findings)
+		} else {
+			w.finds(t, preflight.Warning, "prepared-xa", "source", "may not list prepared XA", "GRANT XA_RECOVER_ADMIN ON *.* TO `mover`@`%`")
+		}
+		source(append(sourceGrants(s)[1:], "SELECT (id) ON `shop_1`.customers", "SELECT ON `shop_1`.`odd``name.x`")...)
+		w.fails(t, "privileges", "source, schema shop_1", "lacks SELECT on shop_1.customers", "GRANT SELECT ON `shop\\_1`.*")
+		source(sourceGrants(s)...)
+
+		target(targetGrants(s)[0])
+		w.fails(t, "privileges", "target, schema ghostferry", "lacks CREATE, SELECT, INSERT, UPDATE, DELETE",
+			"GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON `ghostferry`.* TO `mover`@`%`, or switch the checkpoint off (Checkpoint: \"off\")")
+		w.in.CheckpointOn = false
+		require.Empty(t, w.run(t).Findings)
+
+		target("SELECT, UPDATE ON `shop\\_1`.*")
+		w.fails(t, "privileges", "target, schema shop_1", "lacks INSERT, DELETE, CREATE on shop_1.customers, shop_1.odd`name.x",
+			"on the target: GRANT INSERT, DELETE, CREATE ON `shop\\_1`.* TO `mover`@`%`")
+
+		// With the tables there, CREATE is not needed; TRIGGER is, on MySQL, to see triggers.
+		w.withTarget(t)
+		target("SELECT, INSERT, UPDATE (id), DELETE ON `shop_1`.customers", "SELECT, INSERT, UPDATE, DELETE, TRIGGER ON `shop_1`.`odd``name.x`")
+		if s.IsMariaDB() {
+			w.fails(t, "privileges", "target, schema shop_1", "lacks UPDATE on shop_1.customers", "GRANT UPDATE ON `shop\\_1`.*")
+		} else {
+			w.fails(t, "privileges", "target, schema shop_1", "lacks UPDATE, TRIGGER on shop_1.customers", "GRANT UPDATE, TRIGGER ON `shop\\_1`.*")
+		}
+
+		// A role counts when it is active, and only then.
+		target("USAGE ON *.*")
+		exec(t, w.target, "DROP ROLE IF EXISTS writer", "CREATE ROLE writer",
+			"GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON `shop%`.* TO writer", "GRANT writer TO mover")
+		w.fails(t, "privileges", "target, schema shop_1", "lacks SELECT, INSERT, UPDATE, DELETE", "GRANT SELECT, INSERT, UPDATE, DELETE")
+		if s.IsMariaDB() {
+			exec(t, w.target, "SET DEFAULT ROLE writer FOR mover")
+		} else {
+			exec(t, w.target, "SET DEFAULT ROLE writer TO mover")
+		}
+		w.in.Target.(*sql.DB).SetMaxIdleConns(0) // roles are activated at login
+		require.Empty(t, w.run(t).Findings)
+	})
+}
+
+func TestSameServer(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		pair := pairOf(w)
+		w.in.Source = account(t, w.source, pair[0], append(sourceGrants(w.in.SourceServer), targetGrants(w.in.SourceServer)...)...)
+		config := mysql.NewConfig()
+		config.User, config.Passwd = "mover", "secret"
+		config.Net, config.Addr = "unix", pair[0].Socket // the same server by another address
+		w.in.Target = open(t, config.FormatDSN())
+		var err error
+		w.in.TargetServer, err = server.Detect(t.Context(), w.in.Target)
+		require.NoError(t, err)
+		w.in.AllowExistingTables = true
+		w.fails(t, "same-server", w.in.TargetServer.String(), "source and target are the same server", "name another server")
+
+		w.in.AllowExistingTables = false
+		w.in.Tables = w.in.Tables[:1]
+		w.in.Tables[0].TargetName = "customers_moved"
+		require.Empty(t, w.run(t).Findings, "another name on the same server is allowed")
+	})
+}
+
+func TestBinlogSettings(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for _, c := range []struct{ name, value, problem, remedy string }{
+			{"binlog_format", "MIXED", "it is MIXED", "SET GLOBAL binlog_format = ROW"},
+			{"binlog_format", "STATEMENT", "it is STATEMENT", "SET GLOBAL binlog_format = ROW"},
+			{"binlog_row_image", "MINIMAL", "it is MINIMAL", "SET GLOBAL binlog_row_image = FULL"},
+			{"binlog_row_image", "NOBLOB", "it is NOBLOB", "SET GLOBAL binlog_row_image = FULL"},
+			{"binlog_row_value_options", "PARTIAL_JSON", "PARTIAL_JSON", "SET GLOBAL binlog_row_value_options = ''"},
+			{"gtid_mode", "ON_PERMISSIVE", "it is ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"},
+		} {
+			t.Run(c.name+"="+c.value, func(t *testing.T) {
+				if w.in.SourceServer.IsMariaDB() && (c.name == "gtid_mode" || c.name == "binlog_row_value_options") {
+					return // MariaDB does not have them
+				}
+				w.setGlobal(t, w.source, c.name, "'"+c.value+"'")
+				w.fails(t, "binlog", c.name, c.problem, c.remedy)
+			})
+		}
+	})
+}
+
+func TestReadOnly(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		maria := w.in.SourceServer.IsMariaDB()
+		t.Run("source", func(t *testing.T) {
+			w.setGlobal(t, w.source, "read_only", "1")
+			w.fails(t, "read-only", "source, read_only", "source is a read replica", "WaitUntilReplicaIsCaughtUpToMaster")
+			w.in.SourceIsReplicaOK = true
+			require.Empty(t, w.run(t).Findings)
+			replica := *w.in.SourceServer
+			replica.LogsReplicated = false
+			w.in.SourceServer = &replica
+			w.fails(t, "binlog", "log_replica_updates", "does not write what it replicates", "--log-replica-updates")
+		})
+		w.detect(t)
+		t.Run("target", func(t *testing.T) {
+			w.withTarget(t)
+			w.setGlobal(t, w.target, "read_only", "1")
+			w.fails(t, "read-only", "target, read_only", "@@read_only must be OFF on target db", "SET GLOBAL read_only = OFF")
+			w.in.AllowReadOnlyTarget = true
+			require.Empty(t, w.run(t).Findings)
+			if !maria {
+				w.setGlobal(t, w.target, "super_read_only", "1")
+				w.fails(t, "read-only", "target, super_read_only", "no account can write", "SET GLOBAL read_only = OFF")
+			}
+		})
+	})
+}
+
+func TestBinlogOff(t *testing.T) {
+	off, err := servers.Start(t.Context(), servers.Options{Flavour: servers.MariaDB, Name: "off", Flags: []string{"--skip-log-bin"}})
+	require.NoError(t, err)
+	defer off.Stop()
+	w := newWorld(t, off, pairs[servers.MariaDB][1])
+	w.fails(t, "binlog", "log_bin", "writes no binary log", "--log-bin")
+}
+
+func TestBinlogFilters(t *testing.T) {
+	for _, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
+		t.Run(string(flavour), func(t *testing.T) {
+			source, err := servers.Start(t.Context(), servers.Options{Flavour: flavour, Name: "filtering", GTID: true,
+				Flags: []string{"--binlog-ignore-db=elsewhere", "--binlog-ignore-db=shop_2"}})
+			require.NoError(t, err)
+			defer source.Stop()
+			w := newWorld(t, source, pairs[flavour][1])
+			w.finds(t, preflight.Warning, "binlog-filters", "binlog_ignore_db", "binlog_ignore_db is [elsewhere,shop_2]", "replicate-do-db")
+
+			exec(t, w.source, "CREATE DATABASE shop_2", strings.ReplaceAll(definitions[0], "shop_1", "shop_2"), "GRANT SELECT ON shop_2.* TO mover")
+			exec(t, w.target, "GRANT ALL ON shop_2.* TO mover")
+			w.in.Tables[0].Schema, w.in.Tables[0].TargetSchema = "shop_2", "shop_2"
+			w.fails(t, "binlog-filters", "binlog_ignore_db", "changes in shop_2 never reach", "start the source without")
+		})
+	}
+}
+
+func TestTables(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		tables := w.in.Tables
+		one := func(name string) []preflight.Table {
+			return []preflight.Table{{Schema: "shop_1", Name: name, TargetSchema: "shop_1", TargetName: name, KeyColumns: []string{"id"}}}
+		}
+		w.in.Tables = nil
+		w.fails(t, "tables", "", "the filter selects no table", "check the names")
+
+		w.in.Tables = one("nosuch")
+		w.fails(t, "tables", "shop_1.nosuch", "the source has no such table", "check the name")
+
+		exec(t, w.source, "CREATE TABLE `shop_1`.mem (id INT PRIMARY KEY) ENGINE=MEMORY", "CREATE VIEW `shop_1`.v AS SELECT 1 AS id")
+		w.in.Tables = one("mem")
+		w.fails(t, "tables", "shop_1.mem", "its engine is MEMORY on the source", "ENGINE=InnoDB")
+		report := w.run(t)
+		require.Len(t, report.Findings, 1)
+		w.in.Tables = one("v")
+		require.Contains(t, w.run(t).Table(), "shop_1.v: it is a VIEW on the source")
+		if w.in.SourceServer.IsMariaDB() {
+			exec(t, w.source, "CREATE TABLE `shop_1`.versioned (id INT PRIMARY KEY) ENGINE=InnoDB WITH SYSTEM VERSIONING")
+			w.in.Tables = one("versioned")
+			w.fails(t, "tables", "shop_1.versioned", "system-versioned on the source", "leave the table out")
+		}
+
+		w.in.Tables = append(tables, preflight.Table{Schema: "shop_1", Name: "customers", TargetSchema: "shop_1",
+			TargetName: "odd`name.x", KeyColumns: []string{"id"}})
+		w.fails(t, "tables", "shop_1.customers", "it would be moved to shop_1.odd`name.x, where shop_1.odd`name.x is moved to", "rewrite")
+
+		w.in.Tables, w.in.CreateTables = tables[:1], false
+		w.fails(t, "tables", "shop_1.customers", "the target has no such table", "create it")
+
+		w.withTarget(t)
+		w.in.CreateTables = true
+		w.fails(t, "tables", "shop_1.customers", "the target has this table already", "AllowExistingTargetTable")
+		w.in.Resuming = true
+		require.Empty(t, w.run(t).Findings)
+
+		exec(t, w.target, "ALTER TABLE `shop_1`.customers ENGINE=MyISAM")
+		w.fails(t, "tables", "shop_1.customers", "its engine is MyISAM on the target", "ENGINE=InnoDB")
+	})
+}
+
+func TestKeys(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		exec(t, w.source, "CREATE TABLE `shop_1`.loose (u INT, f FLOAT NOT NULL, p VARCHAR(50) NOT NULL, UNIQUE (u), UNIQUE (f), UNIQUE (p(5))) ENGINE=InnoDB")
+		for _, c := range []struct {
+			key     []string
+			problem string
+		}{
+			{nil, "no usable key"},
+			{[]string{"u"}, "column u of its key may be NULL"},
+			{[]string{"f"}, "column f of its key is of type float"},
+			{[]string{"p"}, "no unique key on (p)"},
+			{[]string{"u", "f"}, "no unique key on (u, f)"},
+		} {
+			w.in.Tables = []preflight.Table{{Schema: "shop_1", Name: "loose", TargetSchema: "shop_1", TargetName: "loose", KeyColumns: c.key}}
+			report := w.run(t)
+			require.ErrorContains(t, report.Err(), "key: shop_1.loose: ")
+			require.ErrorContains(t, report.Err(), c.problem)
+			require.Contains(t, report.Findings[0].Remedy, "add a primary key")
+		}
+	})
+}
+
+func TestTargetStructure(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		for _, c := range []struct{ name, alter, problem, remedy string }{
+			{"column missing", "DROP COLUMN note", "column note is missing", "alter the target's table"},
+			{"type", "MODIFY tag BIGINT DEFAULT 7", "the type of column tag is int on the source and bigint on the target", "alter"},
+			{"character set", "MODIFY note VARCHAR(20) CHARACTER SET latin1", "the character set of column note is utf8mb4 on the source and latin1", "alter"},
+			{"collation of a key", "MODIFY email VARCHAR(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "the collation of column email", "alter"},
+			{"not null", "MODIFY note VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL", "column note may be NULL on the source", "alter"},
+			{"generated", "DROP COLUMN tag, ADD tag INT GENERATED ALWAYS AS (id + 1) STORED", "column tag is generated on one side only", "alter"},
+			{"extra column", "ADD more INT NOT NULL", "column more is NOT NULL without a default", "give it a default"},
+			{"stricter unique key", "ADD UNIQUE KEY strict_note (note)", "its unique key strict_note (note) is not implied", "drop the key"},
+			{"stricter prefix", "ADD UNIQUE KEY prefix_email (email(5))", "its unique key prefix_email (email(5)) is not implied", "drop the key"},
+			{"no key", "DROP PRIMARY KEY", "it has no unique key on (id)", "add PRIMARY KEY (id)"},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				exec(t, w.target, "DROP DATABASE IF EXISTS `shop_1`")
+				w.withTarget(t)
+				exec(t, w.target, "ALTER TABLE `shop_1`.customers "+c.alter)
+				w.fails(t, "target-structure", "shop_1.customers", c.problem, c.remedy)
+			})
+		}
+		for _, harmless := range []string{
+			"ADD more INT", "ADD more INT NOT NULL DEFAULT 1", "ADD more INT GENERATED ALWAYS AS (id) VIRTUAL", "ADD UNIQUE KEY wider (email, note)",
+			"ADD KEY plain (note)", "ADD more TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP",
+		} {
+			t.Run(harmless, func(t *testing.T) {
+				exec(t, w.target, "DROP DATABASE IF EXISTS `shop_1`")
+				w.withTarget(t)
+				exec(t, w.target, "ALTER TABLE `shop_1`.customers "+harmless)
+				require.Empty(t, w.run(t).Findings)
+			})
+		}
+		exec(t, w.target, "ALTER TABLE `shop_1`.customers MODIFY note VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+		w.finds(t, preflight.Warning, "target-structure", "shop_1.customers", "the collation of column note", "alter")
+	})
+}
+
+func TestTargetRows(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.withTarget(t)
+		exec(t, w.target, "INSERT INTO `shop_1`.`odd``name.x` (a, b) VALUES (1, 1)")
+		w.fails(t, "target-rows", "shop_1.odd`name.x", "already holds rows", "empty it")
+		w.in.AllowTargetRows = true
+		require.Empty(t, w.run(t).Findings)
+		w.in.AllowTargetRows, w.in.Resuming = false, true
+		require.Empty(t, w.run(t).Findings)
+	})
+}
+
+func TestTargetTriggers(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.withTarget(t)
+		exec(t, w.target, "CREATE TABLE `shop_1`.other (id INT PRIMARY KEY)",
+			"CREATE TRIGGER `shop_1`.harmless BEFORE INSERT ON `shop_1`.other FOR EACH ROW SET NEW.id = 1")
+		require.Empty(t, w.run(t).Findings, "a trigger on another table")
+		exec(t, w.target, "CREATE TRIGGER `shop_1`.meddler BEFORE INSERT ON `shop_1`.customers FOR EACH ROW SET NEW.tag = 1")
+		w.fails(t, "target-triggers", "shop_1.customers", "trigger shop_1.meddler", "drop the trigger")
+	})
+}
+
+func TestForeignKeys(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		exec(t, w.source, "CREATE TABLE `shop_1`.orders (id INT PRIMARY KEY, customer INT, "+
+			"CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES `shop_1`.customers (id) ON DELETE CASCADE) ENGINE=InnoDB")
+		require.Empty(t, w.run(t).Findings, "the table with the key does not move")
+		w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "orders", TargetSchema: "shop_1", TargetName: "orders", KeyColumns: []string{"id"}})
+		w.fails(t, "foreign-keys", "shop_1.orders", "foreign key of_customer of shop_1.orders references shop_1.customers", "drop the foreign key")
+		w.in.SkipForeignKeys = true
+		if w.in.SourceServer.CascadesLogged {
+			require.Empty(t, w.run(t).Findings)
+		} else {
+			w.finds(t, preflight.Warning, "foreign-keys", "shop_1.orders", "is not in the source's binary log", "delete no row")
+		}
+	})
+}
+
+func TestPreparedXA(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		const xid = "X'676f',X'',1"
+		c, err := w.source.Conn(t.Context())
+		require.NoError(t, err)
+		defer c.Close()
+		for _, statement := range []string{"XA START " + xid, "INSERT INTO `shop_1`.customers (id) VALUES (1)", "XA END " + xid, "XA PREPARE " + xid} {
+			_, err := c.ExecContext(t.Context(), statement)
+			require.NoError(t, err, statement)
+		}
+		w.fails(t, "prepared-xa", "source", xid, "XA COMMIT "+xid+" or XA ROLLBACK "+xid)
+		_, err = c.ExecContext(t.Context(), "XA ROLLBACK "+xid)
+		require.NoError(t, err)
+		require.Empty(t, w.run(t).Findings)
+	})
+}
+
+func TestPacketSize(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.setGlobal(t, w.target, "max_allowed_packet", "1048576")
+		w.finds(t, preflight.Warning, "packet-size", "max_allowed_packet", "and 1048576 on the target",
+			fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", w.in.SourceServer.MaxAllowedPacket))
+	})
+}
+
+// All faults come at once, and a server that goes away is no finding.
+func TestAllAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.withTarget(t)
+		exec(t, w.target, "INSERT INTO `shop_1`.customers (id) VALUES (1)", "ALTER TABLE `shop_1`.customers ADD more INT NOT NULL")
+		w.setGlobal(t, w.source, "binlog_row_image", "'MINIMAL'")
+		w.setGlobal(t, w.target, "max_allowed_packet", "1048576")
+		report := w.run(t)
+		require.Equal(t, 3, report.Count(preflight.Error), report.Table())
+		require.Equal(t, 1, report.Count(preflight.Warning), report.Table())
+		t.Log("\n" + report.Table())
+
+		gone := open(t, "root@tcp(127.0.0.1:1)/")
+		w.in.Target = gone
+		_, err := preflight.Run(t.Context(), w.in)
+		require.ErrorContains(t, err, "read the table definitions of the target")
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = preflight.Run(ended, w.in)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

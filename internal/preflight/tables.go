@@ -1,0 +1,58 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+)
+
+// checkTables looks at what the tables are: there, made of rows of InnoDB, and each with a target
+// of its own.
+func (r *run) checkTables(context.Context) error {
+	if len(r.Tables) == 0 {
+		r.fault("", "there is nothing to move: the filter selects no table",
+			"check the names of schemas and tables in the filter, and that the account may see them")
+	}
+	targets := map[string]Table{}
+	for _, t := range r.Tables {
+		if s := r.source.table(t.Schema, t.Name); s != nil {
+			r.checkKind("source", t.String(), s)
+		} else if !r.deniedSource[t.String()] {
+			r.fault(t.String(), "the source has no such table", "check the name in the filter")
+		}
+		id := r.target.id(t.TargetSchema, t.TargetName)
+		if other, taken := targets[id]; taken {
+			r.fault(t.String(), fmt.Sprintf("it would be moved to %s, where %s is moved to (lower_case_table_names is %d on the target)",
+				t.Target(), other, r.TargetServer.LowerCaseTableNames), "rewrite one of the names")
+		}
+		targets[id] = t
+		r.checkTarget(t)
+	}
+	return nil
+}
+
+// checkTarget checks that the target table is there, or is not, as the move expects.
+func (r *run) checkTarget(t Table) {
+	s := r.target.table(t.TargetSchema, t.TargetName)
+	switch {
+	case s == nil && !r.CreateTables && !r.deniedTarget[t.Target()]:
+		r.fault(t.Target(), "the target has no such table", "create it with the definition it has on the source")
+	case s != nil && r.CreateTables && !r.AllowExistingTables && !r.Resuming:
+		r.fault(t.Target(), "the target has this table already", "drop it, or set AllowExistingTargetTable to use it as it is")
+	}
+	if s != nil {
+		r.checkKind("target", t.Target(), s)
+	}
+}
+
+func (r *run) checkKind(side, name string, s *structure) {
+	switch {
+	case s.kind == "SYSTEM VERSIONED":
+		r.fault(name, fmt.Sprintf("it is system-versioned on the %s: the history of its rows cannot be moved", side),
+			"leave the table out, or move it by a dump")
+	case s.kind != "BASE TABLE":
+		r.fault(name, fmt.Sprintf("it is a %s on the %s, and not a table", s.kind, side), "leave it out of the filter")
+	case s.engine != "InnoDB":
+		r.fault(name, fmt.Sprintf("its engine is %s on the %s; only InnoDB has the row locks and transactions that a move needs", s.engine, side),
+			"ALTER TABLE … ENGINE=InnoDB, or leave the table out")
+	}
+}

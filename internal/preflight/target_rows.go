@@ -1,0 +1,32 @@
+package preflight
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+// checkTargetRows refuses to move into tables that hold rows: they would end up among ours.
+func (r *run) checkTargetRows(ctx context.Context) error {
+	if r.Resuming || r.AllowTargetRows {
+		return nil
+	}
+	for _, t := range r.Tables {
+		if s := r.target.table(t.TargetSchema, t.TargetName); s == nil || s.kind != "BASE TABLE" || r.deniedTarget[t.Target()] {
+			continue
+		}
+		var one int
+		err := r.Target.QueryRowContext(ctx, "SELECT 1 FROM "+sqlesc.Table(t.TargetSchema, t.TargetName)+" LIMIT 1").Scan(&one)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return fmt.Errorf("look for rows in %s: %w", t.Target(), err)
+		default:
+			r.fault(t.Target(), "the target table already holds rows", "empty it, or resume the move that has written them")
+		}
+	}
+	return nil
+}
