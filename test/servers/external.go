@@ -81,10 +81,12 @@ func tryLease(ctx context.Context, o Options, c *mysql.Config) (_ *Server, err e
 		return nil, err
 	}
 	var comment string
-	if err = l.db.QueryRowContext(ctx, "SELECT @@version, @@version_comment").Scan(&s.Version, &comment); err != nil {
+	err = l.db.QueryRowContext(ctx, "SELECT @@version, @@version_comment").Scan(&s.Version, &comment)
+	if err != nil {
 		return nil, err
 	}
-	if err = checkVersion(o.Flavour, s.Version+" "+comment, s.Version); err != nil {
+	err = checkVersion(o.Flavour, s.Version+" "+comment, s.Version)
+	if err != nil {
 		return nil, err
 	}
 	schemas, err := l.strings(ctx, userSchemas)
@@ -94,7 +96,8 @@ func tryLease(ctx context.Context, o Options, c *mysql.Config) (_ *Server, err e
 	if len(schemas) > 0 {
 		return nil, fmt.Errorf("it is not empty (schema %s): tests delete everything, so only empty servers are used", schemas[0])
 	}
-	if err = l.configure(ctx, o); err != nil {
+	err = l.configure(ctx, o)
+	if err != nil {
 		return nil, err
 	}
 	s.lease = l
@@ -204,7 +207,10 @@ func (l *lease) assign(ctx context.Context, name, value string) error {
 	return err
 }
 
-// end restores the variables and deletes the accounts and schemas of the lease.
+// end restores the variables and deletes the accounts and schemas of the lease. It has
+// to finish although the test's context is over, hence its own.
+//
+//nolint:contextcheck // see above
 func (l *lease) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 func startAndHang() int {
-	s, err := servers.Start(context.Background(), servers.Options{Flavour: servers.MySQL, Name: "orphan"})
+	s, err := servers.Start(context.Background(), servers.Options{Flavour: servers.MariaDB, Name: "orphan"})
 	if err != nil {
 		fmt.Println("error", err)
 		return 1
@@ -61,7 +61,7 @@ func TestKilledProcessLeavesNoServer(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	require.Eventually(t, func() bool { return !running(pid) }, 30*time.Second, 20*time.Millisecond)
-	start(t, servers.Options{Flavour: servers.MySQL})
+	start(t, servers.Options{Flavour: servers.MariaDB})
 	require.NoDirExists(t, filepath.Dir(dataDir))
 }
 

@@ -31,48 +31,40 @@ func tool(t *testing.T, name servers.Tool, stdin []byte, args ...string) []byte 
 
 // Every tool works over TCP, on MySQL with an account that the server has not cached:
 // caching_sha2_password then asks for the password itself.
-func TestTools(t *testing.T) {
-	for _, f := range flavours {
-		t.Run(string(f), func(t *testing.T) {
-			s := start(t, servers.Options{Flavour: f, LocalInfile: true})
-			db := open(t, s)
-			exec := func(q string) {
-				_, err := db.ExecContext(t.Context(), q)
-				require.NoError(t, err)
-			}
-			exec("CREATE DATABASE sbtest")
-			// One account a tool, so that each does the whole handshake.
-			login := func(name servers.Tool) []string {
-				user := strings.ReplaceAll(string(name), "-", "_")
-				exec("CREATE USER " + user + " IDENTIFIED BY 'throwaway'")
-				exec("GRANT ALL ON *.* TO " + user)
-				return []string{"--host=127.0.0.1", fmt.Sprintf("--port=%d", s.Port), "--user=" + user, "--password=throwaway"}
-			}
-			rows := func(table string) string { return text(t, db, "SELECT COUNT(*) FROM "+table) }
-
-			var bench []string
-			for _, arg := range login(servers.Sysbench) {
-				bench = append(bench, strings.Replace(arg, "--", "--mysql-", 1))
-			}
-			tool(t, servers.Sysbench, nil, append(bench, "oltp_read_write", "--table-size=500", "--tables=1", "prepare")...)
-			require.Equal(t, "500", rows("sbtest.sbtest1"))
-
-			dump := tool(t, servers.Mysqldump, nil, append(login(servers.Mysqldump), "--single-transaction", "sbtest")...)
-			exec("CREATE DATABASE dumped")
-			tool(t, servers.MysqlClient, dump, append(login(servers.MysqlClient), "dumped")...)
-			require.Equal(t, "500", rows("dumped.sbtest1"))
-
-			dir := t.TempDir()
-			tool(t, servers.Mydumper, nil, append(login(servers.Mydumper), "--database=sbtest", "--outputdir="+dir, "--threads=2")...)
-			tool(t, servers.Myloader, nil, append(login(servers.Myloader), "--database=loaded", "--directory="+dir, "--threads=2")...)
-			require.Equal(t, "500", rows("loaded.sbtest1"))
-
-			binlog := servers.Mysqlbinlog
-			if f == servers.MariaDB {
-				binlog = servers.MariaDBBinlog
-			}
-			out := tool(t, binlog, nil, append(login(binlog), "--read-from-remote-server", "--verbose", "binlog.000001")...)
-			require.True(t, bytes.Contains(out, []byte("### INSERT INTO `dumped`.`sbtest1`")), "%s does not decode row events", binlog)
-		})
+func testTools(t *testing.T, s *servers.Server) {
+	db := open(t, s)
+	execute(t, db, "CREATE DATABASE sbtest")
+	// One account a tool, so that each does the whole handshake.
+	login := func(name servers.Tool) []string {
+		user := strings.ReplaceAll(string(name), "-", "_")
+		execute(t, db, "CREATE USER "+user+" IDENTIFIED BY 'throwaway'")
+		execute(t, db, "GRANT ALL ON *.* TO "+user)
+		return []string{"--host=127.0.0.1", fmt.Sprintf("--port=%d", s.Port), "--user=" + user, "--password=throwaway"}
 	}
+	rows := func(table string) string { return text(t, db, "SELECT COUNT(*) FROM "+table) }
+
+	var bench []string
+	for _, arg := range login(servers.Sysbench) {
+		bench = append(bench, strings.Replace(arg, "--", "--mysql-", 1))
+	}
+	tool(t, servers.Sysbench, nil, append(bench, "oltp_read_write", "--table-size=500", "--tables=1", "prepare")...)
+	require.Equal(t, "500", rows("sbtest.sbtest1"))
+
+	dump := tool(t, servers.Mysqldump, nil, append(login(servers.Mysqldump), "--single-transaction", "sbtest")...)
+	execute(t, db, "CREATE DATABASE dumped")
+	tool(t, servers.MysqlClient, dump, append(login(servers.MysqlClient), "dumped")...)
+	require.Equal(t, "500", rows("dumped.sbtest1"))
+
+	dir := t.TempDir()
+	tool(t, servers.Mydumper, nil, append(login(servers.Mydumper), "--database=sbtest", "--outputdir="+dir, "--threads=2")...)
+	tool(t, servers.Myloader, nil, append(login(servers.Myloader), "--database=loaded", "--directory="+dir, "--threads=2")...)
+	require.Equal(t, "500", rows("loaded.sbtest1"))
+
+	binlog := servers.Mysqlbinlog
+	if s.Flavour == servers.MariaDB {
+		binlog = servers.MariaDBBinlog
+	}
+	out := tool(t, binlog, nil, append(login(binlog), "--read-from-remote-server", "--verbose", "binlog.000001")...)
+	require.True(t, bytes.Contains(out, []byte("### INSERT INTO `dumped`.`sbtest1`")), "%s does not decode row events", binlog)
+	execute(t, db, "DROP DATABASE sbtest", "DROP DATABASE dumped", "DROP DATABASE loaded")
 }
