@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sort"
@@ -42,25 +43,31 @@ func (d *DataIterationBatchSizePerTableOverride) Validate() error {
 	return joinErrors(faults)
 }
 
-// UpdateBatchSizes computes the batch size of every table that has no entry in
+// UpdateBatchSizes is [DataIterationBatchSizePerTableOverride.UpdateBatchSizesContext]
+// without a context.
+func (d *DataIterationBatchSizePerTableOverride) UpdateBatchSizes(db *sql.DB, tables TableSchemaCache) error {
+	return d.UpdateBatchSizesContext(context.Background(), db, tables)
+}
+
+// UpdateBatchSizesContext computes the batch size of every table that has no entry in
 // TableOverride, from the table's average row length as the server estimates it, at
 // most as many rows as the placeholders of one statement allow.
-func (d *DataIterationBatchSizePerTableOverride) UpdateBatchSizes(db *sql.DB, tables TableSchemaCache) error {
+func (d *DataIterationBatchSizePerTableOverride) UpdateBatchSizesContext(ctx context.Context, db *sql.DB, tables TableSchemaCache) error {
 	if d == nil {
 		return nil
 	}
 	if d.TableOverride == nil {
 		d.TableOverride = map[string]map[string]uint64{}
 	}
-	lengths, err := averageRowLengths(db, tables)
+	lengths, err := averageRowLengths(ctx, db, tables)
 	if err != nil {
 		return err
 	}
-	for _, table := range tables {
+	for name, table := range tables {
 		if _, explicit := d.TableOverride[table.Schema][table.Name]; explicit {
 			continue
 		}
-		size := d.CalculateBatchSize(lengths[fullTableName(table.Schema, table.Name)])
+		size := d.CalculateBatchSize(lengths[name])
 		if columns := len(table.Columns); columns > 0 {
 			size = min(size, MySQLNumParamsLimit/columns)
 		}
@@ -72,29 +79,29 @@ func (d *DataIterationBatchSizePerTableOverride) UpdateBatchSizes(db *sql.DB, ta
 	return nil
 }
 
-// averageRowLengths reads the server's estimates for the schemas of the tables.
-func averageRowLengths(db *sql.DB, tables TableSchemaCache) (map[string]int, error) {
+// averageRowLengths reads the server's estimates in bytes, by "schema.table"; 0 for a
+// table without rows.
+func averageRowLengths(ctx context.Context, db *sql.DB, tables TableSchemaCache) (map[string]int, error) {
+	reader, err := newSchemaReader(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.close()
+
 	schemas := map[string]bool{}
 	for _, table := range tables {
 		schemas[table.Schema] = true
 	}
 	lengths := make(map[string]int, len(tables))
-	for _, name := range sortedNames(schemas) {
-		rows, err := db.Query("SELECT TABLE_NAME, COALESCE(AVG_ROW_LENGTH, 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_TYPE = 'BASE TABLE'", name)
-		if err != nil {
-			return nil, fmt.Errorf("row lengths of schema %s: %w", name, err)
+	for _, schemaName := range sortedNames(schemas) {
+		byName := make(map[string]*loadedTable)
+		if err := reader.readTables(ctx, schemaName, byName); err != nil {
+			return nil, fmt.Errorf("row lengths of schema %s: %w", schemaName, err)
 		}
-		for rows.Next() {
-			var tableName string
-			var length int
-			if err := rows.Scan(&tableName, &length); err != nil {
-				rows.Close()
-				return nil, fmt.Errorf("row lengths of schema %s: %w", name, err)
+		for _, table := range byName {
+			if table.approxRows > 0 {
+				lengths[table.String()] = int(table.dataLength / table.approxRows)
 			}
-			lengths[fullTableName(name, tableName)] = length
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return nil, fmt.Errorf("row lengths of schema %s: %w", name, err)
 		}
 	}
 	return lengths, nil

@@ -206,15 +206,19 @@ func membersOf(raw json.RawMessage) ([]member, error) {
 	}
 	var members []member
 	for decoder.More() {
-		name, err := decoder.Token()
+		token, err := decoder.Token()
 		if err != nil {
 			return nil, err
+		}
+		name, ok := token.(string)
+		if !ok {
+			return nil, errors.New("a name is missing")
 		}
 		var value json.RawMessage
 		if err := decoder.Decode(&value); err != nil {
 			return nil, err
 		}
-		members = append(members, member{name: name.(string), value: value})
+		members = append(members, member{name: name, value: value})
 	}
 	return members, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -112,6 +113,8 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"row image", func(c *Config) { c.SkipBinlogRowImageCheck = true }, "SkipBinlogRowImageCheck", "losing data"},
 		{"negative", func(c *Config) { c.DBWriteRetries = -1 }, "DBWriteRetries", "must not be negative"},
 		{"checkpoint", func(c *Config) { c.Checkpoint = "on" }, "Checkpoint", `leave it empty for on`},
+		{"checkpoint schema", func(c *Config) { c.CheckpointSchema = "MySQL" }, "CheckpointSchema", `leave it empty for "_ghostferry"`},
+		{"run id", func(c *Config) { c.RunID = strings.Repeat("x", 65) }, "RunID", "at most 64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := validConfig()

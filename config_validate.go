@@ -2,6 +2,15 @@ package ghostferry
 
 import (
 	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxIdentifierLength is what servers allow, in characters.
+	maxIdentifierLength = 64
+	// maxRunIDLength is what the checkpoint's tables hold, in bytes.
+	maxRunIDLength = 64
 )
 
 // ValidateConfig checks the whole configuration and fills in the defaults. It reports
@@ -205,5 +214,12 @@ func (c *Config) validateCheckpoint(add addFault) {
 	}
 	if c.CheckpointSchema == "" {
 		c.CheckpointSchema = defaultCheckpointSchema
+	}
+	if utf8.RuneCountInString(c.CheckpointSchema) > maxIdentifierLength || systemSchemas[strings.ToLower(c.CheckpointSchema)] {
+		add("CheckpointSchema", fmt.Sprintf("CheckpointSchema %q cannot be a schema of our own", c.CheckpointSchema),
+			fmt.Sprintf("leave it empty for %q", defaultCheckpointSchema))
+	}
+	if len(c.RunID) > maxRunIDLength {
+		add("RunID", fmt.Sprintf("RunID has %d bytes", len(c.RunID)), fmt.Sprintf("use at most %d", maxRunIDLength))
 	}
 }

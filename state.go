@@ -16,8 +16,8 @@ const stateFormatVersion = 1
 // SerializableState is what a run needs to go on after an interruption. Its JSON form
 // is described in docs/state-format.md.
 type SerializableState struct {
-	// StateFormatVersion is the version of the JSON form; 0 in states written before
-	// there was one.
+	// StateFormatVersion is the version of the JSON form that the state was read from; 0
+	// in states written before there was one. It is always written in the current form.
 	StateFormatVersion int
 
 	// LastSuccessfulPaginationKeys tells, for "schema.table" of the source, up to
@@ -46,7 +46,7 @@ type SerializableState struct {
 // serializableStateJSON has the fields of SerializableState in the order in which
 // they are written, with keys as they stand in the text.
 type serializableStateJSON struct {
-	StateFormatVersion                        int `json:",omitempty"`
+	StateFormatVersion                        int
 	LastSuccessfulPaginationKeys              map[string]json.RawMessage
 	GhostferryVersion                         string
 	LastKnownTableSchemaCache                 TableSchemaCache
@@ -71,7 +71,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		keys[table] = raw
 	}
 	return json.Marshal(serializableStateJSON{
-		StateFormatVersion:                        s.StateFormatVersion,
+		StateFormatVersion:                        stateFormatVersion,
 		LastSuccessfulPaginationKeys:              keys,
 		GhostferryVersion:                         s.GhostferryVersion,
 		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,

@@ -1,7 +1,6 @@
 package ghostferry
 
 import (
-	"container/list"
 	sqlorig "database/sql"
 	"errors"
 	"sync"
@@ -22,14 +21,14 @@ type SqlPreparer interface {
 type StmtCache struct {
 	mu struct {
 		sync.Mutex
-		recent  list.List // of *cachedStmt, the most recently used first
-		byQuery map[string]*list.Element
+		statements map[string]*cachedStmt
+		uses       uint64 // counts StmtFor
 	}
 }
 
 type cachedStmt struct {
-	query string
-	stmt  *sqlorig.Stmt
+	*sqlorig.Stmt
+	lastUse uint64
 }
 
 // NewStmtCache returns an empty cache.
@@ -40,22 +39,24 @@ func (c *StmtCache) StmtFor(p SqlPreparer, query string) (*sqlorig.Stmt, error) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if element, ok := c.mu.byQuery[query]; ok {
-		c.mu.recent.MoveToFront(element)
-		return element.Value.(*cachedStmt).stmt, nil
+	cached := c.mu.statements[query]
+	if cached == nil {
+		stmt, err := p.Prepare(query)
+		if err != nil {
+			return nil, err
+		}
+		if len(c.mu.statements) >= stmtCacheSize {
+			c.removeOldest()
+		}
+		if c.mu.statements == nil {
+			c.mu.statements = make(map[string]*cachedStmt)
+		}
+		cached = &cachedStmt{Stmt: stmt}
+		c.mu.statements[query] = cached
 	}
-	stmt, err := p.Prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	if c.mu.byQuery == nil {
-		c.mu.byQuery = make(map[string]*list.Element)
-	}
-	c.mu.byQuery[query] = c.mu.recent.PushFront(&cachedStmt{query, stmt})
-	if c.mu.recent.Len() > stmtCacheSize {
-		_ = c.removeOldest()
-	}
-	return stmt, nil
+	c.mu.uses++
+	cached.lastUse = c.mu.uses
+	return cached.Stmt, nil
 }
 
 // Close closes all statements and empties the cache, which stays usable.
@@ -63,15 +64,22 @@ func (c *StmtCache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
-	for c.mu.recent.Len() > 0 {
-		errs = append(errs, c.removeOldest())
+	for _, cached := range c.mu.statements {
+		errs = append(errs, cached.Close())
 	}
+	c.mu.statements = nil
 	return errors.Join(errs...)
 }
 
 // removeOldest needs the lock.
-func (c *StmtCache) removeOldest() error {
-	oldest := c.mu.recent.Remove(c.mu.recent.Back()).(*cachedStmt)
-	delete(c.mu.byQuery, oldest.query)
-	return oldest.stmt.Close()
+func (c *StmtCache) removeOldest() {
+	var oldest string
+	for query, cached := range c.mu.statements {
+		if oldest == "" || cached.lastUse < c.mu.statements[oldest].lastUse {
+			oldest = query
+		}
+	}
+	// What a failed close leaves behind goes with its connection.
+	_ = c.mu.statements[oldest].Close()
+	delete(c.mu.statements, oldest)
 }
