@@ -1,0 +1,136 @@
+package copydb
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// FilterAndRewriteConfigs chooses names and renames them. Names match exactly.
+type FilterAndRewriteConfigs struct {
+	// Whitelist are the names to take; empty means all but those of the Blacklist.
+	// Every one of them has to exist.
+	Whitelist []string
+	// Blacklist are the names to leave out; it excludes a Whitelist.
+	Blacklist []string
+	// Rewrites is name on the source → name on the target.
+	Rewrites map[string]string
+}
+
+// Validate refuses a Whitelist together with a Blacklist.
+func (c FilterAndRewriteConfigs) Validate() error {
+	if len(c.Whitelist) > 0 && len(c.Blacklist) > 0 {
+		return errors.New("Whitelist and Blacklist exclude each other: keep one of them")
+	}
+	return nil
+}
+
+// Config is everything that can be set about a move: the library's settings and
+// copydb's own, in one JSON object.
+type Config struct {
+	*ghostferry.Config
+
+	// Databases chooses and renames schemas.
+	Databases FilterAndRewriteConfigs
+	// Tables chooses and renames tables by their bare names, in every schema.
+	Tables FilterAndRewriteConfigs
+
+	// TablesToBeCreatedFirst are "schema.table" names of the source, created before
+	// all others and in this order. Unknown names are ignored.
+	TablesToBeCreatedFirst []string
+
+	// RunFerryFromReplica and the three settings after it copy from a replica. They
+	// are not supported yet.
+	RunFerryFromReplica           bool
+	SourceReplicationMaster       *ghostferry.DatabaseConfig
+	ReplicatedMasterPositionQuery string
+	WaitForReplicationTimeout     string
+
+	// AllowExistingTargetTable takes tables that exist on the target, if they are
+	// empty and fit the source's. Without it an existing table is refused.
+	AllowExistingTargetTable bool
+
+	// CutoverAbort is posted when a cutover is given up after CutoverLock: the hook
+	// has to let writes to the source go on, which stays the one that counts.
+	// CutoverUnlock is not posted then, because it says that the target may be
+	// written. Without a URI the source stays blocked until somebody unblocks it.
+	CutoverAbort ghostferry.HTTPCallback
+}
+
+// ReadConfig reads a configuration from JSON. Unknown and misspelt settings are
+// errors that name them. It does not validate.
+func ReadConfig(r io.Reader) (*Config, error) {
+	config := &Config{Config: &ghostferry.Config{}}
+	if err := ghostferry.DecodeConfig(r, config); err != nil {
+		return nil, err
+	}
+	return config, nil
+}
+
+// InitializeAndValidateConfig sets table filter and rewrites from Databases and
+// Tables, chooses the online verifier if none is named, and validates everything. It
+// reports all faults at once, see [ghostferry.ConfigErrors]. A table filter that is
+// set already stays. It may be called again.
+func (c *Config) InitializeAndValidateConfig() error {
+	if c.Config == nil {
+		c.Config = &ghostferry.Config{}
+	}
+	var faults []error
+	add := func(field, problem, remedy string) {
+		faults = append(faults, &ghostferry.ConfigError{Field: field, Problem: problem, Remedy: remedy})
+	}
+
+	if err := c.Databases.Validate(); err != nil {
+		add("Databases", "Databases: "+err.Error(), "")
+	}
+	if err := c.Tables.Validate(); err != nil {
+		add("Tables", "Tables: "+err.Error(), "")
+	}
+	c.validateReplica(add)
+
+	if c.TableFilter == nil {
+		c.TableFilter = NewStaticTableFilter(c.Databases, c.Tables)
+	}
+	c.DatabaseRewrites = oneRewrites(c.DatabaseRewrites, c.Databases.Rewrites, "Database", add)
+	c.TableRewrites = oneRewrites(c.TableRewrites, c.Tables.Rewrites, "Table", add)
+	if c.VerifierType == "" {
+		c.VerifierType = ghostferry.VerifierTypeOnline
+	}
+
+	if err := c.Config.ValidateConfig(); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func (c *Config) validateReplica(add func(field, problem, remedy string)) {
+	for _, setting := range []struct {
+		name string
+		set  bool
+	}{
+		{"RunFerryFromReplica", c.RunFerryFromReplica},
+		{"SourceReplicationMaster", c.SourceReplicationMaster != nil},
+		{"ReplicatedMasterPositionQuery", c.ReplicatedMasterPositionQuery != ""},
+		{"WaitForReplicationTimeout", c.WaitForReplicationTimeout != ""},
+	} {
+		if setting.set {
+			add(setting.name, setting.name+" is not supported yet", "remove it and name the primary as Source")
+		}
+	}
+}
+
+// oneRewrites takes the library's setting or copydb's; both with different contents
+// are a fault, because one of them would be ignored.
+func oneRewrites(library, ours map[string]string, kind string, add func(field, problem, remedy string)) map[string]string {
+	switch {
+	case len(ours) == 0:
+		return library
+	case len(library) == 0 || maps.Equal(library, ours):
+		return ours
+	}
+	add(kind+"Rewrites", fmt.Sprintf("%sRewrites and %ss.Rewrites are both set and differ", kind, kind), "keep one of them")
+	return ours
+}

@@ -1,0 +1,110 @@
+package copydb
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+const servers = `"Source": {"Host": "a", "Port": 1, "User": "u"}, "Target": {"Host": "b", "Port": 2, "User": "u"}`
+
+func read(t *testing.T, settings string) *Config {
+	t.Helper()
+	config, err := ReadConfig(strings.NewReader("{" + servers + settings + "}"))
+	require.NoError(t, err)
+	return config
+}
+
+func TestConfigOfOneObject(t *testing.T) {
+	config := read(t, `,
+		"Databases": {"Whitelist": ["shop"], "Rewrites": {"shop": "store"}},
+		"Tables": {"Blacklist": ["tmp"], "Rewrites": {"orders": "purchases"}},
+		"TablesToBeCreatedFirst": ["shop.customers"],
+		"AllowExistingTargetTable": true, "AutomaticCutover": true,
+		"CutoverLock": {"URI": "http://localhost/lock", "Payload": "x"}`)
+	require.NoError(t, config.InitializeAndValidateConfig())
+	require.NoError(t, config.InitializeAndValidateConfig(), "it may be called again")
+
+	require.Equal(t, map[string]string{"shop": "store"}, config.DatabaseRewrites)
+	require.Equal(t, map[string]string{"orders": "purchases"}, config.TableRewrites)
+	require.Equal(t, &StaticTableFilter{Dbs: []string{"shop"}, Tables: []string{"tmp"}, TablesIsBlacklist: true}, config.TableFilter)
+	require.Equal(t, []string{"shop.customers"}, config.TablesToBeCreatedFirst)
+	require.Equal(t, ghostferry.VerifierTypeOnline, config.VerifierType)
+	require.True(t, config.AllowExistingTargetTable && config.AutomaticCutover)
+	require.Equal(t, ghostferry.HTTPCallback{URI: "http://localhost/lock", Payload: "x"}, config.CutoverLock)
+	require.Equal(t, "a", config.Source.Host)
+}
+
+func TestUnknownSettingsAreNamed(t *testing.T) {
+	_, err := ReadConfig(strings.NewReader(`{"Databases": {"Whitlist": ["shop"]}, "ControlServer": {}, "AutomaticCutOvr": true}`))
+	var fields []string
+	for _, fault := range ghostferry.ConfigErrors(err) {
+		fields = append(fields, fault.Field)
+	}
+	require.Equal(t, []string{"Databases.Whitlist", "ControlServer", "AutomaticCutOvr"}, fields)
+	require.ErrorContains(t, err, `did you mean "Whitelist"`)
+	require.ErrorContains(t, err, `did you mean "AutomaticCutover"`)
+}
+
+func TestConfigReportsEveryFault(t *testing.T) {
+	config, err := ReadConfig(strings.NewReader(`{
+		"Databases": {"Whitelist": ["a"], "Blacklist": ["b"]}, "Tables": {"Whitelist": ["a"], "Blacklist": ["b"], "Rewrites": {"x": "y"}},
+		"TableRewrites": {"x": "z"}, "RunFerryFromReplica": true, "WaitForReplicationTimeout": "1s",
+		"Source": {"Host": "a", "Port": 1}, "VerifierType": "Nonsense"}`))
+	require.NoError(t, err)
+	var fields []string
+	for _, fault := range ghostferry.ConfigErrors(config.InitializeAndValidateConfig()) {
+		fields = append(fields, fault.Field)
+	}
+	require.Equal(t, []string{"Databases", "Tables", "RunFerryFromReplica", "WaitForReplicationTimeout", "TableRewrites", "Source.User", "Target", "VerifierType"}, fields)
+}
+
+func TestHostsFilterStays(t *testing.T) {
+	config := read(t, "")
+	own := &StaticTableFilter{Dbs: []string{"mine"}}
+	config.TableFilter = own
+	config.VerifierType = ghostferry.VerifierTypeNoVerification
+	require.NoError(t, config.InitializeAndValidateConfig())
+	require.Same(t, own, config.TableFilter)
+	require.Equal(t, ghostferry.VerifierTypeNoVerification, config.VerifierType)
+}
+
+func TestSameRewritesTwiceAreNoFault(t *testing.T) {
+	config := read(t, `, "DatabaseRewrites": {"a": "b"}, "Databases": {"Rewrites": {"a": "b"}}`)
+	require.NoError(t, config.InitializeAndValidateConfig())
+	require.Equal(t, map[string]string{"a": "b"}, config.DatabaseRewrites)
+}
+
+func TestStaticTableFilter(t *testing.T) {
+	names := []string{"c", "a", "b", "A"}
+	var tables []*ghostferry.TableSchema
+	for _, name := range names {
+		tables = append(tables, &ghostferry.TableSchema{Table: &schema.Table{Schema: "s", Name: name}})
+	}
+	for _, c := range []struct {
+		filter FilterAndRewriteConfigs
+		wants  []string
+	}{
+		{FilterAndRewriteConfigs{}, names},
+		{FilterAndRewriteConfigs{Whitelist: []string{"a", "c", "x"}}, []string{"c", "a"}},
+		{FilterAndRewriteConfigs{Blacklist: []string{"a", "x"}}, []string{"c", "b", "A"}},
+		{FilterAndRewriteConfigs{Whitelist: []string{"x"}}, []string{}},
+	} {
+		filter := NewStaticTableFilter(c.filter, c.filter)
+		dbs, err := filter.ApplicableDatabases(names)
+		require.NoError(t, err)
+		require.Equal(t, c.wants, dbs)
+		applicable, err := filter.ApplicableTables(tables)
+		require.NoError(t, err)
+		require.NotNil(t, applicable)
+		chosen := []string{}
+		for _, table := range applicable {
+			chosen = append(chosen, table.Name)
+		}
+		require.Equal(t, c.wants, chosen)
+	}
+}

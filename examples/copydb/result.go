@@ -1,0 +1,163 @@
+package copydb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// Outcome says how a move ended.
+type Outcome string
+
+// The ways in which a move ends.
+const (
+	// Equal: both sides were compared while nobody wrote, and are equal.
+	Equal Outcome = "equal"
+	// EqualSourceNotFenced: both sides were equal at a coordinate of the source, and
+	// nothing was written after it until the comparison ended, but nothing keeps
+	// writers from going on.
+	EqualSourceNotFenced Outcome = "equal_source_not_fenced"
+	// DoneNotVerified: everything was copied; nothing was compared, as configured.
+	DoneNotVerified Outcome = "done_not_verified"
+	// Different: the comparison found differences.
+	Different Outcome = "different"
+	// Failed: something went wrong after the first write to the target.
+	Failed Outcome = "failed"
+	// Interrupted: the move was stopped from outside and can be resumed.
+	Interrupted Outcome = "interrupted"
+	// Refused: nothing was written to the target.
+	Refused Outcome = "refused"
+)
+
+// ExitStatus is the process's exit status for the outcome: 0 done, 1 refused before
+// any write, 2 failed, 3 interrupted and resumable, 4 differences found.
+func (o Outcome) ExitStatus() int {
+	switch o {
+	case Equal, EqualSourceNotFenced, DoneNotVerified:
+		return 0
+	case Refused:
+		return 1
+	case Interrupted:
+		return 3
+	case Different:
+		return 4
+	}
+	return 2
+}
+
+// Result tells how a move ended; its JSON form is one line for programs.
+type Result struct {
+	Outcome Outcome `json:"result"`
+	// Tables is the number of tables moved.
+	Tables int `json:"tables"`
+	// RowsCopied counts the rows that this process copied, CopySeconds how long it
+	// took until the last of them was on the target.
+	RowsCopied  uint64  `json:"rows_copied"`
+	CopySeconds float64 `json:"copy_seconds"`
+	// BinlogRowsApplied counts the row changes that this process applied.
+	BinlogRowsApplied uint64 `json:"binlog_rows_applied"`
+	// Coordinate is the source's coordinate up to which the target has everything;
+	// empty when the run did not get that far.
+	Coordinate string `json:"coordinate"`
+	// Verified is true when every row of both sides was compared and found equal.
+	Verified bool `json:"verified"`
+	// RowsCompared counts the rows that the verifier has compared, repeated
+	// comparisons included.
+	RowsCompared uint64 `json:"rows_compared"`
+	// WriteBlockMS is how long writes to the source were blocked, in milliseconds;
+	// 0 without a lock callback.
+	WriteBlockMS int64 `json:"write_block_ms"`
+	// Seconds is how long everything took.
+	Seconds float64 `json:"seconds"`
+	// Err is what went wrong; nil when the exit status is 0.
+	Err error `json:"-"`
+}
+
+// MarshalJSON adds the error's text as "error".
+func (r Result) MarshalJSON() ([]byte, error) {
+	type plain Result
+	line := struct {
+		plain
+		Error string `json:"error"`
+	}{plain: plain(r)}
+	if r.Err != nil {
+		line.Error = r.Err.Error()
+	}
+	return json.Marshal(line)
+}
+
+// String is the last line for people.
+func (r Result) String() string {
+	switch r.Outcome {
+	case Equal:
+		return "equal at " + r.Coordinate
+	case EqualSourceNotFenced:
+		return "equal at " + r.Coordinate + ", source not fenced"
+	case DoneNotVerified:
+		return "done, NOT verified"
+	case Interrupted:
+		return fmt.Sprintf("interrupted: %v; the same command goes on from here", r.Err)
+	}
+	return fmt.Sprintf("%s: %v", r.Outcome, r.Err)
+}
+
+// DifferentError says that the comparison found differences.
+type DifferentError struct {
+	ghostferry.VerificationResult
+}
+
+// Error names the tables and repeats what the verifier says.
+func (e *DifferentError) Error() string {
+	return "source and target differ: " + e.Message
+}
+
+// Retryable is false: comparing again changes nothing.
+func (*DifferentError) Retryable() bool { return false }
+
+// Resumable is false: the target's rows cannot be built upon.
+func (*DifferentError) Resumable() bool { return false }
+
+// RefusedError says that a move was refused before anything was written.
+type RefusedError struct {
+	// Err is the reason.
+	Err error
+}
+
+// Error is the reason.
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// refused marks an error as one before any write.
+func refused(err error) error {
+	if err == nil || interrupted(err) {
+		return err
+	}
+	return &RefusedError{err}
+}
+
+func interrupted(err error) bool {
+	return errors.Is(err, ghostferry.ErrInterrupted) || errors.Is(err, context.Canceled)
+}
+
+// outcomeOf sorts an error.
+func outcomeOf(err error) Outcome {
+	switch {
+	case isType[*DifferentError](err):
+		return Different
+	case isType[*RefusedError](err):
+		return Refused
+	case interrupted(err):
+		return Interrupted
+	}
+	return Failed
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
