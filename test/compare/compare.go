@@ -98,8 +98,10 @@ func (c *comparison) run(ctx context.Context) error {
 	if len(plans) == 0 {
 		return errors.New("neither side has a table to compare: check the schema names")
 	}
-	if err := c.each(ctx, plans, c.count); err != nil {
-		return err
+	for _, step := range []func(context.Context, *plan) error{c.count, c.check} {
+		if err := c.each(ctx, plans, step); err != nil {
+			return err
+		}
 	}
 	for _, p := range plans {
 		c.total.Add(p.sourceRows)
@@ -198,6 +200,25 @@ func (c *comparison) count(ctx context.Context, p *plan) error {
 		}
 	}
 	return nil
+}
+
+// check lets the target look for damage in a table that it has just been given.
+func (c *comparison) check(ctx context.Context, p *plan) error {
+	rows, err := c.target.db.QueryContext(ctx, "CHECK TABLE "+p.target.quoted())
+	if err != nil {
+		return fmt.Errorf("checking it on the target: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, operation, kind, text string
+		if err := rows.Scan(&name, &operation, &kind, &text); err != nil {
+			return fmt.Errorf("checking it on the target: %w", err)
+		}
+		if kind != "status" || text != "OK" {
+			c.differs(Difference{Table: p.source.String(), Kind: Damaged, Detail: kind + ": " + text})
+		}
+	}
+	return rows.Err()
 }
 
 // compareRows cuts the tables into ranges while workers compare those cut already.

@@ -53,7 +53,7 @@ func (r *Report) sort() {
 // Kind says in which way the sides differ.
 type Kind string
 
-// The kinds of difference. The last two concern a table, the others a row or, if
+// The kinds of difference. The last three concern a table, the others a row or, if
 // there is no key, a table that one side has not.
 const (
 	MissingOnTarget   Kind = "missing on target"
@@ -61,6 +61,7 @@ const (
 	Differs           Kind = "differs"
 	DefinitionDiffers Kind = "definition differs"
 	CountDiffers      Kind = "count differs"
+	Damaged           Kind = "damaged on target"
 )
 
 // Difference is one row, or one table, that is not the same on both sides.

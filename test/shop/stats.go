@@ -9,9 +9,9 @@ import (
 
 // Stats counts what a writer did.
 type Stats struct {
-	// Committed transactions, RolledBack ones (on purpose), those that the server
-	// gave up for a lock (LockConflicts), and attempts refused by a read-only
-	// server (Fenced).
+	// Committed transactions, RolledBack ones (on purpose), those given up for a
+	// lock or because an operator killed the statement (LockConflicts), and
+	// attempts refused by a read-only server (Fenced).
 	Committed, RolledBack, LockConflicts, Fenced int
 	// Kinds counts the committed transactions by what they did.
 	Kinds map[string]int

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -41,8 +42,8 @@ type WriterConfig struct {
 // after the other. Create it with NewWriter, then Start, and in the end Stop.
 //
 // Being refused because the server became read-only is no error: the connection
-// is fenced and waits for SwitchTo. Deadlocks and lock timeouts are rolled back,
-// counted and let go. Any other error ends the writer; Stop returns it.
+// is fenced and waits for SwitchTo. After deadlocks, lock timeouts and killed
+// statements it rolls back, counts, and goes on. Any other error ends the writer; Stop returns it.
 type Writer struct {
 	// immutable
 	config WriterConfig
@@ -255,9 +256,12 @@ func newConnection(w *Writer, number int) *connection {
 	return &connection{w: w, number: number, rng: rand.New(source)}
 }
 
+// disconnect hangs up, rather than giving the connection back to its pool: nothing
+// of it shall stay on a server that was left.
 func (c *connection) disconnect() {
 	if c.conn != nil {
-		c.conn.Close()
+		_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = c.conn.Close() // is closed already
 		c.conn = nil
 	}
 }
@@ -304,7 +308,7 @@ func (c *connection) transact(ctx context.Context, a admission, work Work) (outc
 		return failed, err
 	case refused.Number == errOptionPreventsStatement, refused.Number == errReadOnlyMode:
 		return fencedOff, nil
-	case refused.Number == errDeadlock, refused.Number == errLockWaitTimeout:
+	case refused.Number == errDeadlock, refused.Number == errLockWaitTimeout, refused.Number == errQueryInterrupted:
 		return lockConflict, nil
 	}
 	return failed, err
@@ -314,6 +318,7 @@ func (c *connection) transact(ctx context.Context, a admission, work Work) (outc
 const (
 	errLockWaitTimeout         = 1205
 	errDeadlock                = 1213
+	errQueryInterrupted        = 1317 // KILL QUERY
 	errOptionPreventsStatement = 1290 // read_only, super_read_only
 	errReadOnlyMode            = 1836
 )
@@ -340,7 +345,13 @@ func (c *connection) attempt(ctx context.Context, a admission, work Work) error 
 		// Without effect if the server rolled back by itself, as for a deadlock.
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		// A commit refused by a read-only server leaves the transaction open, and
+		// database/sql sends no rollback after it.
+		_, rollbackErr := c.conn.ExecContext(ctx, "ROLLBACK")
+		return errors.Join(err, rollbackErr)
+	}
+	return nil
 }
 
 func ignoreDone(err error) error {
