@@ -13,8 +13,10 @@ import (
 // without a number are upstream's form, which is read too.
 const stateFormatVersion = 1
 
-// SerializableState is what a run needs to go on after an interruption. Its JSON form
-// is described in docs/state-format.md.
+// SerializableState is what a run needs to go on after an interruption. In JSON its
+// fields have their Go names; a pagination key is {"type","value","column"} (see
+// [PaginationKey]), a position {"Name","Pos"}, a table what go-mysql's schema.Table
+// gives with the fields of [TableSchema] beside it.
 type SerializableState struct {
 	// StateFormatVersion is the version of the JSON form that the state was read from; 0
 	// in states written before there was one. It is always written in the current form.
