@@ -33,7 +33,7 @@ func startAndHang() int {
 		fmt.Println("error", err)
 		return 1
 	}
-	fmt.Println(s.PID(), s.DataDir)
+	fmt.Println(s.PID(), s.DataDir, s.Socket)
 	// The parent's end of the pipe never says anything: this waits to be killed.
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	return 0
@@ -52,8 +52,9 @@ func TestKilledProcessLeavesNoServer(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
-	pid, dataDir, ok := strings.Cut(strings.TrimSpace(line), " ")
-	require.True(t, ok, line)
+	words := strings.Fields(line)
+	require.Len(t, words, 3, line)
+	pid, dataDir, socket := words[0], words[1], words[2]
 	_, err = strconv.Atoi(pid)
 	require.NoError(t, err, line)
 	require.DirExists(t, dataDir)
@@ -63,6 +64,7 @@ func TestKilledProcessLeavesNoServer(t *testing.T) {
 	require.Eventually(t, func() bool { return !running(pid) }, 30*time.Second, 20*time.Millisecond)
 	start(t, servers.Options{Flavour: servers.MariaDB})
 	require.NoDirExists(t, filepath.Dir(dataDir))
+	require.NoDirExists(t, filepath.Dir(socket))
 }
 
 // running tells whether the process exists and is more than an unreaped zombie.

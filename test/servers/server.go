@@ -100,19 +100,15 @@ func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Serv
 		Flavour: o.Flavour, Name: o.Name, Host: "127.0.0.1", Port: port,
 		options: o, program: p, user: "root", password: t.password,
 	}
-	if s.home, s.owner, err = newHome(o.Name); err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.remove())
 		}
 	}()
-	s.DataDir = filepath.Join(s.home, "data")
-	// A Unix socket's path is limited to about 100 bytes, a cache directory is not.
-	if s.run, err = os.MkdirTemp("", "gf-"); err != nil {
-		return nil, fmt.Errorf("servers: %w", err)
+	if s.home, s.run, s.owner, err = newHome(o.Name); err != nil {
+		return nil, err
 	}
+	s.DataDir = filepath.Join(s.home, "data")
 	s.Socket = filepath.Join(s.run, "s")
 	if _, err = output(exec.CommandContext(ctx, "cp", "-r", "--reflink=auto", filepath.Join(t.dir, templateData), s.DataDir)); err != nil {
 		return nil, fmt.Errorf("servers: copy the template: %w", err)
@@ -126,28 +122,40 @@ func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Serv
 	return s, nil
 }
 
-// newHome makes the directory of one server below the cache and removes those whose
-// owner died without Stop.
-func newHome(name string) (string, *fileLock, error) {
+// newHome makes the directories of one server: home below the cache, and run with a
+// short name, because a Unix socket's path is limited to about 100 bytes. It removes
+// those whose owner died without Stop. What it returns with an error is to be removed.
+func newHome(name string) (home, run string, owner *fileLock, err error) {
 	cache, err := cacheDir()
 	if err != nil {
-		return "", nil, err
+		return "", "", nil, err
 	}
 	base := filepath.Join(cache, "run")
 	if err := os.MkdirAll(base, 0o755); err != nil {
-		return "", nil, fmt.Errorf("servers: %w", err)
+		return "", "", nil, fmt.Errorf("servers: %w", err)
 	}
 	sweep(base)
-	home, err := os.MkdirTemp(base, name+"-")
-	if err != nil {
-		return "", nil, fmt.Errorf("servers: %w", err)
+	if home, err = os.MkdirTemp(base, name+"-"); err != nil {
+		return "", "", nil, fmt.Errorf("servers: %w", err)
 	}
-	owner, err := tryLock(filepath.Join(home, "owner"))
+	if run, err = os.MkdirTemp("", runPrefix); err != nil {
+		return home, "", nil, fmt.Errorf("servers: %w", err)
+	}
+	owner, err = tryLock(filepath.Join(home, ownerFile))
 	if err == nil && owner == nil {
 		err = fmt.Errorf("servers: %s was locked by another process", home)
 	}
-	return home, owner, err
+	if err == nil {
+		_, err = owner.f.WriteString(run)
+	}
+	return home, run, owner, err
 }
+
+const (
+	// ownerFile is locked as long as the server's owner lives; it names the run directory.
+	ownerFile = "owner"
+	runPrefix = "gf-"
+)
 
 // sweep removes the leftovers of killed processes. Directories that it cannot judge
 // or remove (another user's, or one that is just being made) it leaves alone.
@@ -158,13 +166,19 @@ func sweep(base string) {
 	}
 	for _, e := range entries {
 		home := filepath.Join(base, e.Name())
-		if _, err := os.Stat(filepath.Join(home, "owner")); err != nil {
+		run, err := os.ReadFile(filepath.Join(home, ownerFile))
+		if err != nil || len(run) == 0 {
 			continue
 		}
-		if lock, err := tryLock(filepath.Join(home, "owner")); err == nil && lock != nil {
-			_ = os.RemoveAll(home)
-			_ = lock.unlock()
+		lock, err := tryLock(filepath.Join(home, ownerFile))
+		if err != nil || lock == nil {
+			continue
 		}
+		if strings.HasPrefix(filepath.Base(string(run)), runPrefix) {
+			_ = os.RemoveAll(string(run))
+		}
+		_ = os.RemoveAll(home)
+		_ = lock.unlock()
 	}
 }
 
@@ -323,10 +337,8 @@ func (s *Server) Stop() error {
 
 // remove deletes the directories and releases the ownership.
 func (s *Server) remove() error {
-	err := os.RemoveAll(s.home)
-	if s.run != "" {
-		err = errors.Join(err, os.RemoveAll(s.run))
-	}
+	// Removing "" does nothing: a start that failed early has no directories yet.
+	err := errors.Join(os.RemoveAll(s.home), os.RemoveAll(s.run))
 	if s.owner != nil {
 		err = errors.Join(err, s.owner.unlock())
 	}
