@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -32,24 +33,8 @@ func (c *comparison) cut(ctx context.Context, p *plan, ranges chan<- keyRange) e
 	first := p.columns[p.key[0]]
 	last := ""
 	for p.unique && first.ordered && p.sourceRows > int64(c.options.RangeRows) {
-		var found sql.RawBytes
-		rows, err := c.source.db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT 1 OFFSET %d",
-			first.expression, p.source.quoted(), condition(first, last, ""), quote(first.name), c.options.RangeRows-1))
+		next, err := c.boundary(ctx, p, first, last)
 		if err != nil {
-			return err
-		}
-		next := ""
-		if rows.Next() {
-			if err := rows.Scan(&found); err != nil {
-				rows.Close()
-				return err
-			}
-			next = literal(first, found)
-		}
-		if err := rows.Close(); err != nil {
-			return err
-		}
-		if err := rows.Err(); err != nil {
 			return err
 		}
 		if next == "" {
@@ -61,6 +46,21 @@ func (c *comparison) cut(ctx context.Context, p *plan, ranges chan<- keyRange) e
 		last = next
 	}
 	return send(keyRange{p, last, ""})
+}
+
+// boundary returns the key, as a literal, at which a range that begins after the
+// given one should end, empty if it should not.
+func (c *comparison) boundary(ctx context.Context, p *plan, key rendered, after string) (string, error) {
+	var found []byte
+	err := c.source.db.QueryRowContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT 1 OFFSET %d",
+		key.expression, p.source.quoted(), condition(key, after, ""), quote(key.name), c.options.RangeRows-1)).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return literal(key, found), nil
 }
 
 func literal(c rendered, value []byte) string {
@@ -109,7 +109,7 @@ type stream struct {
 }
 
 func openStream(ctx context.Context, s side, conn *sql.Conn, t *table, r keyRange) (*stream, error) {
-	rows, err := conn.QueryContext(ctx, r.statement(t))
+	rows, err := conn.QueryContext(ctx, r.statement(t)) //nolint:rowserrcheck // next does
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", s.name, err)
 	}
@@ -119,7 +119,14 @@ func openStream(ctx context.Context, s side, conn *sql.Conn, t *table, r keyRang
 	for i := range st.values {
 		st.into[i] = &st.values[i]
 	}
-	return st, st.next()
+	err = st.next()
+	return st, err
+}
+
+func (s *stream) close() {
+	if s != nil {
+		s.rows.Close()
+	}
 }
 
 // next goes to the next row and makes sure that the server's order is ours:
@@ -171,15 +178,12 @@ func (p *plan) compareKeys(a, b [][]byte) int {
 // compareRange merges both sides' rows of a range.
 func (c *comparison) compareRange(ctx context.Context, source, target *sql.Conn, r keyRange) error {
 	var a, b *stream
-	var opening errgroup.Group
+	var opening errgroup.Group // both at once: a server may have to sort first
 	opening.Go(func() (err error) { a, err = openStream(ctx, c.source, source, r.plan.source, r); return err })
 	opening.Go(func() (err error) { b, err = openStream(ctx, c.target, target, r.plan.target, r); return err })
 	err := opening.Wait()
-	for _, s := range []*stream{a, b} {
-		if s != nil {
-			defer s.rows.Close()
-		}
-	}
+	defer a.close()
+	defer b.close()
 	if err != nil {
 		return err
 	}
@@ -195,7 +199,7 @@ func (c *comparison) merge(p *plan, a, b *stream) error {
 	var equal, reported int64
 	defer func() { p.equal.Add(equal) }()
 	for !a.ended || !b.ended {
-		order := 0
+		var order int
 		switch {
 		case a.ended:
 			order = 1

@@ -40,7 +40,7 @@ func (c *console) printf(format string, args ...any) {
 		c.mu.waiting = append(c.mu.waiting, line)
 		return
 	}
-	io.WriteString(c.out, line)
+	_, _ = io.WriteString(c.out, line) // there is no better place to complain
 }
 
 // Write takes the lines of others.
@@ -71,7 +71,7 @@ func (c *console) release() {
 	defer c.mu.Unlock()
 	c.mu.held = false
 	for _, line := range c.mu.waiting {
-		io.WriteString(c.out, line)
+		_, _ = io.WriteString(c.out, line)
 	}
 	c.mu.waiting = nil
 }

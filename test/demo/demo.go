@@ -70,7 +70,7 @@ func (d *demo) run(ctx context.Context) (_ *result, err error) {
 	if err := d.prepare(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.stopServers()) }()
+	defer func() { err = errors.Join(err, d.stopServers(ctx)) }()
 	if err := d.fill(ctx); err != nil {
 		return nil, err
 	}
@@ -78,7 +78,9 @@ func (d *demo) run(ctx context.Context) (_ *result, err error) {
 	if moveErr != nil && !d.fence.closed() {
 		return nil, moveErr // nothing to compare: writes were never blocked
 	}
-	defer d.writer.Stop() // again, if it was stopped already
+	defer func() {
+		_, _ = d.writer.Stop() // its errors have been told; this is for the other returns
+	}()
 	report, err := d.compare(ctx)
 	if err != nil {
 		return nil, errors.Join(moveErr, err)
@@ -118,15 +120,37 @@ func (d *demo) prepare(ctx context.Context) error {
 		return errors.Join(err, building.Wait())
 	}
 	if err := errors.Join(building.Wait(), d.connect(ctx)); err != nil {
-		return errors.Join(err, d.stopServers())
+		return errors.Join(err, d.stopServers(ctx))
 	}
 	return nil
 }
 
-// stopServers removes both servers. Nothing in them is needed any more, so they
-// need not write it out first.
-func (d *demo) stopServers() error {
-	return errors.Join(d.source.Kill(), d.target.Kill(), d.source.Stop(), d.target.Stop())
+// stopServers removes both servers. Nothing in them is needed any more, so those
+// that are ours need not write it out first; the others shall take writes again.
+func (d *demo) stopServers(ctx context.Context) error {
+	var errs []error
+	for _, s := range []*servers.Server{d.source, d.target} {
+		switch {
+		case s.PID() != 0:
+			errs = append(errs, s.Kill())
+		case s == d.source:
+			errs = append(errs, d.lift(ctx))
+		}
+		errs = append(errs, s.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// lift undoes the fence on a source that is not ours, even if the demo was
+// interrupted.
+func (d *demo) lift(ctx context.Context) error {
+	if d.sourceRoot == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_, err := d.sourceRoot.ExecContext(ctx, "SET GLOBAL read_only = OFF") // and super_read_only
+	return err
 }
 
 // connect opens the operator's and the application's pools on both servers.

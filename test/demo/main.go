@@ -27,24 +27,27 @@ import (
 
 const defaultRows = 1_000_000
 
-func main() {
+func main() { os.Exit(status()) }
+
+// status runs the demo and returns the exit status.
+func status() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	screen := newConsole(os.Stderr)
 	result, err := run(ctx, screen)
 	if result != nil {
-		if line, encodeErr := json.Marshal(result); encodeErr == nil {
-			fmt.Println(string(line))
-		}
+		line, encodeErr := json.Marshal(result)
+		err = errors.Join(err, encodeErr)
+		fmt.Println(string(line))
 	}
-	if err != nil {
-		if ctx.Err() != nil {
-			err = errors.New("interrupted; servers and files are removed")
-		}
-		screen.printf("demo failed: %v", err)
-		stop()
-		os.Exit(1)
+	if err == nil {
+		return 0
 	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted; servers and files are removed")
+	}
+	screen.printf("demo failed: %v", err)
+	return 1
 }
 
 func run(ctx context.Context, screen *console) (*result, error) {

@@ -50,7 +50,7 @@ func (g *generator) chance(in int) bool { return g.rng.IntN(in) == 0 }
 // text appends a quoted string literal (utf8mb4, converted by the server).
 func (g *generator) text(s string) {
 	g.out = append(g.out, '\'')
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		switch c := s[i]; c {
 		case '\'', '\\':
 			g.out = append(g.out, '\\', c)
@@ -146,7 +146,6 @@ var (
 	colours = []string{"rot", "grün", "blau", "schwarz", "weiß", "青"}
 )
 
-func (g *generator) word() string      { return words[g.rng.IntN(len(words))] }
 func (g *generator) latinWord() string { return latinWords[g.rng.IntN(len(latinWords))] }
 
 // sentence makes text of n words.
