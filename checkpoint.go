@@ -308,12 +308,13 @@ func (c *checkpoint) appendIntent(dst []byte, lane int, to BinlogCoordinate) []b
 	return c.appendLane(c.appendCoordinate(dst, to, "intent_"), lane)
 }
 
-// appendPosition appends the statement that makes a batch's end lane 0's position; it
-// affects one row unless this process was fenced or the batch was committed before.
-func (c *checkpoint) appendPosition(dst []byte, to BinlogCoordinate, batch uint64) []byte {
+// appendPosition appends the statement that makes lane 0's position the end of the last
+// whole transaction of a batch, and its intent the end of the batch; it affects one row
+// unless this process was fenced or the batch was committed before.
+func (c *checkpoint) appendPosition(dst []byte, position, intent BinlogCoordinate, batch uint64) []byte {
 	dst = append(dst, "UPDATE "+c.table("lanes")+" SET file="...)
-	dst = append(c.appendCoordinate(dst, to, ""), ", intent_file="...)
-	dst = append(c.appendCoordinate(dst, to, "intent_"), ", batch="...)
+	dst = append(c.appendCoordinate(dst, position, ""), ", intent_file="...)
+	dst = append(c.appendCoordinate(dst, intent, "intent_"), ", batch="...)
 	dst = strconv.AppendUint(dst, batch, 10)
 	dst = append(c.appendLane(dst, 0), " AND batch="...)
 	return strconv.AppendUint(dst, batch-1, 10)
@@ -341,10 +342,11 @@ func appendHex(dst, v []byte) []byte {
 	return hex.AppendEncode(append(dst, "0x"...), v)
 }
 
-// committedBatch returns the number of the last batch whose position is committed.
-func (c *checkpoint) committedBatch(ctx context.Context) (batch uint64, err error) {
+// committedBatch returns the number of the last batch whose position is committed, as
+// the session's transaction sees it with lane 0's row locked.
+func (c *checkpoint) committedBatch(ctx context.Context, s *session) (batch uint64, err error) {
 	var epoch uint64
-	err = c.db.QueryRowContext(ctx, "SELECT epoch, batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0", c.runID).Scan(&epoch, &batch)
+	err = s.conn.QueryRowContext(ctx, "SELECT epoch, batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 FOR UPDATE", c.runID).Scan(&epoch, &batch)
 	if err == nil && epoch != c.epoch {
 		err = &FencedError{RunID: c.runID, Epoch: epoch}
 	}

@@ -95,4 +95,3 @@ func (d *DataIterator) sortTables(tables []*TableSchema) ([]*TableSchema, error)
 	}
 	return append(out, empty...), nil
 }
-

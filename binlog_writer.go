@@ -1,0 +1,404 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+const (
+	// applyBatchRows and applyBatchBytes bound what is applied at once: large enough that
+	// statements are long and hot rows collapse, small enough that lag stays low.
+	applyBatchRows  = 10000
+	applyBatchBytes = 6 << 20
+	// applyQueueBytes bounds what is delivered and not yet taken into a batch.
+	applyQueueBytes = 12 << 20
+	// soleLaneRows: a smaller batch is not worth the round trips of several lanes.
+	soleLaneRows = 200
+	// idlePosition is how often the position is recorded while only changes of other
+	// tables go by.
+	idlePosition = time.Second
+)
+
+// BinlogWriter applies row changes to the target in batches: the last image of each
+// key of a batch is written, by several lanes at once, and the stream's position is
+// committed with it. It works as a literal with DB set; events then are applied
+// without a checkpoint. BufferBinlogEvents is called by one goroutine.
+type BinlogWriter struct {
+	// DB is the target.
+	DB *sql.DB
+	// DatabaseRewrites and TableRewrites map source names to target names.
+	DatabaseRewrites map[string]string
+	TableRewrites    map[string]string
+	// Throttler is waited on before each batch.
+	Throttler Throttler
+	// BatchSize is how many row changes a batch has at most; 0 means by size.
+	BatchSize int
+	// WriteRetries is how often a batch is tried in total; 0 means without limit.
+	WriteRetries int
+	// ErrorHandler gets what Run cannot return.
+	ErrorHandler ErrorHandler
+	// StateTracker gets the position of each batch; nil keeps none.
+	StateTracker *StateTracker
+
+	logger     Logger
+	gate       *gate       // nil: nothing is copied at the same time
+	checkpoint *checkpoint // nil: no position is recorded
+	ledger     *debtLedger // nil: a row left out is a conflict
+	laneCount  int
+	start      BinlogCoordinate // where the stream begins
+	batch      uint64           // number of the last batch recorded
+
+	once     sync.Once
+	srv      *server.Server // owned by the writing goroutine after Run began
+	writers  map[*TableSchema]*tableWriter
+	sessions sessionPool
+	queue    applyQueue
+	executed executedSet // owned by the goroutine that builds batches
+
+	applied struct {
+		sync.Mutex
+		at      BinlogCoordinate // everything up to here is on the target
+		changed chan struct{}    // closed and replaced when at moves
+	}
+	appliedRows   atomic.Uint64 // changes executed
+	lastTimestamp atomic.Int64  // unix seconds of the last change executed
+}
+
+// queuedEvents is what the streamer delivered in one piece, or the end of transactions.
+type queuedEvents struct {
+	events []*rowEvent
+	waits  []*gatedChunk
+	bytes  int
+
+	// end is where the last of gtids' transactions ended; zero inside a transaction.
+	end   BinlogCoordinate
+	gtids []binlog.GTID
+}
+
+// applyQueue holds what was delivered, bounded by bytes, between one producer and one consumer.
+type applyQueue struct {
+	mu     sync.Mutex
+	items  []queuedEvents
+	bytes  int
+	closed bool
+	err    error // why the consumer stopped
+	// ends: the producer tells where transactions end. Without that, everything that is
+	// there makes a batch.
+	ends bool
+	more chan struct{} // capacity 1: something was added, or the queue was closed
+	room chan struct{} // capacity 1: something was taken
+}
+
+// Initialize prepares the writer; it is done by the first event otherwise.
+func (w *BinlogWriter) Initialize() {
+	w.once.Do(func() {
+		w.writers = map[*TableSchema]*tableWriter{}
+		w.queue.more, w.queue.room = make(chan struct{}, 1), make(chan struct{}, 1)
+		w.applied.changed = make(chan struct{})
+		w.applied.at = w.start
+		if w.logger == nil {
+			w.logger = LogWithField("tag", "binlog_writer")
+		}
+		if w.laneCount <= 0 {
+			w.laneCount = defaultBinlogApplyLanes
+		}
+		w.sessions.open = func(ctx context.Context) (*session, error) {
+			return openSession(ctx, w.DB, w.srv, server.Target, "SET autocommit=0")
+		}
+	})
+}
+
+// BufferBinlogEvents queues events for the target; it is an event listener. It blocks
+// while the queue is full, and returns the writer's error once that has failed.
+func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
+	w.Initialize()
+	item := queuedEvents{events: make([]*rowEvent, len(events))}
+	for i, ev := range events {
+		r, err := rowEventOf(ev)
+		if err != nil {
+			return err
+		}
+		item.events[i] = r
+		item.bytes += r.size()
+	}
+	// Room is taken before the gate's lock: a full queue must not keep chunks from closing.
+	if err := w.queue.waitForRoom(item.bytes); err != nil {
+		return err
+	}
+	if w.gate != nil {
+		item.waits = w.gate.deliver(item.events)
+	}
+	w.queue.push(item)
+	return nil
+}
+
+// transactionEnded records that the stream has passed the end of a transaction, of
+// tables that move or not.
+func (w *BinlogWriter) transactionEnded(gtid binlog.GTID, end BinlogCoordinate) {
+	w.Initialize()
+	w.queue.pushEnd(gtid, end)
+}
+
+// Stop lets Run end when everything queued is on the target. Call it after the last event.
+func (w *BinlogWriter) Stop() {
+	w.Initialize()
+	w.queue.close(nil)
+}
+
+// Run applies events until Stop was called and the queue is empty; failures go to the
+// ErrorHandler.
+func (w *BinlogWriter) Run() {
+	if err := w.RunContext(context.Background()); err != nil && w.ErrorHandler != nil {
+		w.ErrorHandler.Fatal("binlog_writer", err)
+	}
+}
+
+// RunContext applies events until Stop was called and the queue is empty, and returns
+// the first error. Batches are built by one goroutine while the one before is written.
+func (w *BinlogWriter) RunContext(ctx context.Context) (err error) {
+	w.Initialize()
+	defer func() {
+		w.sessions.close()
+		w.queue.close(errors.Join(errors.New("the binlog writer has stopped"), err))
+	}()
+	if w.srv == nil {
+		if w.srv, err = server.Detect(ctx, w.DB); err != nil {
+			return err
+		}
+	}
+	batches := make(chan *applyBatch)
+	group, _ := lifecycle.New(ctx)
+	group.Go("build", func(ctx context.Context) error {
+		defer close(batches)
+		return w.buildBatches(ctx, batches)
+	})
+	group.Go("write", func(ctx context.Context) error { return w.writeBatches(ctx, batches) })
+	return group.Wait()
+}
+
+func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch) error {
+	for {
+		items, err := w.queue.take(ctx, w.maxRows())
+		if err != nil || items == nil {
+			return err
+		}
+		b, err := w.newBatch(items)
+		if err != nil {
+			return err
+		}
+		select {
+		case out <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *BinlogWriter) maxRows() int {
+	if w.BatchSize > 0 {
+		return w.BatchSize
+	}
+	return applyBatchRows
+}
+
+func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBatch) error {
+	var recorded time.Time
+	var pending *applyBatch // a position without changes that is not recorded yet
+	for b := range batches {
+		if len(b.tables) == 0 && time.Since(recorded) < idlePosition {
+			pending = b
+			w.advance(b)
+			continue
+		}
+		if err := w.writeBatch(ctx, b); err != nil {
+			return err
+		}
+		pending, recorded = nil, time.Now()
+		w.advance(b)
+		if err := w.checkDebts(ctx, b.end); err != nil {
+			return err
+		}
+	}
+	if pending != nil && ctx.Err() == nil {
+		return w.writeBatch(ctx, pending)
+	}
+	return ctx.Err()
+}
+
+func (w *BinlogWriter) checkDebts(ctx context.Context, at BinlogCoordinate) error {
+	if w.ledger == nil {
+		return nil
+	}
+	return w.ledger.check(ctx, at, false)
+}
+
+// advance publishes that everything up to the batch's end is on the target.
+func (w *BinlogWriter) advance(b *applyBatch) {
+	w.appliedRows.Add(uint64(b.changes))
+	if !b.timestamp.IsZero() {
+		w.lastTimestamp.Store(b.timestamp.Unix())
+	}
+	if b.end.File == "" {
+		return
+	}
+	if w.StateTracker != nil {
+		w.StateTracker.UpdateLastResumableSourceBinlogPosition(b.end.Position())
+	}
+	w.applied.Lock()
+	defer w.applied.Unlock()
+	w.applied.at = b.end
+	close(w.applied.changed)
+	w.applied.changed = make(chan struct{})
+}
+
+// appliedUpTo returns the coordinate up to which everything is on the target.
+func (w *BinlogWriter) appliedUpTo() BinlogCoordinate {
+	w.Initialize()
+	w.applied.Lock()
+	defer w.applied.Unlock()
+	return w.applied.at
+}
+
+// WaitUntilApplied returns when every change at or before the coordinate's file and
+// offset is on the target.
+func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) error {
+	w.Initialize()
+	for {
+		w.applied.Lock()
+		at, changed := w.applied.at, w.applied.changed
+		w.applied.Unlock()
+		if at.File != "" && at.CompareFilePos(c) >= 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for changes up to %s (applied up to %s): %w", c, at, ctx.Err())
+		}
+	}
+}
+
+func (q *applyQueue) waitForRoom(bytes int) error {
+	for {
+		q.mu.Lock()
+		err, fits := q.err, q.bytes == 0 || q.bytes+bytes <= applyQueueBytes
+		if q.closed && err == nil {
+			err = errors.New("an event came after the binlog writer was stopped")
+		}
+		q.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if fits {
+			return nil
+		}
+		<-q.room
+	}
+}
+
+func (q *applyQueue) push(item queuedEvents) {
+	q.mu.Lock()
+	q.items = append(q.items, item)
+	q.bytes += item.bytes
+	q.mu.Unlock()
+	notify(q.more)
+}
+
+// pushEnd adds the end of a transaction to what was queued last, or merges it with ends
+// that wait already.
+func (q *applyQueue) pushEnd(gtid binlog.GTID, end BinlogCoordinate) {
+	q.mu.Lock()
+	if len(q.items) == 0 {
+		q.items = append(q.items, queuedEvents{})
+	}
+	last := &q.items[len(q.items)-1]
+	if end.File != "" {
+		last.end = end
+	}
+	if !gtid.IsZero() {
+		last.gtids = append(last.gtids, gtid)
+	}
+	q.mu.Unlock()
+	notify(q.more)
+}
+
+func (q *applyQueue) close(err error) {
+	q.mu.Lock()
+	q.closed = true
+	if q.err == nil {
+		q.err = err
+	}
+	q.mu.Unlock()
+	notify(q.more)
+	notify(q.room)
+}
+
+// take returns what belongs in the next batch: whole transactions within the limits, or
+// the leading part of one that exceeds them. nil means that the queue is closed and empty.
+func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, error) {
+	for {
+		q.mu.Lock()
+		n := q.batchEnd(maxRows)
+		if n > 0 {
+			items := append([]queuedEvents(nil), q.items[:n]...)
+			rest := copy(q.items, q.items[n:])
+			clear(q.items[rest:])
+			q.items = q.items[:rest]
+			for i := range items {
+				q.bytes -= items[i].bytes
+			}
+			q.mu.Unlock()
+			notify(q.room)
+			return items, nil
+		}
+		closed := q.closed
+		q.mu.Unlock()
+		if closed {
+			return nil, nil
+		}
+		select {
+		case <-q.more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// batchEnd returns how many items the next batch takes; 0 to wait for more.
+func (q *applyQueue) batchEnd(maxRows int) int {
+	rows, bytes, whole := 0, 0, 0
+	for i := range q.items {
+		item := &q.items[i]
+		if i > 0 && (rows+len(item.events) > maxRows || bytes+item.bytes > applyBatchBytes) {
+			if whole == 0 {
+				return i // a transaction larger than a batch: its leading part
+			}
+			return whole
+		}
+		rows += len(item.events)
+		bytes += item.bytes
+		if item.end.File != "" {
+			whole = i + 1
+		}
+	}
+	if whole == 0 && len(q.items) > 0 && (!q.ends || q.closed || rows >= maxRows || bytes >= applyBatchBytes) {
+		return len(q.items)
+	}
+	return whole
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

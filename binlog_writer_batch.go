@@ -1,0 +1,216 @@
+package ghostferry
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// applyBatch is a part of the log compacted to what it leaves behind.
+type applyBatch struct {
+	tables    []*tableChanges
+	waits     []*gatedChunk // must have closed before the first statement
+	changes   int           // row changes before compaction
+	timestamp time.Time     // of the last change
+
+	end      BinlogCoordinate // end of the last whole transaction; File empty when there is none
+	intent   BinlogCoordinate // how far the batch reaches
+	position BinlogCoordinate // end, or that of the batch before
+}
+
+// tableChanges are the changes of one table in a batch. Where Go can tell equal keys,
+// they are compacted to the last image of each key; otherwise they stay in log order.
+type tableChanges struct {
+	writer  *tableWriter
+	byKey   map[string]*rowChange
+	ordered []*rowChange // the same, sorted by key
+	serial  []*rowEvent
+}
+
+// rowChange is what a batch leaves of one key: an image, or its absence.
+type rowChange struct {
+	key   string // encoded
+	image rowRef // rows nil: the row is gone
+}
+
+// newBatch compacts queued events.
+func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
+	b := &applyBatch{}
+	changes := map[*TableSchema]*tableChanges{}
+	var last *rowEvent
+	for i := range items {
+		item := &items[i]
+		for _, ev := range item.events {
+			t := changes[ev.table]
+			if t == nil {
+				tw, err := w.writer(ev.table)
+				if err != nil {
+					return nil, err
+				}
+				t = &tableChanges{writer: tw, byKey: map[string]*rowChange{}}
+				changes[ev.table] = t
+				b.tables = append(b.tables, t)
+			}
+			t.add(ev)
+			last = ev
+		}
+		b.changes += len(item.events)
+		for _, c := range item.waits {
+			if !containsChunk(b.waits, c) {
+				b.waits = append(b.waits, c)
+			}
+		}
+		if err := w.executed.add(item.gtids); err != nil {
+			return nil, err
+		}
+		if item.end.File != "" {
+			b.end = item.end
+			b.end.GTIDSet = w.executed.String()
+		}
+	}
+	for _, t := range b.tables {
+		t.sort()
+	}
+	if last != nil {
+		b.timestamp = last.timestamp
+	}
+	b.setReach(w, last)
+	return b, nil
+}
+
+// setReach decides what the checkpoint says: the position is the end of a whole
+// transaction, the intent covers every row of the batch.
+func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
+	if b.end.File != "" {
+		w.start = b.end
+	} else if b.end.IsZero() && last != nil && last.txn != nil && last.txn.gtid.IsZero() && w.checkpoint == nil {
+		b.end = coordinateFromPosition(last.resumable)
+	}
+	b.position, b.intent = w.start, w.start
+	if last == nil || b.end.File != "" {
+		return
+	}
+	// A part of a large transaction: it reaches beyond the position.
+	b.intent = BinlogCoordinate{File: last.end.File, Pos: last.end.Pos, GTIDSet: w.start.GTIDSet}
+	if last.txn != nil && !last.txn.gtid.IsZero() {
+		b.intent.GTIDSet = w.executed.with(last.txn.gtid)
+	}
+}
+
+func (t *tableChanges) add(ev *rowEvent) {
+	if !t.writer.layout.keyBytes {
+		t.serial = append(t.serial, ev)
+		return
+	}
+	if ev.old >= 0 && (ev.new < 0 || ev.changesKey()) {
+		t.set(ev.key(ev.old), rowRef{})
+	}
+	if ev.new >= 0 {
+		t.set(ev.key(ev.new), rowRef{ev.rows, ev.new})
+	}
+}
+
+func (t *tableChanges) set(key string, image rowRef) {
+	if c := t.byKey[key]; c != nil {
+		c.image = image
+		return
+	}
+	c := &rowChange{key: key, image: image}
+	t.byKey[key] = c
+	t.ordered = append(t.ordered, c)
+}
+
+// sort orders the changes by encoded key, which for integers is their order in the
+// table: neighbouring rows then share pages and a lane.
+func (t *tableChanges) sort() {
+	sort.Slice(t.ordered, func(i, j int) bool { return t.ordered[i].key < t.ordered[j].key })
+	t.byKey = nil
+}
+
+// twoPhase reports whether rows of the table can be refused because of other rows.
+func (t *tableChanges) twoPhase() bool { return t.writer.layout.secondaryUnique }
+
+// share returns lane's part of the changes.
+func (t *tableChanges) share(lane, lanes int) []*rowChange {
+	n := len(t.ordered)
+	return t.ordered[n*lane/lanes : n*(lane+1)/lanes]
+}
+
+func (w *BinlogWriter) writer(table *TableSchema) (*tableWriter, error) {
+	if tw := w.writers[table]; tw != nil {
+		return tw, nil
+	}
+	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
+	tw, err := newTableWriter(table, targetSchema, targetTable, w.srv.UpsertRowAlias(), w.srv.MaxAllowedPacket)
+	if err == nil {
+		w.writers[table] = tw
+	}
+	return tw, err
+}
+
+// executedSet is the set of transactions up to a place in the log, in the form of the
+// source's flavour; empty without GTIDs.
+type executedSet struct {
+	set mysql.GTIDSet
+}
+
+// newExecutedSet parses a set; flavour is the replication library's name of it.
+func newExecutedSet(flavour, text string) (executedSet, error) {
+	if text == "" {
+		return executedSet{}, nil
+	}
+	set, err := mysql.ParseGTIDSet(flavour, text)
+	if err != nil {
+		return executedSet{}, fmt.Errorf("GTID set %q: %w", text, err)
+	}
+	return executedSet{set}, nil
+}
+
+func (e *executedSet) add(gtids []binlog.GTID) error {
+	if e.set == nil {
+		return nil
+	}
+	for _, g := range gtids {
+		if err := addGTID(e.set, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addGTID(set mysql.GTIDSet, g binlog.GTID) error {
+	switch s := set.(type) {
+	case *mysql.MysqlGTIDSet:
+		if g.Tag == "" {
+			s.AddGTID(g.SID, g.Number)
+			return nil
+		}
+		return s.Update(g.String())
+	case *mysql.MariadbGTIDSet:
+		return s.AddSet(&mysql.MariadbGTID{DomainID: g.Domain, ServerID: g.Server, SequenceNumber: uint64(g.Number)})
+	}
+	return fmt.Errorf("GTID %s does not fit the source's GTID set", g)
+}
+
+// with returns the set with one more transaction, as text.
+func (e *executedSet) with(g binlog.GTID) string {
+	if e.set == nil {
+		return ""
+	}
+	set := e.set.Clone()
+	if addGTID(set, g) != nil {
+		return e.String()
+	}
+	return set.String()
+}
+
+func (e *executedSet) String() string {
+	if e.set == nil {
+		return ""
+	}
+	return e.set.String()
+}

@@ -1,0 +1,347 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// writeBatch brings one batch to the target. All chunks that it has to wait for are
+// waited for first, with no transaction open. An attempt that fails is rolled back
+// whole and redone on fresh connections: what a batch leaves behind does not depend on
+// how much of it was there before.
+func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
+	for _, c := range b.waits {
+		select {
+		case <-c.closed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if w.Throttler != nil {
+		if err := WaitForThrottleContext(ctx, w.Throttler); err != nil {
+			return err
+		}
+	}
+	var skipped map[*TableSchema][]string
+	err := retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, _ int) error {
+		a := &batchAttempt{w: w, batch: b, number: w.batch + 1, lanes: w.lanesFor(b)}
+		var err error
+		skipped, err = a.run(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("applying %d changes up to %s: %w", b.changes, b.intent, err)
+	}
+	if w.checkpoint != nil {
+		w.batch++
+	}
+	return w.settleDebts(ctx, b, skipped)
+}
+
+func (w *BinlogWriter) lanesFor(b *applyBatch) int {
+	if b.changes < soleLaneRows {
+		return 1
+	}
+	return w.laneCount
+}
+
+// settleDebts strikes the keys that the batch has executed off the ledger, then adds
+// those that it had to leave out.
+func (w *BinlogWriter) settleDebts(ctx context.Context, b *applyBatch, skipped map[*TableSchema][]string) error {
+	if w.ledger == nil {
+		for table, keys := range skipped {
+			l, err := table.layout()
+			if err != nil {
+				return err
+			}
+			return &TargetConflictError{Table: table.String(), Key: l.describeKey(decodeTuple([]byte(keys[0])))}
+		}
+		return nil
+	}
+	if !w.ledger.empty() {
+		for _, t := range b.tables {
+			for _, c := range t.ordered {
+				w.ledger.paid(t.writer.table, c.key)
+			}
+			for _, ev := range t.serial {
+				for _, image := range []int{ev.old, ev.new} {
+					if image >= 0 {
+						w.ledger.paid(t.writer.table, ev.key(image))
+					}
+				}
+			}
+		}
+	}
+	for table, keys := range skipped {
+		if err := w.ledger.add(ctx, table, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batchAttempt is one attempt to write a batch.
+//
+// Tables whose key is their only unique index are written in one phase: keys that are
+// gone are deleted, the others upserted. Tables with further unique indexes take two:
+// first every touched key is deleted, by all lanes, and committed; then the images are
+// inserted where nothing is in the way. Between the phases no row of the batch can be
+// in another's way, so none ever has to be evicted.
+//
+// Lane 0 commits last, and the position with it: nothing that the position claims can
+// be missing.
+type batchAttempt struct {
+	w      *BinlogWriter
+	batch  *applyBatch
+	number uint64 // of the batch, in the checkpoint
+	lanes  int
+}
+
+// errBatchCommitted ends an attempt whose batch an earlier attempt had committed after all.
+type errBatchCommitted struct{}
+
+func (errBatchCommitted) Error() string { return "the batch is committed already" }
+
+func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, error) {
+	if a.twoPhase() {
+		if err := a.inLanes(ctx, a.deleteTouched); err != nil {
+			return nil, err
+		}
+	}
+	skipped := make([]map[*TableSchema][]string, a.lanes)
+	othersDone := make(chan error, 1)
+	var others errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
+	for lane := 1; lane < a.lanes; lane++ {
+		others.Go(func() error {
+			return a.transaction(ctx, func(s *session) error {
+				if err := a.recordIntent(ctx, s, lane); err != nil {
+					return err
+				}
+				var err error
+				skipped[lane], err = a.writeImages(ctx, s, lane)
+				return err
+			}, nil)
+		})
+	}
+	group.Go(func() error { err := others.Wait(); othersDone <- err; return err })
+	group.Go(func() error { return a.lastLane(ctx, othersDone, &skipped[0]) })
+	if err := group.Wait(); err != nil {
+		if _, ok := err.(errBatchCommitted); ok {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return mergeSkipped(skipped), nil
+}
+
+// lastLane writes lane 0's share and, when the other lanes have committed, commits it
+// together with the position.
+func (a *batchAttempt) lastLane(ctx context.Context, othersDone <-chan error, skipped *map[*TableSchema][]string) error {
+	return a.transaction(ctx, func(s *session) (err error) {
+		if err := a.recordPosition(ctx, s); err != nil {
+			return err
+		}
+		if *skipped, err = a.writeImages(ctx, s, 0); err != nil {
+			return err
+		}
+		serial, err := a.writeSerial(ctx, s)
+		*skipped = mergeSkipped([]map[*TableSchema][]string{*skipped, serial})
+		return err
+	}, othersDone)
+}
+
+func mergeSkipped(parts []map[*TableSchema][]string) map[*TableSchema][]string {
+	merged := map[*TableSchema][]string{}
+	for _, part := range parts {
+		for table, keys := range part {
+			merged[table] = append(merged[table], keys...)
+		}
+	}
+	return merged
+}
+
+func (a *batchAttempt) twoPhase() bool {
+	for _, t := range a.batch.tables {
+		if t.twoPhase() && len(t.ordered) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// inLanes runs a phase in every lane, one transaction each, and waits for all of them.
+func (a *batchAttempt) inLanes(ctx context.Context, phase func(ctx context.Context, s *session, lane int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for lane := range a.lanes {
+		group.Go(func() error {
+			return a.transaction(ctx, func(s *session) error {
+				if err := a.recordIntent(ctx, s, lane); err != nil {
+					return err
+				}
+				return phase(ctx, s, lane)
+			}, nil)
+		})
+	}
+	return group.Wait()
+}
+
+// transaction runs f on a session and commits, after commitWhen has delivered nil when
+// that is set. Statements and COMMIT travel in packets of their own, so that a packet
+// that arrives late can never commit. A session with a failure is closed.
+func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error, commitWhen <-chan error) error {
+	s, err := a.w.sessions.get(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(s)
+	if err == nil && commitWhen != nil {
+		select {
+		case err = <-commitWhen:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err == nil {
+		_, err = s.execText(ctx, "COMMIT")
+	}
+	if err != nil {
+		s.discard()
+		return err
+	}
+	a.w.sessions.put(s)
+	return nil
+}
+
+// recordIntent locks the lane's row of the checkpoint and says how far the batch reaches.
+func (a *batchAttempt) recordIntent(ctx context.Context, s *session, lane int) error {
+	c := a.w.checkpoint
+	if c == nil {
+		return nil
+	}
+	n, err := s.exec(ctx, c.appendIntent(s.statement(), lane, a.batch.intent))
+	if err != nil || n == 1 {
+		return err
+	}
+	return c.ownerError(ctx) // nil: the same intent stood there, and its row is locked
+}
+
+func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
+	c := a.w.checkpoint
+	if c == nil {
+		return nil
+	}
+	n, err := s.exec(ctx, c.appendPosition(s.statement(), a.batch.position, a.batch.intent, a.number))
+	if err != nil || n == 1 {
+		return err
+	}
+	committed, err := c.committedBatch(ctx, s)
+	if err != nil {
+		return err
+	}
+	if committed == a.number {
+		return errBatchCommitted{}
+	}
+	return fmt.Errorf("the checkpoint of run %s stands at batch %d, not %d: another process writes to it", c.runID, committed, a.number-1)
+}
+
+// deleteTouched is the first phase of the tables with two.
+func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) error {
+	for _, t := range a.batch.tables {
+		if !t.twoPhase() {
+			continue
+		}
+		if err := t.writer.deleteKeys(ctx, s, keysOf(t.share(lane, a.lanes), t.writer.layout, false)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeImages writes a lane's share of the compacted tables.
+func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (map[*TableSchema][]string, error) {
+	skipped := map[*TableSchema][]string{}
+	for _, t := range a.batch.tables {
+		share := t.share(lane, a.lanes)
+		images := make([]rowRef, 0, len(share))
+		for _, c := range share {
+			if c.image.rows != nil {
+				images = append(images, c.image)
+			}
+		}
+		if t.twoPhase() {
+			keys, err := t.writer.insertAbsent(ctx, s, images)
+			if err != nil {
+				return nil, fmt.Errorf("inserting into %s: %w", t.writer.quoted, err)
+			}
+			if len(keys) > 0 {
+				skipped[t.writer.table] = keys
+			}
+			continue
+		}
+		if err := t.writer.deleteKeys(ctx, s, keysOf(share, t.writer.layout, true)); err != nil {
+			return nil, err
+		}
+		if _, err := t.writer.insert(ctx, s, images, t.writer.layout.writable, t.writer.overwrite); err != nil {
+			return nil, fmt.Errorf("writing to %s: %w", t.writer.quoted, err)
+		}
+	}
+	return skipped, nil
+}
+
+// writeSerial applies the tables whose keys only the server can compare, change by
+// change in log order.
+func (a *batchAttempt) writeSerial(ctx context.Context, s *session) (map[*TableSchema][]string, error) {
+	skipped := map[*TableSchema][]string{}
+	for _, t := range a.batch.tables {
+		left := map[string]struct{}{}
+		for _, ev := range t.serial {
+			if err := t.writer.applyOne(ctx, s, ev, left); err != nil {
+				return nil, err
+			}
+		}
+		for key := range left {
+			skipped[t.writer.table] = append(skipped[t.writer.table], key)
+		}
+	}
+	return skipped, nil
+}
+
+// applyOne deletes the row of the old and of the new key and inserts the new image,
+// unless another row's unique value keeps it out: then its key is in left.
+func (tw *tableWriter) applyOne(ctx context.Context, s *session, ev *rowEvent, left map[string]struct{}) error {
+	var keys []keyTuple
+	for _, image := range []int{ev.old, ev.new} {
+		if image >= 0 && (image != ev.new || ev.old < 0 || ev.changesKey()) {
+			keys = append(keys, keyOf(ev.rows, image, tw.layout.keys))
+			delete(left, ev.key(image))
+		}
+	}
+	if err := tw.deleteKeys(ctx, s, keys); err != nil {
+		return err
+	}
+	if ev.new < 0 {
+		return nil
+	}
+	skipped, err := tw.insertAbsent(ctx, s, []rowRef{{ev.rows, ev.new}})
+	if err != nil {
+		return fmt.Errorf("inserting into %s: %w", tw.quoted, err)
+	}
+	for _, key := range skipped {
+		left[key] = struct{}{}
+	}
+	return nil
+}
+
+// keysOf returns the keys of changes, all of them or those whose row is gone.
+func keysOf(changes []*rowChange, l *tableLayout, goneOnly bool) []keyTuple {
+	keys := make([]keyTuple, 0, len(changes))
+	for _, c := range changes {
+		if !goneOnly || c.image.rows == nil {
+			keys = append(keys, decodeTuple([]byte(c.key)))
+		}
+	}
+	return keys
+}
