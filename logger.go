@@ -189,3 +189,12 @@ func addSlogAttr(fields Fields, prefix string, attr slog.Attr) {
 		addSlogAttr(fields, prefix, inner)
 	}
 }
+
+// quieter returns a logger that lets only warnings and worse through: the replication
+// library tells every step at info level.
+func quieter(logger Logger) Logger {
+	if quiet, err := loggerAtLevel(logger, LogLevelWarn); err == nil {
+		return quiet
+	}
+	return logger
+}

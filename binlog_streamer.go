@@ -1,0 +1,479 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+const (
+	// heartbeatPeriod is how often an idle source says that it is alive and where its log
+	// stands. A link that is silent for readTimeout is taken for dead.
+	heartbeatPeriod = time.Second
+	streamTimeout   = 10 * time.Second
+	// caughtUpLag is the age of the newest event below which a stream counts as caught up.
+	caughtUpLag = 10 * time.Second
+	// streamRetries is how often a broken stream is connected again before giving up,
+	// counted from the last event received.
+	streamRetries = 60
+)
+
+// BinlogEventState is the bookkeeping of one event that custom handlers are given.
+type BinlogEventState struct {
+	end BinlogCoordinate
+}
+
+// BinlogStreamer follows a server's binary log as a replica and turns the row events of
+// known tables into DMLEvents for its listeners, in log order. Events that it neither
+// understands nor can prove irrelevant end the stream with their coordinate.
+//
+// Connect… fixes where it starts, Run follows the log, FlushAndStop ends it at the
+// log's end of that moment. A literal with DB and DBConfig works by itself.
+type BinlogStreamer struct {
+	// DB is a pool on the same server.
+	DB *sql.DB
+	// DBConfig says how to connect for replication.
+	DBConfig *DatabaseConfig
+	// MyServerId is the replica id; 0 is replaced by a random one that is not in use.
+	MyServerId uint32
+	// ErrorHandler gets what Run cannot return.
+	ErrorHandler ErrorHandler
+	// Filter decides which row changes belong to the move; nil takes all.
+	Filter CopyFilter
+	// TableSchema are the tables of interest.
+	TableSchema TableSchemaCache
+	// LogTag names the stream in the log; "binlog_streamer" when empty.
+	LogTag string
+	// DatabaseRewrites and TableRewrites map streamed names to those of TableSchema.
+	DatabaseRewrites map[string]string
+	TableRewrites    map[string]string
+
+	logger    Logger
+	metrics   *Metrics
+	srv       *server.Server
+	listeners []func([]DMLEvent) error
+	// onEnd is told where transactions end; the Ferry's writer.
+	onEnd    []func(gtid binlog.GTID, end BinlogCoordinate)
+	handlers map[replication.EventType]func(*replication.BinlogEvent, []byte, *BinlogEventState) ([]byte, error)
+
+	// owned by the goroutine that handles events
+	txn      *sourceTxn // nil outside a transaction
+	explicit bool       // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
+	xa       bool       // XA START was seen
+	hadRows  bool       // the transaction had rows of our tables
+	query    []byte     // statement of the row events that follow
+	tableIDs map[uint64]*streamedTable
+	failure  error // what handling an event failed with
+
+	mu       sync.Mutex
+	start    BinlogCoordinate // where to connect: the end of a whole transaction
+	executed executedSet      // the same as a set; empty without GTIDs
+	file     string           // file being streamed
+	streamed BinlogCoordinate // last transaction end or heartbeat
+	stopAt   BinlogCoordinate
+	inTxn    bool
+	stopped  chan struct{} // closed when stopAt is reached
+	eventAt  time.Time     // time by the source's clock of the last event, or of a heartbeat
+	started  bool
+}
+
+// streamedTable is a table id of the stream: which table it is, nil when not ours.
+type streamedTable struct {
+	raw    []byte
+	mapped *codec.TableMap
+	table  *TableSchema
+	layout *tableLayout
+}
+
+// AddEventListener appends a listener for the row events of one binary log event.
+// Listeners are called in registration order on the streaming goroutine; an error
+// ends the stream.
+func (s *BinlogStreamer) AddEventListener(listener func([]DMLEvent) error) {
+	s.listeners = append(s.listeners, listener)
+}
+
+// AddBinlogEventHandler replaces the handling of one type of event, before Run. The
+// handler gets the event, the current statement's text and its state, and returns the
+// statement's text from then on. An unknown type is an error.
+func (s *BinlogStreamer) AddBinlogEventHandler(evType replication.EventType, eh func(*replication.BinlogEvent, []byte, *BinlogEventState) ([]byte, error)) error {
+	if evType.String() == "UnknownEvent" {
+		return fmt.Errorf("there is no binary log event of type %d", evType)
+	}
+	if s.handlers == nil {
+		s.handlers = map[replication.EventType]func(*replication.BinlogEvent, []byte, *BinlogEventState) ([]byte, error){}
+	}
+	s.handlers[evType] = eh
+	return nil
+}
+
+// ConnectBinlogStreamerToMysql makes the stream start at what is committed now.
+func (s *BinlogStreamer) ConnectBinlogStreamerToMysql() (mysql.Position, error) {
+	at, err := s.connect(context.Background(), BinlogCoordinate{})
+	return at.Position(), err
+}
+
+// ConnectBinlogStreamerToMysqlFrom makes the stream start at a position, which must be
+// the end of a transaction.
+func (s *BinlogStreamer) ConnectBinlogStreamerToMysqlFrom(startFromBinlogPosition mysql.Position) (mysql.Position, error) {
+	at, err := s.connect(context.Background(), coordinateFromPosition(startFromBinlogPosition))
+	return at.Position(), err
+}
+
+// connect fixes the start, reading it from the server when at is zero.
+func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (BinlogCoordinate, error) {
+	s.initialize()
+	var err error
+	if s.srv == nil {
+		if s.srv, err = server.Detect(ctx, s.DB); err != nil {
+			return at, err
+		}
+	}
+	if s.MyServerId == 0 {
+		if s.MyServerId, err = s.unusedServerID(ctx); err != nil {
+			return at, err
+		}
+	}
+	if at.IsZero() {
+		if at, err = committedCoordinate(ctx, s.DB, s.srv); err != nil {
+			return at, fmt.Errorf("reading where the binary log stands: %w", err)
+		}
+	}
+	executed, err := newExecutedSet(s.srv.NativeFlavour(), at.GTIDSet)
+	if err != nil {
+		return at, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.start, s.executed, s.file = at, executed, at.File
+	if at.GTIDSet == "" {
+		s.streamed = at // in GTID mode the set decides, and the first event tells the place
+	}
+	s.started = true
+	s.logger.WithField("coordinate", at.String()).Info("the stream starts here")
+	return at, nil
+}
+
+// committedCoordinate returns a place in the log up to which everything is committed
+// and visible: the end of the log would contain transactions that reads do not see yet.
+func committedCoordinate(ctx context.Context, db *sql.DB, srv *server.Server) (BinlogCoordinate, error) {
+	if srv.IsMariaDB() {
+		s, err := openSession(ctx, db, srv, server.SourceSnapshot)
+		if err != nil {
+			return BinlogCoordinate{}, err
+		}
+		defer s.discard()
+		at, err := srv.ConsistentSnapshot(ctx, s.conn)
+		return BinlogCoordinate{File: at.File, Pos: at.Pos, GTIDSet: at.GTIDSet}, err
+	}
+	var set string
+	var err error
+	if srv.GTIDMode {
+		if set, err = srv.ExecutedGTIDSet(ctx, db); err != nil {
+			return BinlogCoordinate{}, err
+		}
+	}
+	end, err := srv.LogEnd(ctx, db)
+	return BinlogCoordinate{File: end.File, Pos: end.Pos, GTIDSet: set}, err
+}
+
+func (s *BinlogStreamer) initialize() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.LogTag == "" {
+		s.LogTag = "binlog_streamer"
+	}
+	if s.logger == nil {
+		s.logger = LogWithField("tag", s.LogTag)
+	}
+	if s.stopped == nil {
+		s.stopped = make(chan struct{})
+	}
+	if s.tableIDs == nil {
+		s.tableIDs = map[uint64]*streamedTable{}
+	}
+}
+
+func (s *BinlogStreamer) unusedServerID(ctx context.Context) (uint32, error) {
+	used, err := s.srv.ReplicaServerIDs(ctx, s.DB)
+	if err != nil {
+		return 0, fmt.Errorf("listing the server's replicas to choose a replica id: %w", err)
+	}
+	taken := map[uint32]bool{0: true, s.srv.ServerID: true}
+	for _, id := range used {
+		taken[id] = true
+	}
+	for {
+		if id := rand.Uint32(); !taken[id] {
+			return id, nil
+		}
+	}
+}
+
+// Run follows the log until FlushAndStop's position is reached; failures go to the
+// ErrorHandler.
+func (s *BinlogStreamer) Run() {
+	if err := s.RunContext(context.Background()); err != nil && s.ErrorHandler != nil {
+		s.ErrorHandler.Fatal("binlog_streamer", err)
+	}
+}
+
+// RunContext follows the log until FlushAndStop's position is reached or the context
+// ends. A broken connection is made anew at the end of the last whole transaction.
+func (s *BinlogStreamer) RunContext(ctx context.Context) error {
+	s.initialize()
+	if s.srv == nil || !s.started {
+		if _, err := s.connect(ctx, BinlogCoordinate{}); err != nil {
+			return err
+		}
+	}
+	for attempt, failures := 1, 0; ; attempt++ {
+		before := s.lastEvent()
+		err := s.stream(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !brokenStream(err):
+			return fmt.Errorf("streaming the binary log: %w", err)
+		}
+		if s.lastEvent().After(before) {
+			failures = 0
+		}
+		if failures++; failures > streamRetries {
+			return fmt.Errorf("the binary log stream broke %d times without a new event: %w", failures, err)
+		}
+		wait := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
+		s.logger.WithError(err).Warnf("the binary log stream broke after %s; connecting again in %s", s.resumeFrom(), wait)
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// streamError is a failure to handle an event: connecting again would not help.
+type streamError struct{ err error }
+
+func (e *streamError) Error() string { return e.err.Error() }
+func (e *streamError) Unwrap() error { return e.err }
+
+// errStopReached ends the stream at its stop position.
+var errStopReached = errors.New("the stop position is reached")
+
+// brokenStream reports whether connecting again may help.
+func brokenStream(err error) bool {
+	var handling *streamError
+	if errors.As(err, &handling) {
+		return false
+	}
+	var refused *mysql.MyError
+	if errors.As(err, &refused) {
+		switch refused.Code {
+		case mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG, mysql.ER_ACCESS_DENIED_ERROR, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
+			return false // purged log, duplicate replica id, privileges
+		}
+	}
+	return true
+}
+
+// stream is one connection. It returns nil when the stop position is reached.
+func (s *BinlogStreamer) stream(ctx context.Context) error {
+	cfg, err := s.syncerConfig(ctx)
+	if err != nil {
+		return err
+	}
+	s.txn, s.explicit, s.xa, s.hadRows, s.failure = nil, false, false, false, nil
+	clear(s.tableIDs)
+	syncer := replication.NewBinlogSyncer(cfg)
+	defer syncer.Close()
+	from := s.resumeFrom()
+	var stream *replication.BinlogStreamer
+	if from.GTIDSet != "" {
+		set, err := mysql.ParseGTIDSet(cfg.Flavor, from.GTIDSet)
+		if err != nil {
+			return &streamError{err}
+		}
+		stream, err = syncer.StartSyncGTID(set)
+		if err != nil {
+			return err
+		}
+	} else if stream, err = syncer.StartSync(from.Position()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stopped:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	_, err = stream.GetEvent(ctx) // returns only when the connection ends
+	select {
+	case <-s.stopped:
+		return nil
+	default:
+	}
+	syncer.Close() // from here on no event is being handled
+	switch {
+	case errors.Is(s.failure, errStopReached):
+		return nil
+	case s.failure != nil:
+		return &streamError{s.failure}
+	}
+	return err
+}
+
+// HandleEvent is called for every event of the stream, on one goroutine.
+func (h eventHandler) HandleEvent(ev *replication.BinlogEvent) error {
+	if h.ctx.Err() != nil {
+		return h.ctx.Err()
+	}
+	if err := h.s.handle(ev); err != nil {
+		h.s.failure = err
+		return err
+	}
+	return nil
+}
+
+type eventHandler struct {
+	s   *BinlogStreamer
+	ctx context.Context
+}
+
+func (s *BinlogStreamer) syncerConfig(ctx context.Context) (replication.BinlogSyncerConfig, error) {
+	driver, err := s.DBConfig.MySQLConfig()
+	if err != nil {
+		return replication.BinlogSyncerConfig{}, err
+	}
+	return replication.BinlogSyncerConfig{
+		ServerID: s.MyServerId, Flavor: s.srv.NativeFlavour(),
+		Host: s.DBConfig.Host, Port: s.DBConfig.Port, User: s.DBConfig.User, Password: s.DBConfig.Pass,
+		TLSConfig:               driver.TLS,
+		RawModeEnabled:          true, // only what concerns us is decoded, and by our codec
+		VerifyChecksum:          true,
+		HeartbeatPeriod:         heartbeatPeriod,
+		ReadTimeout:             streamTimeout,
+		DisableRetrySync:        true, // reconnecting is ours: it must begin at a transaction's start
+		DiscardGTIDSet:          true,
+		EventCacheCount:         1,
+		Logger:                  NewSlogLogger(quieter(s.logger)),
+		SynchronousEventHandler: eventHandler{s: s, ctx: ctx},
+	}, nil
+}
+
+// resumeFrom returns where a new connection begins: the end of the last whole transaction.
+func (s *BinlogStreamer) resumeFrom() BinlogCoordinate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := s.start
+	from.GTIDSet = s.executed.String()
+	return from
+}
+
+func (s *BinlogStreamer) lastEvent() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.eventAt
+}
+
+// GetLastStreamedBinlogPosition returns the end of the last transaction streamed, which
+// is not necessarily applied.
+func (s *BinlogStreamer) GetLastStreamedBinlogPosition() mysql.Position {
+	return s.lastStreamed().Position()
+}
+
+func (s *BinlogStreamer) lastStreamed() BinlogCoordinate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streamed
+}
+
+// IsAlmostCaughtUp reports whether the newest event, or the last heartbeat of an idle
+// server, is less than ten seconds old. Silence is not being caught up.
+func (s *BinlogStreamer) IsAlmostCaughtUp() bool { return s.lag() < caughtUpLag }
+
+// lag is the age of what was streamed last; very long before the first event.
+func (s *BinlogStreamer) lag() time.Duration {
+	at := s.lastEvent()
+	if at.IsZero() {
+		return 1<<63 - 1
+	}
+	return max(0, time.Since(at))
+}
+
+// FlushAndStop ends the stream at the log's present end. It returns at once; Run
+// returns when the end is reached.
+func (s *BinlogStreamer) FlushAndStop() {
+	if _, err := s.flushAndStop(context.Background()); err != nil && s.ErrorHandler != nil {
+		s.ErrorHandler.Fatal("binlog_streamer", err)
+	}
+}
+
+func (s *BinlogStreamer) flushAndStop(ctx context.Context) (BinlogCoordinate, error) {
+	s.initialize()
+	var end BinlogCoordinate
+	err := retry.Do(ctx, retry.Policy{Attempts: 100, First: 50 * time.Millisecond, Max: 600 * time.Millisecond}, func(error) bool { return true }, nil,
+		func(ctx context.Context) error {
+			at, err := s.logEnd(ctx)
+			end = at
+			return err
+		})
+	if err != nil {
+		return end, fmt.Errorf("reading the stop position: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopAt = end
+	s.logger.WithField("coordinate", end.String()).Info("the stream stops here")
+	if !s.inTxn {
+		s.checkStopLocked()
+	}
+	return end, nil
+}
+
+// logEnd returns the end of the server's log, an upper bound of what is visible.
+func (s *BinlogStreamer) logEnd(ctx context.Context) (BinlogCoordinate, error) {
+	srv := s.srv
+	if srv == nil {
+		var err error
+		if srv, err = server.Detect(ctx, s.DB); err != nil {
+			return BinlogCoordinate{}, err
+		}
+	}
+	at, err := srv.LogEnd(ctx, s.DB)
+	return BinlogCoordinate{File: at.File, Pos: at.Pos}, err
+}
+
+// checkStopLocked closes stopped when the stop position is set and reached.
+func (s *BinlogStreamer) checkStopLocked() bool {
+	if s.stopAt.File == "" || s.streamed.File == "" || s.streamed.CompareFilePos(s.stopAt) < 0 {
+		return false
+	}
+	select {
+	case <-s.stopped:
+	default:
+		close(s.stopped)
+	}
+	return true
+}
+
+// stopRequested reports whether a stop position is set.
+func (s *BinlogStreamer) stopCoordinate() BinlogCoordinate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopAt
+}

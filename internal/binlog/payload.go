@@ -1,0 +1,233 @@
+package binlog
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// InnerEvent is one event of a compressed transaction.
+type InnerEvent struct {
+	Timestamp uint32
+	Type      byte
+	ServerID  uint32
+	Flags     uint16
+	Body      []byte // valid during the call only
+}
+
+const (
+	headerSize = 19
+	// maxInnerEvent bounds one unwrapped event: the server's own limit of a packet.
+	maxInnerEvent = 1 << 30
+	// payloadMemory bounds what the decompressor holds.
+	payloadMemory = 64 << 20
+)
+
+// Fields of a TRANSACTION_PAYLOAD_EVENT; source: MySQL's payload event documentation.
+const (
+	payloadEnd         = 0
+	payloadCompression = 2
+
+	compressionZstd = 0
+	compressionNone = 255
+)
+
+// EachPayloadEvent calls f for each event inside a TRANSACTION_PAYLOAD_EVENT, reading
+// the payload as a stream, so that a large transaction is never whole in memory.
+func EachPayloadEvent(body []byte, f func(InnerEvent) error) error {
+	compression := uint64(compressionZstd)
+	for {
+		kind, rest, ok := packedInt(body)
+		if !ok {
+			return errTruncated
+		}
+		body = rest
+		if kind == payloadEnd {
+			break
+		}
+		size, rest, ok := packedInt(body)
+		if !ok || uint64(len(rest)) < size {
+			return errTruncated
+		}
+		if kind == payloadCompression {
+			if compression, _, ok = packedInt(rest); !ok {
+				return errTruncated
+			}
+		}
+		body = rest[size:]
+	}
+	var reader io.Reader = bytes.NewReader(body)
+	switch compression {
+	case compressionZstd:
+		z, err := zstd.NewReader(reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxInnerEvent), zstd.WithDecoderMaxWindow(payloadMemory))
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		reader = z
+	case compressionNone:
+	default:
+		return fmt.Errorf("compression %d is not known", compression)
+	}
+	return eachEvent(reader, f)
+}
+
+func eachEvent(r io.Reader, f func(InnerEvent) error) error {
+	var header [headerSize]byte
+	var body []byte
+	for {
+		if _, err := io.ReadFull(r, header[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		size := int64(binary.LittleEndian.Uint32(header[9:])) - headerSize
+		if size < 0 || size > maxInnerEvent {
+			return errTruncated
+		}
+		if int64(cap(body)) < size {
+			body = make([]byte, size)
+		}
+		body = body[:size]
+		if _, err := io.ReadFull(r, body); err != nil {
+			return err
+		}
+		err := f(InnerEvent{
+			Timestamp: binary.LittleEndian.Uint32(header[:]), Type: header[4],
+			ServerID: binary.LittleEndian.Uint32(header[5:]), Flags: binary.LittleEndian.Uint16(header[17:]), Body: body,
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// packedInt reads a length-encoded integer.
+func packedInt(data []byte) (v uint64, rest []byte, ok bool) {
+	if len(data) == 0 {
+		return 0, nil, false
+	}
+	n := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[data[0]]
+	if n == 0 {
+		return uint64(data[0]), data[1:], data[0] < 0xfb
+	}
+	if len(data) < n+1 {
+		return 0, nil, false
+	}
+	for i := n; i > 0; i-- {
+		v = v<<8 | uint64(data[i])
+	}
+	return v, data[n+1:], true
+}
+
+// uncompress reads MariaDB's compressed data: a byte with the algorithm in its upper
+// and the number of length bytes in its lower half, the length (big-endian), zlib data.
+func uncompress(data []byte) ([]byte, error) {
+	if len(data) < 1 {
+		return nil, errTruncated
+	}
+	n := int(data[0] & 7)
+	if data[0]>>4&7 != 0 {
+		return nil, fmt.Errorf("compression algorithm %d is not known", data[0]>>4&7)
+	}
+	if n < 1 || n > 4 || len(data) < 1+n {
+		return nil, errTruncated
+	}
+	size := 0
+	for _, b := range data[1 : 1+n] {
+		size = size<<8 | int(b)
+	}
+	if size > maxInnerEvent {
+		return nil, fmt.Errorf("%d bytes are more than an event can hold", size)
+	}
+	z, err := zlib.NewReader(bytes.NewReader(data[1+n:]))
+	if err != nil {
+		return nil, err
+	}
+	out, err := io.ReadAll(io.LimitReader(z, int64(size)+1))
+	if err == nil && len(out) != size {
+		err = errTruncated
+	}
+	return out, errors.Join(err, z.Close())
+}
+
+// UncompressQuery returns the body of a plain QUERY_EVENT for MariaDB's compressed one.
+func UncompressQuery(body []byte) ([]byte, error) {
+	if len(body) < 13 {
+		return nil, errTruncated
+	}
+	at := 13 + int(binary.LittleEndian.Uint16(body[11:])) + int(body[8]) + 1
+	if len(body) < at {
+		return nil, errTruncated
+	}
+	text, err := uncompress(body[at:])
+	return append(append([]byte(nil), body[:at]...), text...), err
+}
+
+// UncompressRows returns the body of a plain row event (version 1) for MariaDB's
+// compressed one: everything up to the images stays as it is.
+func UncompressRows(body []byte, update bool) ([]byte, error) {
+	if len(body) < 8 {
+		return nil, errTruncated
+	}
+	columns, rest, ok := packedInt(body[8:])
+	if !ok {
+		return nil, errTruncated
+	}
+	bitmaps := (int(columns) + 7) / 8
+	if update {
+		bitmaps *= 2
+	}
+	at := len(body) - len(rest) + bitmaps
+	if len(body) < at {
+		return nil, errTruncated
+	}
+	rows, err := uncompress(body[at:])
+	return append(append([]byte(nil), body[:at]...), rows...), err
+}
+
+// ParseHeartbeatV2 reads a HEARTBEAT_LOG_EVENT_V2: fields of type, size and value; 1 is
+// the file's name, 2 the position.
+func ParseHeartbeatV2(body []byte) (file string, pos uint64, err error) {
+	for len(body) > 0 {
+		kind, rest, ok := packedInt(body)
+		if !ok {
+			return "", 0, errTruncated
+		}
+		if kind == 0 {
+			break
+		}
+		size, rest, ok := packedInt(rest)
+		if !ok || uint64(len(rest)) < size {
+			return "", 0, errTruncated
+		}
+		switch kind {
+		case 1:
+			file = string(rest[:size])
+		case 2:
+			if pos, _, ok = packedInt(rest); !ok {
+				return "", 0, errTruncated
+			}
+		}
+		body = rest[size:]
+	}
+	if file == "" {
+		return "", 0, errTruncated
+	}
+	return file, pos, nil
+}
+
+// XAVerb returns the word after XA in upper case.
+func XAVerb(text string) string {
+	words := bytes.Fields(bytes.ToUpper([]byte(text)))
+	if len(words) < 2 {
+		return ""
+	}
+	return string(words[1])
+}
