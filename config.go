@@ -25,7 +25,7 @@ const MySQLNumParamsLimit = 1<<16 - 1
 const (
 	defaultDBWriteRetries          = 5
 	defaultDBReadRetries           = 60
-	defaultBinlogEventBatchSize    = 100
+	defaultBinlogEventBatchSize    = applyBatchRows
 	defaultDataIterationConcurrent = 4
 	defaultDataIterationChunkBytes = 1 << 20
 	defaultBinlogApplyLanes        = 4
@@ -69,7 +69,7 @@ type Config struct {
 	MyServerId uint32
 
 	// BinlogEventBatchSize is how many row changes are applied at once, and the batch
-	// size of re-verification. Default 100.
+	// size of re-verification. Default 10000.
 	BinlogEventBatchSize int
 	// BinlogApplyLanes is how many connections apply changes side by side. Default 4.
 	BinlogApplyLanes int

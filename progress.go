@@ -28,6 +28,8 @@ type TableProgress struct {
 	BatchSize uint64
 	// BytesWritten counts bytes handed to the target by this process.
 	BytesWritten uint64
+	// RowsEstimate is the source's own estimate of the table's rows at the start.
+	RowsEstimate uint64
 }
 
 // Progress is a snapshot of a run: the payload of the progress callback.
@@ -67,7 +69,13 @@ type Progress struct {
 
 	// PaginationKeysPerSecond is the estimated speed of the copy in key distance.
 	PaginationKeysPerSecond uint64
-	// ETA is the estimated time until the rows are copied.
+	// RowsCopied and BytesCopied count what this process has copied, of all tables.
+	RowsCopied, BytesCopied uint64
+	// CopySeconds is how long the copy has taken so far, or took.
+	CopySeconds float64
+	// BinlogRowsApplied counts the row changes that this process has applied.
+	BinlogRowsApplied uint64
+	// ETA is the estimated time until the rows are copied; 0 when that is not known.
 	ETA float64
 	// TimeTaken is the time since the run started.
 	TimeTaken float64

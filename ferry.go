@@ -1,0 +1,188 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// States of a run, in their order; Ferry.OverallState holds one of them.
+const (
+	// StateStarting: Initialize has begun.
+	StateStarting = "starting"
+	// StateCopying: Run has begun.
+	StateCopying = "copying"
+	// StateWaitingForCutover: the rows are copied; the cutover is not allowed yet.
+	StateWaitingForCutover = "wait-for-cutover"
+	// StateVerifyBeforeCutover: the verifier looks at everything while writes go on.
+	StateVerifyBeforeCutover = "verify-before-cutover"
+	// StateCutover: the host may stop the writers and the stream.
+	StateCutover = "cutover"
+	// StateDone: the streams have ended.
+	StateDone = "done"
+)
+
+// Ferry moves data: a zero value with a Config, driven by Initialize, Start and Run,
+// and meanwhile WaitUntilRowCopyIsComplete, WaitUntilBinlogStreamerCatchesUp,
+// StartCutover (the host's writers stop), FlushBinlogAndStopStreaming; Run returns;
+// then Verifier.VerifyDuringCutover, StopTargetVerifier and EndCutover.
+//
+// Every blocking method has a twin with a context and an error; the method without
+// them hands errors to ErrorHandler.Fatal. A Ferry is used for one run. Two Ferries in
+// one process share nothing.
+type Ferry struct {
+	*Config
+
+	// Set by Initialize.
+	SourceDB       *sql.DB
+	TargetDB       *sql.DB
+	BinlogStreamer *BinlogStreamer
+	BinlogWriter   *BinlogWriter
+	DataIterator   *DataIterator
+	BatchWriter    *BatchWriter
+	StateTracker   *StateTracker
+	// Tables are the tables that move, by "schema.table" of the source.
+	Tables TableSchemaCache
+	// StartTime is when Initialize was called, in whole seconds.
+	StartTime time.Time
+
+	// ErrorHandler gets what the methods without an error result cannot return. Set by
+	// the host, else by Initialize.
+	ErrorHandler ErrorHandler
+	// Throttler pauses copy and apply. Set by the host, else a PauserThrottler.
+	Throttler Throttler
+	// WaitUntilReplicaIsCaughtUpToMaster is set by the host when the source is a replica.
+	WaitUntilReplicaIsCaughtUpToMaster *WaitUntilReplicaIsCaughtUpToMaster
+	// Verifier is set by the host or chosen by Config.VerifierType.
+	Verifier Verifier
+
+	// DoneTime is when the streams had ended; read it after Run has returned.
+	DoneTime time.Time
+	// OverallState holds one of the State constants as a string.
+	OverallState atomic.Value
+
+	// immutable after Initialize
+	logger       Logger
+	sourceServer *server.Server
+	targetServer *server.Server
+	gate         *gate
+	reader       *sourceReader
+	ledger       *debtLedger
+	checkpoint   *checkpoint // nil when Config.Checkpoint is "off"
+	resume       *resumePoint
+	resuming     bool
+	startsAt     BinlogCoordinate // set by Start
+	warnings     []PlanFinding
+
+	copied         chan struct{} // closed when the cutover may begin
+	cutoverAllowed chan struct{} // closed by AllowCutover
+	allowOnce      sync.Once
+	copyTook       atomic.Int64 // nanoseconds, set when the rows are copied
+	copyBegan      atomic.Int64 // unix nanoseconds
+	runEnded       chan struct{}
+	runOnce        sync.Once
+}
+
+// Resuming reports whether this run goes on from an earlier one: from the checkpoint on
+// the target, or from StateToResumeFrom. Call it after Initialize.
+func (f *Ferry) Resuming() bool { return f.resuming }
+
+// AllowCutover lets the cutover begin once the rows are copied, as AutomaticCutover does
+// from the start. It may be called at any time, from any goroutine.
+func (f *Ferry) AllowCutover() {
+	f.prepareChannels()
+	f.allowOnce.Do(func() { close(f.cutoverAllowed) })
+}
+
+func (f *Ferry) prepareChannels() {
+	f.runOnce.Do(func() {
+		f.copied, f.cutoverAllowed, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	})
+}
+
+// Initialize connects to both servers, checks everything that can be checked, loads
+// the tables and builds the components. Nothing is written.
+func (f *Ferry) Initialize() error { return f.InitializeContext(context.Background()) }
+
+// Start fixes where the stream begins and registers the Ferry's own listeners:
+// listeners that the host adds before stand before them, later ones behind.
+func (f *Ferry) Start() error { return f.StartContext(context.Background()) }
+
+// Run copies, follows and returns when the streams have ended; failures go to the
+// ErrorHandler.
+func (f *Ferry) Run() {
+	if err := f.RunContext(context.Background()); err != nil {
+		f.fatal("ferry", err)
+	}
+}
+
+// WaitUntilRowCopyIsComplete returns when the rows are copied and the cutover may begin.
+func (f *Ferry) WaitUntilRowCopyIsComplete() {
+	if err := f.WaitUntilRowCopyIsCompleteContext(context.Background()); err != nil {
+		f.logger.WithError(err).Error("the copy did not complete") // Run has told the ErrorHandler
+	}
+}
+
+// WaitUntilBinlogStreamerCatchesUp returns when changes reach the target within moments.
+func (f *Ferry) WaitUntilBinlogStreamerCatchesUp() {
+	if err := f.WaitUntilBinlogStreamerCatchesUpContext(context.Background()); err != nil {
+		f.fatal("binlog_streamer", err)
+	}
+}
+
+// StartCutover posts CutoverLock and returns the start of the last attempt.
+func (f *Ferry) StartCutover() time.Time {
+	at, err := f.StartCutoverContext(context.Background())
+	if err != nil {
+		f.fatal("cutover", err)
+	}
+	return at
+}
+
+// FlushBinlogAndStopStreaming ends the stream at the log's present end; the writers of
+// the source must have stopped.
+func (f *Ferry) FlushBinlogAndStopStreaming() {
+	if err := f.FlushBinlogAndStopStreamingContext(context.Background()); err != nil {
+		f.fatal("wait_replica", err)
+	}
+}
+
+// StopTargetVerifier ends the watch on the target. There is none yet: it does nothing.
+func (f *Ferry) StopTargetVerifier() {}
+
+// EndCutover posts CutoverUnlock.
+func (f *Ferry) EndCutover(cutoverStart time.Time) {
+	if err := f.EndCutoverContext(context.Background(), cutoverStart); err != nil {
+		f.fatal("cutover", err)
+	}
+}
+
+// fatal hands an error to the host, under the name of where it came from.
+func (f *Ferry) fatal(from string, err error) {
+	var o *originError
+	if errors.As(err, &o) {
+		from = o.from
+	}
+	f.ErrorHandler.Fatal(from, err)
+}
+
+// originError says which component an error came from, in upstream's words.
+type originError struct {
+	from string
+	err  error
+}
+
+func (e *originError) Error() string { return e.err.Error() }
+func (e *originError) Unwrap() error { return e.err }
+
+func origin(from string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &originError{from, err}
+}

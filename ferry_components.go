@@ -1,0 +1,129 @@
+package ghostferry
+
+import (
+	"context"
+	"sync"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// NewDataIterator returns a copier of tables over the source; it shares the Ferry's
+// gate, and its progress is tracked.
+func (f *Ferry) NewDataIterator() *DataIterator {
+	d := f.NewDataIteratorWithoutStateTracker()
+	d.StateTracker = f.StateTracker
+	d.resume, d.checkpoint = f.resume, f.checkpoint
+	return d
+}
+
+// NewDataIteratorWithoutStateTracker is NewDataIterator without tracking.
+func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
+	f.ensureInitialized()
+	d := &DataIterator{
+		DB: f.SourceDB, Concurrency: f.DataIterationConcurrency, ErrorHandler: f.ErrorHandler,
+		CursorConfig: &CursorConfig{
+			DB: f.SourceDB, Throttler: f.Throttler, BatchSize: &f.UpdatableConfig.DataIterationBatchSize,
+			BatchSizePerTableOverride: f.DataIterationBatchSizePerTableOverride, ReadRetries: f.DBReadRetries,
+		},
+		TargetPaginationKeys: &sync.Map{},
+		reader:               f.reader,
+		chunkBytes:           int(f.DataIterationChunkBytes),
+		logger:               taggedLogger(f.logger, "data_iterator"),
+	}
+	if f.CopyFilter != nil {
+		d.CursorConfig.BuildSelect = f.CopyFilter.BuildSelect
+	}
+	return d
+}
+
+// NewSourceBinlogStreamer returns a follower of the source's binary log.
+func (f *Ferry) NewSourceBinlogStreamer() *BinlogStreamer {
+	f.ensureInitialized()
+	s := f.newStreamer(f.SourceDB, f.Source, "source_binlog_streamer")
+	s.srv = f.sourceServer
+	return s
+}
+
+// NewTargetBinlogStreamer returns a follower of the target's binary log that gives
+// tables their names of the source. Ambiguous rewrites are an error.
+func (f *Ferry) NewTargetBinlogStreamer() (*BinlogStreamer, error) {
+	f.ensureInitialized()
+	schemas, err := TargetToSourceRewrites(f.Config.DatabaseRewrites)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := TargetToSourceRewrites(f.Config.TableRewrites)
+	if err != nil {
+		return nil, err
+	}
+	s := f.newStreamer(f.TargetDB, f.Target, "target_binlog_streamer")
+	s.srv, s.DatabaseRewrites, s.TableRewrites = f.targetServer, schemas, tables
+	return s, nil
+}
+
+func (f *Ferry) newStreamer(db *sql.DB, config *DatabaseConfig, tag string) *BinlogStreamer {
+	return &BinlogStreamer{
+		DB: db, DBConfig: config, MyServerId: f.MyServerId, ErrorHandler: f.ErrorHandler, Filter: f.CopyFilter,
+		TableSchema: f.Tables, LogTag: tag, logger: taggedLogger(f.logger, tag), metrics: f.Config.Metrics,
+	}
+}
+
+// NewBinlogWriter returns a writer of row changes to the target; it shares the Ferry's
+// gate, and its position is tracked.
+func (f *Ferry) NewBinlogWriter() *BinlogWriter {
+	w := f.NewBinlogWriterWithoutStateTracker()
+	w.StateTracker = f.StateTracker
+	return w
+}
+
+// NewBinlogWriterWithoutStateTracker is NewBinlogWriter without tracking.
+func (f *Ferry) NewBinlogWriterWithoutStateTracker() *BinlogWriter {
+	f.ensureInitialized()
+	w := &BinlogWriter{
+		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, Throttler: f.Throttler,
+		BatchSize: f.BinlogEventBatchSize, WriteRetries: f.DBWriteRetries, ErrorHandler: f.ErrorHandler,
+		logger: taggedLogger(f.logger, "binlog_writer"), gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, srv: f.targetServer,
+	}
+	w.Initialize()
+	return w
+}
+
+// NewBatchWriter returns a writer of copied rows to the target, whose progress is tracked.
+func (f *Ferry) NewBatchWriter() *BatchWriter {
+	w := f.NewBatchWriterWithoutStateTracker()
+	w.StateTracker, w.checkpoint = f.StateTracker, f.checkpoint
+	return w
+}
+
+// NewBatchWriterWithoutStateTracker is NewBatchWriter without tracking.
+func (f *Ferry) NewBatchWriterWithoutStateTracker() *BatchWriter {
+	f.ensureInitialized()
+	w := &BatchWriter{
+		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, WriteRetries: f.DBWriteRetries,
+		logger: taggedLogger(f.logger, "batch_writer"), ledger: f.ledger, srv: f.targetServer,
+	}
+	w.Initialize()
+	return w
+}
+
+// NewOnlineVerifier returns a verifier that compares every row of every table while
+// writes go on. Its BinlogEventListener has to be registered on the stream behind the
+// writer, which Start does for the Ferry's own.
+func (f *Ferry) NewOnlineVerifier() *OnlineVerifier {
+	f.ensureInitialized()
+	return newOnlineVerifier(f.SourceDB, f.TargetDB, f.Tables.AsSlice(), f.DatabaseRewrites, f.TableRewrites,
+		f.DataIterationConcurrency, taggedLogger(f.logger, "online_verifier"), f.gate, f.BinlogWriter, f.sourceLogEnd)
+}
+
+func (f *Ferry) sourceLogEnd(ctx context.Context) (BinlogCoordinate, error) {
+	end, err := f.sourceServer.LogEnd(ctx, f.SourceDB)
+	return BinlogCoordinate{File: end.File, Pos: end.Pos}, err
+}
+
+// ensureInitialized panics when a constructor is called too early: a programming error
+// whose text hosts know.
+func (f *Ferry) ensureInitialized() {
+	if f.OverallState.Load() == nil {
+		panic("ferry has not been initialized")
+	}
+}

@@ -1,0 +1,207 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+)
+
+// WaitUntilRowCopyIsCompleteContext returns when the rows are copied, verified before
+// the cutover, and the cutover may begin; any number of callers may wait. It fails when
+// the run ends before.
+func (f *Ferry) WaitUntilRowCopyIsCompleteContext(ctx context.Context) error {
+	f.prepareChannels()
+	select {
+	case <-f.copied:
+		return nil
+	case <-f.runEnded:
+		return errors.New("the run ended before the rows were copied")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// caughtUpWithin is how quickly the log's end must be reached on the target for the
+// stream to count as caught up: about what the write block would wait for.
+const caughtUpWithin = 300 * time.Millisecond
+
+// WaitUntilBinlogStreamerCatchesUpContext returns when the source's log end reaches the
+// target within moments.
+func (f *Ferry) WaitUntilBinlogStreamerCatchesUpContext(ctx context.Context) error {
+	for {
+		end, err := f.sourceLogEnd(ctx)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		if err := f.waitApplied(ctx, end); err != nil {
+			return err
+		}
+		if time.Since(start) < caughtUpWithin {
+			return nil
+		}
+	}
+}
+
+// waitApplied waits for a place to be applied, and fails when the run ends before.
+func (f *Ferry) waitApplied(ctx context.Context, at BinlogCoordinate) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-f.runEnded:
+			cancel(errors.New("the run has ended"))
+		case <-ctx.Done():
+		}
+	}()
+	return f.BinlogWriter.WaitUntilApplied(ctx, at)
+}
+
+// StartCutoverContext posts CutoverLock, MaxCutoverRetries times at most, and returns
+// the start of the last attempt. When it returns without an error, the writers of the
+// source have stopped.
+func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
+	var start time.Time
+	policy := retry.Policy{
+		Attempts: f.MaxCutoverRetries,
+		First:    time.Duration(f.CutoverRetryWaitSeconds) * time.Second, Max: time.Duration(f.CutoverRetryWaitSeconds) * time.Second,
+	}
+	err := retry.Do(ctx, policy, func(error) bool { return ctx.Err() == nil }, func(n int, _ time.Duration, err error) {
+		f.logger.WithError(err).Warnf("locking for the cutover failed, attempt %d", n)
+	}, func(ctx context.Context) error {
+		start = time.Now()
+		err := f.CutoverLock.PostContext(ctx, nil)
+		metricsOrGlobal(f.Config.Metrics).Timer("CutoverLock", time.Since(start), nil, 1)
+		return err
+	})
+	if err != nil {
+		return start, fmt.Errorf("the cutover lock callback %s failed, the source stays authoritative: %w", f.CutoverLock.URI, err)
+	}
+	return start, nil
+}
+
+// EndCutoverContext posts CutoverUnlock once.
+func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
+	start := time.Now()
+	err := f.CutoverUnlock.PostContext(ctx, nil)
+	metrics := metricsOrGlobal(f.Config.Metrics)
+	metrics.Timer("CutoverUnlock", time.Since(start), nil, 1)
+	metrics.Timer("CutoverTime", time.Since(cutoverStart), nil, 1)
+	if err != nil {
+		return fmt.Errorf("the cutover unlock callback %s failed: %w", f.CutoverUnlock.URI, err)
+	}
+	return nil
+}
+
+// FlushBinlogAndStopStreamingContext ends the stream at the log's present end and
+// returns at once; Run returns when everything up to there is on the target. The
+// writers of the source must have stopped before. A source that is a replica is first
+// waited for until it has what its primary had.
+func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
+	if gate := f.WaitUntilReplicaIsCaughtUpToMaster; gate != nil {
+		readOnly, err := isReadOnly(ctx, gate.MasterDB)
+		if err != nil {
+			return origin("wait_replica", err)
+		}
+		if readOnly {
+			return origin("wait_replica", errors.New("source master is no longer a master writer"))
+		}
+		if err := gate.WaitContext(ctx); err != nil {
+			return origin("wait_replica", err)
+		}
+	}
+	_, err := f.BinlogStreamer.flushAndStop(ctx)
+	return origin("binlog_streamer", err)
+}
+
+// StopTargetVerifierContext is StopTargetVerifier with a context.
+func (f *Ferry) StopTargetVerifierContext(context.Context) error { return nil }
+
+// StopCoordinate returns where the stream stops; zero until that was asked for.
+func (f *Ferry) StopCoordinate() BinlogCoordinate {
+	if f.BinlogStreamer == nil {
+		return BinlogCoordinate{}
+	}
+	return f.BinlogStreamer.stopCoordinate()
+}
+
+// CheckLateWrites looks, after Run has returned, for changes of the moved tables that
+// were made after the stop position: then not all writers were stopped, and the error
+// is a *LateWriteError naming the tables.
+func (f *Ferry) CheckLateWrites(ctx context.Context) error {
+	stop := f.StopCoordinate()
+	end, err := f.sourceLogEnd(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the source's log end again: %w", err)
+	}
+	if stop.IsZero() || end.CompareFilePos(stop) <= 0 {
+		return nil
+	}
+	s := f.NewSourceBinlogStreamer()
+	s.LogTag = "late_write_check"
+	s.logger = taggedLogger(f.logger, s.LogTag)
+	if _, err := s.connect(ctx, stop); err != nil {
+		return err
+	}
+	late := map[string]bool{}
+	s.AddEventListener(func(events []DMLEvent) error {
+		for _, ev := range events {
+			late[ev.TableSchema().String()] = true
+		}
+		return nil
+	})
+	s.stopAt = end
+	group, _ := lifecycle.New(ctx)
+	group.Go("late_write_check", s.RunContext)
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("looking for changes after the stop position: %w", err)
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	e := &LateWriteError{}
+	for table := range late {
+		e.Tables = append(e.Tables, table)
+	}
+	sort.Strings(e.Tables)
+	return e
+}
+
+// ForgetCheckpoint removes the run's checkpoint from the target, after Initialize and
+// before Start: the run then begins afresh. The rows of the earlier run have to be
+// removed from the target's tables first, or they would be kept for ever.
+func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
+	if f.resume == nil {
+		return nil
+	}
+	if err := f.checkpoint.forget(ctx); err != nil {
+		return fmt.Errorf("removing the checkpoint of run %s: %w", f.checkpoint.runID, err)
+	}
+	f.resume, f.resuming = nil, false
+	f.build()
+	if f.VerifierType == VerifierTypeOnline {
+		f.Verifier = nil
+		return f.chooseVerifier()
+	}
+	return nil
+}
+
+// CheckpointTables returns the tables of the source that the run's checkpoint tells of:
+// those whose rows an earlier process of the run has written to the target.
+func (f *Ferry) CheckpointTables() []*TableSchema {
+	var tables []*TableSchema
+	if f.resume == nil {
+		return nil
+	}
+	for _, t := range f.sortedTables() {
+		if f.resume.tables[NewTableIdentifierFromSchemaTable(t)] != nil {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}

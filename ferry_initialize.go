@@ -1,0 +1,404 @@
+package ghostferry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/preflight"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// InitializeContext is Initialize with a context.
+func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
+	f.StartTime = time.Now().Truncate(time.Second)
+	f.OverallState.Store(StateStarting)
+	f.prepareChannels()
+	if f.ErrorHandler == nil {
+		f.ErrorHandler = &PanicErrorHandler{Ferry: f, ErrorCallback: f.ErrorCallback, DumpStateToStdoutOnError: f.DumpStateToStdoutOnError}
+	}
+	f.logger = taggedLogger(f.Config.Logger, "ferry")
+	f.logger.Infof("hello world from %s", VersionString)
+	if err := f.ValidateConfig(); err != nil {
+		return err
+	}
+	if f.logger, err = f.configuredLogger(); err != nil {
+		return err
+	}
+	for _, notice := range f.takeNotices() {
+		f.logger.Info(notice)
+	}
+	defer func() {
+		if err != nil {
+			f.closeConnections()
+		}
+	}()
+	if f.SourceDB, f.sourceServer, err = f.open(ctx, "source", f.Source); err != nil {
+		return err
+	}
+	if f.TargetDB, f.targetServer, err = f.open(ctx, "target", f.Target); err != nil {
+		return err
+	}
+	if err := f.prepareReplicaGate(ctx); err != nil {
+		return err
+	}
+	if f.Throttler == nil {
+		f.Throttler = &PauserThrottler{}
+	}
+	if err := f.loadTables(ctx); err != nil {
+		return err
+	}
+	if err := f.findCheckpoint(ctx); err != nil {
+		return err
+	}
+	if err := f.preflight(ctx, true); err != nil {
+		return err
+	}
+	if err := f.checkResume(ctx); err != nil {
+		return err
+	}
+	f.build()
+	return f.chooseVerifier()
+}
+
+func (f *Ferry) configuredLogger() (Logger, error) {
+	if f.LogLevel == "" {
+		return f.logger, nil
+	}
+	level, _ := ParseLogLevel(f.LogLevel)
+	return loggerAtLevel(f.logger, level)
+}
+
+func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (*sql.DB, *server.Server, error) {
+	db, err := config.SqlDB(f.logger.WithField("server", side))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", side, err)
+	}
+	db.SetMaxIdleConns(16) // workers take and return connections all the time
+	srv, err := server.Detect(ctx, db)
+	if err != nil {
+		_ = db.Close()
+		return nil, nil, fmt.Errorf("cannot use the %s server at %s:%d as user %s: %w", side, config.Host, config.Port, config.User, err)
+	}
+	f.logger.WithField("server", side).Infof("connected to %s", srv)
+	return db, srv, nil
+}
+
+// closeConnections ends the pools; it is safe to call more than once.
+func (f *Ferry) closeConnections() {
+	if f.reader != nil {
+		f.reader.close()
+	}
+	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
+		if db != nil {
+			_ = db.Close()
+		}
+	}
+}
+
+func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
+	gate := f.WaitUntilReplicaIsCaughtUpToMaster
+	if gate == nil {
+		return nil
+	}
+	gate.ReplicaDB = f.SourceDB
+	if gate.MasterDB == nil {
+		return errors.New("WaitUntilReplicaIsCaughtUpToMaster needs MasterDB, a connection to the primary of the source")
+	}
+	if _, err := gate.IsCaughtUpContext(ctx, BinlogCoordinate{}.Position(), 1); err != nil {
+		return fmt.Errorf("asking the source replica how far it is: %w", err)
+	}
+	readOnly, err := isReadOnly(ctx, gate.MasterDB)
+	if err != nil {
+		return err
+	}
+	if readOnly {
+		return errors.New("source master is a read replica, not a master writer")
+	}
+	return nil
+}
+
+// loadTables loads the schemas of the tables that move. A resumed run whose state
+// holds them compares them with what the source has now.
+func (f *Ferry) loadTables(ctx context.Context) error {
+	if s := f.StateToResumeFrom; s != nil && len(s.LastKnownTableSchemaCache) > 0 {
+		tables, err := reloadTables(ctx, f.SourceDB, s.LastKnownTableSchemaCache, f.Config)
+		if err != nil {
+			return err
+		}
+		f.Tables = tables
+	} else {
+		tables, err := LoadTablesContext(ctx, f.SourceDB, f.TableFilter, f.CompressedColumnsForVerification,
+			f.IgnoredColumnsForVerification, f.ForceIndexForVerification, f.CascadingPaginationColumnConfig)
+		if err != nil {
+			return err
+		}
+		f.Tables = tables
+	}
+	var faults []error
+	for _, name := range sortedNames(f.Tables) {
+		if _, err := f.Tables[name].layout(); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(faults) > 0 {
+		return joinErrors(faults)
+	}
+	return newRewrites(f.DatabaseRewrites, f.TableRewrites).check(f.Tables)
+}
+
+// findCheckpoint looks for an earlier process of this run; it only reads.
+func (f *Ferry) findCheckpoint(ctx context.Context) error {
+	if f.Checkpoint == checkpointOff {
+		f.logger.Warn("no checkpoint is kept on the target: after a crash this run cannot go on, it has to start again with empty tables")
+		f.resuming = f.StateToResumeFrom != nil
+		return nil
+	}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID}
+	if f.checkpoint.runID == "" {
+		f.checkpoint.runID = f.derivedRunID()
+	}
+	var err error
+	if f.resume, err = f.checkpoint.load(ctx); err != nil {
+		return fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	if f.resume != nil && f.StateToResumeFrom != nil {
+		f.logger.Warn("the target holds a checkpoint of this run: it is used instead of the state given")
+	}
+	f.resuming = f.resume != nil || f.StateToResumeFrom != nil
+	return nil
+}
+
+// derivedRunID names the run by what it moves from where to what names, so that the
+// same configuration finds its own checkpoint.
+func (f *Ferry) derivedRunID() string {
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", f.sourceServer.Identity)
+	for _, name := range sortedNames(f.Tables) {
+		t := f.Tables[name]
+		schema, table := names.table(t.Schema, t.Name)
+		fmt.Fprintf(h, "%q.%q>%q.%q\n", t.Schema, t.Name, schema, table)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// preflight looks for everything that would make the move go wrong. Before the start
+// target tables may still be missing: the host may create them until Run.
+func (f *Ferry) preflight(ctx context.Context, beforeTables bool) error {
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	in := preflight.Input{
+		Source: f.SourceDB, Target: f.TargetDB, SourceServer: f.sourceServer, TargetServer: f.targetServer,
+		CheckpointOn: f.checkpoint != nil, CheckpointSchema: f.CheckpointSchema, Resuming: f.resuming,
+		CreateTables: beforeTables, AllowExistingTables: true,
+		AllowTargetRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,
+		SourceIsReplicaOK: f.WaitUntilReplicaIsCaughtUpToMaster != nil, SkipForeignKeys: f.SkipForeignKeyConstraintsCheck,
+	}
+	for _, name := range sortedNames(f.Tables) {
+		t := f.Tables[name]
+		l, err := t.layout()
+		if err != nil {
+			return err
+		}
+		table := preflight.Table{Schema: t.Schema, Name: t.Name}
+		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
+		for _, k := range l.keys {
+			table.KeyColumns = append(table.KeyColumns, l.columns[k].Name)
+		}
+		in.Tables = append(in.Tables, table)
+	}
+	report, err := preflight.Run(ctx, in)
+	if err != nil {
+		return err
+	}
+	f.warnings = nil
+	for _, finding := range report.Findings {
+		f.warnings = append(f.warnings, PlanFinding{
+			Severity: finding.Severity.String(), Check: finding.Check, Subject: finding.Subject, Problem: finding.Problem, Remedy: finding.Remedy,
+		})
+		if finding.Severity != preflight.Error {
+			f.logger.Warn(finding.String())
+		}
+	}
+	return report.Err()
+}
+
+// checkResume refuses to go on from a place that the servers no longer have.
+func (f *Ferry) checkResume(ctx context.Context) error {
+	if !f.resuming {
+		return nil
+	}
+	at := f.resumePosition()
+	if at.IsZero() {
+		return errors.New("the state to resume from has no position in the source's binary log: start afresh with empty target tables")
+	}
+	if f.resume != nil && f.resume.source != f.sourceServer.Identity {
+		return fmt.Errorf("the checkpoint of run %s was made with another source server (%s, now %s): go on with that server, or start afresh", f.checkpoint.runID, f.resume.source, f.sourceServer.Identity)
+	}
+	if err := f.checkLogHolds(ctx, at); err != nil {
+		return err
+	}
+	return f.checkRowsAreThere(ctx)
+}
+
+func (f *Ferry) resumePosition() BinlogCoordinate {
+	if f.resume != nil {
+		return f.resume.position
+	}
+	return coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
+}
+
+// checkLogHolds makes sure that the source still has every transaction after a place,
+// and has not lost any before it.
+func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
+	if at.GTIDSet != "" && !f.sourceServer.IsMariaDB() {
+		var contained bool
+		var purged string
+		err := f.SourceDB.QueryRowContext(ctx, "SELECT GTID_SUBSET(?, @@GLOBAL.gtid_executed), GTID_SUBTRACT(@@GLOBAL.gtid_purged, ?)", at.GTIDSet, at.GTIDSet).Scan(&contained, &purged)
+		switch {
+		case err != nil:
+			return err
+		case !contained:
+			return fmt.Errorf("the source lacks transactions that this run has applied (its set does not contain %s): it was restored or replaced; start afresh with empty target tables", at.GTIDSet)
+		case purged != "":
+			return fmt.Errorf("the source has purged transactions %s, which this run still needs: start afresh with empty target tables, and raise binlog_expire_logs_seconds", purged)
+		}
+		return nil
+	}
+	files, err := f.sourceServer.BinaryLogs(ctx, f.SourceDB)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if file == at.File {
+			return nil
+		}
+	}
+	return fmt.Errorf("the source no longer has binary log file %s, which this run still needs: start afresh with empty target tables, and raise the binary log's retention", at.File)
+}
+
+// checkRowsAreThere refuses a checkpoint whose rows are gone: tables that were emptied
+// or made anew would silently stay empty.
+func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
+	if f.resume == nil {
+		return nil
+	}
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	for id, t := range f.resume.tables {
+		if t.rows == 0 && len(t.chunks) == 0 || f.Tables.Get(id.SchemaName, id.TableName) == nil {
+			continue
+		}
+		schema, table := names.table(id.SchemaName, id.TableName)
+		onTarget, err := hasRows(ctx, f.TargetDB, schema, table)
+		if err != nil {
+			return fmt.Errorf("the checkpoint says that rows were copied to %s: %w", sqlesc.Table(schema, table), err)
+		}
+		if onTarget {
+			continue
+		}
+		onSource, err := hasRows(ctx, f.SourceDB, id.SchemaName, id.TableName)
+		if err != nil {
+			return err
+		}
+		if onSource {
+			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, but the table is empty: it was emptied or made anew; start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table))
+		}
+	}
+	return nil
+}
+
+func hasRows(ctx context.Context, db *sql.DB, schema, table string) (bool, error) {
+	var found bool
+	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+sqlesc.Table(schema, table)+")").Scan(&found)
+	return found, err
+}
+
+// build makes the components. They share the gate, the ledger and the tracker.
+func (f *Ferry) build() {
+	f.gate = newGate()
+	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
+	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
+	samples := f.DataIterationConcurrency * 10
+	if f.resume == nil && f.StateToResumeFrom != nil {
+		f.StateTracker = NewStateTrackerFromSerializedState(samples, f.StateToResumeFrom)
+	} else {
+		f.StateTracker = NewStateTracker(samples)
+	}
+	if f.resume != nil {
+		for id, t := range f.resume.tables {
+			if t.completed {
+				f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
+			}
+			table := f.Tables.Get(id.SchemaName, id.TableName)
+			for _, c := range t.chunks {
+				if table != nil && len(c.debts) > 0 {
+					f.ledger.mu.Lock()
+					f.ledger.addLocked(table, c.debts, BinlogCoordinate{}) // due at once: looked up again
+					f.ledger.mu.Unlock()
+				}
+			}
+		}
+	}
+	if err := f.DataIterationBatchSizePerTableOverride.UpdateBatchSizes(f.SourceDB, f.Tables); err != nil {
+		f.logger.WithError(err).Warn("batch sizes by row size could not be computed; the default is used")
+	}
+	f.BinlogStreamer = f.NewSourceBinlogStreamer()
+	f.BinlogWriter = f.NewBinlogWriter()
+	f.BinlogWriter.checkpoint = f.checkpoint
+	f.BinlogWriter.queue.ends = true
+	f.DataIterator = f.NewDataIterator()
+	f.BatchWriter = f.NewBatchWriter()
+}
+
+// rowPresence looks a key up on both sides, for the debt ledger.
+func (f *Ferry) rowPresence(ctx context.Context, table *TableSchema, key string) (target, source bool, err error) {
+	schema, name := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(table.Schema, table.Name)
+	tw, err := newTableWriter(table, schema, name, f.targetServer.UpsertRowAlias(), f.targetServer.MaxAllowedPacket)
+	if err != nil {
+		return false, false, err
+	}
+	tuple := decodeTuple([]byte(key))
+	s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+	if err != nil {
+		return false, false, err
+	}
+	defer s.discard()
+	if target, err = tw.exists(ctx, s, tw.quoted, tuple); err != nil || target {
+		return target, true, err
+	}
+	err = f.reader.read(ctx, f.gate.mark(), func(s *session, suffix string) error {
+		var err error
+		source, err = tw.exists(ctx, s, QuotedTableName(table), tuple)
+		return err
+	})
+	return target, source, err
+}
+
+func (f *Ferry) chooseVerifier() error {
+	if f.VerifierType == "" || f.VerifierType == VerifierTypeNoVerification {
+		return nil
+	}
+	if f.Verifier != nil {
+		return errors.New("specifying Verifier and VerifierType are mutually exclusive options")
+	}
+	switch f.VerifierType {
+	case VerifierTypeOnline:
+		f.Verifier = f.NewOnlineVerifier()
+		return nil
+	default:
+		return fmt.Errorf("'%s' is not a known VerifierType", f.VerifierType)
+	}
+}
+
+// sortedTables returns the tables in the order of their names.
+func (f *Ferry) sortedTables() []*TableSchema {
+	tables := f.Tables.AsSlice()
+	sort.Slice(tables, func(i, j int) bool { return tables[i].String() < tables[j].String() })
+	return tables
+}

@@ -1,0 +1,143 @@
+package ghostferry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// SerializeStateToJSON returns the state of the run as JSON.
+func (f *Ferry) SerializeStateToJSON() (string, error) {
+	if f.StateTracker == nil {
+		return "", errors.New("no valid StateTracker")
+	}
+	tables := f.Tables
+	if f.DoNotIncludeSchemaCacheInStateDump {
+		tables = nil
+	}
+	data, err := json.MarshalIndent(f.StateTracker.Serialize(tables, nil), "", " ")
+	return string(data), err
+}
+
+// Progress returns a snapshot of the run.
+func (f *Ferry) Progress() *Progress {
+	state, _ := f.OverallState.Load().(string)
+	p := &Progress{
+		CurrentState: state, CustomPayload: f.ProgressCallback.Payload, VerifierType: f.VerifierType,
+		Tables: make(map[string]TableProgress, len(f.Tables)), TimeTaken: time.Since(f.StartTime).Seconds(),
+	}
+	if f.BinlogStreamer == nil {
+		return p
+	}
+	p.LastSuccessfulBinlogPos = f.BinlogStreamer.GetLastStreamedBinlogPosition()
+	p.FinalBinlogPos = f.StopCoordinate().Position()
+	p.BinlogStreamerLag = f.BinlogStreamer.lag().Seconds()
+	p.BinlogWriterLag = f.writerLag().Seconds()
+	p.Throttled = f.Throttler.Throttled()
+	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
+	if f.Verifier != nil {
+		p.VerifierMessage = f.Verifier.Message()
+	}
+	f.tableProgress(p)
+	p.PaginationKeysPerSecond = uint64(f.StateTracker.EstimatedPaginationKeysPerSecond())
+	f.estimate(p)
+	return p
+}
+
+// writerLag is how old the source's changes are when they reach the target: that of
+// the last change, or of the stream's when nothing waits.
+func (f *Ferry) writerLag() time.Duration {
+	if f.BinlogWriter.appliedUpTo().CompareFilePos(f.BinlogStreamer.lastStreamed()) >= 0 {
+		return f.BinlogStreamer.lag()
+	}
+	last := f.BinlogWriter.lastTimestamp.Load()
+	if last == 0 {
+		return f.BinlogStreamer.lag()
+	}
+	return max(0, time.Since(time.Unix(last, 0)))
+}
+
+func (f *Ferry) tableProgress(p *Progress) {
+	stats := f.StateTracker.RowStatsWrittenPerTable()
+	for name, table := range f.Tables {
+		t := TableProgress{
+			CurrentAction: TableActionWaiting, RowsEstimate: table.approxRows,
+			RowsWritten: stats[name].NumRows, BytesWritten: stats[name].NumBytes,
+			BatchSize: f.DataIterator.CursorConfig.GetBatchSize(table.Schema, table.Name),
+		}
+		if key, ok := f.DataIterator.TargetPaginationKeys.Load(name); ok {
+			t.TargetPaginationKey, _ = key.(PaginationKey)
+		}
+		t.LastSuccessfulPaginationKey = f.StateTracker.lastKey(name)
+		switch {
+		case f.StateTracker.IsTableComplete(name):
+			t.CurrentAction = TableActionCompleted
+		case t.RowsWritten > 0 || t.LastSuccessfulPaginationKey != nil:
+			t.CurrentAction = TableActionCopying
+			p.ActiveDataIterators++
+		}
+		p.RowsCopied += t.RowsWritten
+		p.BytesCopied += t.BytesWritten
+		p.Tables[name] = t
+	}
+}
+
+// estimate fills in how long the copy took, or has yet to take at the rate so far. Row
+// counts before the copy are the optimizer's estimates, so this is one as well.
+func (f *Ferry) estimate(p *Progress) {
+	if took := f.copyTook.Load(); took > 0 {
+		p.CopySeconds = time.Duration(took).Seconds()
+		return
+	}
+	began := f.copyBegan.Load()
+	if began == 0 {
+		return
+	}
+	p.CopySeconds = time.Since(time.Unix(0, began)).Seconds()
+	var left uint64
+	for _, t := range p.Tables {
+		if t.CurrentAction != TableActionCompleted && t.RowsEstimate > t.RowsWritten {
+			left += t.RowsEstimate - t.RowsWritten
+		}
+	}
+	if p.RowsCopied > 0 && p.CopySeconds > 0 {
+		p.ETA = float64(left) / (float64(p.RowsCopied) / p.CopySeconds)
+	}
+}
+
+// ReportProgress posts the progress to ProgressCallback; a failure is logged only.
+func (f *Ferry) ReportProgress() { f.reportProgress(context.Background()) }
+
+func (f *Ferry) reportProgress(ctx context.Context) {
+	callback := f.ProgressCallback
+	if callback.URI == "" {
+		return
+	}
+	data, err := json.Marshal(f.Progress())
+	if err == nil {
+		callback.Payload = string(data)
+		err = callback.PostContext(ctx, nil)
+	}
+	if err != nil {
+		f.logger.WithError(err).Warn("failed to post progress, but that is not a fatal error")
+	}
+}
+
+// ReportState posts the state to StateCallback; a failure is logged only.
+func (f *Ferry) ReportState() { f.reportState(context.Background()) }
+
+func (f *Ferry) reportState(ctx context.Context) {
+	callback := f.StateCallback
+	if callback.URI == "" {
+		return
+	}
+	state, err := f.SerializeStateToJSON()
+	if err == nil {
+		callback.Payload = state
+		err = callback.PostContext(ctx, nil)
+	}
+	if err != nil {
+		f.logger.WithError(err).Error("failed to post the state")
+	}
+}

@@ -1,0 +1,300 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+)
+
+// StartContext is Start with a context. Nothing is written.
+func (f *Ferry) StartContext(ctx context.Context) error {
+	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
+	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
+	if v, ok := f.Verifier.(*OnlineVerifier); ok {
+		f.BinlogStreamer.AddEventListener(v.BinlogEventListener)
+	}
+	f.DataIterator.addBatchListener(f.BatchWriter.WriteRowBatchContext)
+	var from BinlogCoordinate
+	if f.resuming {
+		from = f.resumePosition()
+	}
+	at, err := f.BinlogStreamer.connect(ctx, from)
+	if err != nil {
+		return origin("binlog_streamer", err)
+	}
+	if err := f.refusePreparedTransactions(ctx); err != nil {
+		return err
+	}
+	f.startsAt = at
+	f.BinlogWriter.start = at
+	if f.BinlogWriter.executed, err = newExecutedSet(f.sourceServer.NativeFlavour(), at.GTIDSet); err != nil {
+		return err
+	}
+	f.StateTracker.UpdateLastResumableSourceBinlogPosition(at.Position())
+	return nil
+}
+
+// refusePreparedTransactions: a transaction that was prepared before the start is not
+// visible to reads and its commit carries no rows. The check comes after the start was
+// fixed: one prepared later is seen by the stream.
+func (f *Ferry) refusePreparedTransactions(ctx context.Context) error {
+	xids, err := f.sourceServer.PreparedXA(ctx, f.SourceDB)
+	if err != nil {
+		f.logger.WithError(err).Debug("prepared XA transactions could not be listed; preflight has warned")
+		return nil
+	}
+	if len(xids) > 0 {
+		return fmt.Errorf("the source has prepared XA transactions %v, whose rows would be lost: commit or roll them back and start again", xids)
+	}
+	return nil
+}
+
+// RunContext copies the tables and follows the source until the host ends the stream
+// after the cutover began. It returns the first error; then every goroutine has ended
+// and what was written is consistent: see Resumable.
+func (f *Ferry) RunContext(ctx context.Context) (err error) {
+	defer close(f.runEnded)
+	defer f.closeConnectionsAfterFailure(&err)
+	if err := f.prepareTarget(ctx); err != nil {
+		return err
+	}
+	f.OverallState.Store(StateCopying)
+	f.copyBegan.Store(time.Now().UnixNano())
+	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
+	group, _ := lifecycle.New(ctx)
+	f.startServices(services, group)
+	f.startStreams(group)
+	group.Go("phases", f.phases)
+	err = group.Wait()
+	services.Cancel(nil)
+	if serviceErr := services.Wait(); err == nil && serviceErr != nil && serviceCtx.Err() == nil {
+		err = serviceErr
+	}
+	f.BatchWriter.close()
+	if err != nil {
+		return f.runError(ctx, err)
+	}
+	return f.finish(ctx)
+}
+
+// runError names the reason that ended the run.
+func (f *Ferry) runError(ctx context.Context, err error) error {
+	if errors.Is(err, ErrInterrupted) {
+		return origin("user_interrupt", err)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
+	return err
+}
+
+func (f *Ferry) closeConnectionsAfterFailure(err *error) {
+	if *err != nil {
+		f.closeConnections()
+	}
+}
+
+// prepareTarget makes the last checks and the first write: the checkpoint, which takes
+// the run over from any older process.
+func (f *Ferry) prepareTarget(ctx context.Context) error {
+	if f.startsAt.IsZero() {
+		return errors.New("Run was called before Start")
+	}
+	if err := f.preflight(ctx, false); err != nil {
+		return err
+	}
+	if f.resuming {
+		if err := f.waitForExecuted(ctx); err != nil {
+			return err
+		}
+	}
+	if f.checkpoint == nil {
+		return nil
+	}
+	if err := f.checkpoint.create(ctx); err != nil {
+		return err
+	}
+	if err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.BinlogApplyLanes, f.sortedTables()); err != nil {
+		return err
+	}
+	if f.resume != nil {
+		f.BinlogWriter.batch = f.resume.batch
+	}
+	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
+	return nil
+}
+
+// waitForExecuted is the first barrier of a resumed run: everything that the earlier
+// process may have executed on the target must be visible on the source before a row
+// is read there.
+func (f *Ferry) waitForExecuted(ctx context.Context) error {
+	if f.resume == nil {
+		return nil
+	}
+	for _, at := range f.resume.furthest {
+		switch {
+		case f.sourceServer.IsMariaDB():
+			if f.gate.mark().position.CompareFilePos(at) < 0 {
+				f.gate.startAfter(at)
+			}
+		case f.sourceServer.GTIDMode && at.GTIDSet != "":
+			if err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, barrierLimit); err != nil {
+				return fmt.Errorf("waiting for transactions that were applied before to be committed on the source: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// startStreams starts what follows the log: the stream and the writer, which ends when
+// the stream has.
+func (f *Ferry) startStreams(group *lifecycle.Group) {
+	group.Go("binlog_writer", func(ctx context.Context) error {
+		return origin("binlog_writer", f.BinlogWriter.RunContext(ctx))
+	})
+	group.Go("source_binlog_streamer", func(ctx context.Context) error {
+		if err := f.BinlogStreamer.RunContext(ctx); err != nil {
+			return origin("binlog_streamer", err)
+		}
+		if f.OverallState.Load() != StateCutover {
+			return origin("binlog_streamer", errors.New("the stream was stopped before the rows were copied and the cutover began: changes from here on would be lost"))
+		}
+		f.BinlogWriter.Stop()
+		return nil
+	})
+}
+
+// phases is the run's course beside the streams.
+func (f *Ferry) phases(ctx context.Context) error {
+	if err := f.DataIterator.RunContext(ctx, f.sortedTables()); err != nil {
+		return origin("data_iterator", err)
+	}
+	f.copyTook.Store(time.Now().UnixNano() - f.copyBegan.Load())
+	f.OverallState.Store(StateWaitingForCutover)
+	f.logger.Info("data copy is complete, waiting for cutover")
+	if err := f.waitForCutoverAllowed(ctx); err != nil {
+		return err
+	}
+	if err := f.verifyBeforeCutover(ctx); err != nil {
+		return origin("verifier", err)
+	}
+	f.OverallState.Store(StateCutover)
+	f.reportProgress(ctx)
+	f.logger.Info("entering cutover phase")
+	close(f.copied)
+	return nil
+}
+
+// waitForCutoverAllowed waits for AllowCutover. A host that sets AutomaticCutover while
+// the run waits, as it could upstream, is noticed within a second.
+func (f *Ferry) waitForCutoverAllowed(ctx context.Context) error {
+	if f.AutomaticCutover {
+		return nil
+	}
+	select {
+	case <-f.cutoverAllowed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// contextVerifier is a Verifier whose long checks obey a context.
+type contextVerifier interface {
+	VerifyBeforeCutoverContext(ctx context.Context) error
+}
+
+func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
+	if f.Verifier == nil {
+		return nil
+	}
+	f.OverallState.Store(StateVerifyBeforeCutover)
+	f.logger.Info("verifying before the cutover")
+	start := time.Now()
+	defer func() { metricsOrGlobal(f.Config.Metrics).Timer("VerifyBeforeCutover", time.Since(start), nil, 1) }()
+	if v, ok := f.Verifier.(contextVerifier); ok {
+		return v.VerifyBeforeCutoverContext(ctx)
+	}
+	return f.Verifier.VerifyBeforeCutover()
+}
+
+// finish runs when both streams have ended without an error.
+func (f *Ferry) finish(ctx context.Context) error {
+	if err := f.ledger.check(ctx, f.StopCoordinate(), true); err != nil {
+		return err
+	}
+	if f.checkpoint != nil {
+		if err := f.checkpoint.finish(ctx); err != nil {
+			return fmt.Errorf("recording the end of the run: %w", err)
+		}
+	}
+	f.OverallState.Store(StateDone)
+	f.DoneTime = time.Now()
+	f.logger.Info("ghostferry run is complete, shutting down auxiliary services")
+	f.reportProgress(ctx)
+	return nil
+}
+
+// startServices starts what accompanies the run; the throttler's failure ends the run.
+func (f *Ferry) startServices(services, run *lifecycle.Group) {
+	services.Go("throttler", func(ctx context.Context) error {
+		if err := f.Throttler.Run(ctx); err != nil && ctx.Err() == nil {
+			run.Cancel(origin("throttler", err))
+		}
+		return nil
+	})
+	if f.ProgressCallback.URI != "" {
+		services.Go("progress", func(ctx context.Context) error {
+			return every(ctx, time.Duration(f.ProgressReportFrequency)*time.Millisecond, func() { f.reportProgress(ctx) })
+		})
+	}
+	if f.StateCallback.URI != "" {
+		services.Go("state", func(ctx context.Context) error {
+			return every(ctx, time.Duration(f.StateReportFrequency)*time.Millisecond, func() { f.reportState(ctx) })
+		})
+	}
+	if f.DumpStateOnSignal {
+		services.Go("signals", func(ctx context.Context) error { return f.handleSignals(ctx, run) })
+	}
+}
+
+// handleSignals ends the run as interrupted on SIGINT and SIGTERM. During the cutover,
+// when the host is between two servers, it refuses.
+func (f *Ferry) handleSignals(ctx context.Context, run *lifecycle.Group) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-signals:
+			if f.OverallState.Load() == StateCutover {
+				f.logger.Warnf("Received signal: %s during cutover. Refusing to interrupt and will attempt to complete the run.", s)
+				continue
+			}
+			run.Cancel(fmt.Errorf("signal received: %s: %w", s, ErrInterrupted))
+		}
+	}
+}
+
+// every calls f at an interval until the context ends.
+func every(ctx context.Context, interval time.Duration, f func()) error {
+	const least = 50 * time.Millisecond
+	ticker := time.NewTicker(max(interval, least))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			f()
+		}
+	}
+}
