@@ -196,7 +196,8 @@ func (a aptRoot) configure(ctx context.Context, mirror, suite string) error {
 	for _, setting := range [][2]string{
 		{"Acquire::Languages", "none"},
 		{"APT::Default-Release", suite},
-		{"APT::Sandbox::User", "root"}, // as root: the private directories are not _apt's
+		{"APT::Update::Error-Mode", "any"}, // an unreachable mirror is a warning otherwise
+		{"APT::Sandbox::User", "root"},     // as root: the private directories are not _apt's
 		{"Dir::Etc::main", "/dev/null"},
 		{"Dir::Etc::parts", "/dev/null"},
 		{"Dir::Etc::preferences", "/dev/null"},

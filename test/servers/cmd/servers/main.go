@@ -22,7 +22,7 @@ func main() {
 	err := command(ctx, os.Args[1:], os.Stdout)
 	cancel()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "servers:", err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
@@ -36,7 +36,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 			return run(ctx, args[1:], out)
 		}
 	}
-	return errors.New("usage: servers prepare [mysql|mariadb|tools ...] | servers run [-flavour mysql|mariadb] [-n 1] [-gtid=true] [-- server flags]")
+	return errors.New("servers: usage: servers prepare [mysql|mariadb|tools ...] | servers run [-flavour mysql|mariadb] [-n 1] [-gtid=true] [-- server flags]")
 }
 
 // prepare downloads, unpacks and initialises, and proves it by a start.
