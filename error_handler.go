@@ -1,5 +1,13 @@
 package ghostferry
 
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"sync/atomic"
+)
+
 // ErrorHandler is where failures of the blocking methods without an error result
 // (Run, WaitUntil…, StartCutover, …) end up. Implementations must be safe for
 // concurrent use.
@@ -10,4 +18,89 @@ type ErrorHandler interface {
 	// Fatal reports an error that ends the run. It normally does not return; where
 	// it does, the component that called it stops.
 	Fatal(from string, err error)
+}
+
+// PanicErrorHandler is the handler of a Ferry that was given none: it dumps the state,
+// posts the error callback, logs, and panics.
+type PanicErrorHandler struct {
+	// Ferry is whose state is dumped; without one nothing is.
+	Ferry *Ferry
+	// ErrorCallback is posted a JSON object of three strings: ErrFrom, ErrMessage and
+	// StateDump, which is empty when there is no state yet.
+	ErrorCallback HTTPCallback
+	// DumpStateToStdoutOnError prints the state's JSON on standard output.
+	DumpStateToStdoutOnError bool
+
+	fatal atomic.Bool // the first Fatal has been taken
+}
+
+// errorReport is the payload of the error callback.
+type errorReport struct {
+	ErrFrom    string
+	ErrMessage string
+	StateDump  string
+}
+
+// ReportError dumps the state, posts the callback, and logs one line at error level
+// with the field errfrom.
+func (h *PanicErrorHandler) ReportError(from string, err error) {
+	logger := h.logger().WithField("errfrom", from)
+
+	state, stateErr := h.state()
+	dumped := ""
+	if stateErr != nil {
+		logger.WithField("reason", stateErr).Warn("no state to dump")
+	} else if h.DumpStateToStdoutOnError {
+		if _, printErr := fmt.Fprintln(os.Stdout, state); printErr != nil {
+			logger.WithField("reason", printErr).Warn("failed to print the state")
+		} else {
+			dumped = ", state dump in stdout"
+		}
+	}
+	if postErr := h.post(errorReport{ErrFrom: from, ErrMessage: err.Error(), StateDump: state}); postErr != nil {
+		logger.WithField("reason", postErr).Warn("failed to post the error callback")
+	}
+	// Last, because tools read the last error line.
+	logger.WithError(err).Error("fatal error detected" + dumped)
+}
+
+// Fatal reports the first error and panics with "fatal error detected, see logs for
+// details". Later ones are only logged, and Fatal returns.
+func (h *PanicErrorHandler) Fatal(from string, err error) {
+	if h.fatal.Swap(true) {
+		h.logger().WithField("errfrom", from).WithError(err).Error("multiple fatal errors detected, not reporting again")
+		return
+	}
+	h.ReportError(from, err)
+	panic("fatal error detected, see logs for details")
+}
+
+// state is empty with an error as long as there is none.
+func (h *PanicErrorHandler) state() (string, error) {
+	if h.Ferry == nil {
+		return "", fmt.Errorf("the error handler has no Ferry")
+	}
+	return h.Ferry.SerializeStateToJSON()
+}
+
+func (h *PanicErrorHandler) post(report errorReport) error {
+	if h.ErrorCallback.URI == "" {
+		return nil
+	}
+	payload, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	callback := h.ErrorCallback
+	callback.Payload = string(payload)
+	// Nobody's context: the run that had one is ending. The client has a timeout.
+	return callback.PostContext(context.Background(), nil)
+}
+
+func (h *PanicErrorHandler) logger() Logger {
+	var logger Logger
+	if h.Ferry != nil && h.Ferry.Config != nil {
+		logger = h.Ferry.Config.Logger
+	}
+	return taggedLogger(logger, "error_handler")
 }
