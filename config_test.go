@@ -39,7 +39,7 @@ func TestValidateConfigFillsDefaults(t *testing.T) {
 		}, config.Source.Params)
 		require.Equal(t, 5, config.DBWriteRetries)
 		require.Equal(t, 60, config.DBReadRetries)
-		require.Equal(t, 100, config.BinlogEventBatchSize)
+		require.Equal(t, defaultBinlogEventBatchSize, config.BinlogEventBatchSize)
 		require.Equal(t, 4, config.BinlogApplyLanes)
 		require.Equal(t, 4, config.DataIterationConcurrency)
 		require.Equal(t, uint64(1<<20), config.DataIterationChunkBytes)

@@ -21,30 +21,24 @@ func WithRetries(maxRetries int, sleep time.Duration, logger Logger, verb string
 // ends. A context.Canceled from f is returned at once: it says that somebody wanted
 // this to stop.
 func WithRetriesContext(ctx context.Context, maxRetries int, sleep time.Duration, logger Logger, verb string, f func() error) (err error) {
-	return retryWithBackoff(ctx, maxRetries, func(int) time.Duration { return sleep }, logger, verb, f)
-}
-
-// retryWithBackoff is the loop of both: pause tells how long to wait after the n-th
-// failed attempt, counted from 1.
-func retryWithBackoff(ctx context.Context, maxAttempts int, pause func(attempt int) time.Duration, logger Logger, verb string, f func() error) error {
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		err := f()
+		err = f()
 		if err == nil || errors.Is(err, context.Canceled) {
 			return err
 		}
-		if maxAttempts > 0 && attempt >= maxAttempts {
+		if maxRetries > 0 && attempt >= maxRetries {
 			if logger != nil {
 				logger.WithError(err).Errorf("failed to %s after %d attempts, retry limit exceeded", verb, attempt)
 			}
 			return err
 		}
 		if logger != nil {
-			logger.WithError(err).Warn(attemptText(verb, attempt, maxAttempts))
+			logger.WithError(err).Warn(attemptText(verb, attempt, maxRetries))
 		}
-		if waitErr := retry.Sleep(ctx, pause(attempt)); waitErr != nil {
+		if waitErr := retry.Sleep(ctx, sleep); waitErr != nil {
 			return waitErr
 		}
 	}

@@ -102,11 +102,6 @@ func (t *TableSchema) keyColumnNames() []string {
 	return names
 }
 
-// keyOfRow makes the key of a row with all of the table's columns in declared order.
-func (t *TableSchema) keyOfRow(row RowData) (PaginationKey, error) {
-	return t.keyOfValues(row, t.keyColumnIndexes())
-}
-
 // keyOfValues makes the key of a row in which places says where the values of the
 // key's columns are.
 func (t *TableSchema) keyOfValues(row RowData, places []int) (PaginationKey, error) {

@@ -402,7 +402,7 @@ func TestMaxPaginationKeys(t *testing.T) {
 		}, keys)
 		require.Equal(t, []*TableSchema{table("none")}, none)
 
-		key, err := table("pair").keyOfRow(RowData{int64(2), "x"})
+		key, err := table("pair").keyOfValues(RowData{int64(2), "x"}, []int{1, 0})
 		require.NoError(t, err)
 		require.Equal(t, 0, keys[table("pair")].Compare(key))
 	})

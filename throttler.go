@@ -27,12 +27,6 @@ type Throttler interface {
 	Run(context.Context) error
 }
 
-// throttleReasoner is a Throttler that can say why it pauses.
-type throttleReasoner interface {
-	// ThrottleReason is empty while not throttled.
-	ThrottleReason() string
-}
-
 // WaitForThrottle blocks while the throttler says so.
 func WaitForThrottle(t Throttler) {
 	_ = WaitForThrottleContext(context.Background(), t)

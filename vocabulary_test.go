@@ -1,0 +1,137 @@
+package ghostferry_test
+
+import (
+	"context"
+	"crypto/tls"
+	sqlorig "database/sql"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	sq "github.com/Masterminds/squirrel"
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/schema"
+	driver "github.com/go-sql-driver/mysql"
+	"github.com/sirupsen/logrus"
+
+	"github.com/ghostferry-go/ghostferry"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// A host compiles against these names; a change here is a change of the contract.
+// Interfaces that hosts implement must not get another method.
+type (
+	hostFilter        struct{}
+	hostThrottler     struct{}
+	hostErrorHandler  struct{}
+	hostVerifier      struct{}
+	hostKey           struct{}
+	hostPositionQuery struct{}
+	hostPreparer      struct{}
+	hostEmbedding     struct{ *ghostferry.Config }
+)
+
+func (hostFilter) BuildSelect([]string, *ghostferry.TableSchema, ghostferry.PaginationKey, uint64) (sq.SelectBuilder, error) {
+	return sq.SelectBuilder{}, nil
+}
+func (hostFilter) ApplicableEvent(ghostferry.DMLEvent) (bool, error)    { return true, nil }
+func (hostFilter) ApplicableDatabases(names []string) ([]string, error) { return names, nil }
+func (hostThrottler) Throttled() bool                                   { return false }
+func (hostThrottler) Disabled() bool                                    { return false }
+func (hostThrottler) SetDisabled(bool)                                  {}
+func (hostThrottler) SetPaused(bool)                                    {}
+func (hostThrottler) Run(context.Context) error                         { return nil }
+func (hostErrorHandler) ReportError(string, error)                      {}
+func (hostErrorHandler) Fatal(string, error)                            {}
+func (hostVerifier) VerifyBeforeCutover() error                         { return nil }
+func (hostVerifier) StartInBackground() error                           { return nil }
+func (hostVerifier) Wait()                                              {}
+func (hostVerifier) Message() string                                    { return "" }
+func (hostKey) SQLValue() interface{}                                   { return nil }
+func (hostKey) ColumnName() string                                      { return "" }
+func (hostKey) Compare(ghostferry.PaginationKey) int                    { return 0 }
+func (hostKey) NumericPosition() float64                                { return 0 }
+func (hostKey) String() string                                          { return "" }
+func (hostKey) MarshalJSON() ([]byte, error)                            { return nil, nil }
+func (hostKey) IsMax() bool                                             { return false }
+func (hostPositionQuery) Current(*sql.DB) (p mysql.Position, err error) { return }
+func (hostPreparer) Prepare(string) (*sqlorig.Stmt, error)              { return nil, nil }
+func (hostFilter) ApplicableTables(t []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
+	return t, nil
+}
+
+func (hostVerifier) VerifyDuringCutover() (ghostferry.VerificationResult, error) {
+	return ghostferry.NewCorrectVerificationResult(), nil
+}
+
+func (hostVerifier) Result() (ghostferry.VerificationResultAndStatus, error) {
+	return ghostferry.VerificationResultAndStatus{}, nil
+}
+
+var (
+	_ ghostferry.CopyFilter                      = hostFilter{}
+	_ ghostferry.TableFilter                     = hostFilter{}
+	_ ghostferry.Throttler                       = hostThrottler{}
+	_ ghostferry.Throttler                       = &ghostferry.PauserThrottler{}
+	_ ghostferry.Throttler                       = &ghostferry.LagThrottler{}
+	_ ghostferry.ErrorHandler                    = hostErrorHandler{}
+	_ ghostferry.ErrorHandler                    = &ghostferry.PanicErrorHandler{}
+	_ ghostferry.Verifier                        = hostVerifier{}
+	_ ghostferry.PaginationKey                   = hostKey{}
+	_ ghostferry.PaginationKey                   = ghostferry.Uint64Key{}
+	_ ghostferry.PaginationKey                   = ghostferry.BinaryKey{}
+	_ ghostferry.ReplicatedMasterPositionFetcher = hostPositionQuery{}
+	_ ghostferry.ReplicatedMasterPositionFetcher = ghostferry.ReplicatedMasterPositionViaCustomQuery{}
+	_ ghostferry.ReplicatedMasterPositionFetcher = &ghostferry.ReplicatedMasterPositionViaCustomQuery{}
+	_ ghostferry.SqlPreparer                     = hostPreparer{}
+	_ ghostferry.SqlPreparer                     = &sql.DB{}
+	_ ghostferry.SqlPreparer                     = sql.Tx{}
+	_ ghostferry.Logger                          = logrus.New()
+	_ ghostferry.Logger                          = logrus.New().WithField("a", 1)
+	_ ghostferry.Fields                          = logrus.Fields{}
+	_ error                                      = ghostferry.VerificationResult{}
+	_ error                                      = ghostferry.IncompleteVerificationError{}
+	_ logrus.Level                               = logrus.InfoLevel
+
+	_ func(*ghostferry.TLSConfig) (*tls.Config, error)                                                                                                                                                                        = (*ghostferry.TLSConfig).BuildConfig
+	_ func(*ghostferry.DatabaseConfig) (*driver.Config, error)                                                                                                                                                                = (*ghostferry.DatabaseConfig).MySQLConfig
+	_ func(*ghostferry.DatabaseConfig, ghostferry.Logger) (*sql.DB, error)                                                                                                                                                    = (*ghostferry.DatabaseConfig).SqlDB
+	_ func(*ghostferry.Config) error                                                                                                                                                                                          = (*ghostferry.Config).ValidateConfig
+	_ func(*ghostferry.Config, ghostferry.UpdatableConfig)                                                                                                                                                                    = (*ghostferry.Config).Update
+	_ func(*ghostferry.DataIterationBatchSizePerTableOverride, *sql.DB, ghostferry.TableSchemaCache) error                                                                                                                    = (*ghostferry.DataIterationBatchSizePerTableOverride).UpdateBatchSizes
+	_ func(*driver.Config) string                                                                                                                                                                                             = ghostferry.MaskedDSN
+	_ func(ghostferry.HTTPCallback, *http.Client) error                                                                                                                                                                       = ghostferry.HTTPCallback.Post
+	_ func(int, time.Duration, ghostferry.Logger, string, func() error) error                                                                                                                                                 = ghostferry.WithRetries
+	_ func(context.Context, int, time.Duration, ghostferry.Logger, string, func() error) error                                                                                                                                = ghostferry.WithRetriesContext
+	_ func(*ghostferry.StmtCache, ghostferry.SqlPreparer, string) (*sqlorig.Stmt, error)                                                                                                                                      = (*ghostferry.StmtCache).StmtFor
+	_ func(ghostferry.Throttler)                                                                                                                                                                                              = ghostferry.WaitForThrottle
+	_ func(*sql.DB) (mysql.Position, error)                                                                                                                                                                                   = ghostferry.ShowMasterStatusBinlogPosition
+	_ func(string, uint32, error, *sql.DB) (mysql.Position, error)                                                                                                                                                            = ghostferry.NewMysqlPosition
+	_ func(*sql.DB) (bool, error)                                                                                                                                                                                             = ghostferry.CheckDbIsAReplica
+	_ func(*sql.DB, []*ghostferry.TableSchema, ghostferry.Logger) (map[*ghostferry.TableSchema]ghostferry.PaginationKey, []*ghostferry.TableSchema, error)                                                                    = ghostferry.MaxPaginationKeys
+	_ func(*sql.DB, ghostferry.TableFilter, ghostferry.ColumnCompressionConfig, ghostferry.ColumnIgnoreConfig, ghostferry.ForceIndexConfig, *ghostferry.CascadingPaginationColumnConfig) (ghostferry.TableSchemaCache, error) = ghostferry.LoadTables
+	_ func(ghostferry.RowData, int, *schema.TableColumn) (ghostferry.PaginationKey, error)                                                                                                                                    = ghostferry.NewPaginationKeyFromRow
+	_ func(*schema.TableColumn) ghostferry.PaginationKey                                                                                                                                                                      = ghostferry.MinPaginationKey
+	_ func(string, chan interface{}) *ghostferry.Metrics                                                                                                                                                                      = ghostferry.SetGlobalMetrics
+	_ func(ghostferry.Logger) *slog.Logger                                                                                                                                                                                    = ghostferry.NewSlogLogger
+	_ func(io.Writer)                                                                                                                                                                                                         = ghostferry.SetLogOutput
+	_ func(*ghostferry.LagThrottlerConfig) (*ghostferry.LagThrottler, error)                                                                                                                                                  = ghostferry.NewLagThrottler
+	_ func(*ghostferry.WaitUntilReplicaIsCaughtUpToMaster, mysql.Position, int) (bool, error)                                                                                                                                 = (*ghostferry.WaitUntilReplicaIsCaughtUpToMaster).IsCaughtUp
+)
+
+// Literals without field names, comparisons and literals without constructors.
+func TestVocabularyLiterals(t *testing.T) {
+	_ = ghostferry.MetricTag{"name", "value"}
+	_ = map[ghostferry.TableIdentifier]bool{{"schema", "table"}: true}
+	_ = ghostferry.VerificationResult{true, "", nil}
+	_ = map[interface{}]bool{ghostferry.NewUint64Key(1): true, ghostferry.HTTPCallback{}: true}
+	_ = &ghostferry.TableSchema{Table: &schema.Table{Schema: "s", Name: "t"}}
+	_ = &ghostferry.WorkerPool{Concurrency: 1, Process: func(int) (interface{}, error) { return nil, nil }}
+	_ = hostEmbedding{Config: &ghostferry.Config{MyServerId: 1, VerifierType: ghostferry.VerifierTypeInline}}
+
+	(&ghostferry.PauserThrottler{}).SetPaused(true)
+	(&ghostferry.Metrics{}).Count("key", 1, []ghostferry.MetricTag{{"a", "b"}}, 1.0)
+	new(ghostferry.AtomicBoolean).Set(true)
+}
