@@ -241,6 +241,9 @@ func (t *report) progress(terminal bool, now time.Time) {
 		}
 	}
 	slices.Sort(running)
+	if len(running) == 0 {
+		running = []string{"none, compiling"}
+	}
 	text := fmt.Sprintf("%d passed, %d failed so far; running: %s", passed, failed, strings.Join(running, ", "))
 	if !terminal {
 		t.line(text + "\n")
