@@ -24,10 +24,10 @@ type tableWalk struct {
 		ranges   []keyRange // not yet given to the planner
 		planner  *chunkPlanner
 		tails    []keyRange // chunks beyond the source's highest key
-		claimed  bool      // every chunk was given out
-		inFlight int       // chunks being compared
-		over     bool      // ended was called
-		located  int       // differing keys found
+		claimed  bool       // every chunk was given out
+		inFlight int        // chunks being compared
+		over     bool       // ended was called
+		located  int        // differing keys found
 	}
 }
 
