@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry"
 )
@@ -42,12 +43,17 @@ type Config struct {
 	// all others and in this order. Unknown names are ignored.
 	TablesToBeCreatedFirst []string
 
-	// RunFerryFromReplica and the three settings after it copy from a replica. They
-	// are not supported yet.
-	RunFerryFromReplica           bool
-	SourceReplicationMaster       *ghostferry.DatabaseConfig
+	// RunFerryFromReplica says that Source is a replica of SourceReplicationMaster;
+	// the two settings after it belong to it.
+	RunFerryFromReplica bool
+	// SourceReplicationMaster is the server that applications write to.
+	SourceReplicationMaster *ghostferry.DatabaseConfig
+	// ReplicatedMasterPositionQuery, run on the replica, returns one row: file and
+	// offset of the primary's binary log up to which the replica has everything.
 	ReplicatedMasterPositionQuery string
-	WaitForReplicationTimeout     string
+	// WaitForReplicationTimeout bounds the wait for the replica during the cutover, a
+	// duration like "30s"; empty means no bound.
+	WaitForReplicationTimeout string
 
 	// AllowExistingTargetTable takes tables that exist on the target, if they are
 	// empty and fit the source's. Without it an existing table is refused.
@@ -106,20 +112,41 @@ func (c *Config) InitializeAndValidateConfig() error {
 	return errors.Join(faults...)
 }
 
+// validateReplica checks the settings of a source that is a replica, and refuses those
+// that would be without effect.
 func (c *Config) validateReplica(add func(field, problem, remedy string)) {
+	timeout, err := c.replicationTimeout()
+	if err != nil || timeout < 0 {
+		add("WaitForReplicationTimeout", fmt.Sprintf("WaitForReplicationTimeout is %q", c.WaitForReplicationTimeout), `it must be a duration like "30s"`)
+	}
 	for _, setting := range []struct {
-		name string
-		set  bool
+		name          string
+		set, required bool
 	}{
-		{"RunFerryFromReplica", c.RunFerryFromReplica},
-		{"SourceReplicationMaster", c.SourceReplicationMaster != nil},
-		{"ReplicatedMasterPositionQuery", c.ReplicatedMasterPositionQuery != ""},
-		{"WaitForReplicationTimeout", c.WaitForReplicationTimeout != ""},
+		{"SourceReplicationMaster", c.SourceReplicationMaster != nil, true},
+		{"ReplicatedMasterPositionQuery", c.ReplicatedMasterPositionQuery != "", true},
+		{"WaitForReplicationTimeout", c.WaitForReplicationTimeout != "", false},
 	} {
-		if setting.set {
-			add(setting.name, setting.name+" is not supported yet", "remove it and name the primary as Source")
+		switch {
+		case c.RunFerryFromReplica && setting.required && !setting.set:
+			add(setting.name, setting.name+" is not set", "RunFerryFromReplica needs it")
+		case !c.RunFerryFromReplica && setting.set:
+			add(setting.name, setting.name+" is set without RunFerryFromReplica", "set RunFerryFromReplica, or remove it")
 		}
 	}
+	if c.RunFerryFromReplica && c.SourceReplicationMaster != nil {
+		if err := c.SourceReplicationMaster.Validate(); err != nil {
+			add("SourceReplicationMaster", "SourceReplicationMaster: "+err.Error(), "")
+		}
+	}
+}
+
+// replicationTimeout is WaitForReplicationTimeout; 0 means no bound.
+func (c *Config) replicationTimeout() (time.Duration, error) {
+	if c.WaitForReplicationTimeout == "" {
+		return 0, nil
+	}
+	return time.ParseDuration(c.WaitForReplicationTimeout)
 }
 
 // oneRewrites takes the library's setting or copydb's; both with different contents

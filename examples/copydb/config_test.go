@@ -53,14 +53,23 @@ func TestUnknownSettingsAreNamed(t *testing.T) {
 func TestConfigReportsEveryFault(t *testing.T) {
 	config, err := ReadConfig(strings.NewReader(`{
 		"Databases": {"Whitelist": ["a"], "Blacklist": ["b"]}, "Tables": {"Whitelist": ["a"], "Blacklist": ["b"], "Rewrites": {"x": "y"}},
-		"TableRewrites": {"x": "z"}, "RunFerryFromReplica": true, "WaitForReplicationTimeout": "1s",
+		"TableRewrites": {"x": "z"}, "RunFerryFromReplica": true, "WaitForReplicationTimeout": "1",
 		"Source": {"Host": "a", "Port": 1}, "VerifierType": "Nonsense"}`))
 	require.NoError(t, err)
 	var fields []string
 	for _, fault := range ghostferry.ConfigErrors(config.InitializeAndValidateConfig()) {
 		fields = append(fields, fault.Field)
 	}
-	require.Equal(t, []string{"Databases", "Tables", "RunFerryFromReplica", "WaitForReplicationTimeout", "TableRewrites", "Source.User", "Target", "VerifierType"}, fields)
+	require.Equal(t, []string{"Databases", "Tables", "WaitForReplicationTimeout", "SourceReplicationMaster", "ReplicatedMasterPositionQuery", "TableRewrites", "Source.User", "Target", "VerifierType"}, fields)
+}
+
+func TestReplicaSettingsBelongTogether(t *testing.T) {
+	require.ErrorContains(t, read(t, `, "ReplicatedMasterPositionQuery": "SELECT 1"`).InitializeAndValidateConfig(),
+		"ReplicatedMasterPositionQuery is set without RunFerryFromReplica")
+	complete := read(t, `, "RunFerryFromReplica": true, "ReplicatedMasterPositionQuery": "SELECT 1", "WaitForReplicationTimeout": "90s",
+		"SourceReplicationMaster": {"Host": "c", "Port": 3, "User": "u"}`)
+	require.NoError(t, complete.InitializeAndValidateConfig())
+	require.Equal(t, "application:ghostferry", complete.SourceReplicationMaster.Marginalia, "defaults are filled in")
 }
 
 func TestHostsFilterStays(t *testing.T) {

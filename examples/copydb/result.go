@@ -99,7 +99,7 @@ func (r Result) String() string {
 	case DoneNotVerified:
 		return "done, NOT verified"
 	case Interrupted:
-		return fmt.Sprintf("interrupted: %v; the same command goes on from here", r.Err)
+		return "interrupted; the same command goes on from here"
 	}
 	return fmt.Sprintf("%s: %v", r.Outcome, r.Err)
 }

@@ -1,0 +1,170 @@
+// Copydb moves schemas and tables from one MySQL or MariaDB server to another while
+// applications keep writing to the source.
+//
+// Exit status: 0 done, 1 refused before anything was written, 2 failed, 3 interrupted
+// (the same command goes on), 4 the comparison found differences.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/copydb"
+)
+
+const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-resumestate FILE] CONFIG.json
+
+Moves the schemas and tables that CONFIG.json names, while the source is written. When
+the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
+input starts the switch-over. Interrupted, the same command goes on where it was.
+
+Exit status: 0 done, 1 refused before anything was written, 2 failed, 3 interrupted,
+4 source and target differ.
+
+`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// options is the command line.
+type options struct {
+	verbose, json, dryRun, restart bool
+	resumeState, config            string
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("copydb", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	flags.BoolVar(&o.verbose, "verbose", false, "log at debug level")
+	flags.BoolVar(&o.json, "json", false, "print how it ended as one JSON line on standard output")
+	flags.BoolVar(&o.dryRun, "dryrun", false, "print what would be done, and why it would be refused; write nothing")
+	flags.BoolVar(&o.restart, "restart", false, "begin anew: empty the target tables that an earlier run of the same configuration wrote")
+	flags.StringVar(&o.resumeState, "resumestate", "", "go on from the state dump in this `file` instead of the target's checkpoint")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() != 1 {
+		flags.Usage()
+		return o, fmt.Errorf("one configuration file is needed, not %d", flags.NArg())
+	}
+	if o.restart && (o.dryRun || o.resumeState != "") {
+		return o, errors.New("-restart goes with neither -dryrun nor -resumestate")
+	}
+	o.config = flags.Arg(0)
+	return o, nil
+}
+
+// run is the program; it returns the exit status.
+func run(args []string, stdin io.Reader, stdout, stderr *os.File) int {
+	options, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "copydb:", err)
+		return copydb.Refused.ExitStatus()
+	}
+
+	p := &program{options: options, stdout: stdout, stderr: stderr, logger: newLogger(stderr, options.verbose)}
+	ctx, stop := p.catchSignals()
+	defer stop()
+	if options.dryRun {
+		return p.dryRun(ctx)
+	}
+	return p.move(ctx, stdin)
+}
+
+func newLogger(stderr io.Writer, verbose bool) *logrus.Logger {
+	logger := logrus.New()
+	logger.SetOutput(stderr)
+	logger.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	if verbose {
+		logger.SetLevel(logrus.DebugLevel)
+	}
+	return logger
+}
+
+// readConfig reads and validates the configuration file.
+func (p *program) readConfig() (*copydb.Config, error) {
+	file, err := os.Open(p.options.config)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	config, err := copydb.ReadConfig(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.options.config, err)
+	}
+	config.Logger = p.logger
+	if p.options.verbose {
+		config.LogLevel = "" // -verbose wins
+	}
+	if p.options.resumeState != "" {
+		if config.StateToResumeFrom, err = readState(p.options.resumeState); err != nil {
+			return nil, err
+		}
+	}
+	if err := config.InitializeAndValidateConfig(); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.options.config, err)
+	}
+	return config, nil
+}
+
+func readState(name string) (*ghostferry.SerializableState, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	state := &ghostferry.SerializableState{}
+	if err := state.UnmarshalJSON(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return state, nil
+}
+
+// move does everything and tells how it ended.
+func (p *program) move(ctx context.Context, stdin io.Reader) int {
+	config, err := p.readConfig()
+	if err != nil {
+		return p.finish(copydb.Result{Outcome: copydb.Refused, Err: err})
+	}
+	ferry := copydb.NewFerry(config)
+	if err = p.prepare(ctx, ferry); err == nil {
+		stop := p.watch(ferry, stdin)
+		err = ferry.RunContext(ctx)
+		stop()
+	}
+	return p.finish(ferry.Result(err))
+}
+
+// prepare does what comes before the first row.
+func (p *program) prepare(ctx context.Context, ferry *copydb.CopydbFerry) error {
+	if err := ferry.InitializeContext(ctx); err != nil {
+		return err
+	}
+	if p.options.restart {
+		if err := ferry.RestartContext(ctx); err != nil {
+			return err
+		}
+	}
+	if ferry.Ferry.Resuming() {
+		p.logger.Info("going on with the run that the checkpoint on the target tells of")
+	}
+	if err := ferry.StartContext(ctx); err != nil {
+		return err
+	}
+	return ferry.CreateDatabasesAndTablesContext(ctx)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/copydb"
+)
+
+// endTimeout is how long an interrupted process has to end in order.
+const endTimeout = 4500 * time.Millisecond
+
+// program is one run of the command.
+type program struct {
+	options        options
+	stdout, stderr *os.File
+	logger         *logrus.Logger
+
+	last sync.Once // the last line is printed once
+}
+
+// catchSignals returns a context that SIGINT and SIGTERM end. A second signal, or too
+// long a wait after the first, ends the process: what is on the target is consistent
+// at any instant.
+func (p *program) catchSignals() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case got := <-signals:
+			cancel(fmt.Errorf("received %s: %w", got, ghostferry.ErrInterrupted))
+			p.logger.Warnf("received %s, stopping; once more ends the process at once", got)
+		case <-ended:
+			return
+		}
+		select {
+		case <-signals:
+		case <-time.After(endTimeout):
+		case <-ended:
+			return
+		}
+		os.Exit(p.finish(copydb.Result{Outcome: copydb.Interrupted, Err: context.Cause(ctx)}))
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(ended)
+		cancel(nil)
+	}
+}
+
+// finish prints the last line and returns the exit status.
+func (p *program) finish(result copydb.Result) int {
+	p.last.Do(func() {
+		if result.Err != nil {
+			fmt.Fprintf(p.stderr, "copydb: %s\n", message(result.Err))
+		}
+		if hint := hint(result); hint != "" {
+			fmt.Fprintf(p.stderr, "copydb: %s\n", hint)
+		}
+		if !p.options.json {
+			fmt.Fprintln(p.stdout, result)
+			return
+		}
+		line, err := json.Marshal(result)
+		if err != nil { // unreachable: the result holds numbers and text
+			line = fmt.Appendf(nil, `{"result":%q,"error":%q}`, result.Outcome, err)
+		}
+		fmt.Fprintf(p.stdout, "%s\n", line)
+	})
+	return result.Outcome.ExitStatus()
+}
+
+// message lists joined errors line by line.
+func message(err error) string {
+	return strings.ReplaceAll(err.Error(), "\n", "\n        ")
+}
+
+// hint says how to go on.
+func hint(result copydb.Result) string {
+	switch {
+	case result.Outcome == copydb.Refused:
+		return "nothing was written to the target"
+	case result.Outcome == copydb.Interrupted, result.Outcome == copydb.Failed && ghostferry.Resumable(result.Err):
+		return "the same command goes on from here"
+	case result.Outcome == copydb.Failed, result.Outcome == copydb.Different:
+		return "the target's rows cannot be built upon: find the reason, then begin anew with -restart"
+	}
+	return ""
+}
+
+// watch shows how far the move is until stop is called: on a terminal as a block of
+// lines below the log, otherwise as log lines. It also takes the word for the cutover.
+func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()) {
+	manual := !ferry.Ferry.AutomaticCutover
+	if manual {
+		go p.listen(stdin, ferry)
+	}
+	var v view = &plainView{logger: p.logger}
+	interval := plainInterval / 5
+	if term.IsTerminal(int(p.stderr.Fd())) {
+		live := newLiveView(p.stderr)
+		p.logger.SetOutput(live)
+		v, interval = live, liveInterval
+	}
+
+	m := &meter{began: time.Now()}
+	prompt := manual
+	show := func() {
+		s := m.read(time.Now(), ferry.Phase(), ferry.Ferry.Progress())
+		if prompt && s.phase == ghostferry.StateWaitingForCutover {
+			prompt = false
+			p.logger.Warn(`the rows are copied; type "cutover" and Enter to switch over`)
+		}
+		v.show(s)
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			show()
+			select {
+			case <-ticker.C:
+			case <-quit:
+				show() // how it ended
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+		v.close()
+		p.logger.SetOutput(p.stderr)
+	}
+}
+
+// listen waits for the word that starts the cutover. The end of standard input means
+// nothing: the program may have been started without one.
+func (p *program) listen(stdin io.Reader, ferry *copydb.CopydbFerry) {
+	lines := bufio.NewScanner(stdin)
+	for lines.Scan() {
+		word := strings.TrimSpace(lines.Text())
+		if word == "cutover" {
+			p.logger.Info("cutover asked for")
+			ferry.Ferry.AllowCutover()
+			return
+		}
+		if word != "" {
+			p.logger.Warnf(`%q means nothing here; "cutover" starts the switch-over`, word)
+		}
+	}
+	reason := lines.Err()
+	if reason == nil {
+		reason = errors.New("standard input has ended")
+	}
+	p.logger.Warnf("%v: the cutover cannot be started from here; interrupt, set AutomaticCutover and run the same command to go on", reason)
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// rateWindow is over how long speeds are averaged.
+const rateWindow = 10 * time.Second
+
+// sample is what had been done at a moment.
+type sample struct {
+	at                   time.Time
+	rows, bytes, changes uint64
+}
+
+// meter turns snapshots of the progress into a status with speeds. It is used by one
+// goroutine.
+type meter struct {
+	began   time.Time
+	samples []sample // of the last rateWindow, oldest first
+}
+
+// status is what the views show.
+type status struct {
+	phase   string
+	elapsed time.Duration
+	tables  []tableStatus // largest first
+
+	// rows were copied, about remaining are still to be copied, changes were applied.
+	rows, remaining, bytes, changes uint64
+	// A second, over the last seconds.
+	rowRate, byteRate, changeRate float64
+
+	lag       float64 // seconds; negative while unknown
+	throttled bool
+	verifier  string
+}
+
+// tableStatus is one table's line.
+type tableStatus struct {
+	name           string
+	rows, estimate uint64
+	action         string
+}
+
+// read makes a status of a snapshot.
+func (m *meter) read(now time.Time, phase string, progress *ghostferry.Progress) status {
+	s := status{
+		phase: phase, elapsed: now.Sub(m.began), lag: progress.BinlogStreamerLag,
+		rows: progress.RowsCopied, bytes: progress.BytesCopied, changes: progress.BinlogRowsApplied,
+		throttled: progress.Throttled, verifier: progress.VerifierMessage,
+	}
+	for name, table := range progress.Tables {
+		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}
+		switch {
+		case one.action == ghostferry.TableActionCompleted:
+			one.estimate = one.rows
+		case one.estimate > one.rows:
+			s.remaining += one.estimate - one.rows
+		}
+		s.tables = append(s.tables, one)
+	}
+	slices.SortFunc(s.tables, func(a, b tableStatus) int {
+		return cmp.Or(cmp.Compare(max(b.estimate, b.rows), max(a.estimate, a.rows)), strings.Compare(a.name, b.name))
+	})
+	if s.lag > maxLag || phase == ghostferry.StateStarting {
+		s.lag = -1
+	}
+	m.rates(now, &s)
+	return s
+}
+
+// maxLag is more than any lag: a stream without an event so far is as old as time.
+const maxLag = 10 * 365 * 24 * 3600
+
+func (m *meter) rates(now time.Time, s *status) {
+	m.samples = append(m.samples, sample{now, s.rows, s.bytes, s.changes})
+	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateWindow {
+		m.samples = m.samples[1:]
+	}
+	first := m.samples[0]
+	seconds := now.Sub(first.at).Seconds()
+	if seconds <= 0 {
+		return
+	}
+	s.rowRate = float64(s.rows-min(first.rows, s.rows)) / seconds
+	s.byteRate = float64(s.bytes-min(first.bytes, s.bytes)) / seconds
+	s.changeRate = float64(s.changes-min(first.changes, s.changes)) / seconds
+}
+
+// copying says whether rows are being copied.
+func (s status) copying() bool { return s.phase == ghostferry.StateCopying }
+
+// totals is the line of totals.
+func (s status) totals() string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if s.copying() {
+		add("%s of about %s rows (%s)", count(s.rows), count(s.rows+s.remaining), percent(s.rows, s.rows+s.remaining))
+		add("%s rows/s", count(uint64(s.rowRate)))
+		add("%s/s", size(s.byteRate))
+	} else {
+		add("%s rows copied", count(s.rows))
+	}
+	add("%s changes applied (%s/s)", count(s.changes), count(uint64(s.changeRate)))
+	add("lag %s", s.lagText())
+	if s.copying() {
+		add("ETA %s", s.eta())
+	}
+	if s.throttled {
+		add("throttled")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (s status) lagText() string {
+	if s.lag < 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.1f s", s.lag)
+}
+
+// eta is when the last row is expected to be copied.
+func (s status) eta() string {
+	if s.rowRate < 1 || s.remaining == 0 {
+		return "unknown"
+	}
+	return duration(time.Duration(float64(s.remaining) / s.rowRate * float64(time.Second)))
+}
+
+// duration is rounded to what one wants to read: 9s, 4m10s, 2h03m.
+func duration(d time.Duration) string {
+	d = d.Round(time.Second)
+	if d < time.Hour {
+		return d.String()
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// percent is rounded down, so that 100% means everything.
+func percent(part, whole uint64) string {
+	if whole == 0 {
+		return "?%"
+	}
+	return fmt.Sprintf("%d%%", min(100, uint64(float64(part)*100/float64(whole))))
+}
+
+// count groups digits: 1,234,567.
+func count(n uint64) string {
+	digits := fmt.Sprint(n)
+	var grouped strings.Builder
+	for i, digit := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			grouped.WriteByte(',')
+		}
+		grouped.WriteRune(digit)
+	}
+	return grouped.String()
+}
+
+// size is in decimal units: 12.3 MB.
+func size(bytes float64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	unit := 0
+	for bytes >= 1000 && unit < len(units)-1 {
+		bytes /= 1000
+		unit++
+	}
+	if unit == 0 || bytes >= 100 {
+		return fmt.Sprintf("%.0f %s", bytes, units[unit])
+	}
+	return fmt.Sprintf("%.1f %s", bytes, units[unit])
+}

@@ -1,0 +1,202 @@
+package copydb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// CopydbFerry moves schemas. Its methods are called one after the other: Initialize,
+// Start, CreateDatabasesAndTables, Run; the same with Context at the end of the name
+// return errors that Run can only hand to the error handler. Between them listeners
+// can be added to Ferry. Phase may be called at any time, by anybody.
+type CopydbFerry struct {
+	// Ferry is the library's.
+	Ferry *ghostferry.Ferry
+
+	// immutable
+
+	config *Config
+
+	// owned by the caller of the steps
+
+	initialized bool
+	created     bool          // something was created on the target
+	began       time.Time     // of InitializeContext
+	cutover     time.Time     // when the lock was asked for; zero before
+	block       time.Duration // how long it was held
+
+	// atomic
+
+	phase atomic.Value // string; what happens beside and after Ferry's run
+}
+
+// NewFerry makes a ferry of a validated configuration. It connects to nothing.
+func NewFerry(config *Config) *CopydbFerry {
+	return &CopydbFerry{Ferry: &ghostferry.Ferry{Config: config.Config}, config: config}
+}
+
+// Initialize is [CopydbFerry.InitializeContext] without a context.
+func (f *CopydbFerry) Initialize() error { return f.InitializeContext(context.Background()) }
+
+// InitializeContext connects to both servers, checks them and chooses the tables.
+// Nothing is written; the error is a [*RefusedError] unless ctx ended.
+func (f *CopydbFerry) InitializeContext(ctx context.Context) error {
+	if f.began.IsZero() {
+		f.began = time.Now()
+	}
+	err := f.waitForReplica()
+	if err == nil {
+		err = f.Ferry.InitializeContext(ctx)
+	}
+	if err == nil {
+		f.initialized = true
+		err = f.checkNames(ctx)
+	}
+	return f.report("ferry.initialize", refused(err))
+}
+
+// waitForReplica has the library wait for the source when it is a replica.
+func (f *CopydbFerry) waitForReplica() error {
+	if !f.config.RunFerryFromReplica {
+		return nil
+	}
+	timeout, err := f.config.replicationTimeout()
+	if err != nil {
+		return err
+	}
+	primary, err := f.config.SourceReplicationMaster.SqlDB(f.logger())
+	if err != nil {
+		return fmt.Errorf("SourceReplicationMaster: %w", err)
+	}
+	f.Ferry.WaitUntilReplicaIsCaughtUpToMaster = &ghostferry.WaitUntilReplicaIsCaughtUpToMaster{
+		MasterDB:                        primary,
+		ReplicatedMasterPositionFetcher: ghostferry.ReplicatedMasterPositionViaCustomQuery{Query: f.config.ReplicatedMasterPositionQuery},
+		Timeout:                         timeout,
+	}
+	return nil
+}
+
+// Start is [CopydbFerry.StartContext] without a context.
+func (f *CopydbFerry) Start() error { return f.StartContext(context.Background()) }
+
+// StartContext fixes where the stream begins. Nothing is written; the error is a
+// [*RefusedError] unless ctx ended.
+func (f *CopydbFerry) StartContext(ctx context.Context) error {
+	return f.report("ferry.start", refused(f.Ferry.StartContext(ctx)))
+}
+
+// report tells the error handler and returns the error.
+func (f *CopydbFerry) report(from string, err error) error {
+	if err != nil && f.Ferry.ErrorHandler != nil {
+		f.Ferry.ErrorHandler.ReportError(from, err)
+	}
+	return err
+}
+
+// checkNames refuses a whitelist with names that the source does not have: leaving out
+// what was asked for would be noticed too late.
+func (f *CopydbFerry) checkNames(ctx context.Context) error {
+	rows, err := f.Ferry.SourceDB.QueryContext(ctx, "SELECT schema_name FROM information_schema.schemata")
+	if err != nil {
+		return fmt.Errorf("reading the schemas of the source: %w", err)
+	}
+	defer rows.Close()
+	schemas, tables := map[string]bool{}, map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return fmt.Errorf("reading the schemas of the source: %w", err)
+		}
+		schemas[name] = true
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("reading the schemas of the source: %w", err)
+	}
+	for _, table := range f.Ferry.Tables {
+		tables[table.Name] = true
+	}
+
+	missing := func(field string, names []string, have map[string]bool, what string) error {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return have[name] })
+		if len(names) == 0 {
+			return nil
+		}
+		return &ghostferry.ConfigError{
+			Field:   field,
+			Problem: fmt.Sprintf("%s names %q, which %s", field, names, what),
+			Remedy:  "correct or remove the names, or grant the account SELECT on them; names match exactly",
+		}
+	}
+	return errors.Join(
+		missing("Databases.Whitelist", f.config.Databases.Whitelist, schemas, "the source does not have or does not show to this account"),
+		missing("Tables.Whitelist", f.config.Tables.Whitelist, tables, "no chosen schema has or shows to this account"),
+	)
+}
+
+// Phase says in a word or two what the move is doing: a state of the library's, or
+// what comes after it.
+func (f *CopydbFerry) Phase() string {
+	if phase, ok := f.phase.Load().(string); ok && phase != "" {
+		return phase
+	}
+	if state, ok := f.Ferry.OverallState.Load().(string); ok {
+		return state
+	}
+	return ghostferry.StateStarting
+}
+
+// PlanContext tells what the move would do: the library's plan, with tables that cannot
+// be created among the findings. It may be called after Initialize, also after one that
+// failed in its checks. Nothing is written.
+func (f *CopydbFerry) PlanContext(ctx context.Context) (*ghostferry.Plan, error) {
+	plan, err := f.Ferry.Plan(ctx)
+	if err != nil {
+		return nil, refused(err)
+	}
+	if !f.initialized || f.Ferry.Resuming() {
+		return plan, nil
+	}
+	if _, err := f.definitions(ctx); err != nil {
+		plan.Findings = append(plan.Findings, ghostferry.PlanFinding{Severity: "error", Check: "create-tables", Problem: err.Error()})
+	}
+	return plan, nil
+}
+
+// Result tells how the move ended, given the first error of its steps.
+func (f *CopydbFerry) Result(err error) Result {
+	result := Result{Err: err, Tables: len(f.Ferry.Tables), WriteBlockMS: f.block.Milliseconds()}
+	if !f.began.IsZero() {
+		result.Seconds = time.Since(f.began).Seconds()
+	}
+	if f.initialized {
+		progress := f.Ferry.Progress()
+		result.RowsCopied, result.CopySeconds = progress.RowsCopied, progress.CopySeconds
+		result.BinlogRowsApplied = progress.BinlogRowsApplied
+	}
+	if end := f.Ferry.StopCoordinate(); !end.IsZero() {
+		result.Coordinate = end.String()
+	}
+	if online, ok := f.Ferry.Verifier.(*ghostferry.OnlineVerifier); ok {
+		result.RowsCompared = online.Stats().RowsCompared
+	}
+	switch {
+	case err != nil:
+		result.Outcome = outcomeOf(err)
+	case f.Ferry.Verifier == nil:
+		result.Outcome = DoneNotVerified
+	case f.fenced():
+		result.Outcome, result.Verified = Equal, true
+	default:
+		result.Outcome, result.Verified = EqualSourceNotFenced, true
+	}
+	return result
+}
+
+// fenced says whether the host stops the writers for the cutover.
+func (f *CopydbFerry) fenced() bool { return f.config.CutoverLock.URI != "" }

@@ -1,0 +1,296 @@
+package copydb
+
+import (
+	"context"
+	sqlorig "database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/ghostferry-go/ghostferry"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// definitionMode is the sql_mode under which definitions are read and executed: quotes
+// and backslashes are written and read in one way, an unknown engine or a key that is
+// too long is an error.
+const definitionMode = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_quote_show_create=1, foreign_key_checks=0"
+
+// ExistingTableError says that tables exist on the target that would be created.
+type ExistingTableError struct {
+	// Tables are quoted names on the target.
+	Tables []string
+}
+
+// Error names the tables and what to do.
+func (e *ExistingTableError) Error() string {
+	return fmt.Sprintf("%s already exist on the target (error 1050): drop them, or set AllowExistingTargetTable to fill existing tables that are empty and fit", strings.Join(e.Tables, ", "))
+}
+
+// CreationError says that the target refused to create something.
+type CreationError struct {
+	// Name is the quoted name on the target.
+	Name string
+	// Err is the server's answer.
+	Err error
+}
+
+// Error names the schema or table and what to do.
+func (e *CreationError) Error() string {
+	return fmt.Sprintf("the target does not create %s: %v: create it yourself, in a form that the target accepts, and set AllowExistingTargetTable", e.Name, e.Err)
+}
+
+// Unwrap returns the server's answer.
+func (e *CreationError) Unwrap() error { return e.Err }
+
+// definition is a step of the creation on the target.
+type definition struct {
+	name      string // what is created, e.g. a quoted name on the target
+	statement string
+	drop      string // undoes the statement
+
+	inUse   string // a query that finds a row if somebody else uses it already; may be empty
+	inUseOf []any  // its arguments
+}
+
+// CreateDatabasesAndTables is [CopydbFerry.CreateDatabasesAndTablesContext] without a
+// context.
+func (f *CopydbFerry) CreateDatabasesAndTables() error {
+	return f.CreateDatabasesAndTablesContext(context.Background())
+}
+
+// CreateDatabasesAndTablesContext creates the schemas and tables that the target does
+// not have, as they are on the source but with the target's names: schemas first, then
+// TablesToBeCreatedFirst, then all others by name. A resumed run creates nothing.
+//
+// Either everything is created or nothing: all definitions are read and all names are
+// looked up before the first is created, and when the target refuses one, those
+// created before are dropped again. The error is a [*RefusedError] then.
+func (f *CopydbFerry) CreateDatabasesAndTablesContext(ctx context.Context) error {
+	if f.Ferry.Resuming() {
+		return nil
+	}
+	return f.report("ferry.createDatabasesAndTables", f.createAll(ctx))
+}
+
+func (f *CopydbFerry) createAll(ctx context.Context) error {
+	steps, err := f.definitions(ctx)
+	if err != nil {
+		return refused(err)
+	}
+	conn, err := definitionConn(ctx, f.Ferry.TargetDB)
+	if err != nil {
+		return refused(fmt.Errorf("target: %w", err))
+	}
+	defer discard(conn)
+	for i, step := range steps {
+		_, err := conn.ExecContext(ctx, step.statement)
+		if err == nil {
+			f.logger().Infof("created %s", step.name)
+			continue
+		}
+		switch {
+		case isAnswer(err, errTableExists):
+			err = &ExistingTableError{[]string{step.name}}
+		case ctx.Err() == nil:
+			err = &CreationError{step.name, err}
+		}
+		if undone := f.undo(ctx, steps[:i]); undone != nil {
+			return errors.Join(err, undone)
+		}
+		return refused(err)
+	}
+	f.created = len(steps) > 0
+	return nil
+}
+
+// undo drops what was created, in reverse. It also works when ctx has ended.
+func (f *CopydbFerry) undo(ctx context.Context, created []definition) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	conn, err := definitionConn(ctx, f.Ferry.TargetDB)
+	if err != nil {
+		return fmt.Errorf("dropping what was created before: %w", err)
+	}
+	defer discard(conn)
+	for _, step := range slices.Backward(created) {
+		if step.inUse != "" {
+			var one int
+			if err := conn.QueryRowContext(ctx, step.inUse, step.inUseOf...).Scan(&one); !errors.Is(err, sqlorig.ErrNoRows) {
+				return errors.Join(fmt.Errorf("%s was created before and stays, because somebody else uses it", step.name), err)
+			}
+		}
+		if _, err := conn.ExecContext(ctx, step.drop); err != nil {
+			return fmt.Errorf("dropping %s, which was created before: %w", step.name, err)
+		}
+		f.logger().Infof("dropped %s again", step.name)
+	}
+	return nil
+}
+
+// definitions lists what has to be created, in order. It refuses existing tables that
+// are not allowed.
+func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
+	source, err := definitionConn(ctx, f.Ferry.SourceDB)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	defer discard(source)
+	ours, err := f.noted(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	var schemas, tables []definition
+	var missing []ghostferry.TableIdentifier
+	var foreign []string
+	seen := map[string]bool{}
+	for _, name := range f.Ferry.Tables.GetTableListWithPriority(f.config.TablesToBeCreatedFirst) {
+		table := ghostferry.NewTableIdentifierFromSchemaTable(f.Ferry.Tables[name])
+		target := f.target(table)
+		exists, err := hasTable(ctx, f.Ferry.TargetDB, target)
+		if err != nil {
+			return nil, fmt.Errorf("looking for %s on the target: %w", quoteTable(target), err)
+		}
+		if exists {
+			if !ours[target] {
+				foreign = append(foreign, quoteTable(target))
+			}
+			continue
+		}
+		missing = append(missing, target)
+		if !seen[target.SchemaName] {
+			seen[target.SchemaName] = true
+			if schemas, err = f.appendSchema(ctx, source, schemas, table.SchemaName, target.SchemaName); err != nil {
+				return nil, err
+			}
+		}
+		definition, err := defineTable(ctx, source, table, f.target)
+		if err != nil {
+			return nil, &ghostferry.TableError{Schema: table.SchemaName, Table: table.TableName, Err: err}
+		}
+		tables = append(tables, definition)
+	}
+	if len(foreign) > 0 && !f.config.AllowExistingTargetTable {
+		return nil, &ExistingTableError{foreign}
+	}
+	notes, err := f.note(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(notes, schemas, tables), nil
+}
+
+// defineTable reads a table's definition and renames it.
+func defineTable(ctx context.Context, source *sql.Conn, table ghostferry.TableIdentifier, rename renameTo) (definition, error) {
+	statement, err := showCreate(ctx, source, "SHOW CREATE TABLE "+quoteTable(table))
+	if err != nil {
+		return definition{}, err
+	}
+	if statement, err = renameCreateTable(statement, table, rename); err != nil {
+		return definition{}, err
+	}
+	quoted := quoteTable(rename(table))
+	return definition{name: quoted, statement: statement, drop: "DROP TABLE " + quoted, inUse: "SELECT 1 FROM " + quoted + " LIMIT 1"}, nil
+}
+
+// usedSchema finds a row if a schema has a table.
+const usedSchema = "SELECT 1 FROM information_schema.tables WHERE table_schema=? LIMIT 1"
+
+// appendSchema appends a schema unless the target has it.
+func (f *CopydbFerry) appendSchema(ctx context.Context, source *sql.Conn, schemas []definition, schema, target string) ([]definition, error) {
+	exists, err := f.hasSchema(ctx, target)
+	if err != nil || exists {
+		return schemas, err
+	}
+	statement, err := showCreate(ctx, source, "SHOW CREATE DATABASE "+ghostferry.QuoteField(schema))
+	if err == nil {
+		statement, err = renameCreateDatabase(statement, target)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("schema %s: %w", ghostferry.QuoteField(schema), err)
+	}
+	quoted := ghostferry.QuoteField(target)
+	return append(schemas, definition{
+		name: quoted, statement: statement, drop: "DROP DATABASE " + quoted, inUse: usedSchema, inUseOf: []any{target},
+	}), nil
+}
+
+// hasSchema says whether the target has a schema.
+func (f *CopydbFerry) hasSchema(ctx context.Context, schema string) (bool, error) {
+	var count int
+	err := f.Ferry.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name=?", schema).Scan(&count)
+	if err != nil {
+		return false, fmt.Errorf("looking for schema %s on the target: %w", ghostferry.QuoteField(schema), err)
+	}
+	return count > 0, nil
+}
+
+func quoteTable(table ghostferry.TableIdentifier) string {
+	return ghostferry.QuotedTableNameFromString(table.SchemaName, table.TableName)
+}
+
+// target is where a table of the source goes.
+func (f *CopydbFerry) target(table ghostferry.TableIdentifier) ghostferry.TableIdentifier {
+	if renamed, ok := f.config.DatabaseRewrites[table.SchemaName]; ok {
+		table.SchemaName = renamed
+	}
+	if renamed, ok := f.config.TableRewrites[table.TableName]; ok {
+		table.TableName = renamed
+	}
+	return table
+}
+
+func (f *CopydbFerry) logger() ghostferry.Logger {
+	logger := f.config.Logger
+	if logger == nil {
+		logger = ghostferry.NewDefaultLogger()
+	}
+	return logger.WithField("tag", "copydb")
+}
+
+// definitionConn pins a connection for definitions; end it with discard.
+func definitionConn(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, definitionMode); err != nil {
+		discard(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// discard ends a connection that must not go back into its pool with its settings.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// hasTable says whether the target has a table or a view of the name.
+func hasTable(ctx context.Context, db *sql.DB, table ghostferry.TableIdentifier) (bool, error) {
+	var count int
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema=? AND table_name=?", table.SchemaName, table.TableName).Scan(&count)
+	return count > 0, err
+}
+
+// errTableExists is the server's answer to a CREATE TABLE of a taken name.
+const errTableExists = 1050
+
+func isAnswer(err error, number uint16) bool {
+	answer, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && answer.Number == number
+}
+
+// showCreate is the second column of the answer.
+func showCreate(ctx context.Context, conn *sql.Conn, query string) (string, error) {
+	var name, statement string
+	if err := conn.QueryRowContext(ctx, query).Scan(&name, &statement); err != nil {
+		return "", fmt.Errorf("%s: %w", query, err)
+	}
+	return statement, nil
+}

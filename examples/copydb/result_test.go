@@ -1,0 +1,65 @@
+package copydb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+func TestExitStatusByError(t *testing.T) {
+	different := &DifferentError{ghostferry.VerificationResult{Message: "s.t: keys 1, 2"}}
+	late := &ghostferry.LateWriteError{Tables: []string{"s.t"}}
+	for _, c := range []struct {
+		err     error
+		outcome Outcome
+		status  int
+	}{
+		{different, Different, 4},
+		{fmt.Errorf("%w; and more", different), Different, 4},
+		{refused(&ExistingTableError{[]string{"`s`.`t`"}}), Refused, 1},
+		{refused(context.Canceled), Interrupted, 3},
+		{fmt.Errorf("received terminated: %w", ghostferry.ErrInterrupted), Interrupted, 3},
+		{late, Failed, 2},
+		{errors.New("disk full"), Failed, 2},
+	} {
+		outcome := outcomeOf(c.err)
+		require.Equal(t, c.outcome, outcome, c.err)
+		require.Equal(t, c.status, outcome.ExitStatus())
+	}
+	for _, outcome := range []Outcome{Equal, EqualSourceNotFenced, DoneNotVerified} {
+		require.Zero(t, outcome.ExitStatus())
+	}
+}
+
+func TestLastLine(t *testing.T) {
+	for wants, result := range map[string]Result{
+		"equal at binlog.000002:17":                       {Outcome: Equal, Coordinate: "binlog.000002:17"},
+		"equal at binlog.000002:17, source not fenced":    {Outcome: EqualSourceNotFenced, Coordinate: "binlog.000002:17"},
+		"done, NOT verified":                              {Outcome: DoneNotVerified},
+		"interrupted; the same command goes on from here": {Outcome: Interrupted, Err: errors.New("received terminated")},
+		"failed: disk full":                               {Outcome: Failed, Err: errors.New("disk full")},
+	} {
+		require.Equal(t, wants, result.String())
+	}
+}
+
+func TestResultAsJSON(t *testing.T) {
+	result := Result{
+		Outcome: Different, Tables: 3, RowsCopied: 10, CopySeconds: 1.5, BinlogRowsApplied: 4, Coordinate: "b.1:2",
+		RowsCompared: 11, WriteBlockMS: 80, Seconds: 2.25, Err: errors.New(`keys "1"`),
+	}
+	line, err := json.Marshal(result)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"result":"different","tables":3,"rows_copied":10,"copy_seconds":1.5,"binlog_rows_applied":4,"coordinate":"b.1:2",
+		"verified":false,"rows_compared":11,"write_block_ms":80,"seconds":2.25,"error":"keys \"1\""}`, string(line))
+
+	line, err = json.Marshal(Result{Outcome: Equal, Verified: true})
+	require.NoError(t, err)
+	require.Contains(t, string(line), `"error":""`)
+}
