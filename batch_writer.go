@@ -73,7 +73,7 @@ func (w *BatchWriter) Initialize() {
 			if err != nil {
 				return nil, err
 			}
-			return openSession(ctx, w.DB, srv, server.Target, "SET autocommit=0")
+			return openSession(ctx, w.DB, srv, server.Target, targetSession)
 		}
 	})
 }

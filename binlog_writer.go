@@ -112,7 +112,7 @@ func (w *BinlogWriter) Initialize() {
 			w.laneCount = defaultBinlogApplyLanes
 		}
 		w.sessions.open = func(ctx context.Context) (*session, error) {
-			return openSession(ctx, w.DB, w.srv, server.Target, "SET autocommit=0")
+			return openSession(ctx, w.DB, w.srv, server.Target, targetSession)
 		}
 	})
 }

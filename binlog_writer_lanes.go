@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -90,8 +91,9 @@ func (w *BinlogWriter) settleDebts(ctx context.Context, b *applyBatch, skipped m
 // inserted where nothing is in the way. Between the phases no row of the batch can be
 // in another's way, so none ever has to be evicted.
 //
-// Lane 0 commits last, and the position with it: nothing that the position claims can
-// be missing.
+// The position is committed after every lane, alone or with what only one lane writes:
+// nothing that it claims can be missing. It is not committed by a lane that waits for
+// the others with its rows locked: they could be waiting for it.
 type batchAttempt struct {
 	w      *BinlogWriter
 	batch  *applyBatch
@@ -111,46 +113,39 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 		}
 	}
 	skipped := make([]map[*TableSchema][]string, a.lanes)
-	othersDone := make(chan error, 1)
-	var others errgroup.Group
-	group, ctx := errgroup.WithContext(ctx)
-	for lane := 1; lane < a.lanes; lane++ {
-		others.Go(func() error {
-			return a.transaction(ctx, func(s *session) error {
-				if err := a.recordIntent(ctx, s, lane); err != nil {
-					return err
-				}
-				var err error
-				skipped[lane], err = a.writeImages(ctx, s, lane)
-				return err
-			}, nil)
-		})
+	images := func(ctx context.Context, s *session, lane int) (err error) {
+		skipped[lane], err = a.writeImages(ctx, s, lane)
+		return err
 	}
-	group.Go(func() error { err := others.Wait(); othersDone <- err; return err })
-	group.Go(func() error { return a.lastLane(ctx, othersDone, &skipped[0]) })
-	if err := group.Wait(); err != nil {
-		if _, ok := err.(errBatchCommitted); ok {
-			return nil, nil
+	if a.lanes > 1 {
+		if err := a.inLanes(ctx, images); err != nil {
+			return nil, err
 		}
-		return nil, err
+		images = nil
 	}
-	return mergeSkipped(skipped), nil
+	serial, err := a.commitPosition(ctx, images)
+	if errors.Is(err, errBatchCommitted{}) {
+		return nil, nil
+	}
+	return mergeSkipped(append(skipped, serial)), err
 }
 
-// lastLane writes lane 0's share and, when the other lanes have committed, commits it
-// together with the position.
-func (a *batchAttempt) lastLane(ctx context.Context, othersDone <-chan error, skipped *map[*TableSchema][]string) error {
-	return a.transaction(ctx, func(s *session) (err error) {
+// commitPosition is the batch's last transaction: what only one lane writes, and the position.
+func (a *batchAttempt) commitPosition(ctx context.Context, images func(ctx context.Context, s *session, lane int) error) (serial map[*TableSchema][]string, err error) {
+	err = a.transaction(ctx, func(s *session) error {
 		if err := a.recordPosition(ctx, s); err != nil {
 			return err
 		}
-		if *skipped, err = a.writeImages(ctx, s, 0); err != nil {
-			return err
+		if images != nil {
+			if err := images(ctx, s, 0); err != nil {
+				return err
+			}
 		}
-		serial, err := a.writeSerial(ctx, s)
-		*skipped = mergeSkipped([]map[*TableSchema][]string{*skipped, serial})
+		var err error
+		serial, err = a.writeSerial(ctx, s)
 		return err
-	}, othersDone)
+	})
+	return serial, err
 }
 
 func mergeSkipped(parts []map[*TableSchema][]string) map[*TableSchema][]string {
@@ -182,29 +177,21 @@ func (a *batchAttempt) inLanes(ctx context.Context, phase func(ctx context.Conte
 					return err
 				}
 				return phase(ctx, s, lane)
-			}, nil)
+			})
 		})
 	}
 	return group.Wait()
 }
 
-// transaction runs f on a session and commits, after commitWhen has delivered nil when
-// that is set. Statements and COMMIT travel in packets of their own, so that a packet
-// that arrives late can never commit. A session with a failure is closed.
-func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error, commitWhen <-chan error) error {
+// transaction runs f on a session and commits. Statements and COMMIT travel in packets
+// of their own, so that a packet that arrives late can never commit. A session with a
+// failure is closed.
+func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error) error {
 	s, err := a.w.sessions.get(ctx)
 	if err != nil {
 		return err
 	}
-	err = f(s)
-	if err == nil && commitWhen != nil {
-		select {
-		case err = <-commitWhen:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	if err == nil {
+	if err = f(s); err == nil {
 		_, err = s.execText(ctx, "COMMIT")
 	}
 	if err != nil {
@@ -247,13 +234,27 @@ func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
 	return fmt.Errorf("the checkpoint of run %s stands at batch %d, not %d: another process writes to it", c.runID, committed, a.number-1)
 }
 
+// share returns a lane's part of a table's changes. Inserts into further unique indexes
+// lock gaps between neighbours, so the lanes would wait for each other there: such a
+// table is one lane's.
+func (a *batchAttempt) share(table, lane int) []*rowChange {
+	t := a.batch.tables[table]
+	if !t.twoPhase() {
+		return t.share(lane, a.lanes)
+	}
+	if table%a.lanes == lane {
+		return t.ordered
+	}
+	return nil
+}
+
 // deleteTouched is the first phase of the tables with two.
 func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) error {
-	for _, t := range a.batch.tables {
+	for i, t := range a.batch.tables {
 		if !t.twoPhase() {
 			continue
 		}
-		if err := t.writer.deleteKeys(ctx, s, keysOf(t.share(lane, a.lanes), t.writer.layout, false)); err != nil {
+		if err := t.writer.deleteKeys(ctx, s, keysOf(a.share(i, lane), t.writer.layout, false)); err != nil {
 			return err
 		}
 	}
@@ -263,8 +264,8 @@ func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) 
 // writeImages writes a lane's share of the compacted tables.
 func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (map[*TableSchema][]string, error) {
 	skipped := map[*TableSchema][]string{}
-	for _, t := range a.batch.tables {
-		share := t.share(lane, a.lanes)
+	for i, t := range a.batch.tables {
+		share := a.share(i, lane)
 		images := make([]rowRef, 0, len(share))
 		for _, c := range share {
 			if c.image.rows != nil {

@@ -21,6 +21,10 @@ type session struct {
 	buf    []byte // statement being built, kept for its memory
 }
 
+// targetSession is what a writing session needs beside its role's settings: explicit
+// transactions, and lock waits short enough that a conflict is soon retried whole.
+const targetSession = "SET autocommit=0, innodb_lock_wait_timeout=5"
+
 // openSession takes a connection from db and prepares it. setup are SET statements.
 func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {
 	conn, err := db.Conn(ctx)
