@@ -31,8 +31,11 @@ const artificialFlag = 0x20
 // error. Nothing moves the position past something that was not understood.
 func (s *BinlogStreamer) handle(ev *replication.BinlogEvent) error {
 	body := ev.RawData[replication.EventHeaderSize:]
-	if generic, ok := ev.Event.(*replication.GenericEvent); ok {
-		body = generic.Data // without the checksum
+	switch e := ev.Event.(type) { // the body without the checksum
+	case *replication.GenericEvent:
+		body = e.Data
+	case *replication.RotateEvent:
+		body = body[:8+len(e.NextLogName)]
 	}
 	raw := &rawEvent{
 		kind: ev.Header.EventType, flags: ev.Header.Flags, server: ev.Header.ServerID, time: ev.Header.Timestamp,

@@ -18,7 +18,7 @@ func TestMoveUnderWrites(t *testing.T) {
 		o := p.Shop(t, "move_under_writes", 20000)
 		writer := p.Write(t, o, 300)
 		f := &ghostferry.Ferry{Config: p.Config(o.Database)}
-		f.DataIterationBatchSize = 500
+		f.UpdatableConfig.DataIterationBatchSize = 500
 		err := harness.Move(ctx, f, harness.StopWriter(writer))
 		if err != nil {
 			t.Fatal(err)
