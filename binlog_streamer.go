@@ -13,6 +13,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -207,6 +208,12 @@ func (s *BinlogStreamer) initialize() {
 
 func (s *BinlogStreamer) unusedServerID(ctx context.Context) (uint32, error) {
 	used, err := s.srv.ReplicaServerIDs(ctx, s.DB)
+	if mysqlerr.Classify(err) == mysqlerr.AccessDenied {
+		// A privilege that following the log does not need: a clash of random ids is
+		// noticed by the server, which ends one of the two streams.
+		s.logger.Debug("the account may not list the server's replicas; the replica id is random")
+		used, err = nil, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("listing the server's replicas to choose a replica id: %w", err)
 	}

@@ -28,9 +28,7 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	if err := f.ValidateConfig(); err != nil {
 		return err
 	}
-	if f.logger, err = f.configuredLogger(); err != nil {
-		return err
-	}
+	f.logger = taggedLogger(f.Config.Logger, "ferry") // at the configured level
 	for _, notice := range f.takeNotices() {
 		f.logger.Info(notice)
 	}
@@ -67,20 +65,11 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	return f.chooseVerifier()
 }
 
-func (f *Ferry) configuredLogger() (Logger, error) {
-	if f.LogLevel == "" {
-		return f.logger, nil
-	}
-	level, _ := ParseLogLevel(f.LogLevel)
-	return loggerAtLevel(f.logger, level)
-}
-
 func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (*sql.DB, *server.Server, error) {
 	db, err := config.SqlDB(f.logger.WithField("server", side))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", side, err)
 	}
-	db.SetMaxIdleConns(16) // workers take and return connections all the time
 	srv, err := server.Detect(ctx, db)
 	if err != nil {
 		_ = db.Close()
@@ -143,6 +132,10 @@ func (f *Ferry) loadTables(ctx context.Context) error {
 	}
 	var faults []error
 	for _, name := range sortedNames(f.Tables) {
+		if f.Tables[name].Schema == f.CheckpointSchema {
+			delete(f.Tables, name) // a former target: its bookkeeping does not move
+			continue
+		}
 		if _, err := f.Tables[name].layout(); err != nil {
 			faults = append(faults, err)
 		}

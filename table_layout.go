@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/schema"
@@ -48,7 +49,7 @@ func (t *TableSchema) layout() (*tableLayout, error) {
 }
 
 func newTableLayout(t *TableSchema) (*tableLayout, error) {
-	l := &tableLayout{keys: t.keyColumns, keyIndex: t.keyIndexName}
+	l := &tableLayout{keys: t.keyColumnIndexes(), keyIndex: t.keyIndexName}
 	for i := range t.Columns {
 		c, err := codec.NewColumn(t.columnInfo(i))
 		if err != nil {
@@ -60,12 +61,6 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 		l.all = append(l.all, i)
 		l.columns = append(l.columns, c)
 	}
-	if len(l.keys) == 0 && t.PaginationKeyColumn != nil {
-		l.keys = []int{t.PaginationKeyIndex}
-	}
-	if len(l.keys) == 0 {
-		l.keys = t.PKColumns
-	}
 	if len(l.keys) == 0 {
 		return nil, &NoUsableKeyError{Schema: t.Schema, Table: t.Name}
 	}
@@ -76,11 +71,7 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	}
 	first := l.columns[l.keys[0]].Kind
 	l.integerKey = len(l.keys) == 1 && (first == codec.Int || first == codec.Uint)
-	for _, index := range t.indexInfos {
-		if index.Unique && !sameColumns(index.Columns, l.keys) {
-			l.secondaryUnique = true
-		}
-	}
+	l.secondaryUnique = t.hasUniqueBeside(l.keys)
 	var names, exprs []string
 	for i := range l.columns {
 		ident := sqlesc.Ident(l.columns[i].Name)
@@ -93,16 +84,33 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	return l, nil
 }
 
-func sameColumns(a, b []int) bool {
-	if len(a) != len(b) {
+// hasUniqueBeside reports whether a unique index other than the key's exists. Of a
+// table that was not loaded from a server only index names are known: then any unique
+// index beside the primary key counts.
+func (t *TableSchema) hasUniqueBeside(keys []int) bool {
+	for _, index := range t.indexInfos {
+		if index.Unique && !index.isExactly(keys) {
+			return true
+		}
+	}
+	if len(t.indexInfos) == 0 {
+		for _, index := range t.Indexes {
+			if index.NoneUnique == 0 && index.Name != "PRIMARY" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isExactly reports whether the index is over just these columns, whole: a unique index
+// over a prefix of them keeps out more than equal keys.
+func (i indexInfo) isExactly(columns []int) bool {
+	if len(i.Columns) != len(columns) {
 		return false
 	}
-	for _, x := range a {
-		found := false
-		for _, y := range b {
-			found = found || x == y
-		}
-		if !found {
+	for at, c := range i.Columns {
+		if i.SubParts[at] != 0 || !slices.Contains(columns, c) {
 			return false
 		}
 	}
