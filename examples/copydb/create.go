@@ -90,7 +90,7 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 	for i, step := range steps {
 		_, err := conn.ExecContext(ctx, step.statement)
 		if err == nil {
-			f.logger().Infof("created %s", step.name)
+			f.logger().Debugf("created %s", step.name)
 			continue
 		}
 		switch {
@@ -105,6 +105,7 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 		return refused(err)
 	}
 	f.created = len(steps) > 0
+	f.logger().Infof("the target has the schemas and tables of the move")
 	return nil
 }
 

@@ -11,9 +11,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
@@ -87,14 +91,40 @@ func run(args []string, stdin io.Reader, stdout, stderr *os.File) int {
 	return p.move(ctx, stdin)
 }
 
-func newLogger(stderr io.Writer, verbose bool) *logrus.Logger {
+func newLogger(stderr *os.File, verbose bool) *logrus.Logger {
 	logger := logrus.New()
 	logger.SetOutput(stderr)
-	logger.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	if term.IsTerminal(int(stderr.Fd())) {
+		logger.SetFormatter(shortFormatter{})
+	}
 	if verbose {
 		logger.SetLevel(logrus.DebugLevel)
 	}
 	return logger
+}
+
+// shortFormatter is for people who watch: time, level unless it is info, message,
+// fields but for the component's name.
+type shortFormatter struct{}
+
+// Format makes one line.
+func (shortFormatter) Format(entry *logrus.Entry) ([]byte, error) {
+	line := entry.Time.AppendFormat(nil, "15:04:05 ")
+	if entry.Level != logrus.InfoLevel {
+		line = append(append(line, entry.Level.String()...), ": "...)
+	}
+	for i, part := range strings.Split(entry.Message, "\n") {
+		if i > 0 {
+			line = append(line, "\n         "...)
+		}
+		line = append(line, printable(part)...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(entry.Data)) {
+		if name != "tag" {
+			line = fmt.Appendf(line, " %s=%s", name, printable(fmt.Sprint(entry.Data[name])))
+		}
+	}
+	return append(line, '\n'), nil
 }
 
 // readConfig reads and validates the configuration file.

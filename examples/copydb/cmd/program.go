@@ -113,7 +113,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	}
 	var v view = &plainView{logger: p.logger}
 	interval := plainInterval / 5
-	if term.IsTerminal(int(p.stderr.Fd())) {
+	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
 		p.logger.SetOutput(live)
 		v, interval = live, liveInterval
@@ -123,6 +123,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	prompt := manual
 	show := func() {
 		s := m.read(time.Now(), ferry.Phase(), ferry.Ferry.Progress())
+		s.compared = comparison(ferry.Ferry.Verifier)
 		if prompt && s.phase == ghostferry.StateWaitingForCutover {
 			prompt = false
 			p.logger.Warn(`the rows are copied; type "cutover" and Enter to switch over`)
@@ -152,11 +153,20 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	}
 }
 
+// live says whether a stream belongs to a terminal that shows the view.
+func (p *program) live(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) && term.IsTerminal(int(p.stderr.Fd()))
+}
+
 // listen waits for the word that starts the cutover. The end of standard input means
 // nothing: the program may have been started without one.
 func (p *program) listen(stdin io.Reader, ferry *copydb.CopydbFerry) {
 	lines := bufio.NewScanner(stdin)
 	for lines.Scan() {
+		if p.live(stdin) {
+			fmt.Fprint(p.stderr, "\x1b[A") // back to where the view has left the cursor
+		}
 		word := strings.TrimSpace(lines.Text())
 		if word == "cutover" {
 			p.logger.Info("cutover asked for")

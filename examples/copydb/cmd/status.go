@@ -23,12 +23,15 @@ type sample struct {
 // goroutine.
 type meter struct {
 	began   time.Time
+	phase   string // the last one, and since when
+	since   time.Time
 	samples []sample // of the last rateWindow, oldest first
 }
 
 // status is what the views show.
 type status struct {
 	phase   string
+	inPhase time.Duration
 	elapsed time.Duration
 	tables  []tableStatus // largest first
 
@@ -39,7 +42,7 @@ type status struct {
 
 	lag       float64 // seconds; negative while unknown
 	throttled bool
-	verifier  string
+	compared  string // how far the comparison is; empty before it begins
 }
 
 // tableStatus is one table's line.
@@ -51,10 +54,13 @@ type tableStatus struct {
 
 // read makes a status of a snapshot.
 func (m *meter) read(now time.Time, phase string, progress *ghostferry.Progress) status {
+	if phase != m.phase {
+		m.phase, m.since = phase, now
+	}
 	s := status{
-		phase: phase, elapsed: now.Sub(m.began), lag: progress.BinlogStreamerLag,
+		phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), lag: progress.BinlogStreamerLag,
 		rows: progress.RowsCopied, bytes: progress.BytesCopied, changes: progress.BinlogRowsApplied,
-		throttled: progress.Throttled, verifier: progress.VerifierMessage,
+		throttled: progress.Throttled,
 	}
 	for name, table := range progress.Tables {
 		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}
@@ -116,6 +122,9 @@ func (s status) totals() string {
 	if s.throttled {
 		add("throttled")
 	}
+	if s.compared != "" {
+		add("%s", s.compared)
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -149,6 +158,28 @@ func percent(part, whole uint64) string {
 		return "?%"
 	}
 	return fmt.Sprintf("%d%%", min(100, uint64(float64(part)*100/float64(whole))))
+}
+
+// comparison tells how far a verifier is; empty before it begins.
+func comparison(verifier ghostferry.Verifier) string {
+	switch v := verifier.(type) {
+	case nil:
+		return ""
+	case *ghostferry.OnlineVerifier:
+		stats := v.Stats()
+		if stats.RowsCompared == 0 {
+			return ""
+		}
+		text := fmt.Sprintf("%s rows compared in %d of %d tables", count(stats.RowsCompared), stats.TablesDone, stats.Tables)
+		if stats.KeysQueued > 0 {
+			text += fmt.Sprintf(", %s keys to compare again", count(uint64(stats.KeysQueued)))
+		}
+		if stats.Mismatches > 0 {
+			text += fmt.Sprintf(", %s rows DIFFER", count(uint64(stats.Mismatches)))
+		}
+		return text
+	}
+	return verifier.Message()
 }
 
 // count groups digits: 1,234,567.

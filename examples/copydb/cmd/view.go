@@ -41,15 +41,11 @@ type plainView struct {
 
 func (v *plainView) show(s status) {
 	now := time.Now()
-	if s.phase == v.phase && now.Before(v.next) {
+	if s.phase == ghostferry.StateStarting || s.phase == v.phase && now.Before(v.next) {
 		return
 	}
 	v.phase, v.next = s.phase, now.Add(plainInterval)
-	text := s.phase + ": " + s.totals()
-	if s.verifier != "" {
-		text += ", " + s.verifier
-	}
-	v.logger.Info(text)
+	v.logger.Info(s.phase + ": " + s.totals())
 }
 
 func (v *plainView) close() {}
@@ -72,14 +68,14 @@ func newLiveView(terminal io.Writer) *liveView {
 		return err
 	})
 	above := mpb.BarFillerFunc(func(w io.Writer, at decor.Statistics) error {
-		for _, line := range v.latest.Load().lines(at.AvailableWidth) {
+		for _, line := range slices.Backward(v.latest.Load().lines(at.AvailableWidth)) { // above, they are stacked
 			if _, err := io.WriteString(w, line+"\n"); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	v.bar = v.screen.MustAdd(0, last, mpb.BarExtender(above, true))
+	v.bar = v.screen.MustAdd(0, last, mpb.BarExtender(above, true), mpb.BarFillerTrim())
 	return v
 }
 
@@ -95,11 +91,10 @@ func (v *liveView) Write(p []byte) (int, error) { return v.screen.Write(p) }
 
 // stateLine is the last line of the block.
 func (s status) stateLine() string {
-	text := fmt.Sprintf("%s, %s", s.phase, duration(s.elapsed))
-	if s.verifier != "" {
-		text += ", " + s.verifier
+	if s.phase == ghostferry.StateDone {
+		return "done after " + duration(s.elapsed)
 	}
-	return text
+	return fmt.Sprintf("%s for %s, running for %s", s.phase, duration(s.inPhase), duration(s.elapsed))
 }
 
 // lines are the lines above: tables, the rest of the tables, totals.
