@@ -1,0 +1,99 @@
+package ghostferry
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+// keyedFingerprint is a table whose key is one column of a type, without a server.
+func keyedFingerprint(t *testing.T, rawType string, columnType int, collation string) *fingerprint {
+	t.Helper()
+	column := schema.TableColumn{Name: "k", Type: columnType, RawType: rawType, Collation: collation}
+	f, err := newFingerprint(&TableSchema{
+		Table:               &schema.Table{Schema: "s", Name: "t", Columns: []schema.TableColumn{column}, PKColumns: []int{0}},
+		PaginationKeyColumn: &column,
+	})
+	require.NoError(t, err)
+	return f
+}
+
+func encodedKey(v any) string { return string(codec.AppendKeyPart(nil, fmt.Append(nil, v))) }
+
+// holds reports that a comparison of the work would compare the key.
+func (work verifyWork) holds(f *fingerprint, key string) bool {
+	w := work[f]
+	if w == nil {
+		return false
+	}
+	_, listed := w.keys[key]
+	return listed || w.covers(f, key)
+}
+
+// However small the memory, every touched key is still compared.
+func TestTouchedKeysAreNeverLost(t *testing.T) {
+	numbers := keyedFingerprint(t, "int", schema.TYPE_NUMBER, "")
+	texts := keyedFingerprint(t, "varchar(20)", schema.TYPE_STRING, "utf8mb4_general_ci")
+	require.True(t, numbers.layout.keyOrdered)
+	require.False(t, texts.layout.keyOrdered)
+	for _, limit := range []int{1, 500, 10_000, 100_000_000} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			touched := newTouchedKeys(limit)
+			touched.touch(numbers, encodedKey(1))
+			keys, ranges := touched.counts()
+			require.Zero(t, keys+ranges, "changes before the comparison are of no interest")
+			touched.record()
+			random := rand.New(rand.NewPCG(1, 2))
+			var added []string
+			for i := range 5000 {
+				key := encodedKey(random.IntN(100_000) - 50_000)
+				added = append(added, key)
+				touched.touch(numbers, key)
+				touched.touch(texts, key)
+				if i == 2500 { // some of them taken and put back
+					work := touched.take()
+					touched.touch(numbers, encodedKey(7))
+					touched.putBack(work)
+				}
+			}
+			touched.addRange(numbers, keyRange{low: keyTuple{[]byte("200000")}, high: keyTuple{[]byte("200001")}})
+			keys, ranges = touched.counts()
+			if limit <= 10_000 {
+				require.LessOrEqual(t, keys, limit/touchedKeyOverhead+2*coalescedRanges+1)
+				require.NotZero(t, ranges)
+			}
+			require.LessOrEqual(t, ranges, 2*2*coalescedRanges)
+			work := touched.take()
+			for _, key := range added {
+				require.True(t, work.holds(numbers, key))
+				require.True(t, work.holds(texts, key))
+			}
+			require.True(t, work.holds(numbers, encodedKey(7)))
+			require.True(t, work.holds(numbers, encodedKey(200001)))
+			keys, ranges = touched.counts()
+			require.Zero(t, keys+ranges)
+		})
+	}
+}
+
+// A digest over rows that did not all fit into it proves nothing.
+func TestIncompleteDigestsAreNotEqual(t *testing.T) {
+	whole, err := chunkDigestOf([]driver.Value{int64(2), int64(64), []byte("ab")})
+	require.NoError(t, err)
+	require.True(t, whole.equals(whole))
+	cut, err := chunkDigestOf([]driver.Value{int64(3), int64(64), []byte("ab")})
+	require.NoError(t, err)
+	require.False(t, cut.equals(cut))
+	none, err := chunkDigestOf([]driver.Value{int64(3), nil, nil})
+	require.NoError(t, err)
+	require.False(t, none.equals(none))
+	empty, err := chunkDigestOf([]driver.Value{int64(0), nil, nil})
+	require.NoError(t, err)
+	require.True(t, empty.equals(empty))
+}
