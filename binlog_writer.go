@@ -251,7 +251,7 @@ func (w *BinlogWriter) advance(b *applyBatch) {
 		return
 	}
 	if w.StateTracker != nil {
-		w.StateTracker.UpdateLastResumableSourceBinlogPosition(b.end.Position())
+		w.StateTracker.writtenUpTo(b.end)
 	}
 	w.applied.Lock()
 	defer w.applied.Unlock()

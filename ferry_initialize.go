@@ -79,8 +79,18 @@ func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (
 	return db, srv, nil
 }
 
-// closeConnections ends the pools; it is safe to call more than once.
+// Close ends the Ferry's connections. Call it when the run has returned and the
+// verifier has given its verdict; a run that failed has closed them already. It is safe
+// to call more than once.
+func (f *Ferry) Close() error {
+	f.closeConnections()
+	return nil
+}
+
 func (f *Ferry) closeConnections() {
+	if v, ok := f.Verifier.(*OnlineVerifier); ok {
+		_ = v.Close()
+	}
 	if f.reader != nil {
 		f.reader.close()
 	}
@@ -244,7 +254,11 @@ func (f *Ferry) resumePosition() BinlogCoordinate {
 	if f.resume != nil {
 		return f.resume.position
 	}
-	return coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
+	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
+	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
+		at.GTIDSet = f.StateToResumeFrom.LastWrittenGTIDSet
+	}
+	return at
 }
 
 // checkLogHolds makes sure that the source still has every transaction after a place,

@@ -36,7 +36,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if f.BinlogWriter.executed, err = newExecutedSet(f.sourceServer.NativeFlavour(), at.GTIDSet); err != nil {
 		return err
 	}
-	f.StateTracker.UpdateLastResumableSourceBinlogPosition(at.Position())
+	f.StateTracker.writtenUpTo(at)
 	return nil
 }
 

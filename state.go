@@ -35,6 +35,10 @@ type SerializableState struct {
 	// LastWrittenBinlogPosition is the source position that everything is applied up
 	// to.
 	LastWrittenBinlogPosition mysql.Position
+	// LastWrittenGTIDSet is the same place as a set of transactions; empty where the
+	// source has no GTIDs. Where it is set it counts: at the start of a run the file
+	// position may lie behind transactions that were still being committed.
+	LastWrittenGTIDSet string
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// LastStoredBinlogPositionForInlineVerifier is the source position that is in
@@ -54,6 +58,7 @@ type serializableStateJSON struct {
 	LastKnownTableSchemaCache                 TableSchemaCache
 	CompletedTables                           map[string]bool
 	LastWrittenBinlogPosition                 mysql.Position
+	LastWrittenGTIDSet                        string `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
 	LastStoredBinlogPositionForTargetVerifier mysql.Position
@@ -79,6 +84,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,
 		CompletedTables:                           s.CompletedTables,
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
+		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: s.LastStoredBinlogPositionForTargetVerifier,
@@ -123,6 +129,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastKnownTableSchemaCache:                 raw.LastKnownTableSchemaCache,
 		CompletedTables:                           completed,
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
+		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: raw.LastStoredBinlogPositionForTargetVerifier,

@@ -35,6 +35,7 @@ type StateTracker struct {
 
 	// guarded by BinlogRWMutex
 	lastWritten       mysql.Position
+	lastWrittenSet    string // the same as a GTID set
 	lastVerified      mysql.Position
 	lastTargetWatched mysql.Position
 
@@ -78,6 +79,7 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 		t.completed[table] = done
 	}
 	t.lastWritten = serializedState.LastWrittenBinlogPosition
+	t.lastWrittenSet = serializedState.LastWrittenGTIDSet
 	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
 	t.lastTargetWatched = serializedState.LastStoredBinlogPositionForTargetVerifier
 	return t
@@ -87,7 +89,14 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 func (t *StateTracker) UpdateLastResumableSourceBinlogPosition(pos mysql.Position) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
-	t.lastWritten = pos
+	t.lastWritten, t.lastWrittenSet = pos, ""
+}
+
+// writtenUpTo records a whole coordinate up to which changes are on the target.
+func (t *StateTracker) writtenUpTo(c BinlogCoordinate) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.lastWritten, t.lastWrittenSet = c.Position(), c.GTIDSet
 }
 
 // UpdateLastResumableSourceBinlogPositionForInlineVerifier records up to where changes
@@ -253,6 +262,7 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.lastKeys)),
 		CompletedTables:                           make(map[string]bool, len(t.completed)),
 		LastWrittenBinlogPosition:                 t.lastWritten,
+		LastWrittenGTIDSet:                        t.lastWrittenSet,
 		LastStoredBinlogPositionForInlineVerifier: t.lastVerified,
 		LastStoredBinlogPositionForTargetVerifier: t.lastTargetWatched,
 	}
