@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,6 +22,8 @@ const (
 	// digestMemory is the group_concat_max_len of verification sessions, the bytes of row
 	// digests that one statement may gather: those of half a million rows.
 	digestMemory = 16 << 20
+	// noDigest stands for the digest of a row of the target that has none.
+	noDigest = "none"
 	// fingerprintAttempts is how often a read is tried when the reason may pass.
 	fingerprintAttempts = 10
 )
@@ -30,6 +33,9 @@ const (
 // for concurrent use.
 type fingerprintReader struct {
 	side string // "source" or "target", for errors
+	// lenient gives a row without a digest the digest noDigest, which no row of the
+	// source has, instead of failing: a NULL where the source's column cannot have one.
+	lenient bool
 	// read runs f on a session that sees everything it has to see; f may run again.
 	// suffix is what a SELECT needs at its end.
 	read func(ctx context.Context, f func(s *session, suffix string) error) error
@@ -59,7 +65,7 @@ func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites) *fing
 		return openSession(ctx, db, srv, server.Target)
 	})}
 	return &fingerprintReader{
-		side: "target",
+		side: "target", lenient: true,
 		read: func(ctx context.Context, f func(s *session, suffix string) error) error {
 			return retryRead(ctx, func(ctx context.Context) error {
 				s, err := pool.get(ctx)
@@ -274,8 +280,8 @@ func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, where f
 		stmt = append(where(stmt), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			digest, ok := values[0].([]byte)
-			if !ok || len(digest) != digestSize {
-				return fmt.Errorf("a row has no digest: a value is larger than max_allowed_packet allows; raise it")
+			if !ok && !r.lenient {
+				return errors.New("a row has no digest: it is larger than max_allowed_packet allows; raise that variable")
 			}
 			var key []byte
 			for i, k := range f.layout.keys {
@@ -286,6 +292,9 @@ func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, where f
 				key = codec.AppendKeyPart(key, part)
 			}
 			found[string(key)] = string(digest)
+			if !ok {
+				found[string(key)] = noDigest
+			}
 			return nil
 		})
 	})

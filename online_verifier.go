@@ -48,6 +48,8 @@ type appliedWaiter interface {
 // or all rows when there was no complete walk before. A row that was found to differ
 // makes every later verdict "different".
 //
+// It compares whole tables: it is not for a run with a CopyFilter.
+//
 // As a literal of its exported fields, without a Ferry, it compares two servers that
 // nobody writes: VerifyDuringCutover is all that is needed then.
 type OnlineVerifier struct {
@@ -95,6 +97,8 @@ type OnlineVerifier struct {
 	}
 	counters onlineCounters
 }
+
+var _ Verifier = (*OnlineVerifier)(nil)
 
 // onlineCounters count since the verifier was made.
 type onlineCounters struct {
@@ -198,6 +202,9 @@ func (v *OnlineVerifier) BinlogEventListener(events []DMLEvent) error {
 	if err := v.prepare(); err != nil {
 		return err
 	}
+	if !v.touched.recording.Load() {
+		return nil
+	}
 	for _, ev := range events {
 		f := v.prints.byName[TableIdentifier{ev.Database(), ev.Table()}]
 		if f == nil {
@@ -209,7 +216,7 @@ func (v *OnlineVerifier) BinlogEventListener(events []DMLEvent) error {
 		}
 		for _, image := range []int{r.old, r.new} {
 			if image >= 0 {
-				v.touched.touch(f, r.key(image))
+				v.touched.add(f, r.key(image))
 			}
 		}
 	}
@@ -297,7 +304,7 @@ func (v *OnlineVerifier) walkOnce(ctx context.Context, still bool) error {
 	// Changes delivered from here on are recorded, earlier ones are on the target
 	// before the first row of it is read: each change is applied before its row is
 	// compared, or leads to another comparison.
-	v.touched.record()
+	v.touched.recording.Store(true)
 	if !still {
 		if err := v.waitUntilApplied(ctx); err != nil {
 			return err

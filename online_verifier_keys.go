@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -20,12 +21,13 @@ const (
 // It is safe for concurrent use.
 type touchedKeys struct {
 	limit int // bytes, immutable
+	// recording is whether changes are of interest yet.
+	recording atomic.Bool
 
 	mu struct {
 		sync.Mutex
-		recording bool // whether changes are of interest yet
-		work      verifyWork
-		bytes     int // of all keys, with overhead
+		work  verifyWork
+		bytes int // of all keys, with overhead
 	}
 }
 
@@ -44,23 +46,7 @@ func newTouchedKeys(limit int) *touchedKeys {
 	return t
 }
 
-// record makes touch remember changes from now on.
-func (t *touchedKeys) record() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.mu.recording = true
-}
-
-// touch remembers the keys of a change.
-func (t *touchedKeys) touch(f *fingerprint, keys ...string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.mu.recording {
-		t.addLocked(f, keys)
-	}
-}
-
-// add remembers keys whether or not changes are recorded.
+// add remembers keys.
 func (t *touchedKeys) add(f *fingerprint, keys ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -62,7 +62,7 @@ func (v *OnlineVerifier) settle(ctx context.Context) error {
 			return nil
 		}
 	}
-	if !v.verdict().DataCorrect {
+	if len(v.Mismatches()) > 0 {
 		return nil // what is left cannot change the verdict
 	}
 	return &LateWriteError{Tables: v.unsettledTables()}

@@ -149,6 +149,8 @@ var keyedTables = []keyedTable{
 	{name: "k_year", key: "k YEAR PRIMARY KEY", keys: []string{"1901", "2000", "2155"}},
 	{name: "k_enum", key: "k ENUM('z','y','x') PRIMARY KEY", keys: []string{"'z'", "'y'", "'x'"}},
 	{name: "k_bit", key: "k BIT(64) PRIMARY KEY", keys: []string{"0", "1", "18446744073709551615"}},
+	{name: "k_set", key: "k SET('a','b','c') PRIMARY KEY", keys: []string{"''", "'a,c'", "'a,b,c'"}},
+	{name: "k_char", key: "k CHAR(10) PRIMARY KEY", keys: []string{"'a'", "'b c'", "'z '"}, differently: "'A'"},
 	{name: "k_composite", key: "a INT DEFAULT 1, k VARCHAR(10) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, PRIMARY KEY (a, k)",
 		keys: []string{"'a,b'", "'a'", "'z'"}, texts: []string{`1,a\,b`, "1,a", "1,z"}, differently: "'A,B'"},
 	{name: "k_unique", key: "k BIGINT NOT NULL, UNIQUE KEY only (k)", keys: []string{"1", "2", "3"}},

@@ -224,5 +224,11 @@ func TestOnlineVerifierColumnSelection(t *testing.T) {
 		v = newTestVerifier(t, db)
 		v.Tables[0].IgnoredColumnsForVerification = map[string]struct{}{"b": {}, "c": {}, "id": {}}
 		requireMismatches(t, v, "another key", "t 1: "+string(MismatchRowMissingOnTarget), "t 2: "+string(MismatchRowMissingOnSource))
+
+		mustExec(t, db, "CREATE TABLE "+verifySource+".u (id INT PRIMARY KEY, a INT NOT NULL, b VARCHAR(5) NOT NULL)",
+			"CREATE TABLE "+verifyTarget+".u (id INT PRIMARY KEY, a INT, b VARCHAR(5))", "DROP TABLE "+verifySource+".t",
+			"INSERT INTO "+verifySource+".u VALUES (1,0,''),(2,0,''),(3,0,'')", "INSERT INTO "+verifyTarget+".u VALUES (1,NULL,''),(2,0,NULL),(3,0,'')")
+		requireMismatches(t, newTestVerifier(t, db), "NULL where the source has none",
+			"u 1: "+string(MismatchRowChecksumDifference), "u 2: "+string(MismatchRowChecksumDifference))
 	})
 }
