@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// measurement is what one run of one system took: a line of the results.
+type measurement struct {
+	Bench  string `json:"bench"` // "copy" or "drain"
+	System string `json:"system"`
+	Run    int    `json:"run"`
+	Rows   int    `json:"rows"`
+	// Seconds until the last row was on the target, the number that counts.
+	Seconds float64 `json:"seconds"`
+	// WallSeconds from the start of the process; 0 for a system that is no process.
+	WallSeconds float64 `json:"wall_seconds,omitempty"`
+	SourceCPU   float64 `json:"source_cpu_s"`
+	TargetCPU   float64 `json:"target_cpu_s"`
+	MoverCPU    float64 `json:"mover_cpu_s"`
+	// OtherCPU is what the rest of the machine used meanwhile: noise.
+	OtherCPU float64 `json:"other_cpu_s"`
+	// PeakRSSMB is our mover's; 0 for the others.
+	PeakRSSMB float64 `json:"peak_rss_mb,omitempty"`
+}
+
+// meter holds what the CPU clocks said at the beginning.
+type meter struct {
+	source, target       *servers.Server
+	sourceCPU, targetCPU float64
+	machine              float64
+}
+
+func startMeter(source, target *servers.Server) (*meter, error) {
+	m := &meter{source: source, target: target}
+	var err error
+	m.sourceCPU, m.targetCPU, m.machine, err = m.read()
+	return m, err
+}
+
+func (m *meter) read() (source, target, machine float64, err error) {
+	if source, err = m.source.CPUSeconds(); err != nil {
+		return
+	}
+	if target, err = m.target.CPUSeconds(); err != nil {
+		return
+	}
+	machine, err = machineCPU()
+	return
+}
+
+// stop fills the CPU times in; MoverCPU has been set.
+func (m *meter) stop(to *measurement) error {
+	source, target, machine, err := m.read()
+	if err != nil {
+		return err
+	}
+	to.SourceCPU, to.TargetCPU = source-m.sourceCPU, target-m.targetCPU
+	to.OtherCPU = max(0, machine-m.machine-to.SourceCPU-to.TargetCPU-to.MoverCPU)
+	return nil
+}
+
+// machineCPU returns the seconds that all processors were busy since boot.
+func machineCPU() (float64, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	fields := strings.Fields(line)
+	// cpu user nice system idle iowait irq softirq steal …, in 1/100 s (proc_stat(5))
+	const idle, iowait, last = 4, 5, 8
+	if len(fields) <= last {
+		return 0, fmt.Errorf("/proc/stat: unexpected text %q", line)
+	}
+	var sum float64
+	for i := 1; i <= last; i++ {
+		if i == idle || i == iowait {
+			continue
+		}
+		ticks, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		sum += ticks
+	}
+	return sum / 100, nil
+}
+
+// cpuOf is the CPU time of ended processes, with that of the children they waited for.
+func cpuOf(commands ...*exec.Cmd) float64 {
+	var sum float64
+	for _, c := range commands {
+		sum += (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds()
+	}
+	return sum
+}

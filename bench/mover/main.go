@@ -1,0 +1,240 @@
+// Command mover copies or follows one table with the library and tells the benchmark
+// how far it is. It is a process of its own so that its CPU time and memory are the
+// library's alone.
+//
+// It prints one JSON object a line: {"event":"running"} when the rows begin to move,
+// {"event":"caught_up",…} when all are copied and the stream has reached the log's end,
+// {"event":"done",…} when it is about to exit. The password is in MYSQL_PWD.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// event is one line of output.
+type event struct {
+	Event         string  `json:"event"`
+	Resuming      bool    `json:"resuming"`
+	RowsCopied    uint64  `json:"rows_copied"`
+	BinlogApplied uint64  `json:"binlog_rows_applied"`
+	PeakRSSMB     float64 `json:"peak_rss_mb"`
+}
+
+// options are the command line.
+type options struct {
+	source, target, user   string
+	schema, table          string
+	concurrency, lanes     int
+	chunkBytes             uint64
+	batch                  int
+	cpuProfile, memProfile string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mover:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) (err error) {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	stopProfile, err := profileCPU(o.cpuProfile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	f := &ghostferry.Ferry{Config: config}
+	if err := move(ctx, f); err != nil {
+		return err
+	}
+	if err := profileMemory(o.memProfile); err != nil {
+		return err
+	}
+	return say(f, "done")
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("mover", flag.ContinueOnError)
+	flags.StringVar(&o.source, "source", "", "host:port of the source")
+	flags.StringVar(&o.target, "target", "", "host:port of the target")
+	flags.StringVar(&o.user, "user", "root", "account on both, its password in MYSQL_PWD")
+	flags.StringVar(&o.schema, "schema", "", "schema on both")
+	flags.StringVar(&o.table, "table", "", "table that moves")
+	flags.IntVar(&o.concurrency, "concurrency", 0, "Config.DataIterationConcurrency")
+	flags.Uint64Var(&o.chunkBytes, "chunk-bytes", 0, "Config.DataIterationChunkBytes")
+	flags.IntVar(&o.lanes, "lanes", 0, "Config.BinlogApplyLanes")
+	flags.IntVar(&o.batch, "batch", 0, "Config.BinlogEventBatchSize")
+	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
+	flags.StringVar(&o.memProfile, "memprofile", "", "write an allocation profile to this file")
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, err
+}
+
+func (o options) config() (*ghostferry.Config, error) {
+	source, err := o.database(o.source)
+	if err != nil {
+		return nil, fmt.Errorf("-source: %w", err)
+	}
+	target, err := o.database(o.target)
+	if err != nil {
+		return nil, fmt.Errorf("-target: %w", err)
+	}
+	logger := logrus.New()
+	logger.SetLevel(logrus.WarnLevel)
+	return &ghostferry.Config{
+		Source: source, Target: target, TableFilter: oneTable{o.schema, o.table},
+		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeNoVerification, Logger: logger,
+		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
+		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch,
+	}, nil
+}
+
+func (o options) database(address string) (*ghostferry.DatabaseConfig, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	return &ghostferry.DatabaseConfig{Host: host, Port: uint16(number), User: o.user, Pass: os.Getenv("MYSQL_PWD")}, nil
+}
+
+// oneTable is the TableFilter that takes a single table.
+type oneTable struct{ schema, table string }
+
+// ApplicableDatabases returns the table's schema.
+func (o oneTable) ApplicableDatabases([]string) ([]string, error) { return []string{o.schema}, nil }
+
+// ApplicableTables returns the table.
+func (o oneTable) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
+	for _, t := range tables {
+		if t.Name == o.table {
+			return []*ghostferry.TableSchema{t}, nil
+		}
+	}
+	return nil, fmt.Errorf("the source has no table %s.%s", o.schema, o.table)
+}
+
+// move copies what is not copied yet, follows to the log's end and stops there.
+func move(ctx context.Context, f *ghostferry.Ferry) error {
+	if err := f.InitializeContext(ctx); err != nil {
+		return err
+	}
+	if err := f.StartContext(ctx); err != nil {
+		return err
+	}
+	if err := say(f, "running"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(ctx) }()
+	err := cutOver(ctx, f)
+	if err != nil {
+		cancel(err)
+	}
+	return errors.Join(err, <-ran)
+}
+
+func cutOver(ctx context.Context, f *ghostferry.Ferry) error {
+	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
+		return err
+	}
+	if err := f.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
+		return err
+	}
+	if err := say(f, "caught_up"); err != nil {
+		return err
+	}
+	return f.FlushBinlogAndStopStreamingContext(ctx)
+}
+
+func say(f *ghostferry.Ferry, what string) error {
+	progress := f.Progress()
+	rss, err := peakRSSMB()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(event{
+		Event: what, Resuming: f.Resuming(), RowsCopied: progress.RowsCopied, BinlogApplied: progress.BinlogRowsApplied, PeakRSSMB: rss,
+	})
+}
+
+// peakRSSMB is the greatest resident size so far. getrusage(2) would count what the
+// parent had when it forked.
+func peakRSSMB() (float64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		var kb float64
+		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kb); err == nil {
+			return kb / 1024, nil
+		}
+	}
+	return 0, errors.New("/proc/self/status has no VmHWM")
+}
+
+func profileCPU(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return file.Close()
+	}, nil
+}
+
+func profileMemory(path string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	runtime.GC() // the profile is as of the last collection
+	return errors.Join(pprof.Lookup("allocs").WriteTo(file, 0), file.Close())
+}

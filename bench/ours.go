@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// moverEvent is a line of our mover; see bench/mover.
+type moverEvent struct {
+	Event         string  `json:"event"`
+	Resuming      bool    `json:"resuming"`
+	RowsCopied    uint64  `json:"rows_copied"`
+	BinlogApplied uint64  `json:"binlog_rows_applied"`
+	PeakRSSMB     float64 `json:"peak_rss_mb"`
+}
+
+// course is what our mover did, by this process' clock.
+type course struct {
+	startedAt, runningAt, caughtUpAt time.Time
+	caughtUp, done                   moverEvent
+	cpu                              float64
+}
+
+func (c *course) fill(m *measurement) {
+	m.WallSeconds = c.caughtUpAt.Sub(c.startedAt).Seconds()
+	m.MoverCPU, m.PeakRSSMB = c.cpu, c.done.PeakRSSMB
+}
+
+// runOurs runs our mover to its end.
+func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
+	cmd := exec.CommandContext(ctx, l.moverPath(), slices.Concat([]string{
+		"-source", address(l.source), "-target", address(l.target), "-user", l.source.User(), "-schema", schema, "-table", table,
+	}, flags)...)
+	cmd.Env = append(os.Environ(), "MYSQL_PWD="+l.source.Password())
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c := &course{startedAt: time.Now()}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	readErr := c.follow(output)
+	if err := outputError("our mover", errors.Join(cmd.Wait(), readErr), &said); err != nil {
+		return nil, err
+	}
+	if said.Len() > 0 {
+		progress("our mover says: %s", bytes.TrimSpace(said.Bytes()))
+	}
+	if c.done.Event == "" || c.caughtUpAt.IsZero() {
+		return nil, errors.New("our mover ended without saying that it was done")
+	}
+	c.cpu = cpuOf(cmd)
+	return c, nil
+}
+
+// follow reads events until the mover closes its output.
+func (c *course) follow(output io.Reader) error {
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		now := time.Now()
+		var e moverEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("unexpected line %q: %w", lines.Text(), err)
+		}
+		switch e.Event {
+		case "running":
+			c.runningAt = now
+		case "caught_up":
+			c.caughtUpAt, c.caughtUp = now, e
+		case "done":
+			c.done = e
+		}
+	}
+	return lines.Err()
+}

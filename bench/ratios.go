@@ -1,0 +1,79 @@
+package main
+
+import (
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// ratios is the last line of the results and of standard output. A number that was
+// not measured is left out.
+type ratios struct {
+	CopyVsMysqldump float64 `json:"copy_vs_mysqldump,omitempty"`
+	CopyVsMyloader  float64 `json:"copy_vs_myloader,omitempty"`
+	CopyCPUPerRow   float64 `json:"copy_cpu_us_per_row,omitempty"`
+	PeakRSSMB       float64 `json:"peak_rss_mb,omitempty"`
+	DrainRowsPerS   float64 `json:"drain_rows_per_s,omitempty"`
+	DrainVsReplica  float64 `json:"drain_vs_replica,omitempty"`
+	// CopyVs has the systems of -mover.
+	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
+}
+
+// ratios are of medians, except the peak, which is the highest of all runs.
+func (r *report) ratios() ratios {
+	const microseconds = 1e6
+	out := ratios{
+		CopyVsMysqldump: r.timesAsFast("copy", mysqldumpSystem),
+		CopyVsMyloader:  r.timesAsFast("copy", mydumperSystem),
+		CopyCPUPerRow: round(microseconds * median(r.values("copy", ghostferrySystem, func(m measurement) float64 {
+			return m.MoverCPU / float64(m.Rows)
+		}))),
+		DrainRowsPerS: math.Round(median(r.values("drain", ghostferrySystem, func(m measurement) float64 {
+			return float64(m.Rows) / m.Seconds
+		}))),
+		DrainVsReplica: r.timesAsFast("drain", replicaSystem),
+	}
+	for _, m := range r.all {
+		if m.System == ghostferrySystem {
+			out.PeakRSSMB = max(out.PeakRSSMB, round(m.PeakRSSMB))
+			continue
+		}
+		if m.Bench == "copy" && !slices.Contains([]string{mysqldumpSystem, mydumperSystem}, m.System) {
+			if out.CopyVs == nil {
+				out.CopyVs = map[string]float64{}
+			}
+			out.CopyVs[m.System] = r.timesAsFast("copy", m.System)
+		}
+	}
+	return out
+}
+
+// timesAsFast is how many times as fast as a system we are; 0 when one was not measured.
+func (r *report) timesAsFast(bench, system string) float64 {
+	ours := r.seconds(bench, ghostferrySystem)
+	if ours == 0 {
+		return 0
+	}
+	return round(r.seconds(bench, system) / ours)
+}
+
+func round(v float64) float64 { return math.Round(v*100) / 100 }
+
+// conditions is the first line of the results.
+type conditions struct {
+	Server     string `json:"server"`
+	Processors int    `json:"processors"`
+	Go         string `json:"go"`
+	Rows       int    `json:"rows"`
+	Updates    int    `json:"updates"`
+	Runs       int    `json:"runs"`
+	Ours       string `json:"ours,omitempty"` // flags of our mover
+}
+
+func conditionsOf(l *lab, o options) conditions {
+	return conditions{
+		Server: l.source.Version, Processors: runtime.NumCPU(), Go: runtime.Version(),
+		Rows: o.rows, Updates: o.updates, Runs: o.runs, Ours: strings.Join(o.ours, " "),
+	}
+}
