@@ -30,7 +30,6 @@ const (
 	seed            = 20250601
 	minimumRate     = 300 // transactions a second that the writer has to keep up
 	afterwardWrites = 100
-	reopened        = 2 * time.Second
 )
 
 // result is the last line on standard output.
