@@ -80,7 +80,7 @@ type BinlogStreamer struct {
 
 	mu       sync.Mutex
 	start    BinlogCoordinate // where to connect: the end of a whole transaction
-	executed executedSet      // the same as a set; empty without GTIDs
+	executed *binlog.GTIDSet  // the same as a set; nil without GTIDs
 	file     string           // file being streamed
 	streamed BinlogCoordinate // last transaction end or heartbeat
 	stopAt   BinlogCoordinate
@@ -151,9 +151,11 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 			return at, fmt.Errorf("reading where the binary log stands: %w", err)
 		}
 	}
-	executed, err := newExecutedSet(s.srv.NativeFlavour(), at.GTIDSet)
-	if err != nil {
-		return at, err
+	var executed *binlog.GTIDSet
+	if at.GTIDSet != "" {
+		if executed, err = binlog.ParseGTIDSet(at.GTIDSet, s.srv.IsMariaDB()); err != nil {
+			return at, err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

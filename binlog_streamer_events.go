@@ -171,11 +171,8 @@ func (s *BinlogStreamer) endTransaction(ev *rawEvent) error {
 	s.mu.Lock()
 	s.inTxn = false
 	s.start = BinlogCoordinate{File: ev.end.File, Pos: ev.end.Pos}
-	if !g.IsZero() {
-		if err := s.executed.add([]binlog.GTID{g}); err != nil {
-			s.mu.Unlock()
-			return err
-		}
+	if s.executed != nil {
+		s.executed.Add(g)
 	}
 	s.mu.Unlock()
 	s.tick(ev)

@@ -62,7 +62,7 @@ type BinlogWriter struct {
 	writers  map[*TableSchema]*tableWriter
 	sessions sessionPool
 	queue    applyQueue
-	executed executedSet // owned by the goroutine that builds batches
+	executed binlog.GTIDSet // transactions up to the last end; owned by the goroutine that builds batches
 
 	applied struct {
 		sync.Mutex
@@ -145,6 +145,9 @@ func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 // tables that move or not.
 func (w *BinlogWriter) transactionEnded(gtid binlog.GTID, end BinlogCoordinate) {
 	w.Initialize()
+	if w.gate != nil {
+		w.gate.streamed(gtid)
+	}
 	w.queue.pushEnd(gtid, end)
 }
 

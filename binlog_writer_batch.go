@@ -1,13 +1,8 @@
 package ghostferry
 
 import (
-	"fmt"
 	"sort"
 	"time"
-
-	"github.com/go-mysql-org/go-mysql/mysql"
-
-	"github.com/ghostferry-go/ghostferry/internal/binlog"
 )
 
 // applyBatch is a part of the log compacted to what it leaves behind.
@@ -64,13 +59,15 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 				b.waits = append(b.waits, c)
 			}
 		}
-		if err := w.executed.add(item.gtids); err != nil {
-			return nil, err
+		for _, g := range item.gtids {
+			w.executed.Add(g)
 		}
 		if item.end.File != "" {
 			b.end = item.end
-			b.end.GTIDSet = w.executed.String()
 		}
+	}
+	if b.end.File != "" {
+		b.end.GTIDSet = w.executed.String()
 	}
 	for _, t := range b.tables {
 		t.sort()
@@ -97,7 +94,7 @@ func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 	// A part of a large transaction: it reaches beyond the position.
 	b.intent = BinlogCoordinate{File: last.end.File, Pos: last.end.Pos, GTIDSet: w.start.GTIDSet}
 	if last.txn != nil && !last.txn.gtid.IsZero() {
-		b.intent.GTIDSet = w.executed.with(last.txn.gtid)
+		b.intent.GTIDSet = w.executed.With(last.txn.gtid)
 	}
 }
 
@@ -150,67 +147,4 @@ func (w *BinlogWriter) writer(table *TableSchema) (*tableWriter, error) {
 		w.writers[table] = tw
 	}
 	return tw, err
-}
-
-// executedSet is the set of transactions up to a place in the log, in the form of the
-// source's flavour; empty without GTIDs.
-type executedSet struct {
-	set mysql.GTIDSet
-}
-
-// newExecutedSet parses a set; flavour is the replication library's name of it.
-func newExecutedSet(flavour, text string) (executedSet, error) {
-	if text == "" {
-		return executedSet{}, nil
-	}
-	set, err := mysql.ParseGTIDSet(flavour, text)
-	if err != nil {
-		return executedSet{}, fmt.Errorf("GTID set %q: %w", text, err)
-	}
-	return executedSet{set}, nil
-}
-
-func (e *executedSet) add(gtids []binlog.GTID) error {
-	if e.set == nil {
-		return nil
-	}
-	for _, g := range gtids {
-		if err := addGTID(e.set, g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func addGTID(set mysql.GTIDSet, g binlog.GTID) error {
-	switch s := set.(type) {
-	case *mysql.MysqlGTIDSet:
-		if g.Tag == "" {
-			s.AddGTID(g.SID, g.Number)
-			return nil
-		}
-		return s.Update(g.String())
-	case *mysql.MariadbGTIDSet:
-		return s.AddSet(&mysql.MariadbGTID{DomainID: g.Domain, ServerID: g.Server, SequenceNumber: uint64(g.Number)})
-	}
-	return fmt.Errorf("GTID %s does not fit the source's GTID set", g)
-}
-
-// with returns the set with one more transaction, as text.
-func (e *executedSet) with(g binlog.GTID) string {
-	if e.set == nil {
-		return ""
-	}
-	set := e.set.Clone()
-	if addGTID(set, g) != nil {
-		return e.String()
-	}
-	return set.String()
-}
-
-func (e *executedSet) String() string {
-	if e.set == nil {
-		return ""
-	}
-	return e.set.String()
 }

@@ -396,6 +396,9 @@ func (f *Ferry) chooseVerifier() error {
 	}
 	switch f.VerifierType {
 	case VerifierTypeOnline:
+		if f.CopyFilter != nil {
+			return &ConfigError{Field: "VerifierType", Problem: "VerifierType Online compares whole tables, which a CopyFilter does not move: it is not supported together yet", Remedy: "leave VerifierType empty, or set Ferry.Verifier to a verifier that knows the filter"}
+		}
 		f.Verifier = f.NewOnlineVerifier()
 		return nil
 	default:

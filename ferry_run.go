@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 )
 
@@ -33,9 +34,11 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	}
 	f.startsAt = at
 	f.BinlogWriter.start = at
-	if f.BinlogWriter.executed, err = newExecutedSet(f.sourceServer.NativeFlavour(), at.GTIDSet); err != nil {
+	executed, err := binlog.ParseGTIDSet(at.GTIDSet, f.sourceServer.IsMariaDB())
+	if err != nil {
 		return err
 	}
+	f.BinlogWriter.executed = *executed
 	f.StateTracker.writtenUpTo(at)
 	return nil
 }

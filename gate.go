@@ -20,10 +20,11 @@ type gate struct {
 	mu struct {
 		sync.Mutex
 		open map[*TableSchema]map[*gatedChunk]struct{}
-		// delivered in-scope transactions, in the order of delivery. Those before
-		// passed are known to be visible on the source.
-		delivered []binlog.GTID
-		first     uint64 // number of delivered[0]
+		// pending are transactions that were streamed and are not known to be visible on
+		// the source (MySQL with GTIDs). Those of other tables are in it as well, so that
+		// the set stays a few intervals however long nobody reads.
+		pending binlog.GTIDSet
+		count   uint64 // how often pending grew
 		// position is the end of the last delivered event (servers without MySQL GTIDs).
 		position BinlogCoordinate
 	}
@@ -31,7 +32,7 @@ type gate struct {
 
 // deliveredMark names a moment of delivery: everything delivered up to it.
 type deliveredMark struct {
-	upTo     uint64
+	count    uint64
 	position BinlogCoordinate
 }
 
@@ -80,7 +81,7 @@ func (g *gate) mark() deliveredMark {
 }
 
 func (g *gate) markLocked() deliveredMark {
-	return deliveredMark{upTo: g.mu.first + uint64(len(g.mu.delivered)), position: g.mu.position}
+	return deliveredMark{count: g.mu.count, position: g.mu.position}
 }
 
 // deliver records events of one transaction as delivered and returns the chunks each
@@ -93,9 +94,7 @@ func (g *gate) deliver(events []*rowEvent) []*gatedChunk {
 	for _, ev := range events {
 		if txn := ev.txn; txn != nil && !txn.delivered {
 			txn.delivered = true
-			if !txn.gtid.IsZero() && !txn.gtid.MariaDB {
-				g.mu.delivered = append(g.mu.delivered, txn.gtid)
-			}
+			g.pendLocked(txn.gtid)
 		}
 		if ev.end.File != "" {
 			g.mu.position = BinlogCoordinate{File: ev.end.File, Pos: ev.end.Pos}
@@ -109,23 +108,38 @@ func (g *gate) deliver(events []*rowEvent) []*gatedChunk {
 	return waits
 }
 
-// notYetVisible returns the transactions of a mark that are not yet known to be visible.
-func (g *gate) notYetVisible(m deliveredMark) []binlog.GTID {
+// streamed records a transaction of other tables.
+func (g *gate) streamed(gtid binlog.GTID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.upTo <= g.mu.first {
-		return nil
+	g.pendLocked(gtid)
+}
+
+func (g *gate) pendLocked(gtid binlog.GTID) {
+	if gtid.IsZero() || gtid.MariaDB {
+		return
 	}
-	return g.mu.delivered[:m.upTo-g.mu.first]
+	g.mu.pending.Add(gtid)
+	g.mu.count++
+}
+
+// notYetVisible returns a set with every transaction of a mark that is not yet known to
+// be visible, empty when there is none, and the mark that the set stands for.
+func (g *gate) notYetVisible(m deliveredMark) (set string, upTo deliveredMark) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.count == 0 {
+		return "", m
+	}
+	return g.mu.pending.String(), g.markLocked()
 }
 
 // passed records that everything up to the mark is visible on the source.
 func (g *gate) passed(m deliveredMark) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.upTo > g.mu.first {
-		g.mu.delivered = append([]binlog.GTID(nil), g.mu.delivered[m.upTo-g.mu.first:]...)
-		g.mu.first = m.upTo
+	if g.mu.count == m.count {
+		g.mu.pending.Clear() // else the new ones stay, and those before do no harm
 	}
 }
 

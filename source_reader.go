@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
-	"strings"
 	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -93,18 +90,17 @@ func (r *sourceReader) readOn(ctx context.Context, s *session, mark deliveredMar
 }
 
 func (r *sourceReader) waitForGTIDs(ctx context.Context, s *session, mark deliveredMark) error {
-	gtids := r.gate.notYetVisible(mark)
-	if len(gtids) == 0 {
+	set, upTo := r.gate.notYetVisible(mark)
+	if set == "" {
 		return nil
 	}
-	set := gtidSetText(gtids)
 	if err := r.server.WaitForGTIDSet(ctx, s.conn, set, barrierLimit); err != nil {
 		if errors.Is(err, server.ErrBarrierTimeout) {
 			return &barrierError{what: "transactions " + set, err: err}
 		}
 		return err
 	}
-	r.gate.passed(mark)
+	r.gate.passed(upTo)
 	return nil
 }
 
@@ -135,38 +131,5 @@ func (r *sourceReader) snapshotFrom(ctx context.Context, s *session, mark delive
 }
 
 func (r *sourceReader) close() { r.pool.close() }
-
-// gtidSetText renders transactions as a GTID set, consecutive numbers as intervals.
-func gtidSetText(gtids []binlog.GTID) string {
-	numbers := map[string][]int64{}
-	for _, g := range gtids {
-		source := g.SID.String()
-		if g.Tag != "" {
-			source += ":" + g.Tag
-		}
-		numbers[source] = append(numbers[source], g.Number)
-	}
-	var sets []string
-	for source, list := range numbers {
-		sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
-		var b strings.Builder
-		b.WriteString(source)
-		for i := 0; i < len(list); {
-			j := i
-			for j+1 < len(list) && list[j+1] <= list[j]+1 {
-				j++
-			}
-			if list[i] == list[j] {
-				fmt.Fprintf(&b, ":%d", list[i])
-			} else {
-				fmt.Fprintf(&b, ":%d-%d", list[i], list[j])
-			}
-			i = j + 1
-		}
-		sets = append(sets, b.String())
-	}
-	sort.Strings(sets)
-	return strings.Join(sets, ",")
-}
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }

@@ -144,7 +144,7 @@ func (c *Column) SelectExpr(ident string) string {
 	case Float:
 		return ident + "*1e0"
 	case Bit, Enum, Set:
-		return ident + "+0"
+		return "CAST(" + ident + " AS UNSIGNED)" // +0 would make a double of a SET
 	default:
 		return ident
 	}
