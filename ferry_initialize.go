@@ -58,9 +58,6 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	if err := f.preflight(ctx, true); err != nil {
 		return err
 	}
-	if err := f.checkResume(ctx); err != nil {
-		return err
-	}
 	f.build()
 	return f.chooseVerifier()
 }

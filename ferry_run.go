@@ -15,6 +15,10 @@ import (
 
 // StartContext is Start with a context. Nothing is written.
 func (f *Ferry) StartContext(ctx context.Context) error {
+	// Not before: a host that begins afresh forgets the checkpoint after Initialize.
+	if err := f.checkResume(ctx); err != nil {
+		return err
+	}
 	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
 	if v, ok := f.Verifier.(*OnlineVerifier); ok {

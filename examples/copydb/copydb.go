@@ -58,7 +58,7 @@ func (f *CopydbFerry) InitializeContext(ctx context.Context) error {
 		f.initialized = true
 		err = f.checkNames(ctx)
 	}
-	return f.report("ferry.initialize", refused(err))
+	return f.report(ctx, "ferry.initialize", refused(err))
 }
 
 // waitForReplica has the library wait for the source when it is a replica.
@@ -88,13 +88,32 @@ func (f *CopydbFerry) Start() error { return f.StartContext(context.Background()
 // StartContext fixes where the stream begins. Nothing is written; the error is a
 // [*RefusedError] unless ctx ended.
 func (f *CopydbFerry) StartContext(ctx context.Context) error {
-	return f.report("ferry.start", refused(f.Ferry.StartContext(ctx)))
+	return f.report(ctx, "ferry.start", refused(f.Ferry.StartContext(ctx)))
 }
 
-// report tells the error handler and returns the error.
-func (f *CopydbFerry) report(from string, err error) error {
-	if err != nil && f.Ferry.ErrorHandler != nil {
+// report tells the error handler, and returns the error; that of an ended context is
+// replaced by its cause.
+func (f *CopydbFerry) report(ctx context.Context, from string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil && interrupted(err) {
+		from = "user_interrupt"
+		if !errors.Is(err, cause) {
+			err = cause
+		}
+	}
+	if f.Ferry.ErrorHandler != nil {
 		f.Ferry.ErrorHandler.ReportError(from, err)
+	}
+	return err
+}
+
+// Close ends the connections, after the last step.
+func (f *CopydbFerry) Close() error {
+	err := f.Ferry.Close()
+	if gate := f.Ferry.WaitUntilReplicaIsCaughtUpToMaster; gate != nil {
+		err = errors.Join(err, gate.MasterDB.Close())
 	}
 	return err
 }

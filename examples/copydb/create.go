@@ -74,7 +74,7 @@ func (f *CopydbFerry) CreateDatabasesAndTablesContext(ctx context.Context) error
 	if f.Ferry.Resuming() {
 		return nil
 	}
-	return f.report("ferry.createDatabasesAndTables", f.createAll(ctx))
+	return f.report(ctx, "ferry.createDatabasesAndTables", f.createAll(ctx))
 }
 
 func (f *CopydbFerry) createAll(ctx context.Context) error {

@@ -12,6 +12,10 @@ import (
 // InitializeContext and StartContext, before listeners are added, and does nothing
 // where there is no checkpoint. Interrupted, it has to be called again by the next run.
 func (f *CopydbFerry) RestartContext(ctx context.Context) error {
+	return f.report(ctx, "ferry.initialize", f.restart(ctx))
+}
+
+func (f *CopydbFerry) restart(ctx context.Context) error {
 	if !f.Ferry.Resuming() {
 		f.logger().Info("there is no earlier run of this configuration, so that there is nothing to empty")
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ghostferry-go/ghostferry"
 )
@@ -101,7 +102,11 @@ func (r Result) String() string {
 	case Interrupted:
 		return "interrupted; the same command goes on from here"
 	}
-	return fmt.Sprintf("%s: %v", r.Outcome, r.Err)
+	first, others, _ := strings.Cut(fmt.Sprint(r.Err), "\n")
+	if others != "" {
+		first += fmt.Sprintf(" (and %d more)", 1+strings.Count(others, "\n"))
+	}
+	return fmt.Sprintf("%s: %s", r.Outcome, first)
 }
 
 // DifferentError says that the comparison found differences.

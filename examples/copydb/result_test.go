@@ -44,6 +44,7 @@ func TestLastLine(t *testing.T) {
 		"done, NOT verified":                              {Outcome: DoneNotVerified},
 		"interrupted; the same command goes on from here": {Outcome: Interrupted, Err: errors.New("received terminated")},
 		"failed: disk full":                               {Outcome: Failed, Err: errors.New("disk full")},
+		"refused: a (and 2 more)":                         {Outcome: Refused, Err: errors.Join(errors.New("a"), errors.New("b"), errors.New("c"))},
 	} {
 		require.Equal(t, wants, result.String())
 	}

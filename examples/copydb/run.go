@@ -27,7 +27,7 @@ const abortTimeout = 3 * time.Second
 // Run is [CopydbFerry.RunContext] without a context; an error is handed to the error
 // handler's Fatal.
 func (f *CopydbFerry) Run() {
-	if err := f.RunContext(context.Background()); err != nil {
+	if err := f.run(context.Background()); err != nil {
 		f.Ferry.ErrorHandler.Fatal("copydb", err)
 	}
 }
@@ -41,7 +41,14 @@ func (f *CopydbFerry) Run() {
 // [*RefusedError] if nothing was written. After any error the source is still the side
 // that counts.
 func (f *CopydbFerry) RunContext(ctx context.Context) error {
+	return f.report(ctx, "copydb", f.run(ctx))
+}
+
+func (f *CopydbFerry) run(ctx context.Context) error {
 	err := f.copyAndDrain(ctx)
+	if verdict, ok := errors.AsType[ghostferry.VerificationResult](err); ok {
+		err = &DifferentError{verdict} // found before the cutover already
+	}
 	if err != nil && !f.created && f.Ferry.OverallState.Load() == ghostferry.StateStarting {
 		return refused(err) // by the library's checks before its first write
 	}
@@ -164,6 +171,9 @@ func (f *CopydbFerry) unlock(ctx context.Context) error {
 
 // giveUp tells the host, if it was asked to stop the writers, to let them go on.
 func (f *CopydbFerry) giveUp(ctx context.Context, reason error) error {
+	if ctx.Err() != nil && interrupted(reason) {
+		reason = context.Cause(ctx)
+	}
 	if f.cutover.IsZero() || !f.fenced() {
 		return reason
 	}

@@ -177,6 +177,9 @@ func (p *program) move(ctx context.Context, stdin io.Reader) int {
 		err = ferry.RunContext(ctx)
 		stop()
 	}
+	if closeErr := ferry.Close(); closeErr != nil {
+		p.logger.WithError(closeErr).Debug("closing the connections")
+	}
 	return p.finish(ferry.Result(err))
 }
 

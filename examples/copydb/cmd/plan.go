@@ -25,8 +25,11 @@ func (p *program) dryRun(ctx context.Context) int {
 	if err != nil { // it did not get as far as a plan
 		return p.finish(ferry.Result(cmp.Or(refusal, err)))
 	}
+	if refusal == nil {
+		refusal = ferry.StartContext(ctx) // whether the binary log can be read
+	}
 	if refusal != nil && !plan.Refused() {
-		plan.Findings = append(plan.Findings, ghostferry.PlanFinding{Severity: "error", Check: "initialize", Problem: refusal.Error()})
+		plan.Findings = append(plan.Findings, ghostferry.PlanFinding{Severity: "error", Check: "start", Problem: refusal.Error()})
 	}
 	if p.options.json {
 		err = json.NewEncoder(p.stdout).Encode(plan)

@@ -67,7 +67,7 @@ func (p *program) catchSignals() (ctx context.Context, stop func()) {
 // finish prints the last line and returns the exit status.
 func (p *program) finish(result copydb.Result) int {
 	p.last.Do(func() {
-		if result.Err != nil {
+		if result.Outcome == copydb.Refused { // other errors stand in the log
 			fmt.Fprintf(p.stderr, "copydb: %s\n", message(result.Err))
 		}
 		if hint := hint(result); hint != "" {

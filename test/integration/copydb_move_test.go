@@ -1,0 +1,311 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/examples/copydb"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// slowly makes a copy of some thousand rows last long enough to be stopped in between.
+var slowly = settings{"DataIterationConcurrency": 1, "UpdatableConfig": settings{"DataIterationBatchSize": 40}}
+
+func with(all ...settings) settings {
+	merged := settings{}
+	for _, s := range all {
+		for name, value := range s {
+			merged[name] = value
+		}
+	}
+	return merged
+}
+
+// The whole way: a shop that is written moves by one command, the hooks stop its
+// writers, and what the last line says is true.
+func TestCopydbMovesALiveShop(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_shop", 8000)
+		writer := p.Write(t, o, 200)
+		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
+		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, h.settings()).file(t))
+		require.Zero(t, status)
+		require.Equal(t, []string{"lock", "unlock"}, h.calls())
+		p.MustEqual(t, o.Database)
+
+		r := run.result()
+		require.Equal(t, copydb.Equal, r.Outcome)
+		require.True(t, r.Verified)
+		require.Empty(t, r.Error)
+		require.Equal(t, 11, r.Tables)
+		require.GreaterOrEqual(t, r.RowsCopied, uint64(7000))
+		require.GreaterOrEqual(t, r.RowsCompared, r.RowsCopied/2)
+		require.Positive(t, r.BinlogRowsApplied)
+		require.Positive(t, r.CopySeconds)
+		require.Positive(t, r.Seconds)
+		require.Positive(t, r.WriteBlockMS)
+		require.Contains(t, r.Coordinate, "binlog.")
+		require.NotContains(t, run.stderr.String(), "goroutine ", "no panic, no race")
+		_, err := writer.Stop()
+		require.NoError(t, err)
+	})
+}
+
+// Nobody stops the writers, but nobody writes either: the last line says both.
+func TestCopydbWithoutFence(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_unfenced", 2000)
+		status, run := runCopydb(t, copydbSettings(p, []string{o.Database}, nil).file(t))
+		require.Zero(t, status)
+		require.Regexp(t, `^equal at binlog\.\d+:\d+.*, source not fenced\n$`, run.stdout.String())
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// Without a fence and with a writer that goes on, there is no coordinate at which both
+// sides are equal for longer than a moment: that is a failure that names the tables.
+func TestCopydbNoticesLateWrites(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_late", 2000)
+		writer := p.Write(t, o, -1)
+		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, nil).file(t))
+		require.Equal(t, 2, status)
+		r := run.result()
+		require.Equal(t, copydb.Failed, r.Outcome)
+		require.False(t, r.Verified)
+		require.Contains(t, r.Error, "the source was written after the stop position, in copydb_late.")
+		_, err := writer.Stop()
+		require.NoError(t, err)
+	})
+}
+
+func TestCopydbWithoutVerification(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_unverified", 2000)
+		config := copydbSettings(p, []string{o.Database}, settings{"VerifierType": "NoVerification"}).file(t)
+		status, run := runCopydb(t, config)
+		require.Zero(t, status)
+		require.Equal(t, "done, NOT verified\n", run.stdout.String())
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// The cutover waits for the word.
+func TestCopydbWaitsForTheWord(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_word", 2000)
+		h := serveHooks(t, func() error { return nil })
+		run := startCopydb(t, copydbSettings(p, []string{o.Database}, with(h.settings(), settings{"AutomaticCutover": false})).file(t))
+		run.stderr.until(t, `type \"cutover\" and Enter`)
+		fmt.Fprintln(run.stdin, "cut over")
+		run.stderr.until(t, "means nothing here")
+		require.Empty(t, h.calls())
+		fmt.Fprintln(run.stdin, "cutover")
+		require.Zero(t, run.ended())
+		require.Regexp(t, `^equal at binlog\.\d+:\d+`, run.stdout.String())
+		require.NotContains(t, run.stdout.String(), "not fenced")
+	})
+}
+
+// Rows that somebody changes on the target behind copydb's back are found before
+// anybody is told that the target may be used.
+func TestCopydbFindsDifferences(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_different", 2000)
+		h := serveHooks(t, func() error { return nil })
+		run := startCopydb(t, "-json", copydbSettings(p, []string{o.Database}, with(h.settings(), settings{"AutomaticCutover": false})).file(t))
+		run.stderr.until(t, `type \"cutover\" and Enter`)
+		harness.Exec(t, p.TargetDB, "UPDATE copydb_different.seats SET price = price + 1 ORDER BY id LIMIT 1")
+		fmt.Fprintln(run.stdin, "cutover")
+		require.Equal(t, 4, run.ended())
+		r := run.result()
+		require.Equal(t, copydb.Different, r.Outcome)
+		require.False(t, r.Verified)
+		require.Contains(t, r.Error, "copydb_different.seats")
+		require.NotContains(t, h.calls(), "unlock")
+	})
+}
+
+// A lock that fails leaves the source as it was: the host hears of the end of the
+// attempt, and never that the target may be written.
+func TestCopydbGivesUpACutover(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_abort", 2000)
+		h := serveHooks(t, func() error { return fmt.Errorf("writers do not stop") })
+		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, h.settings()).file(t))
+		require.Equal(t, 2, status)
+		require.Equal(t, []string{"lock", "abort"}, h.calls())
+		r := run.result()
+		require.Contains(t, r.Error, "writers do not stop")
+		require.Contains(t, r.Error, "were unblocked by CutoverAbort")
+		require.Contains(t, run.stderr.String(), "the same command goes on from here")
+
+		// The same command, with writers that stop, goes on and ends well.
+		good := serveHooks(t, func() error { return nil })
+		status, _ = runCopydb(t, copydbSettings(p, []string{o.Database}, good.settings()).file(t))
+		require.Zero(t, status)
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// Without CutoverAbort nobody is told, and the message says what is still blocked.
+func TestCopydbSaysThatWritesStayBlocked(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_blocked", 2000)
+		h := serveHooks(t, func() error { return fmt.Errorf("writers do not stop") })
+		more := h.settings()
+		delete(more, "CutoverAbort")
+		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, more).file(t))
+		require.Equal(t, 2, status)
+		require.Equal(t, []string{"lock"}, h.calls())
+		require.Contains(t, run.result().Error, "its writes are still blocked by CutoverLock")
+	})
+}
+
+// SIGTERM ends the program within seconds as interrupted; the same command goes on.
+func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_interrupted", 6000)
+		writer := p.Write(t, o, 100)
+		config := copydbSettings(p, []string{o.Database}, with(slowly, settings{"CutoverLock": settings{}})).file(t)
+		run := startCopydb(t, "-json", config)
+		run.stderr.until(t, "checkpoint is on the target")
+		require.NoError(t, run.cmd.Process.Signal(syscall.SIGTERM))
+		signalled := time.Now()
+		require.Equal(t, 3, run.ended())
+		require.Less(t, time.Since(signalled), 6*time.Second) // a promise: five seconds, and some for a busy machine
+		require.Equal(t, copydb.Interrupted, run.result().Outcome)
+		require.Contains(t, run.result().Error, "received terminated")
+		require.Contains(t, run.stderr.String(), "the same command goes on from here")
+
+		_, err := writer.Stop()
+		require.NoError(t, err)
+		status, again := runCopydb(t, config)
+		require.Zero(t, status)
+		require.Contains(t, again.stderr.String(), "going on with the run")
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// Killed again and again at random moments, from the first to the last, the same
+// command gets there.
+func TestCopydbSurvivesKill9(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_killed", 6000)
+		writer := p.Write(t, o, 150)
+		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
+		config := copydbSettings(p, []string{o.Database}, with(h.settings(), slowly)).file(t)
+		random := rand.New(rand.NewPCG(1, uint64(len(p.Name))))
+		for range 8 {
+			run := startCopydb(t, config)
+			moment := time.NewTimer(time.Duration(random.IntN(1500)) * time.Millisecond)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = run.cmd.Wait()
+			}()
+			select {
+			case <-moment.C:
+				require.NoError(t, run.cmd.Process.Signal(syscall.SIGKILL))
+				<-ended
+			case <-ended: // it was faster, which is well if it was well
+				require.Zero(t, run.cmd.ProcessState.ExitCode(), run.stderr.String())
+			}
+			writer.Resume()
+		}
+		status, run := runCopydb(t, "-json", config)
+		require.Zero(t, status)
+		require.Equal(t, copydb.Equal, run.result().Outcome)
+		p.MustEqual(t, o.Database)
+		_, err := writer.Stop()
+		require.NoError(t, err)
+	})
+}
+
+// A process that dies between the creation of the tables and the library's first write
+// leaves tables that the next one knows as its own.
+func TestCopydbKnowsItsOwnTables(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_own", 2000)
+		s := copydbSettings(p, []string{o.Database}, nil)
+		dies := copydb.NewFerry(s.config(t))
+		require.NoError(t, dies.InitializeContext(t.Context()))
+		require.NoError(t, dies.StartContext(t.Context()))
+		require.NoError(t, dies.CreateDatabasesAndTablesContext(t.Context()))
+		harness.Exec(t, p.TargetDB, "DROP TABLE copydb_own.tags") // it had not got that far
+
+		status, _ := runCopydb(t, s.file(t))
+		require.Zero(t, status)
+		p.MustEqual(t, o.Database)
+		var notes int
+		require.NoError(t, p.TargetDB.QueryRow("SELECT COUNT(*) FROM _ghostferry.copydb_tables WHERE target_schema = 'copydb_own'").Scan(&notes))
+		require.Zero(t, notes, "the notes go when the move is done")
+	})
+}
+
+// -restart begins anew, with the tables of the earlier run only.
+func TestCopydbRestarts(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_restart", 2000)
+		config := copydbSettings(p, []string{o.Database}, nil).file(t)
+		status, _ := runCopydb(t, config)
+		require.Zero(t, status)
+		harness.Exec(t, p.TargetDB, "CREATE TABLE copydb_restart.kept (id INT PRIMARY KEY);\nINSERT INTO copydb_restart.kept VALUES (1);\n"+
+			"DELETE FROM copydb_restart.seats LIMIT 3")
+
+		status, run := runCopydb(t, "-restart", config)
+		require.Zero(t, status)
+		require.Contains(t, run.stderr.String(), "emptied `copydb_restart`.`customers`")
+		require.Equal(t, 1, contents(t, p.TargetDB)["copydb_restart.kept"])
+		harness.Exec(t, p.TargetDB, "DROP TABLE copydb_restart.kept")
+		p.MustEqual(t, o.Database)
+
+		// Where a resumed run is refused, because its rows are gone, -restart is the way.
+		harness.Exec(t, p.TargetDB, "TRUNCATE TABLE copydb_restart.orders")
+		status, run = runCopydb(t, config)
+		require.Equal(t, 1, status)
+		require.Contains(t, run.stderr.String(), "-restart")
+		status, _ = runCopydb(t, "-restart", config)
+		require.Zero(t, status)
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// A dry run writes nothing and prints what would be done.
+func TestCopydbDryRun(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_dry", 2000)
+		before := contents(t, p.TargetDB)
+		status, run := runCopydb(t, "-dryrun", copydbSettings(p, []string{o.Database}, settings{"Tables": settings{"Rewrites": settings{"orders": "purchases"}}}).file(t))
+		require.Zero(t, status)
+		require.Regexp(t, `copydb_dry\.order_lines +copydb_dry\.order_lines +order_id, line_no +[\d,]+ +[\d.]+ \w+ +\d+ +parallel chunks`, run.stdout.String())
+		require.Regexp(t, `copydb_dry\.orders +copydb_dry\.purchases +id`, run.stdout.String())
+		require.Contains(t, run.stdout.String(), "dry run: 11 tables")
+		require.Contains(t, run.stdout.String(), "nothing speaks against it")
+
+		harness.Exec(t, p.SourceDB, "CREATE TABLE copydb_dry.keyless (a INT)")
+		status, run = runCopydb(t, "-dryrun", copydbSettings(p, []string{o.Database}, nil).file(t))
+		require.Equal(t, 1, status)
+		require.Contains(t, run.stdout.String()+run.stderr.String(), "keyless")
+		require.Equal(t, before, contents(t, p.TargetDB))
+	})
+}
+
+// onTwoFlavours runs a test that does not depend on GTIDs.
+func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	for _, s := range harness.Settings {
+		if s.Flavour == servers.MySQL && !s.GTID {
+			continue
+		}
+		t.Run(strings.TrimSuffix(s.Name, "-gtid"), func(t *testing.T) { f(t, harness.Shared(t, s)) })
+	}
+}
