@@ -128,8 +128,8 @@ func (t *tableChanges) sort() {
 	t.byKey = nil
 }
 
-// twoPhase reports whether rows of the table can be refused because of other rows.
-func (t *tableChanges) twoPhase() bool { return t.writer.layout.secondaryUnique }
+// twoPhase reports whether the table's changed rows are deleted first and inserted then.
+func (t *tableChanges) twoPhase() bool { return t.writer.layout.replaced }
 
 // share returns lane's part of the changes.
 func (t *tableChanges) share(lane, lanes int) []*rowChange {

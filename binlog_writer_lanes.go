@@ -86,7 +86,8 @@ func (w *BinlogWriter) settleDebts(ctx context.Context, b *applyBatch, skipped m
 // batchAttempt is one attempt to write a batch.
 //
 // Tables whose key is their only unique index are written in one phase: keys that are
-// gone are deleted, the others upserted. Tables with further unique indexes take two:
+// gone are deleted, the others upserted. Tables with further unique indexes, or with
+// JSON columns (an upsert keeps a JSON value that compares equal), take two:
 // first every touched key is deleted, by all lanes, and committed; then the images are
 // inserted where nothing is in the way. Between the phases no row of the batch can be
 // in another's way, so none ever has to be evicted.

@@ -260,14 +260,8 @@ func (r *fingerprintReader) rows(ctx context.Context, f *fingerprint, keys keyRa
 // server's sense, by their own encoded key.
 func (r *fingerprintReader) keys(ctx context.Context, f *fingerprint, keys []string) (map[string]string, error) {
 	return r.digests(ctx, f, func(stmt []byte) []byte {
-		stmt = f.layout.appendKeyIn(stmt)
-		for i, key := range keys {
-			if i > 0 {
-				stmt = append(stmt, ',')
-			}
-			stmt = f.layout.appendKeyTuple(stmt, f.splitKey(key))
-		}
-		return append(stmt, ')')
+		stmt, _ = f.layout.appendKeyList(stmt, len(keys), 0, func(i int) keyTuple { return f.splitKey(keys[i]) })
+		return stmt
 	})
 }
 

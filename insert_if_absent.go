@@ -106,15 +106,11 @@ func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([
 	found := make(map[string]struct{}, len(rows))
 	for from := 0; from < len(rows); {
 		stmt := append(s.statement(), "SELECT "+w.layout.keySelectList()+" FROM "+w.quoted+" WHERE "...)
-		stmt = w.layout.appendKeyIn(stmt)
-		start := from
-		for ; from < len(rows) && (from == start || len(stmt) < w.maxBytes); from++ {
-			if from > start {
-				stmt = append(stmt, ',')
-			}
-			stmt = w.layout.appendKeyTuple(stmt, keyOf(rows[from].rows, rows[from].row, w.layout.keys))
-		}
-		err := s.query(ctx, append(stmt, ')'), func(values []driver.Value) error {
+		stmt, n := w.layout.appendKeyList(stmt, len(rows)-from, w.maxBytes, func(i int) keyTuple {
+			return keyOf(rows[from+i].rows, rows[from+i].row, w.layout.keys)
+		})
+		from += n
+		err := s.query(ctx, stmt, func(values []driver.Value) error {
 			var key []byte
 			for i, k := range w.layout.keys {
 				v, err := w.layout.columns[k].AppendDriver([]byte{}, values[i])
@@ -159,7 +155,7 @@ func (w *tableWriter) missingOneByOne(ctx context.Context, s *session, rows []ro
 
 func (w *tableWriter) exists(ctx context.Context, s *session, quotedTable string, key keyTuple) (bool, error) {
 	stmt := append(s.statement(), "SELECT 1 FROM "+quotedTable+" WHERE "...)
-	stmt = append(w.layout.appendKeyTuple(w.layout.appendKeyIn(stmt), key), ")"...)
+	stmt, _ = w.layout.appendKeyList(stmt, 1, 0, func(int) keyTuple { return key })
 	found := false
 	err := s.query(ctx, stmt, func([]driver.Value) error { found = true; return nil })
 	return found, err
@@ -168,15 +164,10 @@ func (w *tableWriter) exists(ctx context.Context, s *session, quotedTable string
 // deleteKeys deletes the rows with the given keys.
 func (w *tableWriter) deleteKeys(ctx context.Context, s *session, keys []keyTuple) error {
 	for from := 0; from < len(keys); {
-		stmt := w.layout.appendKeyIn(append(s.statement(), "DELETE FROM "+w.quoted+" WHERE "...))
-		start := from
-		for ; from < len(keys) && (from == start || len(stmt) < w.maxBytes); from++ {
-			if from > start {
-				stmt = append(stmt, ',')
-			}
-			stmt = w.layout.appendKeyTuple(stmt, keys[from])
-		}
-		if _, err := s.exec(ctx, append(stmt, ')')); err != nil {
+		stmt := append(s.statement(), "DELETE FROM "+w.quoted+" WHERE "...)
+		stmt, n := w.layout.appendKeyList(stmt, len(keys)-from, w.maxBytes, func(i int) keyTuple { return keys[from+i] })
+		from += n
+		if _, err := s.exec(ctx, stmt); err != nil {
 			return fmt.Errorf("deleting from %s: %w", w.quoted, err)
 		}
 	}

@@ -70,8 +70,8 @@ func (f *Ferry) pathOf(l *tableLayout) string {
 		return "one worker: the copy filter's query"
 	case !l.keyBytes:
 		return "conservative: only the server can compare keys; changes are applied one by one"
-	case l.secondaryUnique:
-		return "parallel chunks; changes in two phases (further unique indexes)"
+	case l.replaced:
+		return "parallel chunks; changes in two phases"
 	}
 	return "parallel chunks; changes in one phase"
 }
