@@ -24,6 +24,7 @@ var mix = []transaction{
 	{"edit a customer", 6, editCustomer},
 	{"write a name differently", 5, rewriteName},
 	{"edit product attributes", 8, editAttributes},
+	{"respell JSON numbers", 3, respellNumbers},
 	{"move hot stock", 7, moveStock},
 	{"reprice a range", 2, repriceRange},
 	{"store a document", 3, storeDocument},
@@ -218,6 +219,16 @@ func editAttributes(s *step) {
 		s.exec("UPDATE {products} SET title = ?, weight = ? WHERE id = ?", sentence(s.rng, words, 3), s.maybe(s.rng.ExpFloat64()), id)
 	default:
 		s.exec("UPDATE {products} SET attributes = ?, on_sale = 1 - on_sale WHERE id = ?", productAttributes(s.rng), id)
+	}
+}
+
+// respellNumbers changes numbers in JSON to others of the same value, 1 to 1.0 and
+// back, which MySQL takes for no change at all unless another column of the row
+// changes with them. Here one does, and is back at the end.
+func respellNumbers(s *step) {
+	id := sessionID(s.w.config.Shop.Seed, s.rng.IntN(20))
+	for _, data := range [][2]string{{`{"n": 1, "m": [2.0]}`, `{"n": 1.0, "m": [2]}`}, {`{"n": 1.0, "m": [2]}`, `{"n": 1, "m": [2.0]}`}}[s.rng.IntN(2)] {
+		s.exec("UPDATE {sessions} SET data = ?, hits = hits ^ 1 WHERE id = ?", data, id)
 	}
 }
 
