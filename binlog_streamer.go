@@ -427,12 +427,12 @@ func (s *BinlogStreamer) lag() time.Duration {
 // FlushAndStop ends the stream at the log's present end. It returns at once; Run
 // returns when the end is reached.
 func (s *BinlogStreamer) FlushAndStop() {
-	if _, err := s.flushAndStop(context.Background()); err != nil && s.ErrorHandler != nil {
+	if err := s.flushAndStop(context.Background()); err != nil && s.ErrorHandler != nil {
 		s.ErrorHandler.Fatal("binlog_streamer", err)
 	}
 }
 
-func (s *BinlogStreamer) flushAndStop(ctx context.Context) (BinlogCoordinate, error) {
+func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	s.initialize()
 	var end BinlogCoordinate
 	err := retry.Do(ctx, retry.Policy{Attempts: 100, First: 50 * time.Millisecond, Max: 600 * time.Millisecond}, func(error) bool { return true }, nil,
@@ -442,7 +442,7 @@ func (s *BinlogStreamer) flushAndStop(ctx context.Context) (BinlogCoordinate, er
 			return err
 		})
 	if err != nil {
-		return end, fmt.Errorf("reading the stop position: %w", err)
+		return fmt.Errorf("reading the stop position: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -451,7 +451,7 @@ func (s *BinlogStreamer) flushAndStop(ctx context.Context) (BinlogCoordinate, er
 	if !s.inTxn {
 		s.checkStopLocked()
 	}
-	return end, nil
+	return nil
 }
 
 // logEnd returns the end of the server's log, an upper bound of what is visible.
@@ -480,7 +480,7 @@ func (s *BinlogStreamer) checkStopLocked() bool {
 	return true
 }
 
-// stopRequested reports whether a stop position is set.
+// stopCoordinate returns the stop position, zero until one is set.
 func (s *BinlogStreamer) stopCoordinate() BinlogCoordinate {
 	s.mu.Lock()
 	defer s.mu.Unlock()

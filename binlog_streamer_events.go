@@ -105,11 +105,11 @@ func (s *BinlogStreamer) otherEvent(ev *rawEvent) error {
 	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		return s.compressedRows(ev)
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
-		if t := s.tableOf(ev.body); t == nil || t.table == nil {
+		t := s.tableOf(ev.body)
+		if t == nil || t.table == nil {
 			return nil
-		} else {
-			return s.unsupported(ev, t.table, "a partial JSON update", "set binlog_row_value_options='' for every session of the source and start again")
 		}
+		return s.unsupported(ev, t.table, "a partial JSON update", "set binlog_row_value_options='' for every session of the source and start again")
 	case replication.MARIADB_START_ENCRYPTION_EVENT:
 		return nil // the server decrypts what it sends
 	}

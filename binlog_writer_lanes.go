@@ -128,7 +128,7 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 	if errors.Is(err, errBatchCommitted{}) {
 		return nil, nil
 	}
-	return mergeSkipped(append(skipped, serial)), err
+	return mergeSkipped(serial, skipped...), err
 }
 
 // commitPosition is the batch's last transaction: what only one lane writes, and the position.
@@ -149,9 +149,9 @@ func (a *batchAttempt) commitPosition(ctx context.Context, images func(ctx conte
 	return serial, err
 }
 
-func mergeSkipped(parts []map[*TableSchema][]string) map[*TableSchema][]string {
+func mergeSkipped(first map[*TableSchema][]string, others ...map[*TableSchema][]string) map[*TableSchema][]string {
 	merged := map[*TableSchema][]string{}
-	for _, part := range parts {
+	for _, part := range append(others, first) {
 		for table, keys := range part {
 			merged[table] = append(merged[table], keys...)
 		}
@@ -255,7 +255,7 @@ func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) 
 		if !t.twoPhase() {
 			continue
 		}
-		if err := t.writer.deleteKeys(ctx, s, keysOf(a.share(i, lane), t.writer.layout, false)); err != nil {
+		if err := t.writer.deleteKeys(ctx, s, keysOf(a.share(i, lane), false)); err != nil {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 			}
 			continue
 		}
-		if err := t.writer.deleteKeys(ctx, s, keysOf(share, t.writer.layout, true)); err != nil {
+		if err := t.writer.deleteKeys(ctx, s, keysOf(share, true)); err != nil {
 			return nil, err
 		}
 		if _, err := t.writer.insert(ctx, s, images, t.writer.layout.writable, t.writer.overwrite); err != nil {
@@ -338,7 +338,7 @@ func (tw *tableWriter) applyOne(ctx context.Context, s *session, ev *rowEvent, l
 }
 
 // keysOf returns the keys of changes, all of them or those whose row is gone.
-func keysOf(changes []*rowChange, l *tableLayout, goneOnly bool) []keyTuple {
+func keysOf(changes []*rowChange, goneOnly bool) []keyTuple {
 	keys := make([]keyTuple, 0, len(changes))
 	for _, c := range changes {
 		if !goneOnly || c.image.rows == nil {

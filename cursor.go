@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	sqlorig "database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -173,10 +174,12 @@ func (e *listenerError) Error() string { return e.err.Error() }
 func (e *listenerError) Unwrap() error { return e.err }
 
 func retryableRead(err error) bool {
-	if _, ok := err.(*listenerError); ok {
+	var listener *listenerError
+	if errors.As(err, &listener) {
 		return false
 	}
-	if _, ok := err.(*barrierError); ok {
+	var barrier *barrierError
+	if errors.As(err, &barrier) {
 		return true
 	}
 	return mysqlerr.Retryable(mysqlerr.Classify(err))
@@ -211,7 +214,7 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 		return nil, nil, err
 	}
 	defer func() { _ = stmt.Close() }()
-	rows, err := stmt.Query(args...)
+	rows, err := stmt.Query(args...) //nolint:noctx // the transaction ends with the context
 	if err != nil {
 		return nil, nil, err
 	}

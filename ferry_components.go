@@ -48,11 +48,11 @@ func (f *Ferry) NewSourceBinlogStreamer() *BinlogStreamer {
 // tables their names of the source. Ambiguous rewrites are an error.
 func (f *Ferry) NewTargetBinlogStreamer() (*BinlogStreamer, error) {
 	f.ensureInitialized()
-	schemas, err := TargetToSourceRewrites(f.Config.DatabaseRewrites)
+	schemas, err := TargetToSourceRewrites(f.DatabaseRewrites)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := TargetToSourceRewrites(f.Config.TableRewrites)
+	tables, err := TargetToSourceRewrites(f.TableRewrites)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (f *Ferry) NewTargetBinlogStreamer() (*BinlogStreamer, error) {
 func (f *Ferry) newStreamer(db *sql.DB, config *DatabaseConfig, tag string) *BinlogStreamer {
 	return &BinlogStreamer{
 		DB: db, DBConfig: config, MyServerId: f.MyServerId, ErrorHandler: f.ErrorHandler, Filter: f.CopyFilter,
-		TableSchema: f.Tables, LogTag: tag, logger: taggedLogger(f.logger, tag), metrics: f.Config.Metrics,
+		TableSchema: f.Tables, LogTag: tag, logger: taggedLogger(f.logger, tag), metrics: f.Metrics,
 	}
 }
 

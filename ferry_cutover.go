@@ -76,7 +76,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	}, func(ctx context.Context) error {
 		start = time.Now()
 		err := f.CutoverLock.PostContext(ctx, nil)
-		metricsOrGlobal(f.Config.Metrics).Timer("CutoverLock", time.Since(start), nil, 1)
+		metricsOrGlobal(f.Metrics).Timer("CutoverLock", time.Since(start), nil, 1)
 		return err
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
 	start := time.Now()
 	err := f.CutoverUnlock.PostContext(ctx, nil)
-	metrics := metricsOrGlobal(f.Config.Metrics)
+	metrics := metricsOrGlobal(f.Metrics)
 	metrics.Timer("CutoverUnlock", time.Since(start), nil, 1)
 	metrics.Timer("CutoverTime", time.Since(cutoverStart), nil, 1)
 	if err != nil {
@@ -115,8 +115,7 @@ func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
 			return origin("wait_replica", err)
 		}
 	}
-	_, err := f.BinlogStreamer.flushAndStop(ctx)
-	return origin("binlog_streamer", err)
+	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
 }
 
 // StopTargetVerifierContext is StopTargetVerifier with a context.

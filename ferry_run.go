@@ -224,7 +224,7 @@ func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
 	f.OverallState.Store(StateVerifyBeforeCutover)
 	f.logger.Info("verifying before the cutover")
 	start := time.Now()
-	defer func() { metricsOrGlobal(f.Config.Metrics).Timer("VerifyBeforeCutover", time.Since(start), nil, 1) }()
+	defer func() { metricsOrGlobal(f.Metrics).Timer("VerifyBeforeCutover", time.Since(start), nil, 1) }()
 	if v, ok := f.Verifier.(contextVerifier); ok {
 		return v.VerifyBeforeCutoverContext(ctx)
 	}

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -79,7 +80,7 @@ func (e *rowEvent) changesKey() bool {
 		return false
 	}
 	for _, c := range e.layout.keys {
-		if string(e.rows.Value(e.old, c)) != string(e.rows.Value(e.new, c)) {
+		if !bytes.Equal(e.rows.Value(e.old, c), e.rows.Value(e.new, c)) {
 			return true
 		}
 	}

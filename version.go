@@ -4,5 +4,5 @@ package ghostferry
 // linker (-ldflags "-X …VersionString=…"). It is part of every state dump.
 var VersionString = "?.?.?+??????????????+???????"
 
-// WebUiBasedir, set by the linker in packages, wins over any configured WebBasedir.
+// WebUiBasedir is set by the linker in packages and wins over any configured WebBasedir.
 var WebUiBasedir string

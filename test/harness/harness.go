@@ -143,7 +143,7 @@ func Exec(t *testing.T, db *sql.DB, script string) {
 		if strings.TrimSpace(stmt) == "" {
 			continue
 		}
-		if _, err := db.Exec(stmt); err != nil {
+		if _, err := db.ExecContext(context.Background(), stmt); err != nil {
 			t.Fatalf("%s: %v", stmt, err)
 		}
 	}
@@ -155,7 +155,7 @@ func (p *Pair) Shop(t *testing.T, database string, rows int) shop.Options {
 	ctx := context.Background()
 	o := shop.Options{Database: database, Seed: 1, Rows: rows}
 	for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
-		if _, err := db.Exec("DROP DATABASE IF EXISTS `" + database + "`"); err != nil {
+		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `" + database + "`"); err != nil {
 			t.Fatal(err)
 		}
 		if err := shop.CreateSchema(ctx, db, database); err != nil {
@@ -226,7 +226,7 @@ func RunStarted(ctx context.Context, f *ghostferry.Ferry, fence func() error) er
 		return <-ran
 	}
 	if err := f.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
-		return fmt.Errorf("catch up: %w (run: %v)", err, <-ran)
+		return fmt.Errorf("catch up: %w (run: %w)", err, <-ran)
 	}
 	if err := fence(); err != nil {
 		return fmt.Errorf("fence: %w", err)
