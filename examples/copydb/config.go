@@ -29,6 +29,17 @@ func (c FilterAndRewriteConfigs) Validate() error {
 	return nil
 }
 
+// choice says for a message what is chosen.
+func (c FilterAndRewriteConfigs) choice() string {
+	switch {
+	case len(c.Whitelist) > 0:
+		return fmt.Sprintf("only %q", c.Whitelist)
+	case len(c.Blacklist) > 0:
+		return fmt.Sprintf("all but %q", c.Blacklist)
+	}
+	return "all"
+}
+
 // Config is everything that can be set about a move: the library's settings and
 // copydb's own, in one JSON object.
 type Config struct {

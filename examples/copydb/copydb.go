@@ -58,6 +58,9 @@ func (f *CopydbFerry) InitializeContext(ctx context.Context) error {
 		f.initialized = true
 		err = f.checkNames(ctx)
 	}
+	if isType[*ghostferry.EmptySelectionError](err) {
+		err = fmt.Errorf("%w (Databases: %s, Tables: %s; an account sees what it may SELECT only)", err, f.config.Databases.choice(), f.config.Tables.choice())
+	}
 	return f.report(ctx, "ferry.initialize", refused(err))
 }
 

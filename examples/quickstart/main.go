@@ -43,6 +43,7 @@ func main() {
 // cutover hook, after which nobody may write to the source.
 func move(ctx context.Context, config *ghostferry.Config, stopWrites func(context.Context) error) error {
 	ferry := &ghostferry.Ferry{Config: config}
+	defer ferry.Close()
 	if err := ferry.InitializeContext(ctx); err != nil {
 		return err
 	}

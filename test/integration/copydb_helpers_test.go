@@ -18,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/shop"
@@ -214,10 +216,17 @@ func freshSchemas(t *testing.T, p *harness.Pair, names ...string) {
 	t.Helper()
 	drop := func() {
 		for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
+			conn, err := db.Conn(context.Background())
+			require.NoError(t, err)
+			statements := []string{"SET SESSION foreign_key_checks=0"}
 			for _, name := range names {
-				_, err := db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+quote(name))
+				statements = append(statements, "DROP DATABASE IF EXISTS "+quote(name))
+			}
+			for _, statement := range append(statements, "SET SESSION foreign_key_checks=1") {
+				_, err := conn.ExecContext(context.Background(), statement)
 				require.NoError(t, err)
 			}
+			require.NoError(t, conn.Close())
 		}
 	}
 	drop()
@@ -289,4 +298,33 @@ func (h *hooks) settings() settings {
 		"CutoverLock": settings{"URI": h.URL + "/lock"}, "CutoverUnlock": settings{"URI": h.URL + "/unlock"},
 		"CutoverAbort": settings{"URI": h.URL + "/abort"},
 	}
+}
+
+// recordingLogger keeps the messages that are logged.
+type recordingLogger struct {
+	mu   sync.Mutex
+	kept []string
+}
+
+func (r *recordingLogger) logger() ghostferry.Logger {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	logger.SetLevel(logrus.DebugLevel)
+	logger.AddHook(r)
+	return logger
+}
+
+func (r *recordingLogger) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (r *recordingLogger) Fire(entry *logrus.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = append(r.kept, entry.Message)
+	return nil
+}
+
+func (r *recordingLogger) messages() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.kept...)
 }

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/compare"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+	application "github.com/ghostferry-go/ghostferry/test/shop"
+)
+
+// The program moves a shop that is being written, on both kinds of servers.
+func TestQuickstart(t *testing.T) {
+	for _, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
+		t.Run(string(flavour), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			options := servers.Options{Flavour: flavour, GTID: true}
+			source, target, err := servers.StartPair(ctx, options, options)
+			require.NoError(t, err)
+			t.Cleanup(func() {
+				require.NoError(t, source.Stop())
+				require.NoError(t, target.Stop())
+			})
+			sourceDB, err := source.DB(ctx)
+			require.NoError(t, err)
+			targetDB, err := target.DB(ctx)
+			require.NoError(t, err)
+			shopOptions := application.Options{Database: "shop", Seed: 1, Rows: 5000}
+			require.NoError(t, application.CreateSchema(ctx, sourceDB, "shop"))
+			require.NoError(t, application.CreateSchema(ctx, targetDB, "shop"))
+			_, err = application.Seed(ctx, sourceDB, shopOptions)
+			require.NoError(t, err)
+			writer := application.NewWriter(application.WriterConfig{DB: sourceDB, Shop: shopOptions, Connections: 4, Rate: 200})
+			require.NoError(t, writer.Start(ctx))
+
+			require.NoError(t, move(ctx, &ghostferry.Config{
+				Source: database(source), Target: database(target), TableFilter: shop{},
+				VerifierType: ghostferry.VerifierTypeOnline, AutomaticCutover: true,
+			}, func(context.Context) error {
+				_, err := writer.Stop()
+				return err
+			}))
+
+			report, err := compare.Compare(ctx, sourceDB, targetDB, compare.Options{Databases: map[string]string{"shop": "shop"}})
+			require.NoError(t, err)
+			require.True(t, report.Equal(), report.Differences)
+		})
+	}
+}
+
+// A hook that fails ends the move.
+func TestQuickstartGivesUp(t *testing.T) {
+	options := servers.Options{Flavour: servers.MariaDB}
+	source, target, err := servers.StartPair(t.Context(), options, options)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, source.Stop())
+		require.NoError(t, target.Stop())
+	})
+	for _, server := range []*servers.Server{source, target} {
+		db, err := server.DB(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, application.CreateSchema(t.Context(), db, "shop"))
+	}
+	require.ErrorIs(t, move(t.Context(), &ghostferry.Config{
+		Source: database(source), Target: database(target), TableFilter: shop{}, AutomaticCutover: true,
+		VerifierType: ghostferry.VerifierTypeOnline,
+	}, func(context.Context) error { return context.DeadlineExceeded }), context.DeadlineExceeded)
+}
+
+func database(s *servers.Server) *ghostferry.DatabaseConfig {
+	return &ghostferry.DatabaseConfig{Host: s.Host, Port: uint16(s.Port), User: s.User(), Pass: s.Password()}
+}
