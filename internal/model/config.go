@@ -15,15 +15,48 @@ const (
 	// Cutover has the host block writes, reads the stop position and drains.
 	// Without it a run ends when everything stands still.
 	Cutover
+	// Leak lets the application write once after the block (needs Cutover).
+	Leak
 	// OnePhase is a table without a unique secondary key: one phase, upserts.
 	OnePhase
 	// Serial applies in log order in one lane: delete own key, insert if absent.
 	Serial
-	// CommitsInOrder makes engine commits happen in log order.
+	// LanePositions has every lane commit a position with its data, and a resumed
+	// run go on from the least. Without it one transaction commits the position
+	// when all lanes have committed, or the only lane does.
+	LanePositions
+	// InPlace updates in phase 2, in place of delete and insert, keys whose unique
+	// value the batch leaves as it was, where the row is known to be there: its
+	// chunk confirmed, and the position past everything executed before a crash.
+	InPlace
+	// InPlaceGuarded is the same without knowing that the row is there: the
+	// statement also names the unique value, and a key that it does not find is
+	// deleted and inserted if absent.
+	InPlaceGuarded
+	// Pass lets a transaction with a disjoint keyset pass one that waits for a
+	// gate.
+	Pass
+	// DropAhead leaves changes of keys whose chunk no copier has begun to the copy
+	// (tables without a unique secondary key).
+	DropAhead
+	// DeferredIndex creates the unique index when the rows are copied.
+	DeferredIndex
+	// CommitsInOrder makes engine commits happen in log order (with it the barrier is
+	// the position of a consistent snapshot).
 	CommitsInOrder
 	// LockingRead reads a chunk key by key under row locks, released when the
 	// rows are read, in place of the barrier: servers without GTIDs.
 	LockingRead
+	// LockedCopy holds the locks of the reading transaction until the rows are on
+	// the target, and has no gate (needs LockingRead and SplitWrite).
+	LockedCopy
+	// LostLocks lets a reading transaction die silently, and its locks with it.
+	LostLocks
+	// Rollbacks lets the application lock a row and roll back.
+	Rollbacks
+	// Watermark places the rows that no change since the gate's d has touched, when
+	// the applier has passed the log end after the read; no change waits.
+	Watermark
 	// SplitWrite executes and commits a chunk's target transaction in two
 	// steps; others wait for its row locks.
 	SplitWrite
@@ -32,12 +65,59 @@ const (
 	LostCommits
 	// Replans lets a chunk past its time bound close unwritten and start again.
 	Replans
-	featureCount
+	// XA lets the application prepare a transaction and later commit or roll it
+	// back; its rows are logged at the prepare.
+	XA
+	// Filter moves one tenant's rows; the variant bit marks the other's.
+	Filter
+	// Collated has keys whose equality is coarser than bytes; the variant bit is the
+	// spelling.
+	Collated
+	// Failover lets the source lose the end of its log, and positions be used again.
+	Failover
+	// TargetCrash lets the target fall back to an older durable state.
+	TargetCrash
+	// SecondMover lets a new mover take over from one that is stopped and
+	// wakes up later.
+	SecondMover
+	// Verify has a verifier compare keys all along; done needs every key verified
+	// (needs Cutover).
+	Verify
+	// SmallQueue bounds what is delivered and not executed to one entry.
+	SmallQueue
+	featureCount = iota
 )
 
 var featureNames = [featureCount]string{
-	"parts", "start", "cutover", "one-phase", "serial", "commits-in-order",
-	"locking-read", "split-write", "lost-commits", "replans",
+	"parts",
+	"start",
+	"cutover",
+	"leaky-block",
+	"one-phase",
+	"serial",
+	"lane-positions",
+	"in-place",
+	"in-place-guarded",
+	"pass-held",
+	"drop-ahead",
+	"deferred-index",
+	"commits-in-order",
+	"locking-read",
+	"locked-copy",
+	"lost-locks",
+	"rollbacks",
+	"watermark",
+	"split-write",
+	"lost-commits",
+	"replans",
+	"xa",
+	"filter",
+	"collated",
+	"failover",
+	"target-crash",
+	"second-mover",
+	"verify",
+	"small-queue",
 }
 
 func (f Feature) String() string { return featureNames[f] }
@@ -52,6 +132,8 @@ const (
 	SetU          // of the unique column
 	Delete
 	MoveKey    // update of the key
+	Respell    // update of the key to another spelling of the same key
+	Reown      // to or from the other tenant
 	AllChanges = Insert | Update | SetU | Delete | MoveKey
 )
 
@@ -66,8 +148,14 @@ type Config struct {
 	Events, TxnMax, Txns int
 	Changes              Change
 	// Inits are the source tables to start from, one word a key: "-" absent,
-	// "N" NULL, else the unique value's letter.
+	// "N" NULL, else the unique value's letter; in upper case (NULL: "n") with
+	// the variant bit.
 	Inits []string
+	// Foreign is the other tenant's rows on the target, in the same form, and
+	// Stale the rows that an earlier run left there.
+	Foreign, Stale string
+	// Only restricts the check to these invariants, if there are any.
+	Only []Invariant
 	// Chunks are the key ranges as masks: bit 0 is key 1.
 	Chunks []uint8
 	// Workers is the number of chunks that may be in flight at once.
@@ -111,14 +199,17 @@ func (c *Config) initial() []state {
 	var out []state
 	for _, text := range c.Inits {
 		s := state{up: 1, epoch: 1, planMax: uint8(c.Keys)}
-		for k := range c.Keys {
-			switch w := text[2*k]; w {
-			case '-':
-			case 'N':
-				s.init[k] = newImg(0, stampInitial)
-			default:
-				s.init[k] = newImg(w-'a'+1, stampInitial)
-			}
+		s.init = c.parse(text, stampInitial)
+		if c.Foreign != "" {
+			s.t = c.foreign()
+		}
+		if c.mut[RestartKeepsRows] {
+			s.t = c.parse(c.Stale, stampStale)
+		}
+		if c.on[DeferredIndex] {
+			s.index = indexAbsent
+		} else if !c.on[OnePhase] {
+			s.index = indexPresent
 		}
 		if !c.on[Start] {
 			s.src = srcStarted | srcPlanned
@@ -126,4 +217,36 @@ func (c *Config) initial() []state {
 		out = append(out, s)
 	}
 	return out
+}
+
+// foreign are the other tenant's rows on the target.
+func (c *Config) foreign() rows {
+	r := c.parse(c.Foreign, stampForeign)
+	for k := range r {
+		if r[k] != 0 {
+			r[k] |= imgVariant
+		}
+	}
+	return r
+}
+
+// parse reads rows in the form of Inits.
+func (c *Config) parse(text string, stamp uint8) (r rows) {
+	for k := 0; k < c.Keys && 2*k < len(text); k++ {
+		w := text[2*k]
+		var x img
+		switch {
+		case w == '-':
+			continue
+		case w == 'N' || w == 'n':
+			x = newImg(0, stamp)
+		default:
+			x = newImg((w|0x20)-'a'+1, stamp)
+		}
+		if w != 'N' && w < 'a' || w == 'n' {
+			x |= imgVariant
+		}
+		r[k] = x
+	}
+	return r
 }

@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // Invariant numbers the promises that are checked in every state.
 type Invariant uint8
 
@@ -40,39 +42,119 @@ func (i Invariant) String() string { return invariantTexts[i] }
 
 // check returns the first invariant that s breaks, or zero.
 func (c *Config) check(s *state) Invariant {
-	if s.ghost&(ghostFenced|ghostTwice) != 0 {
+	if inv := c.breaks(s); c.checks(inv) {
+		return inv
+	}
+	return 0
+}
+
+// checks says whether the configuration asks for an invariant.
+func (c *Config) checks(inv Invariant) bool { return len(c.Only) == 0 || slices.Contains(c.Only, inv) }
+
+func (c *Config) breaks(s *state) Invariant {
+	switch {
+	case s.ghost&(ghostFenced|ghostTwice) != 0:
 		return Fencing
-	}
-	if s.halt == haltAlarm {
+	case s.ghost&ghostClaim != 0:
+		return VerifierSound
+	case s.halt == haltLedger:
 		return Debt
+	case s.halt == haltDuplicate:
+		return Exactness
+	case s.halt == haltRefused && !c.on[Failover] && !c.on[XA],
+		s.halt == haltConflict && c.Foreign == "",
+		s.halt == haltLateWrite && !c.on[Leak]:
+		return Liveness
 	}
-	now := s.rowsAt(s.n)
-	if s.halt == haltDone && !c.same(&s.t, &now) {
+	if inv := c.checkOutside(s); inv != 0 {
+		return inv
+	}
+	if s.src&srcMoved != 0 || s.halt == haltRefused {
+		return 0 // what the mover does not know yet, or leaves as not verified
+	}
+	log := s.project(c)
+	now := c.rowsAt(s, s.n)
+	switch {
+	case s.halt == haltDone && !c.same(&s.t, &now):
 		return CutoverSound
-	}
-	if s.quiet(c) && !c.same(&s.t, &now) {
+	case s.quiet(c) && !c.same(&s.t, &now):
 		return Convergence
+	case c.on[Watermark] && !c.exact(s, &log):
+		return Exactness
 	}
-	p := s.p(c.Lanes)
+	p := s.p(c)
 	for k := range c.Keys {
-		if inv := c.checkKey(s, p, k); inv != 0 {
+		if inv := c.checkKey(s, &log, p, k); inv != 0 {
 			return inv
 		}
 	}
 	return 0
 }
 
+// checkOutside checks what the mover must not touch: the source, and foreign
+// rows on the target.
+func (c *Config) checkOutside(s *state) Invariant {
+	for i := range s.n {
+		if s.log[i].a&evMover != 0 {
+			return SourceUntouched
+		}
+	}
+	if c.Foreign != "" {
+		for k, x := range c.foreign() {
+			if x != 0 && s.t[k] != x {
+				return Convergence
+			}
+		}
+	}
+	return 0
+}
+
+// rowsAt is the source in scope after the first p entries.
+func (c *Config) rowsAt(s *state, p uint8) rows {
+	r := s.rowsAt(p)
+	for k := range r {
+		r[k] = c.scope(r[k])
+	}
+	return r
+}
+
 // same compares the rows that are in scope.
-func (c *Config) same(t, src *rows) bool { return *t == *src }
+func (c *Config) same(t, src *rows) bool {
+	for k := range t {
+		if t[k] != src[k] && t[k].stamp() != stampForeign {
+			return false
+		}
+	}
+	return true
+}
+
+// exact is what the watermark mode promises between batches: rows that were
+// touched or placed are S_m, others absent.
+func (c *Config) exact(s *state, log *[maxLog]change) bool {
+	if s.up == 0 || s.bEnd != 0 || s.m < s.floor {
+		return true
+	}
+	want := c.rowsAt(s, s.m)
+	for k := range c.Keys {
+		var touched bool
+		for i := range s.m {
+			touched = touched || log[i].touch>>k&1 != 0
+		}
+		if !touched && !c.covered(s, k) {
+			want[k] = 0
+		}
+	}
+	return s.t == want
+}
 
 // checkKey checks what is said of one key at durable position p.
-func (c *Config) checkKey(s *state, p uint8, k int) Invariant {
+func (c *Config) checkKey(s *state, log *[maxLog]change, p uint8, k int) Invariant {
 	bit := uint8(1) << k
-	// What the log says of k: its first version that is not older than p,
-	// whether a change is pending, and whether one is at all.
+	// What the log says of k: its last change that is executed for good, whether
+	// one is pending, and whether there is one at all.
 	base, pending, changed := -1, false, false
 	for i := range s.n {
-		if s.log[i].touches()&bit == 0 {
+		if log[i].touch&bit == 0 {
 			continue
 		}
 		changed = true
@@ -82,31 +164,48 @@ func (c *Config) checkKey(s *state, p uint8, k int) Invariant {
 			pending = true
 		}
 	}
-	if x := s.t[k]; x != 0 {
-		v := s.version(k, x)
-		if v == none {
-			return NoFabrication
-		}
-		if v < base {
-			return Age
-		}
-	} else if !pending && c.missing(s, base, k) {
-		return Checkpoint
-	}
-	if !changed && s.init[k] != 0 && s.t[k] != s.init[k] && c.covered(s, k) {
+	x := s.t[k]
+	if !changed && c.scope(s.init[k]) != 0 && x != s.init[k] && x.stamp() != stampForeign && c.covered(s, k) {
 		return CursorSound
 	}
-	if b := s.debt[k]; b != 0 && !s.pendingIn(c, k, b-1) {
+	switch {
+	case x.stamp() == stampForeign:
+		return 0
+	case x != 0:
+		v := s.version(c, k, x)
+		if v == none && !c.inRepair(s, k) {
+			return NoFabrication
+		}
+		if v != none && v < base {
+			return Age
+		}
+	case !pending && c.missing(s, log, base, k):
+		return Checkpoint
+	}
+	if b := s.debt[k]; b != 0 && !c.inRepair(s, k) && !s.pendingIn(c, log, k, b-1) {
 		return Debt
 	}
 	return 0
+}
+
+// inRepair says whether k's chunk waits to be emptied or copied again.
+func (c *Config) inRepair(s *state, k int) bool {
+	for i, keys := range c.Chunks {
+		if keys>>k&1 != 0 && (s.fix|s.again)>>i&1 != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // none is "no version".
 const none = -2
 
 // version is the log entry that wrote image x of key k, -1 for the initial one.
-func (s *state) version(k int, x img) int {
+func (s *state) version(c *Config, k int, x img) int {
+	if c.scope(x) == 0 {
+		return none
+	}
 	if x == s.init[k] {
 		return -1
 	}
@@ -118,18 +217,18 @@ func (s *state) version(k int, x img) int {
 
 // missing says whether the absence of k, which has no change pending, is a loss:
 // the row is there at base, and no copy is to come.
-func (c *Config) missing(s *state, base, k int) bool {
-	x := s.init[k]
+func (c *Config) missing(s *state, log *[maxLog]change, base, k int) bool {
+	x := c.scope(s.init[k])
 	if base >= 0 {
 		x = 0
-		if int(s.log[base].new()) == k {
-			x = s.log[base].x
+		if int(log[base].to) == k {
+			x = log[base].x
 		}
 	}
 	if x == 0 {
 		return false
 	}
-	executed := base >= 0 && s.pre>>base&1 == 0
+	executed := base >= 0 && s.pre>>base&1 == 0 && !c.on[DropAhead] && !c.inRepair(s, k)
 	return executed || c.covered(s, k)
 }
 
@@ -145,16 +244,16 @@ func (c *Config) covered(s *state, k int) bool {
 
 // pendingIn says whether a change of k that is not yet executed lies at or
 // before bound.
-func (s *state) pendingIn(c *Config, k int, bound uint8) bool {
+func (s *state) pendingIn(c *Config, log *[maxLog]change, k int, bound uint8) bool {
 	from := s.m
 	if s.up == 0 {
-		from = s.p(c.Lanes)
+		from = s.p(c)
 	}
 	if s.bEnd != 0 && s.lane[c.laneOf(k)] == laneDone {
 		from = s.bEnd
 	}
-	for i := from; i < bound; i++ {
-		if s.log[i].touches()>>k&1 != 0 {
+	for i := from; i < min(bound, s.n); i++ {
+		if log[i].touch&^(s.wait[i]>>waitLeave)>>k&1 != 0 && s.done>>i&1 == 0 {
 			return true
 		}
 	}

@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // Mutant takes a rule of the engine away, or puts a known mistake in its place.
 type Mutant uint8
 
@@ -12,14 +14,81 @@ const (
 	GateNewKeyOnly
 	GatesBetweenPhases
 	PartsDoNotCount
-	NoMeeting
-	DebtBoundAtRead
+	FloorAtResume
+	BarrierForgets
+	CloseUnproven
+	StaleRetry
+	OnePacket
+	MarkBeforeRows
+	UnorderedPage
+	SkipLowest
+	MutexBeforeSpace
+	SecondaryIndexRead
+	SkipLocked
+	PlainRead
+	NoPing
+	PingAfterCommit
+	WatermarkByArrival
 	StartAtLogEnd
 	PlanBeforeStart
 	PlainMax
+	RestartKeepsRows
+	WritesSource
+	NoMeeting
+	OldKeyStays
+	Evict
+	WrongRow
+	Unscoped
+	IgnoreForeign
+	FilterNewOnly
+	PredicateUnlocked
+	InPlaceUnconfirmed
+	InPlaceInRecovery
+	InPlaceOwed
+	RetryUnasked
+	UniqueDropped
+	IntentUnchecked
+	InPlaceUnique
+	PassByKey
+	CompareAndSet
+	FloatCompared
+	ByKeyHash
+	KeyUpdateInPlace
+	CompactedByBytes
+	KeepsSpelling
+	CollatedByBytes
+	FailedBatchDropped
+	StatementRetried
+	HalfCommitted
+	DebtBoundAtRead
+	PositionBeforeData
+	PositionInTransaction
+	SkipDoneLanes
+	SkipDoneChanges
+	ApplyBeforeRepair
+	DebtsUnconfirmed
+	CheckpointElsewhere
+	NoLaneCheck
 	NoFence
+	NoEpochCheck
+	XAAtPrepare
+	XAForgotten
+	Unconfirmed
+	NumbersReused
+	IndexTooEarly
+	IndexInOnePhase
+	IndexInRecovery
+	ApplyDuringRecoveredBuild
+	PayloadDropped
+	UnloggedCascade
+	TargetTrigger
 	StopBeforeBlock
-	mutantCount
+	NoTailGuard
+	NoFinalVerify
+	VerifyPlain
+	VerifyTwoReads
+	VerifyClaimsLate
+	mutantCount = iota
 )
 
 // MutantCase is a mutant with the configuration in which the checker finds it.
@@ -33,4 +102,11 @@ type MutantCase struct {
 	Rule   string
 	Breaks Invariant
 	Config Config
+}
+
+// Sound is the case's configuration without the mutant.
+func (mc MutantCase) Sound() Config {
+	c := mc.Config
+	c.Mutants = slices.DeleteFunc(slices.Clone(c.Mutants), func(m Mutant) bool { return m == mc.Mutant })
+	return c
 }

@@ -101,7 +101,7 @@ func (x *explorer) run(lim Limits) (res Result) {
 		level, next = next, level
 	}
 	res.States, res.Complete = len(x.parent), true
-	if id, stuck := x.stuck(); stuck {
+	if id, stuck := x.stuck(); stuck && x.cfg.checks(Liveness) {
 		res.Violation = x.violation(Liveness, id)
 	}
 	return res

@@ -5,6 +5,9 @@ type machine struct {
 	cfg *Config
 	s   *state
 	out []succ
+	// capture collects, when it is not nil, the target transactions that could
+	// be sent now, in place of successors.
+	capture *[]txn
 }
 
 // succ is a step and the state after it.
@@ -28,55 +31,110 @@ func (m *machine) next(s *state) {
 	if s.up == 0 {
 		m.resume()
 		m.lands()
+		m.indexBuild()
 		return
 	}
 	m.application()
 	m.engineCommits()
+	m.rollback()
+	m.xaEnd()
+	m.failover()
 	m.start()
-	if s.src == srcStarted|srcPlanned {
-		m.deliver()
+	if s.ready() {
+		if s.src&srcMoved != 0 {
+			m.reconnect()
+		} else {
+			m.deliver()
+		}
 		m.copiers()
 		m.applier()
+		m.indexBuild()
+		m.verify()
 		m.cutover()
 	}
 	m.lands()
 	m.crash()
+	m.targetCrash()
+	m.takeover()
 }
 
 // locked are the keys and unique values that a writer would have to wait for:
-// those of transactions flushed and not engine-committed, and rows that a
-// copier's reading transaction holds.
+// those of transactions flushed and not engine-committed or prepared, and rows
+// that a copier's reading transaction holds.
 func (m *machine) locked() (keys, values uint8) {
 	s := m.s
 	r := s.init
+	hold := func(e event) {
+		keys |= e.touches()
+		if k := e.old(); k != noKey {
+			values |= 1 << r[k].unique()
+		}
+		values |= 1 << e.x.unique()
+	}
 	for i := range s.n {
 		e := s.log[i]
-		if s.vis>>i&1 == 0 {
-			keys |= e.touches()
-			if k := e.old(); k != noKey {
-				values |= 1 << r[k].unique()
-			}
-			values |= 1 << e.x.unique()
+		if s.vis>>i&1 == 0 && e.touches() != 0 {
+			hold(e)
 		}
 		e.apply(&r)
 	}
-	for c := range m.cfg.Chunks {
-		keys |= s.ch[c].locks
+	for _, e := range s.xa[:s.xaN] {
+		hold(e)
+		e.apply(&r)
 	}
-	return keys, values &^ 1
+	if s.rolling != 0 {
+		keys |= 1 << (s.rolling - 1)
+	}
+	return keys | m.sharedLocks(), values &^ 1
 }
 
-// application flushes a transaction of up to TxnMax changes.
-func (m *machine) application() {
+// sharedLocks are the source rows that copiers hold.
+func (m *machine) sharedLocks() (keys uint8) {
+	for i := range m.cfg.Chunks {
+		keys |= m.s.ch[i].locks
+	}
+	return keys
+}
+
+// writable says whether the application may write.
+func (m *machine) writable() bool {
 	s, c := m.s, m.cfg
-	blocked := s.cut != cutRunning && !(s.cut == cutE && c.mut[StopBeforeBlock])
-	if int(s.n) >= c.Events || blocked || c.Txns > 0 && int(s.app) >= c.Txns {
+	if int(s.n) >= c.Events || c.Txns > 0 && int(s.app) >= c.Txns {
+		return false
+	}
+	switch {
+	case s.cut == cutRunning, s.cut == cutE && c.mut[StopBeforeBlock]:
+		return true
+	}
+	return c.on[Leak] && m.fault()
+}
+
+// application flushes a transaction of up to TxnMax changes, or prepares one.
+func (m *machine) application() {
+	if !m.writable() {
 		return
 	}
+	s := m.s
 	keys, values := m.locked()
 	t := *s
 	t.app++
+	if s.cut != cutRunning && m.cfg.on[Leak] {
+		t.faults++
+	}
 	m.extend(&t, keys, values, 1)
+	if m.cfg.on[XA] && s.src&srcXA == 0 {
+		m.prepare(keys, values)
+	}
+	if m.cfg.on[Rollbacks] && s.rolling == 0 && m.fault() {
+		r := s.rowsAt(s.n)
+		for k := range m.cfg.Keys {
+			if r[k] != 0 && keys>>k&1 == 0 {
+				t := m.do(actLock, uint8(k), 0)
+				t.rolling = uint8(k) + 1
+				t.faults++
+			}
+		}
+	}
 }
 
 // extend adds one more change to the transaction at the end of t's log, and a
@@ -85,55 +143,65 @@ func (m *machine) extend(t *state, keys, values uint8, size int) {
 	r := t.rowsAt(t.n)
 	m.changes(t, &r, keys, values, func(e event) {
 		u := *t
-		u.log[u.n] = e
-		u.n++
+		u.append(e)
+		if m.cfg.mut[UnloggedCascade] && e.new() == noKey && e.old() == 0 && r[1] != 0 && keys&2 == 0 {
+			u.append(event{1 | noKey<<2 | evHidden, 0})
+		}
 		if size < m.cfg.TxnMax && int(u.n) < m.cfg.Events {
 			m.extend(&u, keys, values, size+1)
 		}
 		u.log[u.n-1].a |= evEnd
 		m.out = append(m.out, succ{action{actFlush, m.s.n, u.n}, u})
+		if m.cfg.mut[PayloadDropped] {
+			for i := m.s.n; i < u.n; i++ {
+				u.log[i].a |= evHidden
+			}
+			m.out = append(m.out, succ{action{actFlush, m.s.n, u.n}, u})
+		}
 	})
+}
+
+// append adds an entry to the log.
+func (s *state) append(e event) {
+	s.log[s.n] = e
+	s.n++
 }
 
 // changes calls add with every row change that is possible on r.
 func (m *machine) changes(t *state, r *rows, keys, values uint8, add func(event)) {
 	c := m.cfg
-	stamp := stampLog + t.n
-	fresh := t.freshValue(c.Values)
-	free := func(u uint8, but int) bool {
-		if u == 0 {
-			return true
-		}
-		if u > fresh || values>>u&1 != 0 {
-			return false
-		}
-		for k := range c.Keys {
-			if k != but && r[k] != 0 && r[k].unique() == u {
-				return false
-			}
-		}
-		return true
+	mark := newImg(0, stampLog+t.n)
+	if t.src&srcEra != 0 || t.src&srcMoved != 0 {
+		mark |= imgEra
 	}
+	fresh := t.freshValue(c.Values)
+	free := func(u uint8, but int) bool { return u == 0 || u <= fresh && values>>u&1 == 0 && r.free(u, but) }
 	for k := range c.Keys {
 		if keys>>k&1 != 0 {
 			continue
 		}
-		kk := uint8(k)
-		x := r[k]
+		kk, x := uint8(k), r[k]
 		if x == 0 {
 			for u := uint8(0); c.Changes&Insert != 0 && u <= fresh; u++ {
 				if free(u, k) {
-					add(newEvent(noKey, kk, newImg(u, stamp)))
+					add(newEvent(noKey, kk, mark|img(u)))
+					if c.Changes&(Respell|Reown) != 0 {
+						add(newEvent(noKey, kk, mark|img(u)|imgVariant))
+					}
 				}
 			}
 			continue
 		}
+		same := mark | x&(imgUnique|imgVariant)
 		if c.Changes&Update != 0 {
-			add(newEvent(kk, kk, newImg(x.unique(), stamp)))
+			add(newEvent(kk, kk, same))
+		}
+		if c.Changes&(Respell|Reown) != 0 {
+			add(newEvent(kk, kk, same^imgVariant))
 		}
 		for u := uint8(0); c.Changes&SetU != 0 && u <= fresh; u++ {
 			if u != x.unique() && free(u, k) {
-				add(newEvent(kk, kk, newImg(u, stamp)))
+				add(newEvent(kk, kk, same&^imgUnique|img(u)))
 			}
 		}
 		if c.Changes&Delete != 0 {
@@ -141,21 +209,39 @@ func (m *machine) changes(t *state, r *rows, keys, values uint8, add func(event)
 		}
 		for to := range c.Keys {
 			if c.Changes&MoveKey != 0 && to != k && r[to] == 0 && keys>>to&1 == 0 {
-				add(newEvent(kk, uint8(to), newImg(x.unique(), stamp)))
+				add(newEvent(kk, uint8(to), same))
 			}
 		}
 	}
 }
 
+// free says whether no row but that of key but holds u.
+func (r *rows) free(u uint8, but int) bool {
+	for k, x := range r {
+		if k != but && x != 0 && x.unique() == u {
+			return false
+		}
+	}
+	return true
+}
+
 // freshValue is the highest unique value that an application may use next:
 // values are interchangeable, so they come into use in order.
-func (t *state) freshValue(values int) uint8 {
+func (s *state) freshValue(values int) uint8 {
 	var used uint8
-	for _, x := range t.init {
+	for _, x := range s.init {
 		used = max(used, x.unique())
 	}
-	for i := range t.n {
-		used = max(used, t.log[i].x.unique())
+	for _, x := range s.t {
+		used = max(used, x.unique()) // a foreign row's
+	}
+	for i := range s.n {
+		if s.log[i].touches() != 0 {
+			used = max(used, s.log[i].x.unique())
+		}
+	}
+	for _, e := range s.xa[:s.xaN] {
+		used = max(used, e.x.unique())
 	}
 	return min(used+1, uint8(values))
 }
@@ -172,73 +258,5 @@ func (m *machine) engineCommits() {
 			}
 		}
 		i = end
-	}
-}
-
-// start fixes the start position, then the end of the plan.
-func (m *machine) start() {
-	s, c := m.s, m.cfg
-	first, second := m.startStream, m.planEnd
-	if c.mut[PlanBeforeStart] {
-		first, second = second, first
-	}
-	switch s.src {
-	case 0:
-		first()
-	case srcStarted | srcPlanned:
-	default:
-		second()
-	}
-}
-
-// startStream begins at what is committed. Without GTIDs it begins at the end
-// of the log, and every read has to wait for the locks of what is in flight.
-func (m *machine) startStream() {
-	t := m.do(actStart, 0, 0)
-	t.src |= srcStarted
-	t.pre = m.s.vis
-	if m.cfg.on[LockingRead] || m.cfg.mut[StartAtLogEnd] {
-		t.pre = span(0, m.s.n)
-	}
-	t.skipPre()
-}
-
-// planEnd reads the highest key: plainly when a stream that began at what is
-// committed brings later rows, else under locks.
-func (m *machine) planEnd() {
-	s, c := m.s, m.cfg
-	r := s.visible()
-	if c.on[LockingRead] && !c.mut[PlainMax] {
-		if keys, _ := m.locked(); keys != 0 {
-			return
-		}
-	}
-	t := m.do(actPlan, 0, 0)
-	t.src |= srcPlanned
-	t.plan(c, &r)
-}
-
-// plan bounds the plan by the highest key of r.
-func (s *state) plan(c *Config, r *rows) {
-	s.planMax = 0
-	for k := range c.Keys {
-		if r[k] != 0 {
-			s.planMax = uint8(k) + 1
-		}
-	}
-	for i, keys := range c.Chunks {
-		if keys&span(0, s.planMax) == 0 {
-			s.marks |= 1 << i
-		}
-	}
-}
-
-// skipPre passes log entries that the start position includes.
-func (s *state) skipPre() {
-	for s.dlv < s.n && s.pre>>s.dlv&1 != 0 {
-		s.dlv++
-	}
-	for s.bEnd == 0 && s.m < s.dlv && s.pre>>s.m&1 != 0 {
-		s.m++
 	}
 }

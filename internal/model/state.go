@@ -30,11 +30,12 @@ const (
 	imgVariant img = 4
 	imgEra     img = 8
 
-	stampInitial = 1
-	stampLog     = 2 // entry i of the log has stamp 2+i
-	stampTrigger = 13
-	stampStale   = 14 // left on the target by an earlier run
-	stampForeign = 15 // another tenant's row on the target, not from this source
+	stampInitial  = 1
+	stampLog      = 2  // entry i of the log has stamp 2+i
+	stampPrepared = 12 // of an XA transaction that is prepared
+	stampTrigger  = 13
+	stampStale    = 14 // left on the target by an earlier run
+	stampForeign  = 15 // another tenant's row on the target, not from this source
 )
 
 func newImg(unique, stamp uint8) img { return img(unique) | img(stamp<<4) }
@@ -53,8 +54,14 @@ type event struct {
 const (
 	evEnd    = 1 << 4 // last entry of its transaction
 	evXA     = 1 << 5 // row of an XA transaction, placed at its XA COMMIT
-	evHidden = 1 << 6 // changed the source without being logged
+	evHidden = 1 << 6 // the streamer does not see it
 	evMover  = 1 << 7 // written by the mover: never allowed
+)
+
+// Markers are entries without keys.
+const (
+	markPrepare  img = 1 // XA PREPARE: the rows are in state.xa
+	markRollback img = 2 // XA ROLLBACK
 )
 
 func newEvent(from, to uint8, x img) event { return event{from | to<<2, x} }
@@ -86,6 +93,12 @@ func (e event) apply(r *rows) {
 // rows is the content of a table.
 type rows [maxKeys]img
 
+// Halves of an element of state.wait.
+const (
+	waitGates = 0x0f
+	waitLeave = 4 // shift
+)
+
 // Where a chunk's copier stands.
 const (
 	chIdle     = iota
@@ -96,7 +109,6 @@ const (
 	chExecuted // rows inserted on the target, COMMIT not sent
 	chUnknown  // COMMIT sent, connection lost
 	chWritten  // COMMIT known to have succeeded
-	chRepair   // the source lock was lost before the rows were inserted
 )
 
 // chunk is one chunk and the copier that works on it. All of it is lost when
@@ -107,7 +119,7 @@ type chunk struct {
 	h     uint8 // log end after the read
 	locks uint8 // source keys locked by its reading transaction
 	todo  uint8 // keys that the locking read has not reached
-	lost  uint8 // the source connection died after the read
+	lost  uint8 // the reading transaction died, and its locks with it
 	buf   rows
 }
 
@@ -123,9 +135,11 @@ const (
 	runs          = iota
 	haltDone      // the mover says that both sides are equal
 	haltConflict  // a foreign row holds our key or unique value
-	haltRefused   // the source lost transactions that we read or executed
+	haltRefused   // the source lost transactions that we executed
 	haltLateWrite // an in-scope change after the stop position
-	haltAlarm     // the ledger of debts does not balance, or 1062 where none may be
+	haltMismatch  // the verifier reported a difference
+	haltLedger    // the ledger of debts does not balance
+	haltDuplicate // error 1062, or a row missing, where neither may be
 )
 
 // txn is a target transaction that has been executed: what it writes when it
@@ -133,15 +147,20 @@ const (
 // undecided; the others execute and commit in one step.
 type txn struct {
 	state uint8 // see the txn constants
+	op    uint8 // see the op constants
 	owner uint8 // lane, or maxLanes + chunk
 	epoch uint8
 	final uint8 // a lane's: its last of the batch, commits the position
 	pos   uint8 // position that it commits, or the log end after a chunk's read
+	end   uint8 // a lane's: the end of its batch
 	keys  uint8 // keys it was asked to write
+	inUpd uint8 // of these, keys to update in place
 	wrote uint8 // keys it writes
 	skip  uint8 // keys skipped because another row holds their unique value
 	lockK uint8 // target keys that it locks
 	lockV uint8 // unique values that it locks
+	fail  uint8 // the halt that it leads to
+	in    rows  // what it was asked to write
 	rows  rows  // what it writes, 0 is a delete
 }
 
@@ -152,43 +171,80 @@ const (
 	txnOrphan     // the same, and the mover that sent it is dead
 	txnCommitted  // landed, its sender does not know yet
 	txnRolledBack // gone, its sender does not know yet
+	txnStale      // not executed yet: in the hands of a stopped mover or of a slow network
+)
+
+// What a target transaction does with its keys.
+const (
+	opInsert  = iota // insert what is absent, skip what conflicts
+	opDelete         // delete
+	opUpsert         // make the row so, whatever is there
+	opReplace        // delete, then insert what is absent
+	opWritten        // already worked out by its sender
+)
+
+// durable is what the target keeps.
+type durable struct {
+	t      rows
+	pos    [maxLanes]uint8
+	marks  uint8            // chunks finished
+	ends   [maxChunks]uint8 // log end after the read of a finished chunk
+	fix    uint8            // chunks to be emptied, before anything else is written
+	again  uint8            // chunks emptied, to be copied again
+	debt   [maxKeys]uint8   // skipped keys: 1 + log end that bounds the pending change
+	intent uint8            // highest batch end that any lane has begun
+	index  uint8            // unique index, see the index constants
+	two    uint8            // the table has gone over to two phases
+}
+
+// Where a deferred unique index stands.
+const (
+	indexAbsent = iota
+	indexBuilding
+	indexPresent
 )
 
 // state is everything. It holds bytes only, so that it can be hashed as memory.
 type state struct {
 	// source
-	init rows
-	log  [maxLog]event
-	n    uint8 // length of the log
-	vis  uint8 // entries whose transaction is engine-committed
-	pre  uint8 // entries that the start position includes
-	app  uint8 // transactions written
-	src  uint8 // see the src flags
+	init    rows
+	log     [maxLog]event
+	n       uint8 // length of the log
+	vis     uint8 // entries whose transaction is engine-committed
+	pre     uint8 // entries that the start position includes
+	app     uint8 // transactions written
+	src     uint8 // see the src flags
+	xa      [2]event
+	xaN     uint8 // rows of the XA transaction that is prepared, 0 none
+	rolling uint8 // 1 + key locked by a transaction that will be rolled back
+	common  uint8 // log length that survived the source's loss
 
 	// streamer (volatile)
-	dlv  uint8         // entries delivered
-	wait [maxLog]uint8 // per entry: chunks whose gate it waits for
+	dlv   uint8         // entries delivered
+	wait  [maxLog]uint8 // per entry: chunks whose gate it waits for, keys it leaves to the copy
+	mutex uint8         // mutant: held by the streamer while the queue is full
 
 	// copiers (volatile)
 	ch      [maxChunks]chunk
 	planMax uint8 // 1 + highest key that the plan covers
 
 	// applier (volatile)
-	floor uint8           // position executed before the last crash
+	from  uint8           // where this mover's stream began
+	floor uint8           // what was executed before the last crash reaches to here
 	m     uint8           // entries executed as whole batches
 	bEnd  uint8           // end of the batch in execution, 0 when none
+	upd   uint8           // keys that it updates in place
 	lane  [maxLanes]uint8 // see the lane constants
 	done  uint8           // entries executed ahead of a held batch
 
-	// target (durable)
-	t     rows
-	pos   [maxLanes]uint8
-	marks uint8          // chunks finished
-	debt  [maxKeys]uint8 // skipped keys: 1 + log end that bounds the pending change
-	epoch uint8
-	index uint8 // deferred unique index
+	durable // the target, from here to disk
+	epoch   uint8
+	disk    durable // what a crash of the target falls back to
+	onDisk  uint8   // disk is set
 
 	z txn // the undecided transaction
+
+	ver verifier
 
 	// mover
 	up    uint8
@@ -200,11 +256,26 @@ type state struct {
 	crashes, faults uint8 // spent
 }
 
+// verifier compares one key at a time. Volatile.
+type verifier struct {
+	pc, key uint8
+	d       uint8 // delivered position before the source read
+	h       uint8 // log end after it
+	x, y    img
+	claim   [maxKeys]uint8 // 1 + position at which the key was found equal
+}
+
 // Flags of state.src.
 const (
-	srcStarted = 1 << iota
-	srcPlanned
+	srcStarted = 1 << iota // the start position is fixed
+	srcPlanned             // the end of the plan is fixed
+	srcMoved               // the end of the log was lost, the mover has not noticed
+	srcEra                 // it has
+	srcXA                  // an XA transaction was prepared once
 )
+
+// ready says whether the mover is under way.
+func (s *state) ready() bool { return s.src&(srcStarted|srcPlanned) == srcStarted|srcPlanned }
 
 // Where a lane stands in its batch.
 const (
@@ -212,12 +283,14 @@ const (
 	lanePhase1  // deleted and committed
 	laneDone    // written and committed
 	laneUnknown // COMMIT sent, connection lost
+	laneAt      // mutant: laneAt+i, entries up to i executed one by one
 )
 
 // Flags of state.ghost.
 const (
 	ghostFenced = 1 << iota // a transaction of an old epoch committed
 	ghostTwice              // a batch committed twice
+	ghostClaim              // the verifier said what is not so
 )
 
 // bytes is the state as memory. Every field is made of bytes, so there is no
@@ -278,11 +351,13 @@ func (s *state) lastEnd(p uint8) uint8 {
 	return p
 }
 
-// p is the durable position: the least that any lane has committed.
-func (s *state) p(lanes int) uint8 {
-	p := s.pos[0]
-	for _, q := range s.pos[1:lanes] {
-		p = min(p, q)
+// p is the durable position: with LanePositions the least of the lanes'.
+func (d *durable) p(c *Config) uint8 {
+	p := d.pos[0]
+	for _, q := range d.pos[1:c.Lanes] {
+		if c.on[LanePositions] {
+			p = min(p, q)
+		}
 	}
 	return p
 }
