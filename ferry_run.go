@@ -11,6 +11,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 )
 
 // StartContext is Start with a context. Nothing is written.
@@ -95,8 +96,16 @@ func (f *Ferry) runError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrInterrupted) {
 		return origin("user_interrupt", err)
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(err, cause):
 		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	case mysqlerr.Classify(err) == mysqlerr.ConnectionLost:
+		// The driver gives up the connection of a statement whose context ends; who used
+		// it next may have seen that before the end of the context.
+		return fmt.Errorf("%w: %w: %w", ErrInterrupted, cause, err)
 	}
 	return err
 }
