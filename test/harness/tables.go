@@ -1,0 +1,87 @@
+package harness
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// errBad makes a pool drop the connection.
+var errBad = driver.ErrBadConn
+
+// IsMariaDB reports whether the pair is of MariaDB.
+func (p *Pair) IsMariaDB() bool { return p.Flavour == servers.MariaDB }
+
+// Create makes a schema anew on both servers, with the same tables. Statements name
+// tables without a schema.
+func (p *Pair) Create(t *testing.T, schema string, ddl ...string) {
+	t.Helper()
+	p.forgetRuns(t)
+	for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
+		p.In(t, db, "", append([]string{
+			"DROP DATABASE IF EXISTS `" + schema + "`",
+			"CREATE DATABASE `" + schema + "` DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+			"USE `" + schema + "`",
+		}, ddl...)...)
+	}
+}
+
+// forgetRuns removes the checkpoints of earlier tests from the target.
+func (p *Pair) forgetRuns(t *testing.T) {
+	t.Helper()
+	if _, err := p.TargetDB.ExecContext(t.Context(), "DROP DATABASE IF EXISTS _ghostferry"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// In runs statements on one connection of its own, in a schema when one is named.
+func (p *Pair) In(t *testing.T, db *sql.DB, schema string, statements ...string) {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = conn.Raw(func(any) error { return errBad })
+		_ = conn.Close()
+	}()
+	if schema != "" {
+		statements = append([]string{"USE `" + schema + "`"}, statements...)
+	}
+	for _, stmt := range statements {
+		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
+			t.Fatalf("%s: %v", stmt, err)
+		}
+	}
+}
+
+// Count returns the rows of a table.
+func Count(t *testing.T, db *sql.DB, table string) (n int) {
+	t.Helper()
+	if err := db.QueryRow("SELECT COUNT(*) FROM " + table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Keys returns the primary keys of a batch's rows as text.
+func Keys(batch *ghostferry.RowBatch) []string {
+	columns := batch.TableSchema().PKColumns
+	if len(columns) == 0 {
+		columns = []int{batch.PaginationKeyIndex()}
+	}
+	keys := make([]string, 0, batch.Size())
+	for _, row := range batch.Values() {
+		var b strings.Builder
+		for _, c := range columns {
+			fmt.Fprintf(&b, "%v,", row[c])
+		}
+		keys = append(keys, b.String())
+	}
+	return keys
+}

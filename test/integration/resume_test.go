@@ -1,0 +1,293 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// copies remembers which rows the batches of a run held, by table.
+type copies struct {
+	sync.Mutex
+	keys    map[string]map[string]bool
+	batches int
+}
+
+func (c *copies) listener(after func(batches int)) func(*ghostferry.RowBatch) error {
+	return func(b *ghostferry.RowBatch) error {
+		c.Lock()
+		defer c.Unlock()
+		name := b.TableSchema().Name
+		if c.keys == nil {
+			c.keys = map[string]map[string]bool{}
+		}
+		if c.keys[name] == nil {
+			c.keys[name] = map[string]bool{}
+		}
+		for _, key := range harness.Keys(b) {
+			c.keys[name][key] = true
+		}
+		c.batches++
+		if after != nil {
+			after(c.batches)
+		}
+		return nil
+	}
+}
+
+// mustNotRepeat fails when rows of an earlier run's finished chunks were read again.
+// Under collated keys (tags) the copy goes on from the first gap only.
+func (c *copies) mustNotRepeat(t *testing.T, earlier *copies) {
+	t.Helper()
+	for table, keys := range c.keys {
+		if table == "tags" {
+			continue
+		}
+		for key := range keys {
+			if earlier.keys[table][key] {
+				t.Errorf("row %s of %s was copied again", key, table)
+				return
+			}
+		}
+	}
+}
+
+func shopFerry(p *harness.Pair, database string, batchSize uint64) *ghostferry.Ferry {
+	f := &ghostferry.Ferry{Config: p.Config(database)}
+	f.UpdatableConfig.DataIterationBatchSize = batchSize
+	return f
+}
+
+func mustStart(t *testing.T, ctx context.Context, f *ghostferry.Ferry) {
+	t.Helper()
+	if err := f.InitializeContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.StartContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustBeInterrupted(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, ghostferry.ErrInterrupted) || !ghostferry.Resumable(err) {
+		t.Fatalf("a cancelled run ended with %v", err)
+	}
+}
+
+// A run that was cancelled while it copied goes on behind the chunks that were finished.
+func TestResumeAfterCancelledCopy(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		o := p.Shop(t, "resume_copy", 8000)
+		writer := p.Write(t, o, 150)
+
+		var before []*copies
+		for _, batches := range []int{10, 25, 40} {
+			f := shopFerry(p, o.Database, 100)
+			mustStart(t, ctx, f)
+			run, stop := context.WithCancel(ctx)
+			now := &copies{}
+			// Behind the Ferry's own: these rows are committed.
+			f.DataIterator.AddBatchListener(now.listener(func(n int) {
+				if n == batches {
+					stop()
+				}
+			}))
+			mustBeInterrupted(t, harness.RunStarted(run, f, nil))
+			for _, earlier := range before {
+				now.mustNotRepeat(t, earlier)
+			}
+			before = append(before, now)
+		}
+		f := shopFerry(p, o.Database, 100)
+		mustStart(t, ctx, f)
+		if !f.Resuming() {
+			t.Fatal("the run does not resume")
+		}
+		last := &copies{}
+		f.DataIterator.AddBatchListener(last.listener(nil))
+		if err := harness.RunStarted(ctx, f, harness.StopWriter(writer)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		for _, earlier := range before {
+			last.mustNotRepeat(t, earlier)
+		}
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// A run that was cancelled while it followed the source copies nothing again.
+func TestResumeAfterCancelledFollow(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		o := p.Shop(t, "resume_follow", 2000)
+		writer := p.Write(t, o, 150)
+
+		for range 3 {
+			f := shopFerry(p, o.Database, 500)
+			f.Config.AutomaticCutover = false
+			mustStart(t, ctx, f)
+			resumed := f.Resuming()
+			run, stop := context.WithCancel(ctx)
+			applied := 0
+			f.BinlogStreamer.AddEventListener(func(events []ghostferry.DMLEvent) error {
+				if applied += len(events); applied > 100 && f.OverallState.Load() == ghostferry.StateWaitingForCutover {
+					stop()
+				}
+				return nil
+			})
+			mustBeInterrupted(t, harness.RunStarted(run, f, nil))
+			if copied := f.Progress().RowsCopied; resumed && copied != 0 {
+				t.Fatalf("%d rows were copied again", copied)
+			}
+		}
+		f := shopFerry(p, o.Database, 500)
+		if err := harness.Move(ctx, f, harness.StopWriter(writer)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		if copied := f.Progress().RowsCopied; copied != 0 {
+			t.Fatalf("%d rows were copied again", copied)
+		}
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// A state as JSON is enough to go on from, for hosts that keep it themselves.
+func TestResumeFromState(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		o := p.Shop(t, "resume_state", 6000)
+		writer := p.Write(t, o, 150)
+
+		state := ""
+		for _, batches := range []int{20, 30} {
+			f := stateFerry(t, p, o.Database, state)
+			mustStart(t, ctx, f)
+			run, stop := context.WithCancel(ctx)
+			now := &copies{}
+			f.DataIterator.AddBatchListener(now.listener(func(n int) {
+				if n == batches {
+					stop()
+				}
+			}))
+			mustBeInterrupted(t, harness.RunStarted(run, f, nil))
+			var err error
+			if state, err = f.SerializeStateToJSON(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := stateFerry(t, p, o.Database, state)
+		if err := harness.Move(ctx, f, harness.StopWriter(writer)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		if !f.Resuming() {
+			t.Fatal("the run did not resume")
+		}
+		p.MustEqual(t, o.Database)
+	})
+}
+
+func stateFerry(t *testing.T, p *harness.Pair, database, state string) *ghostferry.Ferry {
+	t.Helper()
+	f := shopFerry(p, database, 100)
+	f.Config.Checkpoint = "off"
+	if state != "" {
+		s := &ghostferry.SerializableState{}
+		if err := json.Unmarshal([]byte(state), s); err != nil {
+			t.Fatal(err)
+		}
+		f.Config.StateToResumeFrom = s
+	}
+	return f
+}
+
+// TestMoverProcess is the body of the processes that other tests kill.
+func TestMoverProcess(t *testing.T) {
+	if err := harness.MoverProcess(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A mover that is killed at any instant goes on with the same command, copies no
+// finished chunk again, and arrives.
+func TestResumeAfterKill(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		const kills = 12
+		o := p.Shop(t, "resume_kill", 8000)
+		writer := p.Write(t, o, 150)
+		var done chunks
+		rng := rand.New(rand.NewPCG(1, 2))
+		for range kills {
+			m := p.StartMover(t, "TestMoverProcess", o.Database, 50)
+			// An instant in the mover's life: after some of its lines, and a moment later.
+			lines := rng.IntN(40)
+			later := time.Duration(rng.IntN(20)) * time.Millisecond
+			for range lines {
+				line, ok := <-m.Lines
+				if !ok {
+					t.Fatal(m.Wait())
+				}
+				done.add(t, line)
+			}
+			<-time.After(later)
+			m.Kill()
+		}
+		m := p.StartMover(t, "TestMoverProcess", o.Database, 50)
+		for line := range m.Lines {
+			done.add(t, line)
+			if line == "copied" {
+				break
+			}
+		}
+		if _, err := writer.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Cutover(); err != nil {
+			t.Fatal(err)
+		}
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// chunks are the key ranges of tables with one integer key that movers said they had copied.
+type chunks map[string][][2]*big.Int
+
+// add takes a mover's line and fails when it tells of a range that was copied before.
+func (c *chunks) add(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	if len(words) != 5 || words[0] != "batch" {
+		return
+	}
+	low, ok := new(big.Int).SetString(strings.TrimSuffix(words[3], ","), 10)
+	if !ok {
+		return // not one integer
+	}
+	high, _ := new(big.Int).SetString(strings.TrimSuffix(words[4], ","), 10)
+	if *c == nil {
+		*c = chunks{}
+	}
+	table := words[1]
+	for _, r := range (*c)[table] {
+		if low.Cmp(r[1]) <= 0 && high.Cmp(r[0]) >= 0 {
+			t.Errorf("rows %d to %d of %s were copied again after %v", low, high, table, r)
+		}
+	}
+	(*c)[table] = append((*c)[table], [2]*big.Int{low, high})
+}
