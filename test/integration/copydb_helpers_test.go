@@ -264,19 +264,27 @@ func contents(t *testing.T, db *sql.DB) map[string]int {
 // hooks are the host's side of a cutover.
 type hooks struct {
 	*httptest.Server
-	mu     sync.Mutex
-	called []string
+	mu       sync.Mutex
+	called   []string
+	payloads map[string]string // the last of each
 }
 
 // serveHooks answers the callbacks; lock is what stops the writers.
 func serveHooks(t *testing.T, lock func() error) *hooks {
 	t.Helper()
-	h := &hooks{}
+	h := &hooks{payloads: map[string]string{}}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/")
+		var body struct{ Payload string }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
 		h.mu.Lock()
-		h.called = append(h.called, strings.TrimPrefix(r.URL.Path, "/"))
+		h.called = append(h.called, name)
+		h.payloads[name] = body.Payload
 		h.mu.Unlock()
-		if r.URL.Path == "/lock" {
+		if name == "lock" {
 			if err := lock(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 			}
@@ -290,6 +298,12 @@ func (h *hooks) calls() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]string(nil), h.called...)
+}
+
+func (h *hooks) payload(name string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.payloads[name]
 }
 
 // settings are the callbacks' part of the configuration.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,7 +175,7 @@ func TestCopydbSaysThatWritesStayBlocked(t *testing.T) {
 // SIGTERM ends the program within seconds as interrupted; the same command goes on.
 func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
-		o := sourceShop(t, p, "copydb_interrupted", 6000)
+		o := sourceShop(t, p, "copydb_interrupted", 12000)
 		writer := p.Write(t, o, 100)
 		config := copydbSettings(p, []string{o.Database}, with(slowly, settings{"CutoverLock": settings{}})).file(t)
 		run := startCopydb(t, "-json", config)
@@ -191,6 +193,55 @@ func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
 		status, again := runCopydb(t, config)
 		require.Zero(t, status)
 		require.Contains(t, again.stderr.String(), "going on with the run")
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// Without a checkpoint the state that an interrupted run prints is what the next one
+// goes on from. The host's error callback hears of the interruption.
+func TestCopydbGoesOnFromAStateDump(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_state", 12000)
+		h := serveHooks(t, func() error { return nil })
+		s := copydbSettings(p, []string{o.Database}, with(slowly, settings{
+			"Checkpoint": "off", "DumpStateToStdoutOnError": true, "ErrorCallback": settings{"URI": h.URL + "/error"},
+		}))
+		before := contents(t, p.TargetDB)
+		run := startCopydb(t, s.file(t))
+		run.stderr.until(t, "copying: ")
+		require.NoError(t, run.cmd.Process.Signal(syscall.SIGINT))
+		require.Equal(t, 3, run.ended())
+		require.Equal(t, []string{"error"}, h.calls())
+		require.Contains(t, h.payload("error"), `"ErrFrom": "user_interrupt"`)
+
+		dump, last, _ := strings.Cut(run.stdout.String(), "\n}\n")
+		require.Equal(t, "interrupted; the same command goes on from here\n", last)
+		state := filepath.Join(t.TempDir(), "state.json")
+		require.NoError(t, os.WriteFile(state, []byte(dump+"\n}\n"), 0o600))
+		status, _ := runCopydb(t, "-resumestate", state, s.file(t))
+		require.Zero(t, status)
+		p.MustEqual(t, o.Database)
+		for name := range contents(t, p.TargetDB) {
+			if _, old := before[name]; !old {
+				require.Contains(t, name, o.Database, "a run without a checkpoint leaves nothing else")
+			}
+		}
+	})
+}
+
+// The command of a move that is done follows the source again.
+func TestCopydbFollowsAgain(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_again", 2000)
+		config := copydbSettings(p, []string{o.Database}, nil).file(t)
+		status, _ := runCopydb(t, config)
+		require.Zero(t, status)
+		harness.Exec(t, p.SourceDB, "UPDATE copydb_again.seats SET price = price + 1;\nDELETE FROM copydb_again.stock LIMIT 5")
+		status, run := runCopydb(t, "-json", config)
+		require.Zero(t, status)
+		require.True(t, run.result().Verified)
+		require.Positive(t, run.result().BinlogRowsApplied)
+		require.Zero(t, run.result().RowsCopied)
 		p.MustEqual(t, o.Database)
 	})
 }

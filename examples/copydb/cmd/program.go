@@ -44,6 +44,9 @@ func (p *program) catchSignals() (ctx context.Context, stop func()) {
 	go func() {
 		select {
 		case got := <-signals:
+			if p.live(p.stderr) {
+				fmt.Fprint(p.stderr, "\r") // over the ^C that the terminal shows
+			}
 			cancel(fmt.Errorf("received %s: %w", got, ghostferry.ErrInterrupted))
 			p.logger.Warnf("received %s, stopping; once more ends the process at once", got)
 		case <-ended:
@@ -70,7 +73,7 @@ func (p *program) finish(result copydb.Result) int {
 		if result.Outcome == copydb.Refused { // other errors stand in the log
 			fmt.Fprintf(p.stderr, "copydb: %s\n", message(result.Err))
 		}
-		if hint := hint(result); hint != "" {
+		if hint := hint(result); hint != "" && (p.options.json || result.Outcome != copydb.Interrupted) {
 			fmt.Fprintf(p.stderr, "copydb: %s\n", hint)
 		}
 		if !p.options.json {
@@ -112,11 +115,10 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 		go p.listen(stdin, ferry)
 	}
 	var v view = &plainView{logger: p.logger}
-	interval := plainInterval / 5
 	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
 		p.logger.SetOutput(live)
-		v, interval = live, liveInterval
+		v = live
 	}
 
 	m := &meter{began: time.Now()}
@@ -133,7 +135,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		ticker := time.NewTicker(interval)
+		ticker := time.NewTicker(viewInterval)
 		defer ticker.Stop()
 		for {
 			show()

@@ -103,29 +103,25 @@ func (m *meter) rates(now time.Time, s *status) {
 // copying says whether rows are being copied.
 func (s status) copying() bool { return s.phase == ghostferry.StateCopying }
 
-// totals is the line of totals.
-func (s status) totals() string {
-	var parts []string
-	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if s.copying() {
-		add("%s of about %s rows (%s)", count(s.rows), count(s.rows+s.remaining), percent(s.rows, s.rows+s.remaining))
-		add("%s rows/s", count(uint64(s.rowRate)))
-		add("%s/s", size(s.byteRate))
-	} else {
-		add("%s rows copied", count(s.rows))
+// rowTotals tells how far the copy is.
+func (s status) rowTotals() string {
+	if !s.copying() {
+		return count(s.rows) + " rows copied"
 	}
-	add("%s changes applied (%s/s)", count(s.changes), count(uint64(s.changeRate)))
-	add("lag %s", s.lagText())
-	if s.copying() {
-		add("ETA %s", s.eta())
-	}
+	return fmt.Sprintf("%s of about %s rows (%s), %s rows/s, %s/s, ETA %s",
+		count(s.rows), count(s.rows+s.remaining), percent(s.rows, s.rows+s.remaining), count(uint64(s.rowRate)), size(s.byteRate), s.eta())
+}
+
+// changeTotals tells how far everything else is.
+func (s status) changeTotals() string {
+	text := fmt.Sprintf("%s changes applied (%s/s), lag %s", count(s.changes), count(uint64(s.changeRate)), s.lagText())
 	if s.throttled {
-		add("throttled")
+		text += ", throttled"
 	}
 	if s.compared != "" {
-		add("%s", s.compared)
+		text += ", " + s.compared
 	}
-	return strings.Join(parts, ", ")
+	return text
 }
 
 func (s status) lagText() string {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	liveInterval  = 250 * time.Millisecond
+	viewInterval  = 250 * time.Millisecond
 	plainInterval = 5 * time.Second
 
 	// maxLiveTables is how many tables have a line; the others share one.
@@ -45,7 +45,7 @@ func (v *plainView) show(s status) {
 		return
 	}
 	v.phase, v.next = s.phase, now.Add(plainInterval)
-	v.logger.Info(s.phase + ": " + s.totals())
+	v.logger.Infof("%s: %s, %s", s.phase, s.rowTotals(), s.changeTotals())
 }
 
 func (v *plainView) close() {}
@@ -61,7 +61,7 @@ type liveView struct {
 func newLiveView(terminal io.Writer) *liveView {
 	v := &liveView{}
 	v.latest.Store(&status{})
-	v.screen = mpb.New(mpb.WithOutput(terminal), mpb.WithRefreshRate(liveInterval), mpb.WithAutoRefresh())
+	v.screen = mpb.New(mpb.WithOutput(terminal), mpb.WithRefreshRate(viewInterval), mpb.WithAutoRefresh())
 	last := mpb.BarFillerFunc(func(w io.Writer, at decor.Statistics) error {
 		s := v.latest.Load()
 		_, err := io.WriteString(w, fit(s.stateLine(), at.AvailableWidth))
@@ -115,7 +115,7 @@ func (s status) lines(width int) []string {
 	if len(rest) > 0 {
 		lines = append(lines, fit(restLine(rest), width))
 	}
-	return append(lines, fit(s.totals(), width))
+	return append(lines, fit(s.rowTotals(), width), fit(s.changeTotals(), width))
 }
 
 // choose takes the tables that are being copied, then the largest of the others, and
