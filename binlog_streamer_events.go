@@ -301,9 +301,16 @@ func (s *BinlogStreamer) xaStatement(ev *rawEvent, q binlog.Query) error {
 // judge refuses statements that change a moved table without row events: definitions,
 // and rows changed by statement.
 func (s *BinlogStreamer) judge(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
+	if st.Kind == binlog.DDL && !st.DropsSchema() && !st.ChangesTables() {
+		return nil
+	}
 	for _, table := range s.TableSchema {
 		schema, name := s.streamedName(table)
-		if !st.Mentions(name) || (q.Schema != schema && !st.Mentions(schema)) {
+		if st.DropsSchema() {
+			if !st.Mentions(schema) {
+				continue
+			}
+		} else if !st.Mentions(name) || (q.Schema != schema && !st.Mentions(schema)) {
 			continue
 		}
 		if st.Kind == binlog.DML {

@@ -1,6 +1,9 @@
 package binlog
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // StatementKind is what a statement in the log means to a mover of rows.
 type StatementKind uint8
@@ -28,8 +31,12 @@ var kindByFirstWord = map[string]StatementKind{
 type Statement struct {
 	Kind   StatementKind
 	Verb   string            // first word, upper case
+	what   []string          // the words that follow it, upper case, the first few
 	tokens map[string]string // lower-case names and words, to their spelling
 }
+
+// maxWords is how many words at the beginning say what a statement does.
+const maxWords = 5
 
 // ScanStatement finds the kind of a statement. Comments, versioned ones excepted, and
 // string literals do not count.
@@ -54,7 +61,7 @@ func ScanStatement(text string) Statement {
 				end++
 			}
 			s.add(text[i:end])
-			if len(words) < 3 {
+			if len(words) < maxWords {
 				words = append(words, strings.ToUpper(text[i:end]))
 			}
 			i = end
@@ -63,13 +70,37 @@ func ScanStatement(text string) Statement {
 		}
 	}
 	if len(words) > 0 {
-		s.Verb = words[0]
+		s.Verb, s.what = words[0], words[1:]
 		s.Kind = kindByFirstWord[words[0]]
-		if words[0] == "ROLLBACK" && len(words) > 1 && (words[1] == "TO" || words[len(words)-1] == "TO") {
+		if words[0] == "ROLLBACK" && slices.Contains(words[:min(3, len(words))], "TO") {
 			s.Kind = Savepoint
 		}
 	}
 	return s
+}
+
+// DropsSchema reports whether the statement drops a whole schema.
+func (s *Statement) DropsSchema() bool {
+	return s.Verb == "DROP" && len(s.what) > 0 && (s.what[0] == "DATABASE" || s.what[0] == "SCHEMA")
+}
+
+// ChangesTables reports whether a DDL statement may change an existing table that it
+// mentions. Making a table does not (it exists: nothing happens), nor does anything
+// about views, triggers, routines, events, accounts and temporary tables.
+func (s *Statement) ChangesTables() bool {
+	for i, word := range s.what {
+		switch word {
+		case "TABLE", "TABLES":
+			replaced := i >= 2 && s.what[i-1] == "REPLACE"
+			return s.Verb != "CREATE" || replaced
+		case "INDEX":
+			return true
+		case "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "TEMPORARY", "SEQUENCE", "PACKAGE",
+			"DATABASE", "SCHEMA", "TABLESPACE", "LOGFILE", "INSTANCE", "RESOURCE", "UNDO":
+			return false
+		}
+	}
+	return true // TRUNCATE t
 }
 
 func (s *Statement) add(word string) { s.tokens[strings.ToLower(word)] = word }

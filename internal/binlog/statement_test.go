@@ -37,6 +37,32 @@ func TestScanStatement(t *testing.T) {
 	}
 }
 
+func TestStatementsThatChangeTables(t *testing.T) {
+	for text, want := range map[string]bool{
+		"ALTER TABLE t ADD x INT":                       true,
+		"TRUNCATE t":                                    true,
+		"TRUNCATE TABLE t":                              true,
+		"DROP TABLE IF EXISTS t":                        true,
+		"RENAME TABLE t TO u":                           true,
+		"CREATE UNIQUE INDEX i ON t (a)":                true,
+		"DROP INDEX i ON t":                             true,
+		"CREATE OR REPLACE TABLE t (a INT)":             true,
+		"CREATE TABLE IF NOT EXISTS t (a INT)":          false,
+		"CREATE TEMPORARY TABLE t (a INT)":              false,
+		"DROP TEMPORARY TABLE IF EXISTS t":              false,
+		"CREATE OR REPLACE VIEW v AS SELECT * FROM t":   false,
+		"CREATE DEFINER=`r`@`h` TRIGGER g AFTER INSERT": false,
+		"DROP DATABASE d":                               false,
+	} {
+		if s := ScanStatement(text); s.ChangesTables() != want {
+			t.Errorf("%q: ChangesTables is %v", text, !want)
+		}
+	}
+	if s := ScanStatement("DROP /* x */ SCHEMA IF EXISTS d"); !s.DropsSchema() || !s.Mentions("d") {
+		t.Error("DROP SCHEMA was not recognised")
+	}
+}
+
 func FuzzScanStatement(f *testing.F) {
 	f.Add("alter table `a``b` /* c */ 'x")
 	f.Fuzz(func(_ *testing.T, text string) { ScanStatement(text) })
