@@ -32,6 +32,8 @@ type tableLayout struct {
 	keyOrdered bool
 	// integerKey: the key is one integer column, so that ranges can be computed.
 	integerKey bool
+	// numberedKey: one of several key columns is an ENUM or SET, given by its number.
+	numberedKey bool
 
 	all         []int  // every column
 	selectList  string // canonical expressions of all columns
@@ -72,6 +74,8 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	for _, k := range l.keys {
 		l.keyBytes = l.keyBytes && l.columns[k].EqualByBytes()
 		l.keyOrdered = l.keyOrdered && l.columns[k].OrderedInGo()
+		kind := l.columns[k].Kind
+		l.numberedKey = l.numberedKey || len(l.keys) > 1 && (kind == codec.Enum || kind == codec.Set)
 	}
 	first := l.columns[l.keys[0]].Kind
 	l.integerKey = len(l.keys) == 1 && (first == codec.Int || first == codec.Uint)
@@ -225,8 +229,13 @@ func (l *tableLayout) appendKeyLiteral(dst []byte, i int, v []byte) []byte {
 // into a statement of maxBytes (0: all), and returns how many: k IN (…).
 //
 // A list with unsigned values on both sides of 2^63 makes MariaDB scan the whole table
-// (measured on 10.11): such values stand in a list of their own.
+// (measured on 10.11): such values stand in a list of their own. A list of several
+// tuples with a number for an ENUM or SET column finds nothing on MySQL (measured on
+// 9.7): such keys are compared part by part.
 func (l *tableLayout) appendKeyList(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
+	if l.numberedKey {
+		return l.appendKeyAlternatives(dst, n, maxBytes, at)
+	}
 	names := l.keyNames()
 	dst = append(append(append(dst, '('), names...), " IN ("...)
 	wide := false
@@ -244,6 +253,28 @@ func (l *tableLayout) appendKeyList(dst []byte, n, maxBytes int, at func(i int) 
 		dst = l.appendKeyTuple(dst, key)
 	}
 	return append(dst, "))"...), i
+}
+
+// appendKeyAlternatives is appendKeyList in the form ((a=1 AND b=2) OR (a=3 AND b=4)).
+func (l *tableLayout) appendKeyAlternatives(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
+	dst = append(dst, '(')
+	i := 0
+	for ; i < n && (i == 0 || maxBytes == 0 || len(dst) < maxBytes); i++ {
+		if i > 0 {
+			dst = append(dst, " OR "...)
+		}
+		key := at(i)
+		dst = append(dst, '(')
+		for part := range l.keys {
+			if part > 0 {
+				dst = append(dst, " AND "...)
+			}
+			dst = append(l.appendKeyColumn(dst, part), '=')
+			dst = l.appendKeyLiteral(dst, part, key[part])
+		}
+		dst = append(dst, ')')
+	}
+	return append(dst, ')'), i
 }
 
 // wide reports whether an unsigned part of the key does not fit a signed integer.
