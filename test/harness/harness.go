@@ -156,7 +156,7 @@ func (p *Pair) Shop(t *testing.T, database string, rows int) shop.Options {
 	o := shop.Options{Database: database, Seed: 1, Rows: rows}
 	p.forgetRuns(t)
 	for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
-		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `" + database + "`"); err != nil {
+		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+database+"`"); err != nil {
 			t.Fatal(err)
 		}
 		if err := shop.CreateSchema(ctx, db, database); err != nil {
