@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -30,7 +31,7 @@ func TestPlaceholdersAreFilledIn(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	o, err := parse([]string{"-quick", "-rows", "5000", "-mover", "a=b=c", "-ours", "-lanes 2"})
 	require.NoError(t, err)
-	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, movers: []mover{{"a", "b=c"}}, ours: []string{"-lanes", "2"}, results: "bench/results"}, o)
+	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, movers: []mover{{"a", "b=c"}}, ours: []string{"-lanes", "2"}, results: "bench/results", patience: 30 * time.Second}, o)
 	for _, args := range [][]string{{"-only", "verify"}, {"-rows", "-1"}, {"surplus"}} {
 		_, err := parse(args)
 		require.Error(t, err, "%v", args)

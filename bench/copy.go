@@ -13,7 +13,7 @@ func benchCopy(ctx context.Context, l *lab, o options, r *report) error {
 		for i := range all {
 			s := all[(i+run-1)%len(all)]
 			m := measurement{Bench: "copy", System: s.name, Run: run, Rows: o.rows}
-			if err := l.measureCopy(ctx, s, &m); err != nil {
+			if err := l.measureCopy(ctx, s, o, &m); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			if err := r.add(m); err != nil {
@@ -24,11 +24,11 @@ func benchCopy(ctx context.Context, l *lab, o options, r *report) error {
 	return nil
 }
 
-func (l *lab) measureCopy(ctx context.Context, s system, m *measurement) error {
+func (l *lab) measureCopy(ctx context.Context, s system, o options, m *measurement) error {
 	if err := l.emptyTarget(ctx); err != nil {
 		return err
 	}
-	clocks, err := startMeter(l.source, l.target)
+	clocks, err := startMeter(ctx, l.source, l.target, o.patience)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func benchDrain(ctx context.Context, l *lab, o options, r *report) (err error) {
 
 // The updates are made on several connections, many in one packet.
 const (
-	updateConnections = 4
+	updateConnections = 2
 	updatesInPacket   = 200
 )
 
@@ -112,7 +112,7 @@ func digits(random *rand.Rand) string {
 
 func (l *lab) drainWithOurs(ctx context.Context, o options, r *report, run int) error {
 	m := measurement{Bench: "drain", System: ghostferrySystem, Run: run, Rows: o.updates}
-	clocks, err := startMeter(l.source, l.target)
+	clocks, err := startMeter(ctx, l.source, l.target, o.patience)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (l *lab) drainWithOurs(ctx context.Context, o options, r *report, run int) 
 
 func (l *lab) drainWithReplica(ctx context.Context, rep *replica, o options, r *report, run int) error {
 	m := measurement{Bench: "drain", System: replicaSystem, Run: run, Rows: o.updates}
-	clocks, err := startMeter(l.source, rep.server)
+	clocks, err := startMeter(ctx, l.source, rep.server, o.patience)
 	if err != nil {
 		return err
 	}

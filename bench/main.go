@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const (
@@ -30,6 +31,7 @@ type options struct {
 	movers              []mover
 	ours                []string // further flags of our mover
 	results             string   // directory
+	patience            time.Duration
 }
 
 // mover is a further system: the command line ends when the copy is complete.
@@ -79,6 +81,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.only, "only", "", "copy or drain: only this part")
 	flags.StringVar(&ours, "ours", "", "further flags of our mover, such as '-concurrency 3 -cpuprofile /tmp/cpu'")
 	flags.StringVar(&o.results, "results", "bench/results", "directory of the measurements")
+	flags.DurationVar(&o.patience, "patience", 30*time.Second, "wait that long before each run for a machine that has nothing else to do")
 	flags.Func("mover", "a further system of the copy, 'name=command line' (repeatable); placeholders as in the README", func(text string) error {
 		name, command, ok := strings.Cut(text, "=")
 		if !ok || name == "" || command == "" {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
@@ -36,9 +38,13 @@ type meter struct {
 	machine              float64
 }
 
-func startMeter(source, target *servers.Server) (*meter, error) {
+// startMeter waits for a quiet machine, within limits, and reads the clocks.
+func startMeter(ctx context.Context, source, target *servers.Server, patience time.Duration) (*meter, error) {
 	m := &meter{source: source, target: target}
-	var err error
+	err := waitUntilQuiet(ctx, patience)
+	if err != nil {
+		return nil, err
+	}
 	m.sourceCPU, m.targetCPU, m.machine, err = m.read()
 	return m, err
 }
@@ -62,6 +68,40 @@ func (m *meter) stop(to *measurement) error {
 	}
 	to.SourceCPU, to.TargetCPU = source-m.sourceCPU, target-m.targetCPU
 	to.OtherCPU = max(0, machine-m.machine-to.SourceCPU-to.TargetCPU-to.MoverCPU)
+	return nil
+}
+
+// waitUntilQuiet returns when the machine has had nearly nothing to do for a second, so
+// that neither other programs nor what the servers still do for the run before are
+// measured. It gives up when patience has passed.
+func waitUntilQuiet(ctx context.Context, patience time.Duration) error {
+	const (
+		interval = time.Second
+		quiet    = 0.15 // CPU seconds in an interval
+	)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for begun := time.Now(); time.Since(begun) < patience; {
+		before, err := machineCPU()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		after, err := machineCPU()
+		if err != nil {
+			return err
+		}
+		if after-before < quiet {
+			return nil
+		}
+	}
+	if patience > 0 {
+		progress("the machine has been busy with something else for %s: measuring all the same, see other_cpu_s", patience)
+	}
 	return nil
 }
 

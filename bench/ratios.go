@@ -14,13 +14,14 @@ type ratios struct {
 	CopyVsMyloader  float64 `json:"copy_vs_myloader,omitempty"`
 	CopyCPUPerRow   float64 `json:"copy_cpu_us_per_row,omitempty"`
 	PeakRSSMB       float64 `json:"peak_rss_mb,omitempty"`
+	DrainPeakRSSMB  float64 `json:"drain_peak_rss_mb,omitempty"`
 	DrainRowsPerS   float64 `json:"drain_rows_per_s,omitempty"`
 	DrainVsReplica  float64 `json:"drain_vs_replica,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
 
-// ratios are of medians, except the peak, which is the highest of all runs.
+// ratios are of medians, except the peaks, which are the highest of all runs.
 func (r *report) ratios() ratios {
 	const microseconds = 1e6
 	out := ratios{
@@ -33,13 +34,11 @@ func (r *report) ratios() ratios {
 			return float64(m.Rows) / m.Seconds
 		}))),
 		DrainVsReplica: r.timesAsFast("drain", replicaSystem),
+		PeakRSSMB:      r.peak("copy"),
+		DrainPeakRSSMB: r.peak("drain"),
 	}
 	for _, m := range r.all {
-		if m.System == ghostferrySystem {
-			out.PeakRSSMB = max(out.PeakRSSMB, round(m.PeakRSSMB))
-			continue
-		}
-		if m.Bench == "copy" && !slices.Contains([]string{mysqldumpSystem, mydumperSystem}, m.System) {
+		if m.Bench == "copy" && !slices.Contains([]string{ghostferrySystem, mysqldumpSystem, mydumperSystem}, m.System) {
 			if out.CopyVs == nil {
 				out.CopyVs = map[string]float64{}
 			}
@@ -47,6 +46,11 @@ func (r *report) ratios() ratios {
 		}
 	}
 	return out
+}
+
+// peak is the highest memory of our mover in any run.
+func (r *report) peak(bench string) float64 {
+	return round(slices.Max(append(r.values(bench, ghostferrySystem, func(m measurement) float64 { return m.PeakRSSMB }), 0)))
 }
 
 // timesAsFast is how many times as fast as a system we are; 0 when one was not measured.

@@ -62,6 +62,8 @@ func shutDown(ctx context.Context, s *servers.Server, db *sql.DB) error {
 	if _, err := db.ExecContext(ctx, "SHUTDOWN"); err != nil {
 		return fmt.Errorf("shutting %s down: %w", s.Name, err)
 	}
+	db.SetMaxIdleConns(0) // they are broken now
+	db.SetMaxIdleConns(2)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
