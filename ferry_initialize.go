@@ -301,7 +301,7 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 		schema, table := names.table(id.SchemaName, id.TableName)
 		onTarget, err := hasRows(ctx, f.TargetDB, schema, table)
 		if err != nil {
-			return fmt.Errorf("the checkpoint says that rows were copied to %s: %w", sqlesc.Table(schema, table), err)
+			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
 		}
 		if onTarget {
 			continue

@@ -98,7 +98,6 @@ func TestCopydbCreatesAllOrNothing(t *testing.T) {
 		CREATE TABLE copydb_across.a (id INT PRIMARY KEY, v VARCHAR(9)) CHARACTER SET latin1;
 		CREATE TABLE copydb_across.b (id INT PRIMARY KEY, v VARCHAR(9)) CHARACTER SET utf8mb4 COLLATE utf8mb4_ja_0900_as_cs;
 		CREATE TABLE copydb_across.c (id INT PRIMARY KEY) CHARACTER SET latin1`)
-	harness.Exec(t, across.TargetDB, "DROP DATABASE IF EXISTS _ghostferry")
 	before := contents(t, across.TargetDB)
 
 	status, run := runCopydb(t, "-json", copydbSettings(across, []string{"copydb_across"}, nil).file(t))

@@ -211,7 +211,8 @@ func sourceShop(t *testing.T, p *harness.Pair, database string, rows int) shop.O
 	return o
 }
 
-// freshSchemas removes schemas from both sides, before and after the test.
+// freshSchemas removes schemas from both sides, before and after the test, and the
+// checkpoints with them.
 func freshSchemas(t *testing.T, p *harness.Pair, names ...string) {
 	t.Helper()
 	drop := func() {
@@ -219,7 +220,7 @@ func freshSchemas(t *testing.T, p *harness.Pair, names ...string) {
 			conn, err := db.Conn(context.Background())
 			require.NoError(t, err)
 			statements := []string{"SET SESSION foreign_key_checks=0"}
-			for _, name := range names {
+			for _, name := range append(names, "_ghostferry") {
 				statements = append(statements, "DROP DATABASE IF EXISTS "+quote(name))
 			}
 			for _, statement := range append(statements, "SET SESSION foreign_key_checks=1") {

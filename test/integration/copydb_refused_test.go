@@ -176,7 +176,6 @@ func refusedWorld(t *testing.T, p *harness.Pair) {
 	t.Helper()
 	freshSchemas(t, p, refusedSchema)
 	harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_refused;\nCREATE TABLE copydb_refused.t (id INT PRIMARY KEY, v INT);\nINSERT INTO copydb_refused.t VALUES (1, 1)")
-	harness.Exec(t, p.TargetDB, "DROP DATABASE IF EXISTS _ghostferry")
 }
 
 func mustBeRefused(t *testing.T, p *harness.Pair, s settings, says ...string) {
