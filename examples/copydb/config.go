@@ -24,7 +24,7 @@ type FilterAndRewriteConfigs struct {
 // Validate refuses a Whitelist together with a Blacklist.
 func (c FilterAndRewriteConfigs) Validate() error {
 	if len(c.Whitelist) > 0 && len(c.Blacklist) > 0 {
-		return errors.New("Whitelist and Blacklist exclude each other: keep one of them")
+		return errors.New("a Whitelist and a Blacklist exclude each other: keep one of them")
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (c *Config) InitializeAndValidateConfig() error {
 		c.VerifierType = ghostferry.VerifierTypeOnline
 	}
 
-	if err := c.Config.ValidateConfig(); err != nil {
+	if err := c.ValidateConfig(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

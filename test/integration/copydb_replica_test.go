@@ -28,7 +28,7 @@ func TestCopydbFromAReplica(t *testing.T) {
 		o := sourceShop(t, p, "copydb_replica", 4000)
 		freshSchemas(t, p, "copydb_heartbeat")
 		harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_heartbeat;\nCREATE TABLE copydb_heartbeat.beat (id INT PRIMARY KEY, file VARCHAR(100), pos BIGINT);\nINSERT INTO copydb_heartbeat.beat VALUES (1, '', 4)")
-		beat(t, p.SourceDB)
+		beat(t, p)
 		require.Eventually(t, func() bool {
 			var pos int64
 			return replicaDB.QueryRow("SELECT pos FROM copydb_heartbeat.beat").Scan(&pos) == nil && pos > 4
@@ -71,7 +71,7 @@ func replicate(t *testing.T, p *harness.Pair, replica *sql.DB) {
 }
 
 // beat writes the primary's position into the heartbeat table until the test ends.
-func beat(t *testing.T, primary *sql.DB) {
+func beat(t *testing.T, p *harness.Pair) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -89,28 +89,20 @@ func beat(t *testing.T, primary *sql.DB) {
 				return
 			case <-ticker.C:
 			}
-			if file, pos, err := logEnd(ctx, primary); err == nil {
-				_, _ = primary.ExecContext(ctx, "UPDATE copydb_heartbeat.beat SET file = ?, pos = ? WHERE id = 1", file, pos)
+			if file, pos, err := logEnd(ctx, p.SourceDB, p.Flavour); err == nil {
+				_, _ = p.SourceDB.ExecContext(ctx, "UPDATE copydb_heartbeat.beat SET file = ?, pos = ? WHERE id = 1", file, pos)
 			}
 		}
 	}()
 }
 
 // logEnd is where a server's binary log ends.
-func logEnd(ctx context.Context, db *sql.DB) (file string, pos int64, err error) {
-	var unused sql.RawBytes
-	for _, query := range []string{"SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"} {
-		var rows *sql.Rows
-		if rows, err = db.QueryContext(ctx, query); err != nil {
-			continue
-		}
-		defer rows.Close()
-		columns, columnsErr := rows.Columns()
-		if columnsErr != nil || !rows.Next() {
-			return "", 0, fmt.Errorf("%s: no answer", query)
-		}
-		values := []any{&file, &pos, &unused, &unused, &unused}
-		return file, pos, rows.Scan(values[:len(columns)]...)
+func logEnd(ctx context.Context, db *sql.DB, flavour servers.Flavour) (file string, pos int64, err error) {
+	var unused sql.NullString
+	if flavour == servers.MySQL {
+		err = db.QueryRowContext(ctx, "SHOW BINARY LOG STATUS").Scan(&file, &pos, &unused, &unused, &unused)
+	} else {
+		err = db.QueryRowContext(ctx, "SHOW MASTER STATUS").Scan(&file, &pos, &unused, &unused)
 	}
-	return "", 0, err
+	return file, pos, err
 }
