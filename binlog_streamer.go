@@ -21,7 +21,7 @@ import (
 
 const (
 	// heartbeatPeriod is how often an idle source says that it is alive and where its log
-	// stands. A link that is silent for readTimeout is taken for dead.
+	// stands. A link that is silent for streamTimeout is taken for dead.
 	heartbeatPeriod = time.Second
 	streamTimeout   = 10 * time.Second
 	// caughtUpLag is the age of the newest event below which a stream counts as caught up.
@@ -375,7 +375,7 @@ func (s *BinlogStreamer) syncerConfig(ctx context.Context) (replication.BinlogSy
 		RawModeEnabled:          true, // only what concerns us is decoded, and by our codec
 		VerifyChecksum:          true,
 		HeartbeatPeriod:         heartbeatPeriod,
-		ReadTimeout:             streamTimeout,
+		Dialer:                  dialLimited(streamTimeout),
 		DisableRetrySync:        true, // reconnecting is ours: it must begin at a transaction's start
 		DiscardGTIDSet:          true,
 		EventCacheCount:         1,

@@ -20,7 +20,7 @@ const (
 	applyBatchRows  = 10000
 	applyBatchBytes = 6 << 20
 	// applyQueueBytes bounds what is delivered and not yet taken into a batch.
-	applyQueueBytes = 12 << 20
+	applyQueueBytes = 8 << 20
 	// soleLaneRows: a smaller batch is not worth the round trips of several lanes.
 	soleLaneRows = 200
 	// idlePosition is how often the position is recorded while only changes of other

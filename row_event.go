@@ -87,9 +87,12 @@ func (e *rowEvent) changesKey() bool {
 	return false
 }
 
-// size is how much memory the event's images hold, for budgets.
+// eventOverhead is about what an event costs in memory beside its images.
+const eventOverhead = 640
+
+// size is how much memory the event holds, for budgets.
 func (e *rowEvent) size() int {
-	n := 128
+	n := eventOverhead
 	if e.old >= 0 {
 		n += e.rows.RowBytes(e.old)
 	}
