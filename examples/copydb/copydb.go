@@ -26,7 +26,7 @@ type CopydbFerry struct {
 	// owned by the caller of the steps
 
 	initialized bool
-	created     bool          // something was created on the target
+	wrote       bool          // something was changed on the target, and stays
 	began       time.Time     // of InitializeContext
 	cutover     time.Time     // when the lock was asked for; zero before
 	block       time.Duration // how long it was held
@@ -61,7 +61,7 @@ func (f *CopydbFerry) InitializeContext(ctx context.Context) error {
 	if isType[*ghostferry.EmptySelectionError](err) {
 		err = fmt.Errorf("%w (Databases: %s, Tables: %s; an account sees what it may SELECT only)", err, f.config.Databases.choice(), f.config.Tables.choice())
 	}
-	return f.report(ctx, "ferry.initialize", refused(err))
+	return f.report(ctx, "ferry.initialize", f.refused(ctx, err))
 }
 
 // waitForReplica has the library wait for the source when it is a replica.
@@ -91,20 +91,42 @@ func (f *CopydbFerry) Start() error { return f.StartContext(context.Background()
 // StartContext fixes where the stream begins. Nothing is written; the error is a
 // [*RefusedError] unless ctx ended.
 func (f *CopydbFerry) StartContext(ctx context.Context) error {
-	return f.report(ctx, "ferry.start", refused(f.Ferry.StartContext(ctx)))
+	return f.report(ctx, "ferry.start", f.refused(ctx, f.Ferry.StartContext(ctx)))
 }
 
-// report tells the error handler, and returns the error; that of an ended context is
-// replaced by its cause.
+// ended gives the reason why ctx has ended instead of what came of it, but keeps errors
+// after which the move cannot be resumed.
+func ended(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil || cause == nil || !ghostferry.Resumable(err):
+		return err
+	case errors.Is(err, cause) && interrupted(err): // it says so, and more
+		return err
+	case interrupted(cause):
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ghostferry.ErrInterrupted, cause)
+}
+
+func interrupted(err error) bool { return errors.Is(err, ghostferry.ErrInterrupted) }
+
+// refused marks an error as one before any write, unless there were writes.
+func (f *CopydbFerry) refused(ctx context.Context, err error) error {
+	err = ended(ctx, err)
+	if err == nil || f.wrote || interrupted(err) {
+		return err
+	}
+	return &RefusedError{err}
+}
+
+// report tells the error handler, and returns the error.
 func (f *CopydbFerry) report(ctx context.Context, from string, err error) error {
-	if err == nil {
+	if err = ended(ctx, err); err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); cause != nil && interrupted(err) {
+	if interrupted(err) {
 		from = "user_interrupt"
-		if !errors.Is(err, cause) {
-			err = cause
-		}
 	}
 	if f.Ferry.ErrorHandler != nil {
 		f.Ferry.ErrorHandler.ReportError(from, err)
@@ -179,7 +201,7 @@ func (f *CopydbFerry) Phase() string {
 func (f *CopydbFerry) PlanContext(ctx context.Context) (*ghostferry.Plan, error) {
 	plan, err := f.Ferry.Plan(ctx)
 	if err != nil {
-		return nil, refused(err)
+		return nil, f.refused(ctx, err)
 	}
 	if !f.initialized || f.Ferry.Resuming() {
 		return plan, nil

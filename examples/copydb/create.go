@@ -80,11 +80,11 @@ func (f *CopydbFerry) CreateDatabasesAndTablesContext(ctx context.Context) error
 func (f *CopydbFerry) createAll(ctx context.Context) error {
 	steps, err := f.definitions(ctx)
 	if err != nil {
-		return refused(err)
+		return f.refused(ctx, err)
 	}
 	conn, err := definitionConn(ctx, f.Ferry.TargetDB)
 	if err != nil {
-		return refused(fmt.Errorf("target: %w", err))
+		return f.refused(ctx, fmt.Errorf("target: %w", err))
 	}
 	defer discard(conn)
 	for i, step := range steps {
@@ -93,18 +93,22 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 			f.logger().Debugf("created %s", step.name)
 			continue
 		}
+		answer, answered := errors.AsType[*mysql.MySQLError](err)
 		switch {
-		case isAnswer(err, errTableExists):
+		case answered && answer.Number == errTableExists:
 			err = &ExistingTableError{[]string{step.name}}
-		case ctx.Err() == nil:
+		case answered:
 			err = &CreationError{step.name, err}
+		default:
+			err = fmt.Errorf("creating %s on the target: %w", step.name, err)
 		}
 		if undone := f.undo(ctx, steps[:i]); undone != nil {
+			f.wrote = true
 			return errors.Join(err, undone)
 		}
-		return refused(err)
+		return f.refused(ctx, err)
 	}
-	f.created = len(steps) > 0
+	f.wrote = f.wrote || len(steps) > 0
 	f.logger().Infof("the target has the schemas and tables of the move")
 	return nil
 }
@@ -281,11 +285,6 @@ func hasTable(ctx context.Context, db *sql.DB, table ghostferry.TableIdentifier)
 
 // errTableExists is the server's answer to a CREATE TABLE of a taken name.
 const errTableExists = 1050
-
-func isAnswer(err error, number uint16) bool {
-	answer, ok := errors.AsType[*mysql.MySQLError](err)
-	return ok && answer.Number == number
-}
 
 // showCreate is the second column of the answer.
 func showCreate(ctx context.Context, conn *sql.Conn, query string) (string, error) {

@@ -20,6 +20,7 @@ func (f *CopydbFerry) restart(ctx context.Context) error {
 		f.logger().Info("there is no earlier run of this configuration, so that there is nothing to empty")
 		return nil
 	}
+	f.wrote = true
 	var emptied []ghostferry.TableIdentifier
 	for _, table := range f.Ferry.CheckpointTables() {
 		target := f.target(ghostferry.NewTableIdentifierFromSchemaTable(table))

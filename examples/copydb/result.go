@@ -1,7 +1,6 @@
 package copydb
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,18 +135,6 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *RefusedError) Unwrap() error { return e.Err }
-
-// refused marks an error as one before any write.
-func refused(err error) error {
-	if err == nil || interrupted(err) {
-		return err
-	}
-	return &RefusedError{err}
-}
-
-func interrupted(err error) bool {
-	return errors.Is(err, ghostferry.ErrInterrupted) || errors.Is(err, context.Canceled)
-}
 
 // outcomeOf sorts an error.
 func outcomeOf(err error) Outcome {

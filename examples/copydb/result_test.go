@@ -15,6 +15,11 @@ import (
 func TestExitStatusByError(t *testing.T) {
 	different := &DifferentError{ghostferry.VerificationResult{Message: "s.t: keys 1, 2"}}
 	late := &ghostferry.LateWriteError{Tables: []string{"s.t"}}
+	ctx := t.Context()
+	stopped, stop := context.WithCancelCause(ctx)
+	stop(fmt.Errorf("received terminated: %w", ghostferry.ErrInterrupted))
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
 	for _, c := range []struct {
 		err     error
 		outcome Outcome
@@ -22,8 +27,12 @@ func TestExitStatusByError(t *testing.T) {
 	}{
 		{different, Different, 4},
 		{fmt.Errorf("%w; and more", different), Different, 4},
-		{refused(&ExistingTableError{[]string{"`s`.`t`"}}), Refused, 1},
-		{refused(context.Canceled), Interrupted, 3},
+		{new(CopydbFerry).refused(ctx, &ExistingTableError{[]string{"`s`.`t`"}}), Refused, 1},
+		{(&CopydbFerry{wrote: true}).refused(ctx, errors.New("too late")), Failed, 2},
+		{new(CopydbFerry).refused(stopped, context.Canceled), Interrupted, 3},
+		{ended(cancelled, errors.New("invalid connection")), Interrupted, 3},
+		{ended(stopped, different), Different, 4},
+		{ended(ctx, context.Canceled), Failed, 2}, // somebody else's
 		{fmt.Errorf("received terminated: %w", ghostferry.ErrInterrupted), Interrupted, 3},
 		{late, Failed, 2},
 		{errors.New("disk full"), Failed, 2},
@@ -35,6 +44,16 @@ func TestExitStatusByError(t *testing.T) {
 	for _, outcome := range []Outcome{Equal, EqualSourceNotFenced, DoneNotVerified} {
 		require.Zero(t, outcome.ExitStatus())
 	}
+}
+
+func TestReasonOfAnInterruptionIsKept(t *testing.T) {
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(fmt.Errorf("received terminated: %w", ghostferry.ErrInterrupted))
+	err := ended(ctx, fmt.Errorf("reading: %w", context.Canceled))
+	require.EqualError(t, err, "received terminated: interrupted; the run can be resumed")
+	more := fmt.Errorf("%w; and the writers are still blocked", err)
+	require.Equal(t, more, ended(ctx, more))
+	require.NoError(t, ended(ctx, nil))
 }
 
 func TestLastLine(t *testing.T) {

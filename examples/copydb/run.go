@@ -49,8 +49,8 @@ func (f *CopydbFerry) run(ctx context.Context) error {
 	if verdict, ok := errors.AsType[ghostferry.VerificationResult](err); ok {
 		err = &DifferentError{verdict} // found before the cutover already
 	}
-	if err != nil && !f.created && f.Ferry.OverallState.Load() == ghostferry.StateStarting {
-		return refused(err) // by the library's checks before its first write
+	if err != nil && f.Ferry.OverallState.Load() == ghostferry.StateStarting {
+		return f.refused(ctx, err) // by the library's checks before its first write
 	}
 	if err == nil {
 		err = f.compare(ctx)
@@ -171,9 +171,7 @@ func (f *CopydbFerry) unlock(ctx context.Context) error {
 
 // giveUp tells the host, if it was asked to stop the writers, to let them go on.
 func (f *CopydbFerry) giveUp(ctx context.Context, reason error) error {
-	if ctx.Err() != nil && interrupted(reason) {
-		reason = context.Cause(ctx)
-	}
+	reason = ended(ctx, reason)
 	if f.cutover.IsZero() || !f.fenced() {
 		return reason
 	}
