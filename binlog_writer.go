@@ -285,7 +285,7 @@ func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate)
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for changes up to %s (applied up to %s): %w", c, at, ctx.Err())
+			return fmt.Errorf("waiting for changes up to %s (applied up to %s): %w", c, at, context.Cause(ctx))
 		}
 	}
 }

@@ -172,14 +172,14 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 }
 
 // SqlDB opens a pool whose statements carry the marginalia. It does not connect yet.
-// The masked DSN is logged when logger is not nil.
+// The masked DSN is logged at debug level when logger is not nil.
 func (c *DatabaseConfig) SqlDB(logger Logger) (*sql.DB, error) {
 	config, err := c.MySQLConfig()
 	if err != nil {
 		return nil, err
 	}
 	if logger != nil {
-		logger.WithField("dsn", MaskedDSN(config)).Info("connecting to database")
+		logger.WithField("dsn", MaskedDSN(config)).Debug("connecting to database")
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {

@@ -84,7 +84,8 @@ type Ferry struct {
 	allowOnce      sync.Once
 	copyTook       atomic.Int64 // nanoseconds, set when the rows are copied
 	copyBegan      atomic.Int64 // unix nanoseconds
-	runEnded       chan struct{}
+	runEnded       chan struct{} // closed when Run has ended, runErr set before
+	runErr         error
 	runOnce        sync.Once
 }
 

@@ -20,10 +20,18 @@ func (f *Ferry) WaitUntilRowCopyIsCompleteContext(ctx context.Context) error {
 	case <-f.copied:
 		return nil
 	case <-f.runEnded:
-		return errors.New("the run ended before the rows were copied")
+		return f.endedBefore("the rows were copied")
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// endedBefore is what a waiter gets when the run ended first: its error, if it had one.
+func (f *Ferry) endedBefore(what string) error {
+	if f.runErr != nil {
+		return fmt.Errorf("the run ended before %s: %w", what, f.runErr)
+	}
+	return errors.New("the run ended before " + what)
 }
 
 // caughtUpWithin is how quickly the log's end must be reached on the target for the
@@ -55,7 +63,7 @@ func (f *Ferry) waitApplied(ctx context.Context, at BinlogCoordinate) error {
 	go func() {
 		select {
 		case <-f.runEnded:
-			cancel(errors.New("the run has ended"))
+			cancel(f.endedBefore("the changes were applied"))
 		case <-ctx.Done():
 		}
 	}()

@@ -67,7 +67,7 @@ func (f *Ferry) refusePreparedTransactions(ctx context.Context) error {
 // after the cutover began. It returns the first error; then every goroutine has ended
 // and what was written is consistent: see Resumable.
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
-	defer close(f.runEnded)
+	defer func() { f.runErr = err; close(f.runEnded) }()
 	defer f.closeConnectionsAfterFailure(&err)
 	if err := f.prepareTarget(ctx); err != nil {
 		return err

@@ -17,11 +17,11 @@ func (r *run) checkBinlog(context.Context) error {
 	}
 	const sessions = "; sessions that are open keep the old setting until they connect again"
 	if s.BinlogFormat != "ROW" {
-		r.fault("binlog_format", fmt.Sprintf("it is %s on the source: statements in the binary log cannot be applied exactly", s.BinlogFormat),
+		r.fault("binlog_format", fmt.Sprintf("binlog_format must be ROW, not %s (source): statements in the binary log cannot be applied exactly", s.BinlogFormat),
 			"on the source: SET GLOBAL binlog_format = ROW, and the same in its configuration"+sessions)
 	}
 	if s.BinlogRowImage != "FULL" {
-		r.fault("binlog_row_image", fmt.Sprintf("it is %s on the source: the row images in the binary log lack columns", s.BinlogRowImage),
+		r.fault("binlog_row_image", fmt.Sprintf("binlog_row_image must be FULL, not %s (source): the row images in the binary log lack columns", s.BinlogRowImage),
 			"on the source: SET GLOBAL binlog_row_image = FULL, and the same in its configuration"+sessions)
 	}
 	if strings.Contains(s.BinlogRowValueOptions, "PARTIAL_JSON") {

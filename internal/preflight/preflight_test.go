@@ -126,10 +126,10 @@ func TestSameServer(t *testing.T) {
 func TestBinlogSettings(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		for _, c := range []struct{ name, value, problem, remedy string }{
-			{"binlog_format", "MIXED", "it is MIXED", "SET GLOBAL binlog_format = ROW"},
-			{"binlog_format", "STATEMENT", "it is STATEMENT", "SET GLOBAL binlog_format = ROW"},
-			{"binlog_row_image", "MINIMAL", "it is MINIMAL", "SET GLOBAL binlog_row_image = FULL"},
-			{"binlog_row_image", "NOBLOB", "it is NOBLOB", "SET GLOBAL binlog_row_image = FULL"},
+			{"binlog_format", "MIXED", "not MIXED", "SET GLOBAL binlog_format = ROW"},
+			{"binlog_format", "STATEMENT", "not STATEMENT", "SET GLOBAL binlog_format = ROW"},
+			{"binlog_row_image", "MINIMAL", "not MINIMAL", "SET GLOBAL binlog_row_image = FULL"},
+			{"binlog_row_image", "NOBLOB", "not NOBLOB", "SET GLOBAL binlog_row_image = FULL"},
 			{"binlog_row_value_options", "PARTIAL_JSON", "PARTIAL_JSON", "SET GLOBAL binlog_row_value_options = ''"},
 			{"gtid_mode", "ON_PERMISSIVE", "it is ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"},
 		} {
