@@ -129,6 +129,7 @@ func (s *BinlogStreamer) unsupported(ev *rawEvent, table *TableSchema, what, rem
 
 func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	var g binlog.GTID
+	var group binlog.MariaDBGroup
 	var err error
 	switch ev.kind {
 	case replication.GTID_EVENT:
@@ -136,7 +137,8 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	case replication.GTID_TAGGED_LOG_EVENT:
 		g, err = binlog.ParseTaggedGTID(ev.body)
 	case replication.MARIADB_GTID_EVENT:
-		g, _, err = binlog.ParseMariaDBGTID(ev.server, ev.body)
+		group, err = binlog.ParseMariaDBGTID(ev.server, ev.body)
+		g = group.GTID
 	default:
 		if s.srv.GTIDMode && !s.srv.IsMariaDB() {
 			return s.unsupported(ev, nil, "an anonymous transaction although gtid_mode is ON", "set gtid_mode strictly to ON or OFF on the source and start again")
@@ -147,9 +149,9 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	}
 	s.begin(g)
 	if ev.kind == replication.MARIADB_GTID_EVENT {
-		// No BEGIN follows: the group ends with COMMIT or XID unless it is standalone.
-		_, standalone, _ := binlog.ParseMariaDBGTID(ev.server, ev.body)
-		s.explicit = !standalone
+		// No BEGIN and no XA START follow: the group ends with COMMIT, XID or XA PREPARE
+		// unless it is standalone.
+		s.explicit, s.xa = !group.Standalone, group.PreparedXA
 	}
 	return nil
 }
@@ -252,7 +254,7 @@ func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
 		s.openExplicitly()
 		return nil
 	}
-	st := binlog.ScanStatement(q.Text)
+	st := binlog.ScanStatement(q)
 	switch st.Kind {
 	case binlog.Begin:
 		s.openExplicitly()
@@ -299,26 +301,32 @@ func (s *BinlogStreamer) xaStatement(ev *rawEvent, q binlog.Query) error {
 }
 
 // judge refuses statements that change a moved table without row events: definitions,
-// and rows changed by statement.
+// and rows changed by statement. A statement that changes rows need not name the table,
+// which may be behind a view, a trigger or a function: the schema is enough.
 func (s *BinlogStreamer) judge(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
 	if st.Kind == binlog.DDL && !st.DropsSchema() && !st.ChangesTables() {
 		return nil
 	}
+	var statement error
 	for _, table := range s.TableSchema {
 		schema, name := s.streamedName(table)
-		if st.DropsSchema() {
-			if !st.Mentions(schema) {
-				continue
+		named := st.MentionsTable(schema, name, q.Schema)
+		switch {
+		case st.Kind == binlog.DML && named:
+			return s.byStatement(ev, table, st)
+		case st.Kind == binlog.DML:
+			if q.Schema == schema || st.Mentions(schema) {
+				statement = s.byStatement(ev, nil, st)
 			}
-		} else if !st.Mentions(name) || (q.Schema != schema && !st.Mentions(schema)) {
-			continue
+		case named && !st.DropsSchema(), st.DropsSchema() && st.Mentions(schema):
+			return s.unsupported(ev, table, "a change of the table's definition ("+st.Verb+")", "wait until schema changes are over, and start again with empty target tables")
 		}
-		if st.Kind == binlog.DML {
-			return s.unsupported(ev, table, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source and start again")
-		}
-		return s.unsupported(ev, table, "a change of the table's definition ("+st.Verb+")", "wait until schema changes are over, and start again with empty target tables")
 	}
-	return nil
+	return statement
+}
+
+func (s *BinlogStreamer) byStatement(ev *rawEvent, table *TableSchema, st *binlog.Statement) error {
+	return s.unsupported(ev, table, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source and start again")
 }
 
 // streamedName returns the name of a known table as the streamed server has it.

@@ -72,26 +72,39 @@ func ParseTaggedGTID(body []byte) (GTID, error) {
 // MariaDB GTID event flags.
 const (
 	mariaStandalone = 1
+	mariaPreparedXA = 64
 )
 
-// ParseMariaDBGTID reads MariaDB's GTID_EVENT: sequence, domain, flags. standalone is
-// true when no COMMIT or XID event ends the group (DDL).
-func ParseMariaDBGTID(serverID uint32, body []byte) (g GTID, standalone bool, err error) {
+// MariaDBGroup is what MariaDB's GTID_EVENT says of the group of events that it begins.
+type MariaDBGroup struct {
+	GTID GTID
+	// Standalone: no COMMIT or XID event ends the group (DDL).
+	Standalone bool
+	// PreparedXA: the group holds the changes of an XA transaction up to its PREPARE.
+	PreparedXA bool
+}
+
+// ParseMariaDBGTID reads MariaDB's GTID_EVENT: sequence (8), domain (4), flags (1).
+func ParseMariaDBGTID(serverID uint32, body []byte) (MariaDBGroup, error) {
 	if len(body) < 13 {
-		return GTID{}, false, errTruncated
+		return MariaDBGroup{}, errTruncated
 	}
-	g = GTID{
-		MariaDB: true, Server: serverID,
-		Number: int64(binary.LittleEndian.Uint64(body)),
-		Domain: binary.LittleEndian.Uint32(body[8:]),
-	}
-	return g, body[12]&mariaStandalone != 0, nil
+	return MariaDBGroup{
+		GTID: GTID{
+			MariaDB: true, Server: serverID,
+			Number: int64(binary.LittleEndian.Uint64(body)),
+			Domain: binary.LittleEndian.Uint32(body[8:]),
+		},
+		Standalone: body[12]&mariaStandalone != 0,
+		PreparedXA: body[12]&mariaPreparedXA != 0,
+	}, nil
 }
 
 // Query is a statement in the log with its default schema.
 type Query struct {
 	Schema string
 	Text   string
+	mode   uint64 // the session's sql_mode
 }
 
 // ParseQuery reads a QUERY_EVENT: thread (4), seconds (4), schema length (1), error (2),
@@ -106,7 +119,22 @@ func ParseQuery(body []byte) (Query, error) {
 	if len(body) < at+schema+1 {
 		return Query{}, errTruncated
 	}
-	return Query{Schema: string(body[at : at+schema]), Text: string(body[at+schema+1:])}, nil
+	q := Query{Schema: string(body[at : at+schema]), Text: string(body[at+schema+1:])}
+	q.mode = sqlMode(body[13:at])
+	return q, nil
+}
+
+// sqlMode reads the session's sql_mode from the status variables of a QUERY_EVENT:
+// code (1) and value of each; the flags (code 0, 4 bytes) come before the mode (1, 8).
+func sqlMode(vars []byte) uint64 {
+	const flagsCode, modeCode = 0, 1
+	if len(vars) >= 5 && vars[0] == flagsCode {
+		vars = vars[5:]
+	}
+	if len(vars) >= 9 && vars[0] == modeCode {
+		return binary.LittleEndian.Uint64(vars[1:])
+	}
+	return 0
 }
 
 // ParseRotate reads a ROTATE_EVENT: position (8), name of the next file.

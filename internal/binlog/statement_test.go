@@ -20,11 +20,17 @@ func TestScanStatement(t *testing.T) {
 		{"/*!50100 TRUNCATE */ `a`.`b`", DDL, "b", ""},
 		{"-- hi\nTRUNCATE TABLE x", DDL, "x", "hi"},
 		{"FLUSH TABLES", Other, "", "x"},
+		{"SELECT `s`.`f`()", DML, "s", ""},
+		{"SET STATEMENT max_statement_time=1 FOR DELETE FROM x", DML, "x", ""},
+		{"SET PASSWORD = 'x'", Other, "", "x"},
+		{"ANALYZE TABLE x", Other, "x", ""},
+		{"ANALYZE UPDATE x SET y=1", DML, "x", ""},
+		{"UNHEARD OF x", DDL, "x", ""},
 		{"'unterminated", Other, "", "unterminated"},
 		{"/* unterminated", Other, "", "unterminated"},
 	}
 	for _, c := range cases {
-		s := ScanStatement(c.text)
+		s := ScanStatement(Query{Text: c.text})
 		if s.Kind != c.kind {
 			t.Errorf("%q: kind %d, want %d", c.text, s.Kind, c.kind)
 		}
@@ -53,17 +59,64 @@ func TestStatementsThatChangeTables(t *testing.T) {
 		"CREATE OR REPLACE VIEW v AS SELECT * FROM t":   false,
 		"CREATE DEFINER=`r`@`h` TRIGGER g AFTER INSERT": false,
 		"DROP DATABASE d":                               false,
+		"TRUNCATE event":                                true,
+		"RENAME USER t TO u":                            false,
+		"CREATE OR REPLACE ALGORITHM=UNDEFINED DEFINER=`a`@`b` SQL SECURITY DEFINER VIEW v AS SELECT 1": false,
 	} {
-		if s := ScanStatement(text); s.ChangesTables() != want {
+		if s := ScanStatement(Query{Text: text}); s.ChangesTables() != want {
 			t.Errorf("%q: ChangesTables is %v", text, !want)
 		}
 	}
-	if s := ScanStatement("DROP /* x */ SCHEMA IF EXISTS d"); !s.DropsSchema() || !s.Mentions("d") {
+	if s := ScanStatement(Query{Text: "DROP /* x */ SCHEMA IF EXISTS d"}); !s.DropsSchema() || !s.Mentions("d") {
 		t.Error("DROP SCHEMA was not recognised")
 	}
 }
 
 func FuzzScanStatement(f *testing.F) {
 	f.Add("alter table `a``b` /* c */ 'x")
-	f.Fuzz(func(_ *testing.T, text string) { ScanStatement(text) })
+	f.Add("SELECT \"a\\\"b\" . `c`")
+	f.Fuzz(func(_ *testing.T, text string) {
+		for _, mode := range []uint64{0, modeANSIQuotes, modeNoBackslashEscapes} {
+			ScanStatement(Query{Text: text, mode: mode})
+		}
+	})
+}
+
+func TestMentionsTable(t *testing.T) {
+	for _, c := range []struct {
+		text, session string
+		mode          uint64
+		want          bool
+	}{
+		{"ALTER TABLE t ADD x INT", "s", 0, true},
+		{"ALTER TABLE t ADD x INT", "other", 0, false},
+		{"ALTER TABLE s.t ADD x INT", "other", 0, true},
+		{"ALTER TABLE `S` . /* x */ `T` ADD x INT", "", 0, true},
+		{"ALTER TABLE other.t ADD x INT", "s", 0, false},
+		{"UPDATE s.u, other.t SET t.x=1", "", 0, false},
+		{"UPDATE s.t SET t.x=1", "", 0, true},
+		{`ALTER TABLE "t" ADD x INT`, "s", modeANSIQuotes, true},
+		{`ALTER TABLE "s"."t" ADD x INT`, "", modeANSIQuotes, true},
+		{`ALTER TABLE u COMMENT "t"`, "s", 0, false},
+		{`ALTER TABLE u COMMENT 'it\' t \''`, "s", 0, false},
+		{`ALTER TABLE u COMMENT 'it\', DROP t`, "s", modeNoBackslashEscapes, true},
+	} {
+		s := ScanStatement(Query{Text: c.text, mode: c.mode})
+		if s.MentionsTable("s", "t", c.session) != c.want {
+			t.Errorf("%q in %q: MentionsTable is %v", c.text, c.session, !c.want)
+		}
+	}
+}
+
+func TestQueryMode(t *testing.T) {
+	vars := []byte{0, 1, 2, 3, 4, 1, 4, 0, 16, 0, 0, 0, 0, 0, 6, 3, 's', 't', 'd'}
+	body := append(make([]byte, 8), 1, 0, 0, byte(len(vars)), 0)
+	body = append(append(body, vars...), "d\x00SELECT 1"...)
+	q, err := ParseQuery(body)
+	if err != nil || q.Schema != "d" || q.Text != "SELECT 1" || q.mode != modeANSIQuotes|modeNoBackslashEscapes {
+		t.Fatalf("%+v %v", q, err)
+	}
+	for n := range body {
+		_, _ = ParseQuery(body[:n])
+	}
 }
