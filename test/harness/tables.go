@@ -85,3 +85,39 @@ func Keys(batch *ghostferry.RowBatch) []string {
 	}
 	return keys
 }
+
+// Rows returns the rows of a query, each as one text.
+func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = rows.Close() }()
+	names, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make([]any, len(names))
+	for i := range values {
+		values[i] = new(sql.RawBytes)
+	}
+	for rows.Next() {
+		if err := rows.Scan(values...); err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, v := range values {
+			if raw := *v.(*sql.RawBytes); raw == nil {
+				b.WriteString("NULL|")
+			} else {
+				fmt.Fprintf(&b, "%q|", raw)
+			}
+		}
+		out = append(out, b.String())
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

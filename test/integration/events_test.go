@@ -1,0 +1,292 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// following is a run that has copied its rows and follows the source.
+type following struct {
+	t    *testing.T
+	p    *harness.Pair
+	f    *ghostferry.Ferry
+	ran  chan error
+	stop context.CancelFunc
+}
+
+const eventSchema = "refused"
+
+// follow moves the table moved (id, v, j, blob b) of the schema, with a table spare
+// that stays, and returns when its one row is on the target.
+func follow(t *testing.T, p *harness.Pair) *following {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	p.Create(t, eventSchema,
+		"CREATE TABLE moved (id INT NOT NULL PRIMARY KEY, v INT NULL, w INT NULL, j JSON NULL, b BLOB NULL, name VARCHAR(20) NULL)",
+		"CREATE TABLE spare LIKE moved",
+		"CREATE TABLE parts (id INT NOT NULL PRIMARY KEY, v INT NULL) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (100), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+		"CREATE TABLE plain (id INT NOT NULL PRIMARY KEY, v INT NULL)",
+		"CREATE VIEW look AS SELECT * FROM moved",
+	)
+	p.In(t, p.SourceDB, eventSchema,
+		`INSERT INTO moved VALUES (1,1,1,'{"a": 1, "b": "text"}','blob','one'), (2,2,2,NULL,NULL,'two')`, "INSERT INTO spare (id) VALUES (7)", "INSERT INTO parts VALUES (1,1)",
+		"DROP SCHEMA IF EXISTS elsewhere", "CREATE SCHEMA elsewhere", "CREATE TABLE elsewhere.moved (id INT PRIMARY KEY, v INT)")
+	c := p.Config(eventSchema)
+	c.TableFilter = tables{schema: eventSchema, names: []string{"moved", "parts"}}
+	c.AutomaticCutover = false
+	r := &following{t: t, p: p, f: &ghostferry.Ferry{Config: c}, ran: make(chan error, 1), stop: stop}
+	t.Cleanup(stop)
+	c.VerifierType = ""
+	copied := make(chan struct{})
+	mustStart(t, ctx, r.f)
+	r.f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
+	go func() { r.ran <- r.f.RunContext(ctx) }()
+	select {
+	case <-copied:
+	case err := <-r.ran:
+		t.Fatal(err)
+	}
+	r.p.In(t, p.SourceDB, eventSchema, "INSERT INTO moved (id) VALUES (1000)")
+	r.arrives(1000)
+	return r
+}
+
+// tables is a TableFilter of some tables of one schema.
+type tables struct {
+	schema string
+	names  []string
+}
+
+func (f tables) ApplicableDatabases([]string) ([]string, error) { return []string{f.schema}, nil }
+
+func (f tables) ApplicableTables(all []*ghostferry.TableSchema) (picked []*ghostferry.TableSchema, err error) {
+	for _, t := range all {
+		if slices.Contains(f.names, t.Name) {
+			picked = append(picked, t)
+		}
+	}
+	return picked, nil
+}
+
+// arrives waits until a row of the table moved is on the target.
+func (r *following) arrives(id int) {
+	r.t.Helper()
+	for {
+		if harness.Count(r.t, r.p.TargetDB, fmt.Sprintf("%s.moved WHERE id=%d", eventSchema, id)) == 1 {
+			return
+		}
+		select {
+		case err := <-r.ran:
+			r.t.Fatalf("the run ended: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// mustGoOn fails unless later changes still reach the target and the run ends well.
+func (r *following) mustGoOn() {
+	r.t.Helper()
+	r.p.In(r.t, r.p.SourceDB, eventSchema, "INSERT INTO moved (id) VALUES (2000)")
+	r.arrives(2000)
+	r.f.AllowCutover()
+	if err := r.f.WaitUntilRowCopyIsCompleteContext(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.f.FlushBinlogAndStopStreamingContext(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := <-r.ran; err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.f.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// mustRefuse fails unless the run ended with an UnsupportedEventError that names the
+// table (any when empty), where it stands and what to do.
+func (r *following) mustRefuse(table string) {
+	r.t.Helper()
+	defer r.stop()
+	err := <-r.ran
+	var refused *ghostferry.UnsupportedEventError
+	if !errors.As(err, &refused) {
+		r.t.Fatalf("the run ended with: %v", err)
+	}
+	if table != "" && refused.Table != table {
+		r.t.Errorf("the error names table %q, not %q: %v", refused.Table, table, err)
+	}
+	if refused.Coordinate.Name == "" || refused.Coordinate.Pos == 0 || refused.Remedy == "" || !strings.Contains(err.Error(), refused.Remedy) {
+		r.t.Errorf("the error lacks a place or a remedy: %v", err)
+	}
+	// Nothing at or after the event was executed.
+	if n := harness.Count(r.t, r.p.TargetDB, eventSchema+".moved WHERE id >= 3000"); n != 0 {
+		r.t.Errorf("%d changes after the event were executed", n)
+	}
+	if got := r.f.StateTracker.Serialize(nil, nil).LastWrittenBinlogPosition; got.Compare(refused.Coordinate) > 0 {
+		r.t.Errorf("the position %s is past the event at %s", got, refused.Coordinate)
+	}
+}
+
+// A change that does not reach the target as rows ends the run before anything after it
+// is executed: definitions, statements, partial images, XA.
+func TestRefusedEvents(t *testing.T) {
+	const moved = eventSchema + ".moved"
+	cases := []struct {
+		name       string
+		statements []string
+		only       string // flavour
+	}{
+		{"add column", []string{"ALTER TABLE moved ADD COLUMN x INT"}, ""},
+		{"rename column", []string{"ALTER TABLE moved RENAME COLUMN v TO x"}, ""},
+		{"same count of columns", []string{"ALTER TABLE moved DROP COLUMN v, ADD COLUMN y INT"}, ""},
+		{"type", []string{"ALTER TABLE moved MODIFY v VARCHAR(20)"}, ""},
+		{"order", []string{"ALTER TABLE moved MODIFY v INT AFTER w"}, ""},
+		{"from another schema", []string{"USE elsewhere", "ALTER TABLE " + eventSchema + ".moved MODIFY v INT AFTER w"}, ""},
+		{"quoted and commented", []string{"/* a */ ALTER /* b */ TABLE -- c\n `" + eventSchema + "` . `moved` # d\n MODIFY v INT AFTER w"}, ""},
+		{"versioned comment", []string{"ALTER TABLE /*!50000 moved */ MODIFY v INT AFTER w"}, ""},
+		{"ANSI quotes", []string{"SET sql_mode='ANSI_QUOTES'", `ALTER TABLE "moved" RENAME COLUMN v TO x`}, ""},
+		{"index", []string{"CREATE UNIQUE INDEX x ON moved (v)"}, ""},
+		{"truncate", []string{"TRUNCATE TABLE moved"}, ""},
+		{"truncate in short", []string{"TRUNCATE moved"}, ""},
+		{"drop", []string{"DROP TABLE moved"}, ""},
+		{"drop of several", []string{"DROP TABLE spare, moved"}, ""},
+		{"drop of the schema", []string{"DROP DATABASE " + eventSchema, "CREATE DATABASE " + eventSchema, "USE " + eventSchema, "CREATE TABLE moved (id INT NOT NULL PRIMARY KEY, v INT NULL, w INT NULL, j JSON NULL, b BLOB NULL, name VARCHAR(20) NULL)"}, ""},
+		{"swap", []string{"RENAME TABLE moved TO gone, spare TO moved"}, ""},
+		{"rename by alter", []string{"ALTER TABLE moved RENAME TO gone", "ALTER TABLE spare RENAME TO moved"}, ""},
+		{"created anew", []string{"CREATE OR REPLACE TABLE moved (id INT NOT NULL PRIMARY KEY, v INT NULL, w INT NULL, j JSON NULL, b BLOB NULL, name VARCHAR(20) NULL)"}, "mariadb"},
+		{"statement", []string{"SET binlog_format='STATEMENT'", "UPDATE moved SET v=5"}, ""},
+		{"insert by statement", []string{"SET binlog_format='STATEMENT'", "INSERT INTO moved (id,v) SELECT id+3000, v FROM spare ORDER BY id"}, ""},
+		{"statement, ANSI quotes", []string{"SET binlog_format='STATEMENT', sql_mode='ANSI_QUOTES'", `UPDATE "moved" SET v=5`}, ""},
+		{"statement on a view", []string{"SET binlog_format='STATEMENT'", "UPDATE look SET v=5"}, ""},
+		{"statement in a function", []string{"CREATE FUNCTION change_it() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE moved SET v=6; RETURN 1; END", "SET binlog_format='STATEMENT'", "SELECT change_it()"}, ""},
+		{"statement with a trigger", []string{"CREATE TRIGGER on_spare AFTER INSERT ON spare FOR EACH ROW UPDATE moved SET v=7", "SET binlog_format='STATEMENT'", "INSERT INTO spare (id) VALUES (8)"}, ""},
+		{"minimal update", []string{"SET binlog_row_image='MINIMAL'", "UPDATE moved SET v=5 WHERE id=1"}, ""},
+		{"minimal insert", []string{"SET binlog_row_image='MINIMAL'", "INSERT INTO moved (id,v) VALUES (3,3)"}, ""},
+		{"minimal delete", []string{"SET binlog_row_image='MINIMAL'", "DELETE FROM moved WHERE id=1"}, ""},
+		{"image without blobs", []string{"SET binlog_row_image='NOBLOB'", "UPDATE moved SET v=5 WHERE id=1"}, ""},
+		{"partial JSON", []string{"SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE moved SET j=JSON_SET(j,'$.a',9) WHERE id=1"}, "mysql"},
+		{"XA rolled back", []string{"XA START 'x'", "UPDATE moved SET v=8", "XA END 'x'", "XA PREPARE 'x'", "XA ROLLBACK 'x'"}, ""},
+		{"XA committed", []string{"XA START 'x','y',7", "UPDATE moved SET v=8", "XA END 'x','y',7", "XA PREPARE 'x','y',7", "XA COMMIT 'x','y',7"}, ""},
+		{"XA in one phase", []string{"XA START 'x'", "UPDATE moved SET v=8", "XA END 'x'", "XA COMMIT 'x' ONE PHASE"}, ""},
+	}
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		for _, c := range cases {
+			if c.only != "" && c.only != string(p.Flavour) {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				r := follow(t, p)
+				p.In(t, p.SourceDB, eventSchema, c.statements...)
+				if strings.HasPrefix(c.name, "XA in one phase") && p.IsMariaDB() {
+					r.mustGoOn() // an ordinary transaction in MariaDB's log
+					return
+				}
+				_, _ = p.SourceDB.Exec("INSERT INTO " + moved + " (id) VALUES (3001)") // refused by some definitions
+				if slices.Contains([]string{"statement on a view", "statement in a function", "statement with a trigger", "drop of the schema"}, c.name) {
+					r.mustRefuse("") // the statement does not name it
+				} else {
+					r.mustRefuse(moved)
+				}
+			})
+		}
+		t.Run("exchanged partition", func(t *testing.T) {
+			r := follow(t, p)
+			p.In(t, p.SourceDB, eventSchema, "ALTER TABLE parts EXCHANGE PARTITION p0 WITH TABLE plain")
+			r.mustRefuse(eventSchema + ".parts")
+		})
+	})
+}
+
+// What does not change a moved table does not stop a run.
+func TestIgnoredEvents(t *testing.T) {
+	harmless := [][]string{
+		{"ALTER TABLE spare ADD COLUMN x INT", "DROP TABLE spare", "CREATE TABLE spare LIKE moved"},
+		{"CREATE TABLE copy LIKE moved", "DROP TABLE copy"},
+		{"CREATE TABLE copy (PRIMARY KEY (id)) SELECT * FROM moved", "INSERT INTO copy (id) VALUES (55)", "DROP TABLE copy"},
+		{"CREATE OR REPLACE VIEW glance AS SELECT id FROM moved", "ALTER VIEW glance AS SELECT v FROM moved", "DROP VIEW glance"},
+		{"CREATE PROCEDURE p() UPDATE moved SET v=v+1 WHERE id=1", "CALL p()", "DROP PROCEDURE p"},
+		{"CREATE TRIGGER tr BEFORE INSERT ON moved FOR EACH ROW SET NEW.v=77", "DROP TRIGGER tr"},
+		{"CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO DELETE FROM moved", "DROP EVENT e"},
+		{"ANALYZE TABLE moved"}, {"OPTIMIZE TABLE moved"}, {"FLUSH TABLES moved"},
+		{"DROP USER IF EXISTS harmless", "CREATE USER harmless IDENTIFIED BY 'A long pass word, 7!'", "GRANT SELECT ON " + eventSchema + ".moved TO harmless", "DROP USER harmless"},
+		{"TRUNCATE TABLE elsewhere.moved"}, {"USE elsewhere", "ALTER TABLE moved ADD COLUMN x INT"},
+		{"USE elsewhere", "SET binlog_format='STATEMENT'", "INSERT INTO moved (id,v) VALUES (1,1)"},
+		{"DROP DATABASE elsewhere"},
+		{"CREATE TEMPORARY TABLE temp LIKE moved", "INSERT INTO temp SELECT * FROM moved", "DROP TEMPORARY TABLE temp"},
+		{"START TRANSACTION", "UPDATE moved SET v=v+1", "SAVEPOINT s", "DELETE FROM moved", "ROLLBACK TO s", "COMMIT"},
+		{"START TRANSACTION", "DELETE FROM moved", "ROLLBACK"},
+		{"XA START 'x'", "INSERT INTO spare (id) VALUES (99)", "XA END 'x'", "XA PREPARE 'x'", "XA COMMIT 'x'"},
+		{"XA START 'x'", "INSERT INTO spare (id) VALUES (100)", "XA END 'x'", "XA PREPARE 'x'", "XA ROLLBACK 'x'"},
+		{"FLUSH BINARY LOGS"},
+		{"CREATE TABLE mine (id INT) ENGINE=MyISAM", "INSERT INTO mine VALUES (1)", "START TRANSACTION", "UPDATE moved SET v=3", "INSERT INTO mine VALUES (2)", "COMMIT", "DROP TABLE mine"},
+	}
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		r := follow(t, p)
+		for _, statements := range harmless {
+			if strings.HasPrefix(statements[0], "CREATE TABLE mine") && p.Setting.Name == "mysql-gtid" {
+				continue // refused by enforce_gtid_consistency
+			}
+			p.In(t, p.SourceDB, eventSchema, statements...)
+			if t.Failed() {
+				return
+			}
+			r.still(statements)
+		}
+		r.mustGoOn()
+		for _, table := range []string{"moved", "parts"} {
+			mustHaveEqualRows(t, p, eventSchema+"."+table)
+		}
+	})
+}
+
+// still fails when the statements have ended the run.
+func (r *following) still(statements []string) {
+	r.t.Helper()
+	r.p.In(r.t, r.p.SourceDB, eventSchema, "REPLACE INTO moved (id) VALUES (1500)")
+	r.arrives(1500)
+	r.p.In(r.t, r.p.SourceDB, eventSchema, "DELETE FROM moved WHERE id=1500")
+	for harness.Count(r.t, r.p.TargetDB, eventSchema+".moved WHERE id=1500") > 0 {
+		select {
+		case err := <-r.ran:
+			r.t.Fatalf("%v: the run ended: %v", statements, err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// mustHaveEqualRows compares a small table of both sides as text.
+func mustHaveEqualRows(t *testing.T, p *harness.Pair, table string) {
+	t.Helper()
+	source, target := harness.Rows(t, p.SourceDB, "SELECT * FROM "+table+" ORDER BY 1"), harness.Rows(t, p.TargetDB, "SELECT * FROM "+table+" ORDER BY 1")
+	if !slices.Equal(source, target) {
+		t.Errorf("%s differs:\n%s\n\n%s", table, strings.Join(source, "\n"), strings.Join(target, "\n"))
+	}
+}
+
+// Transactions that the log holds compressed arrive like others.
+func TestCompressedLog(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		on := []string{"SET SESSION binlog_transaction_compression=ON"}
+		if p.IsMariaDB() {
+			on = []string{"SET GLOBAL log_bin_compress_min_len=10", "SET GLOBAL log_bin_compress=ON"}
+			defer p.In(t, p.SourceDB, "", "SET GLOBAL log_bin_compress=OFF")
+		}
+		r := follow(t, p)
+		p.In(t, p.SourceDB, eventSchema, append(on,
+			"INSERT INTO moved (id,v,b,name) VALUES (10,1,REPEAT('x',5000),'ten'),(11,2,REPEAT('y',5000),'eleven'),(12,2,NULL,NULL)",
+			"START TRANSACTION", "UPDATE moved SET v=v+1, b=REPEAT('z',20000) WHERE id=10", "UPDATE moved SET id=13 WHERE id=11", "DELETE FROM moved WHERE id=12", "INSERT INTO spare (id) VALUES (12)", "COMMIT",
+			"INSERT INTO moved (id,b) WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i+1 FROM n WHERE i < 400) SELECT i, REPEAT(CHAR(65+i%20),3000) FROM n",
+		)...)
+		r.mustGoOn()
+		mustHaveEqualRows(t, p, eventSchema+".moved")
+	})
+}
