@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
@@ -42,9 +43,16 @@ func (p *Pair) forgetRuns(t *testing.T) {
 // In runs statements on one connection of its own, in a schema when one is named.
 func (p *Pair) In(t *testing.T, db *sql.DB, schema string, statements ...string) {
 	t.Helper()
-	conn, err := db.Conn(t.Context())
-	if err != nil {
+	if err := p.TryIn(t.Context(), db, schema, statements...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TryIn is In for any goroutine.
+func (p *Pair) TryIn(ctx context.Context, db *sql.DB, schema string, statements ...string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
 	}
 	defer func() {
 		_ = conn.Raw(func(any) error { return errBad })
@@ -54,10 +62,11 @@ func (p *Pair) In(t *testing.T, db *sql.DB, schema string, statements ...string)
 		statements = append([]string{"USE `" + schema + "`"}, statements...)
 	}
 	for _, stmt := range statements {
-		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
-			t.Fatalf("%s: %v", stmt, err)
+		if _, err := conn.ExecContext(ctx, stmt); err != nil {
+			return fmt.Errorf("%s: %w", stmt, err)
 		}
 	}
+	return nil
 }
 
 // Count returns the rows of a table.
