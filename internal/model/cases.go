@@ -95,7 +95,7 @@ func applyCases() []MutantCase {
 		{WrongRow, "wrong-row", "CE-14 M22", "an insert that meets another row's unique value leaves that row alone", NoFabrication, serial},
 		{InPlaceUnconfirmed, "in-place-unconfirmed", "", "a row is updated in place only when its chunk is confirmed", Exactness, tiny(2, InPlace)},
 		{InPlaceOwed, "in-place-owed", "", "a key that was skipped is not updated in place", Exactness, tiny(2, InPlace).twoChunks().changing(Update | MoveKey)},
-		{InPlaceInRecovery, "in-place-in-recovery", "", "nothing is updated in place before the position has passed everything executed before a crash", Exactness, tiny(2, InPlace).crashing(1)},
+		{InPlaceInRecovery, "in-place-in-recovery", "", "nothing is updated in place before the position has passed everything executed before a crash", Exactness, tiny(2, InPlace).changing(Update | MoveKey).crashing(1)},
 		{InPlaceUnique, "in-place-unique", "", "a row whose unique value changes is not updated in place", Exactness, tiny(2, InPlace).txns(2).starting("a b")},
 		{PassByKey, "pass-by-key", "", "a held change may be passed only by changes with other keys and other unique values", Debt, tiny(2, Pass).twoChunks()},
 		{CompareAndSet, "compare-and-set-handover", "CE-4 M5", "changes are full images addressed by key, not updates that name all old values", Convergence, tiny(2).twoChunks().laned(1).starting("a N").changing(SetU).checking(Convergence)},
@@ -112,8 +112,8 @@ func applyCases() []MutantCase {
 		{TargetTrigger, "target-trigger", "CE-12", "triggers on the target are refused", CursorSound, tiny(1).starting("a b")},
 		{IndexTooEarly, "index-too-early", "", "the unique index is begun when the apply has passed the log end after the last chunk's read", Exactness, tiny(2, DeferredIndex).twoChunks().changing(MoveKey | Update)},
 		{IndexInOnePhase, "index-in-one-phase", "", "a table goes over to two phases before its unique index is begun", Exactness, tiny(2, DeferredIndex).txns(2).starting("a b")},
-		{IndexInRecovery, "index-in-recovery", "", "the unique index waits for everything executed before a crash", Exactness, tiny(2, DeferredIndex, CommitsInOrder).starting("a N").crashing(1)},
-		{ApplyDuringRecoveredBuild, "apply-during-recovered-build", "", "after a crash in the middle of a batch the apply waits for an index that is being built", Exactness, tiny(3, DeferredIndex, CommitsInOrder).txns(2).starting("a N").changing(Update | SetU).coarse().crashing(1)},
+		{IndexInRecovery, "index-in-recovery", "", "the unique index waits for everything executed before a crash", Exactness, tiny(2, DeferredIndex).changing(Update | MoveKey).crashing(1)},
+		{ApplyDuringRecoveredBuild, "apply-during-recovered-build", "", "after a crash in the middle of a batch the apply waits for an index that is being built", Exactness, tiny(2, DeferredIndex).changing(Update | MoveKey).crashing(1)},
 	}
 }
 
@@ -130,7 +130,7 @@ func filterCases() []MutantCase {
 func resumeCases() []MutantCase {
 	return []MutantCase{
 		{PositionBeforeData, "position-before-data", "M3", "the position is committed with the data", Checkpoint, tiny(1)},
-		{PositionInTransaction, "position-in-transaction", "", "the position is always a transaction end", Convergence, tiny(2, Parts).txns(2).crashing(1)},
+		{PositionInTransaction, "position-in-transaction", "", "the position is always a transaction end", Convergence, tiny(2, Parts).txns(2).changing(Update | SetU).crashing(1)},
 		{SkipDoneLanes, "skip-done-lanes", "", "a resumed run redoes every lane from the least position", Checkpoint, tiny(2, LanePositions).crashing(1)},
 		{BarrierForgets, "barrier-forgets", "", "the barrier covers what was executed before a crash", Age, tiny(1).twoChunks().crashing(1)},
 		{CheckpointElsewhere, "checkpoint-elsewhere", "CE-19", "the checkpoint is on the target, in the data's transaction", CursorSound, tiny(1, TargetCrash).crashing(1)},
@@ -148,6 +148,7 @@ func sourceCases() []MutantCase {
 		{ApplyBeforeRepair, "apply-before-repair", "", "what the source lost is removed from the target before anything else is written", CursorSound, tiny(1, Failover).twoChunks().failing(1)},
 		{DebtsUnconfirmed, "debts-unconfirmed", "", "a skipped key whose change may have been lost with the end of the log is copied again", CursorSound, tiny(2, Failover).txns(2).twoChunks().failing(1).starting("a N").changing(SetU).coarse()},
 		{IntentUnchecked, "intent-unchecked", "", "with its first transaction a batch commits where it will end, and a resumed run asks the source for that", NoFabrication, tiny(1, Failover).failing(1).crashing(1)},
+		{IntentForgotten, "intent-forgotten", "", "a resumed run never lowers how far batches have begun", NoFabrication, tiny(2, Failover).failing(1).crashing(1).changing(MoveKey | Insert)},
 		{NumbersReused, "numbers-reused", "M20", "what was delivered is recognised by content, not by number", NoFabrication, tiny(2, Failover).failing(1)},
 		{PayloadDropped, "payload-dropped", "CE-20 M11", "compressed transactions are unwrapped", Checkpoint, tiny(1)},
 		{UnloggedCascade, "unlogged-cascade", "CE-11 M24", "tables with cascades that are not logged are refused", Age, tiny(2).starting("a b")},
@@ -160,6 +161,7 @@ func cutoverCases() []MutantCase {
 		{NoTailGuard, "no-tail-guard", "", "the log is looked at again after the stop position", CutoverSound, tiny(1, Cutover, Leak).failing(1)},
 		{NoFinalVerify, "no-final-verify", "", "done is declared only when every key was verified since its last change", CutoverSound, tiny(1, Cutover, Verify).also(NoGate).checking(CutoverSound)},
 		{VerifyPlain, "verify-plain", "", "the verifier's reads pass the barrier, too", VerifierSound, tiny(1, Cutover, Verify)},
+		{VerifyOwed, "verify-owed", "", "a key that was skipped is not judged before its change has come", VerifierSound, tiny(2, Verify).twoChunks().changing(MoveKey).coarse()},
 		{VerifyTwoReads, "verify-two-reads", "", "a difference is reported only when no change of the key was delivered between the reads", VerifierSound, tiny(2, Cutover, Verify).changing(SetU)},
 		{VerifyClaimsLate, "verify-claims-late", "", "a key is verified at the position up to which its changes are known", VerifierSound, tiny(1, Cutover, Verify)},
 	}

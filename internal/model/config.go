@@ -167,7 +167,7 @@ type Config struct {
 	Features        []Feature
 	// Coarse joins steps that nothing can come between to any effect: barrier and
 	// read (a barrier once passed stays passed), commit and close (a gate that
-	// stays open only forbids), gathering a batch and its first transaction (what
+	// stays open only forbids; with SmallQueue the two stay apart), gathering a batch and its first transaction (what
 	// could come between could as well come before).
 	Coarse bool
 	// Mutants are the rules taken away.

@@ -239,7 +239,7 @@ func (m *machine) write(i int) {
 // close goes on to the gate of chunk i, whose rows are on the target.
 func (m *machine) close(t *state, i int) {
 	t.ch[i] = chunk{pc: chWritten, locks: t.ch[i].locks, lost: t.ch[i].lost}
-	if m.cfg.Coarse {
+	if m.cfg.Coarse && !m.cfg.on[SmallQueue] {
 		t.closeGate(i)
 	}
 }
@@ -305,14 +305,18 @@ func (m *machine) resolveChunk(i int) {
 		t.z = txn{}
 		m.close(t, i)
 	case s.z.state == txnRolledBack:
+		// Either the chunk is read again later, or its rows are written again
+		// under the same gate.
 		t := m.do(actResolve, uint8(maxLanes+i), 0)
 		t.z = txn{}
-		old := t.ch[i]
 		t.closeGate(i)
 		if c.mut[StaleRetry] {
-			t.ch[i] = old
+			t.ch[i] = s.ch[i]
 			t.ch[i].pc = chRead
 		}
+		u := m.do(actRewrite, uint8(maxLanes+i), 0)
+		u.z = txn{}
+		u.ch[i].pc = chRead
 	case c.mut[CloseUnproven]:
 		t := m.do(actResolve, uint8(maxLanes+i), 0)
 		t.z.state = txnOrphan

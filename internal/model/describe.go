@@ -50,6 +50,7 @@ const (
 	actFail
 	actPingDead
 	actRepair
+	actRewrite
 	actPosition
 	actEmpty
 	actLoseLocks
@@ -202,6 +203,8 @@ func (a action) rareText(c *Config, from, to *state) string {
 		return fmt.Sprintf("copier %d: finds its reading transaction dead after the commit, will repair", a.a+1)
 	case actPosition:
 		return fmt.Sprintf("applier: commits the position %d", a.b)
+	case actRewrite:
+		return sender(a.a) + ": finds its transaction rolled back, will write the same rows again, gate still open"
 	case actEmpty:
 		return fmt.Sprintf("mover: empties %s on the target", c.rangeText(a.a)) + targetText(c, from, to)
 	case actLoseLocks:

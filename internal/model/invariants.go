@@ -22,6 +22,9 @@ const (
 	invariantCount  = iota
 )
 
+// Invariants is how many there are.
+const Invariants = invariantCount
+
 var invariantTexts = [invariantCount + 1]string{
 	"",
 	"INV-1 Convergence: everything was delivered and executed, and the target differs from the source",
@@ -29,7 +32,7 @@ var invariantTexts = [invariantCount + 1]string{
 	"INV-3 No fabrication: the target holds an image that was never committed on the source",
 	"INV-4 Age: the target holds an image older than the durable position",
 	"INV-5 Debt: a skipped key has no pending change within its bound",
-	"INV-6 Exactness: the target differs from the source at the applied position",
+	"INV-6 Exactness: the target differs from the source at the applied position, or a statement met a row that cannot be there",
 	"INV-7 Cursor: a finished chunk has a row that never changed and is not on the target",
 	"INV-8 Fencing: a transaction of an old epoch committed, or a batch committed twice",
 	"INV-9 Cut-over: done was declared, and the target differs from the source",

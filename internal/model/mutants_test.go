@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "write the golden schedules anew")
 
 // enough bounds the searches that find nothing; make model completes them.
-var enough = Limits{States: 20_000}
+var enough = Limits{States: 5_000}
 
 // TestMutantsAreCaught searches each mutant's configuration: with the mutant the
 // schedule in testdata must come out, without it nothing may be broken.

@@ -182,6 +182,9 @@ func (s *state) commit(c *Config, x *txn) {
 		return
 	}
 	s.intent = max(s.intent, x.end)
+	if c.mut[IntentForgotten] {
+		s.intent = x.end
+	}
 	if x.final != 0 {
 		if p := s.pos[x.owner]; x.pos < p || x.pos == p && !c.on[Parts] && !c.on[XA] {
 			s.ghost |= ghostTwice

@@ -3,8 +3,9 @@ package model
 // The verifier compares one key at a time, all along. It notes what is
 // delivered, reads the source behind a barrier, notes the log end, waits until
 // the applier has passed it, reads the target. If no change of the key was
-// delivered since the beginning, the two images belong to one position: equal
-// means verified there, different means lost. Otherwise it looks again.
+// delivered since the beginning and the key was not skipped, the two images belong
+// to one position: equal means verified there, different means lost. Otherwise it
+// looks again.
 
 const (
 	verIdle = iota
@@ -85,8 +86,9 @@ func (m *machine) verifyTarget() {
 	if c.mut[VerifyClaimsLate] {
 		at = s.n
 	}
+	owed := s.debt[k] != 0 && !c.mut[VerifyOwed]
 	switch touched := s.touchedIn(k, v.d, s.dlv); {
-	case touched:
+	case touched || owed:
 	case y == v.x:
 		t.ver.claim[k] = at + 1
 		if c.scope(s.rowsAt(at)[k]) != v.x {
