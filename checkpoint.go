@@ -52,6 +52,7 @@ type resumePoint struct {
 
 type resumeTable struct {
 	number    int
+	again     bool // what the checkpoint says of it does not count: it is copied anew
 	completed bool
 	chunks    []resumeChunk
 	next      uint64 // next free chunk number
@@ -248,6 +249,11 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 		for id, t := range previous.tables {
 			c.tableNumbers[id] = t.number
 			next = max(next, t.number+1)
+			if t.again {
+				if err := c.forgetCopy(ctx, tx, t.number); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for _, t := range tables {
@@ -263,6 +269,15 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 		next++
 	}
 	return nil
+}
+
+// forgetCopy takes back that rows of a table were copied.
+func (c *checkpoint) forgetCopy(ctx context.Context, tx *sql.Tx, number int) error {
+	_, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=0, rows_copied=0 WHERE run_id=? AND number=?", c.runID, number)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=?", c.runID, number)
+	}
+	return err
 }
 
 // appendChunk appends the statement that records a chunk as copied, if this process

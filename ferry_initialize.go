@@ -287,8 +287,10 @@ func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
 	return fmt.Errorf("the source no longer has binary log file %s, which this run still needs: start afresh with empty target tables, and raise the binary log's retention", at.File)
 }
 
-// checkRowsAreThere refuses a checkpoint whose rows are gone: tables that were emptied
-// or made anew would silently stay empty.
+// checkRowsAreThere looks for tables whose copied rows are gone: a batch may have deleted
+// all of them when the earlier process died, the source may have, and filled the table
+// since, or somebody has emptied it on the target. Such a table is copied again, which is
+// right in every case.
 func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 	if f.resume == nil {
 		return nil
@@ -303,15 +305,10 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
 		}
-		if onTarget {
-			continue
-		}
-		onSource, err := hasRows(ctx, f.SourceDB, id.SchemaName, id.TableName)
-		if err != nil {
-			return err
-		}
-		if onSource {
-			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, but the table is empty: it was emptied or made anew; start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table))
+		if !onTarget {
+			f.logger.WithField("table", sqlesc.Table(schema, table)).Info("the target's table is empty although rows were copied to it: it is copied again")
+			*t = resumeTable{number: t.number, again: true, next: 1}
+			f.StateTracker.forgetTable(fullTableName(id.SchemaName, id.TableName))
 		}
 	}
 	return nil

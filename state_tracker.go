@@ -182,6 +182,15 @@ func (t *StateTracker) copiedUpTo(table *TableSchema, l *tableLayout, low keyTup
 	}
 }
 
+// forgetTable takes back what was known of a table's copy, before it begins again.
+func (t *StateTracker) forgetTable(name string) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	delete(t.completed, name)
+	delete(t.lastKeys, name)
+	delete(t.ranges, name)
+}
+
 // RowStatsWrittenPerTable returns what this process has written, by table.
 func (t *StateTracker) RowStatsWrittenPerTable() map[string]RowStats {
 	t.CopyRWMutex.RLock()
