@@ -317,8 +317,8 @@ func TestCopydbRestarts(t *testing.T) {
 		harness.Exec(t, p.TargetDB, "DROP TABLE copydb_restart.kept")
 		p.MustEqual(t, o.Database)
 
-		// Where a resumed run is refused, because its rows are gone, -restart is the way.
-		harness.Exec(t, p.TargetDB, "TRUNCATE TABLE copydb_restart.orders")
+		// Where a resumed run is refused, because its table is gone, -restart is the way.
+		harness.Exec(t, p.TargetDB, "DROP TABLE copydb_restart.orders")
 		status, run = runCopydb(t, config)
 		require.Equal(t, 1, status)
 		require.Contains(t, run.stderr.String(), "-restart")

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"math/big"
@@ -290,4 +291,51 @@ func (c *chunks) add(t *testing.T, line string) {
 		}
 	}
 	(*c)[table] = append((*c)[table], [2]*big.Int{low, high})
+}
+
+// A target table that lost its rows while no mover ran is copied again; so is one that
+// the source had emptied and then filled.
+func TestResumeWithEmptiedTables(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		p.Create(t, "emptied",
+			"CREATE TABLE truncated (id INT PRIMARY KEY, v INT)", "CREATE TABLE queue (id INT AUTO_INCREMENT PRIMARY KEY, v INT)",
+			"CREATE TABLE other (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, "emptied", "INSERT INTO truncated VALUES (1,1),(2,2),(3,3)", "INSERT INTO queue (v) VALUES (1),(2)", "INSERT INTO other VALUES (1,1)")
+		f := shopFerry(p, "emptied", 1)
+		f.Config.AutomaticCutover = false
+		mustStart(t, ctx, f)
+		run, stop := context.WithCancel(ctx)
+		f.DataIterator.AddDoneListener(func() error { return p.TryIn(ctx, p.SourceDB, "emptied", "DELETE FROM queue") })
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(run) }()
+		awaitRows(t, p.TargetDB, "emptied.queue", 0, f)
+		stop()
+		mustBeInterrupted(t, <-ran)
+
+		p.In(t, p.SourceDB, "emptied", "INSERT INTO queue (v) VALUES (3),(4),(5)", "UPDATE truncated SET v=v+10 WHERE id=2", "UPDATE other SET v=2")
+		p.In(t, p.TargetDB, "emptied", "TRUNCATE TABLE truncated")
+		f = shopFerry(p, "emptied", 1)
+		if err := harness.Move(ctx, f, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		p.MustEqual(t, "emptied")
+		if copied := f.Progress().Tables["emptied.other"].RowsWritten; copied != 0 {
+			t.Errorf("%d rows of a table that had lost nothing were copied again", copied)
+		}
+	})
+}
+
+// awaitRows waits until a table has so many rows and everything was copied once.
+func awaitRows(t *testing.T, db *sql.DB, table string, n int, f *ghostferry.Ferry) {
+	t.Helper()
+	for f.OverallState.Load() != ghostferry.StateWaitingForCutover || harness.Count(t, db, table) != n {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
 }
