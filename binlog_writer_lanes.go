@@ -26,8 +26,13 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 		}
 	}
 	var skipped map[*TableSchema][]string
-	err := retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, _ int) error {
+	err := retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
 		a := &batchAttempt{w: w, batch: b, number: w.batch + 1, lanes: w.lanesFor(b)}
+		if attempt > 1 {
+			if done, err := a.committedBefore(ctx); done || err != nil {
+				return err
+			}
+		}
 		var err error
 		skipped, err = a.run(ctx)
 		return err
@@ -129,6 +134,23 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 		return nil, nil
 	}
 	return mergeSkipped(serial, skipped...), err
+}
+
+// committedBefore reports whether an attempt whose COMMIT got no answer was committed
+// after all. It has to be asked before anything of the batch is written again: the
+// first phase would delete rows that the position already claims, and a crash would
+// then lose them. It waits while that attempt's transaction is undecided.
+func (a *batchAttempt) committedBefore(ctx context.Context) (bool, error) {
+	c := a.w.checkpoint
+	if c == nil {
+		return false, nil
+	}
+	var committed uint64
+	err := a.transaction(ctx, func(s *session) (err error) {
+		committed, err = c.committedBatch(ctx, s)
+		return err
+	})
+	return committed == a.number, err
 }
 
 // commitPosition is the batch's last transaction: what only one lane writes, and the position.

@@ -82,8 +82,8 @@ type Ferry struct {
 	copied         chan struct{} // closed when the cutover may begin
 	cutoverAllowed chan struct{} // closed by AllowCutover
 	allowOnce      sync.Once
-	copyTook       atomic.Int64 // nanoseconds, set when the rows are copied
-	copyBegan      atomic.Int64 // unix nanoseconds
+	copyTook       atomic.Int64  // nanoseconds, set when the rows are copied
+	copyBegan      atomic.Int64  // unix nanoseconds
 	runEnded       chan struct{} // closed when Run has ended, runErr set before
 	runErr         error
 	runOnce        sync.Once

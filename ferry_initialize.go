@@ -244,6 +244,9 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 	if err := f.checkLogHolds(ctx, at); err != nil {
 		return err
 	}
+	if err := f.checkNothingExecutedIsGone(ctx); err != nil {
+		return err
+	}
 	return f.checkRowsAreThere(ctx)
 }
 
@@ -258,18 +261,46 @@ func (f *Ferry) resumePosition() BinlogCoordinate {
 	return at
 }
 
+// checkNothingExecutedIsGone looks beyond the position: lanes may have executed parts of
+// a batch that the position does not claim yet.
+func (f *Ferry) checkNothingExecutedIsGone(ctx context.Context) error {
+	if f.resume == nil || f.sourceServer.IsMariaDB() {
+		return nil
+	}
+	for _, at := range f.resume.furthest {
+		if at.GTIDSet == "" {
+			continue
+		}
+		if err := f.checkContains(ctx, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContains refuses a source that lacks transactions. One that is still being
+// committed there may have been applied already, so it is waited for.
+func (f *Ferry) checkContains(ctx context.Context, at BinlogCoordinate) error {
+	const patience = 10 * time.Second
+	err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, patience)
+	if errors.Is(err, server.ErrBarrierTimeout) {
+		err = fmt.Errorf("the source lacks transactions that this run has applied (its set does not contain %s): it was restored or replaced; start afresh with empty target tables", at.GTIDSet)
+	}
+	return err
+}
+
 // checkLogHolds makes sure that the source still has every transaction after a place,
 // and has not lost any before it.
 func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
 	if at.GTIDSet != "" && !f.sourceServer.IsMariaDB() {
-		var contained bool
+		if err := f.checkContains(ctx, at); err != nil {
+			return err
+		}
 		var purged string
-		err := f.SourceDB.QueryRowContext(ctx, "SELECT GTID_SUBSET(?, @@GLOBAL.gtid_executed), GTID_SUBTRACT(@@GLOBAL.gtid_purged, ?)", at.GTIDSet, at.GTIDSet).Scan(&contained, &purged)
+		err := f.SourceDB.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, ?)", at.GTIDSet).Scan(&purged)
 		switch {
 		case err != nil:
 			return err
-		case !contained:
-			return fmt.Errorf("the source lacks transactions that this run has applied (its set does not contain %s): it was restored or replaced; start afresh with empty target tables", at.GTIDSet)
 		case purged != "":
 			return fmt.Errorf("the source has purged transactions %s, which this run still needs: start afresh with empty target tables, and raise binlog_expire_logs_seconds", purged)
 		}
