@@ -63,7 +63,7 @@ func copyCases() []MutantCase {
 		{SkipLocked, "skip-locked", "CE-9 M9", "a locked row is waited for, not skipped", CursorSound, tiny(1, LockingRead, Rollbacks).failing(1)},
 		{PlainRead, "plain-read", "CE-1 M1", "a copier without a gate reads under locks", Age, locked},
 		{NoPing, "no-ping", "CE-2 M14", "a copier without a gate asks whether its reading transaction is alive before it commits", Age, locked.with(LostLocks).failing(1)},
-		{PingAfterCommit, "ping-after-commit", "", "it asks before the COMMIT, not after", Age, locked.with(LostLocks).failing(1).crashing(1)},
+		{PingAfterCommit, "ping-after-commit", "", "a copier without a gate asks before its COMMIT, not after", Convergence, locked.with(LostLocks).failing(1).crashing(1).checking(Convergence)},
 		{WatermarkByArrival, "watermark-by-arrival", "CE-7 M7", "rows are placed when the applier has passed the log end after their read, and only those no change since d has touched", Exactness, tiny(1, Watermark)},
 		{NoBarrier, "drop-ahead-no-barrier", "CE-7b", "a change is dropped because its chunk is yet to be read only if a barrier will put it into the read", Age, tiny(1, DropAhead, OnePhase).valued(0).starting("N -")},
 		{UniqueDropped, "drop-ahead-unique", "", "changes of a table with unique secondary keys are never left to the copy", Debt, tiny(2, DropAhead).twoChunks().txns(2)},

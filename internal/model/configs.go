@@ -40,9 +40,9 @@ func Configs() []Config {
 		base(Filter, LockingRead).changing(MoveKey | Reown).starting("a B").named("filter-locking"),
 		base(XA).named("xa"),
 		base(Start, XA).named("start-xa"),
-		base(Failover).failing(1).changing(AllChanges).sized(2).named("failover"),
+		base(Failover).failing(1).sized(2).named("failover"),
 		base(TargetCrash).sized(2).named("target-crash"),
-		base(SecondMover).named("second-mover"),
+		base(SecondMover).txns(1).named("second-mover"),
 		base(Cutover, Leak).failing(1).sized(2).named("cutover"),
 		base(Cutover, Verify).sized(2).named("verify"),
 	}

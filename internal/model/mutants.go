@@ -5,7 +5,7 @@ import "slices"
 // Mutant takes a rule of the engine away, or puts a known mistake in its place.
 type Mutant uint8
 
-// The mutants.
+// The mutants; MutantCases and FreeCases say which rule each takes away.
 const (
 	NoGate Mutant = iota
 	NoBarrier
