@@ -148,12 +148,13 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 
 // waitForExecuted is the first barrier of a resumed run: everything that the earlier
 // process may have executed on the target must be visible on the source before a row
-// is read there.
+// is read there. A state tells only what the stream does not deliver again, which is enough.
 func (f *Ferry) waitForExecuted(ctx context.Context) error {
-	if f.resume == nil {
-		return nil
+	furthest := []BinlogCoordinate{f.startsAt}
+	if f.resume != nil {
+		furthest = f.resume.furthest
 	}
-	for _, at := range f.resume.furthest {
+	for _, at := range furthest {
 		switch {
 		case f.sourceServer.IsMariaDB():
 			if f.gate.mark().position.CompareFilePos(at) < 0 {

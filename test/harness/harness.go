@@ -77,7 +77,9 @@ func start(t *testing.T, s Setting) *Pair {
 	options := func(name string) servers.Options {
 		return servers.Options{Flavour: s.Flavour, Name: name, GTID: s.GTID, Flags: []string{"--max-binlog-size=1048576"}}
 	}
-	source, target, err := servers.StartPair(ctx, options("source"), options("target"))
+	sourceOptions := options("source")
+	sourceOptions.SemiSync = true // switched on by Stall only
+	source, target, err := servers.StartPair(ctx, sourceOptions, options("target"))
 	if err != nil {
 		t.Fatalf("starting %s: %v", s.Name, err)
 	}
