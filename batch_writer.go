@@ -177,6 +177,7 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 	if recorded {
 		n, err := s.exec(ctx, w.checkpoint.appendChunk(s.statement(), batch.chunk, rows.Len()))
 		if attempt > 1 && mysqlerr.Classify(err) == mysqlerr.Duplicate {
+			traceLanded(batch.chunk)
 			return nil, nil // the attempt before was committed after all
 		}
 		if err != nil {
@@ -198,7 +199,8 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 			return nil, err
 		}
 	}
-	if _, err := s.execText(ctx, "COMMIT"); err != nil {
+	traceCopy(s, batch.chunk, skipped)
+	if err := s.commit(ctx); err != nil {
 		return nil, err
 	}
 	keep = true

@@ -447,6 +447,7 @@ func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopAt = end
+	traceStop(end)
 	s.logger.WithField("coordinate", end.String()).Info("the stream stops here")
 	if !s.inTxn {
 		s.checkStopLocked()

@@ -148,6 +148,7 @@ func (w *BinlogWriter) transactionEnded(gtid binlog.GTID, end BinlogCoordinate) 
 	if w.gate != nil {
 		w.gate.streamed(gtid)
 	}
+	traceEnd()
 	w.queue.pushEnd(gtid, end)
 }
 

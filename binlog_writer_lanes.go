@@ -25,6 +25,7 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 			return err
 		}
 	}
+	traceBatch(b)
 	var skipped map[*TableSchema][]string
 	err := retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
 		a := &batchAttempt{w: w, batch: b, number: w.batch + 1, lanes: w.lanesFor(b)}
@@ -32,6 +33,7 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 			if done, err := a.committedBefore(ctx); done || err != nil {
 				return err
 			}
+			traceRetry()
 		}
 		var err error
 		skipped, err = a.run(ctx)
@@ -131,6 +133,7 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 	}
 	serial, err := a.commitPosition(ctx, images)
 	if errors.Is(err, errBatchCommitted{}) {
+		traceLanded(nil)
 		return nil, nil
 	}
 	return mergeSkipped(serial, skipped...), err
@@ -150,6 +153,9 @@ func (a *batchAttempt) committedBefore(ctx context.Context) (bool, error) {
 		committed, err = c.committedBatch(ctx, s)
 		return err
 	})
+	if committed == a.number {
+		traceLanded(nil)
+	}
 	return committed == a.number, err
 }
 
@@ -215,7 +221,7 @@ func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error
 		return err
 	}
 	if err = f(s); err == nil {
-		_, err = s.execText(ctx, "COMMIT")
+		err = s.commit(ctx)
 	}
 	if err != nil {
 		s.discard()
@@ -243,6 +249,7 @@ func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
 	if c == nil {
 		return nil
 	}
+	tracePosition(s, a.batch.position)
 	n, err := s.exec(ctx, c.appendPosition(s.statement(), a.batch.position, a.batch.intent, a.number))
 	if err != nil || n == 1 {
 		return err
@@ -280,6 +287,7 @@ func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) 
 		if err := t.writer.deleteKeys(ctx, s, keysOf(a.share(i, lane), false)); err != nil {
 			return err
 		}
+		traceDelete(s, lane, t.writer, a.share(i, lane))
 	}
 	return nil
 }
@@ -303,6 +311,7 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 			if len(keys) > 0 {
 				skipped[t.writer.table] = keys
 			}
+			traceWrite(s, lane, t.writer, share, keys)
 			continue
 		}
 		if err := t.writer.deleteKeys(ctx, s, keysOf(share, true)); err != nil {
@@ -311,6 +320,7 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 		if _, err := t.writer.insert(ctx, s, images, t.writer.layout.writable, t.writer.overwrite); err != nil {
 			return nil, fmt.Errorf("writing to %s: %w", t.writer.quoted, err)
 		}
+		traceWrite(s, lane, t.writer, share, nil)
 	}
 	return skipped, nil
 }
@@ -326,6 +336,7 @@ func (a *batchAttempt) writeSerial(ctx context.Context, s *session) (map[*TableS
 				return nil, err
 			}
 		}
+		traceSerial(s, t.writer, t.serial, left)
 		for key := range left {
 			skipped[t.writer.table] = append(skipped[t.writer.table], key)
 		}

@@ -240,7 +240,11 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source st
 	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	traceBegin(c, previous, at)
+	return nil
 }
 
 func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *resumePoint, tables []*TableSchema) error {

@@ -181,8 +181,10 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		d.logger.WithError(err).WithField("table", p.table.String()).Warnf("reading rows failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
 	}, func(ctx context.Context) error {
 		g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
+		traceChunk(g, c)
 		read, cut, err := d.reader.readChunk(ctx, p.layout, c, mark, 4*d.chunkBytes)
 		if err != nil {
+			traceAbandon(g)
 			d.reader.gate.closeChunk(g)
 			return err
 		}
@@ -191,6 +193,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 			p.giveBack(keyRange{last, c.high})
 			c.high = last
 		}
+		traceRead(c, p.layout, read)
 		rows, gated = read, g
 		return nil
 	})
@@ -199,6 +202,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		return &TableError{Schema: p.table.Schema, Table: p.table.Name, Err: fmt.Errorf("reading rows after %s up to %s: %w", p.layout.describeKey(c.low), p.layout.describeKey(c.high), err)}
 	}
 	if rows.Len() == 0 {
+		traceEmpty(c)
 		d.StateTracker.rangeCopied(p.table, p.layout, c.keyRange, RowStats{})
 	} else {
 		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
@@ -216,6 +220,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 // seen. cut reports that the chunk was fuller than its limits: the rows are its first.
 func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, cut bool, err error) {
 	err = r.read(ctx, mark, func(s *session, suffix string) error {
+		traceBarrier(c)
 		rows, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), false
 		stmt := append(s.statement(), "SELECT "+l.selectList+" FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
 		stmt = l.appendRange(stmt, c.keyRange)

@@ -100,6 +100,8 @@ func (d *debtLedger) check(ctx context.Context, applied BinlogCoordinate, final 
 			}
 			if source && !target {
 				unpaid = append(unpaid, key)
+			} else {
+				traceSettle(table, key)
 			}
 		}
 		if len(unpaid) == 0 {

@@ -251,6 +251,7 @@ func (f *Ferry) finish(ctx context.Context) error {
 			return fmt.Errorf("recording the end of the run: %w", err)
 		}
 	}
+	traceDone()
 	f.OverallState.Store(StateDone)
 	f.DoneTime = time.Now()
 	f.logger.Info("ghostferry run is complete, shutting down auxiliary services")

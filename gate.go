@@ -61,6 +61,7 @@ func (g *gate) openChunk(table *TableSchema, low, high keyTuple) (*gatedChunk, d
 		g.mu.open[table] = chunks
 	}
 	chunks[c] = struct{}{}
+	traceOpen(c)
 	return c, g.markLocked()
 }
 
@@ -69,6 +70,7 @@ func (g *gate) openChunk(table *TableSchema, low, high keyTuple) (*gatedChunk, d
 func (g *gate) closeChunk(c *gatedChunk) {
 	g.mu.Lock()
 	delete(g.mu.open[c.table], c)
+	traceClose(c)
 	g.mu.Unlock()
 	close(c.closed)
 }
@@ -90,6 +92,7 @@ func (g *gate) markLocked() deliveredMark {
 func (g *gate) deliver(events []*rowEvent) []*gatedChunk {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	traceDeliver(events)
 	var waits []*gatedChunk
 	for _, ev := range events {
 		if txn := ev.txn; txn != nil && !txn.delivered {

@@ -269,6 +269,7 @@ func (v *OnlineVerifier) VerifyDuringCutoverContext(ctx context.Context) (Verifi
 			return fmt.Errorf("%w: all %d tables are empty on both sides, so no row was compared", IncompleteVerificationError{}, len(v.Tables))
 		}
 		result = v.verdict()
+		traceVerified(result.DataCorrect)
 		return nil
 	})
 	return result, err

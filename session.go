@@ -41,8 +41,17 @@ func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role serve
 	return s, nil
 }
 
+// commit ends the session's transaction, in a packet of its own.
+func (s *session) commit(ctx context.Context) error {
+	traceSend(s)
+	_, err := s.execText(ctx, "COMMIT")
+	traceSent(s, err)
+	return err
+}
+
 // discard closes the connection for good: with it go its transaction and its locks.
 func (s *session) discard() {
+	traceDiscard(s)
 	// Reporting the connection as bad keeps the pool from handing it out again.
 	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = s.conn.Close()
