@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ const (
 	// spanGrowth bounds how much wider than the last range the next computed one may be,
 	// so that one gap in the keys does not make the next chunk huge.
 	spanGrowth = 4
+	// stretchChunks is how many chunks a stretch must have left to be divided.
+	stretchChunks = 8
 )
 
 // keyRange is a range of keys: low < key <= high. A nil low is open; a nil high stands
@@ -32,12 +35,24 @@ type chunk struct {
 	table  *TableSchema
 	number uint64 // unique in the run for its table
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
+	worker int    // who claimed it
+}
+
+// stretch is a range that is still to be planned and the worker that works through it,
+// 0 for nobody yet.
+type stretch struct {
+	keyRange
+	worker int
 }
 
 // chunkPlanner cuts the not yet copied ranges of one table into chunks, for several
 // workers at once. A single integer key is cut by arithmetic, at the density of rows
 // seen so far; other keys by asking the server for the boundary, so that its order of
 // keys is the only one that counts.
+//
+// With an integer key every worker goes through a stretch of its own: rows that arrive
+// in key order fill the target's pages, while workers that take turns in one place
+// split each other's (the table becomes a seventh larger, and slower to write).
 type chunkPlanner struct {
 	table  *TableSchema
 	layout *tableLayout
@@ -47,8 +62,8 @@ type chunkPlanner struct {
 
 	mu struct {
 		sync.Mutex
-		ranges    []keyRange // still to be planned, in key order as far as known
-		next      uint64     // number of the next chunk
+		ranges    []stretch // in key order as far as known
+		next      uint64    // number of the next chunk
 		inFlight  int
 		target    float64 // rows a chunk should have
 		density   float64 // rows per key value, integer keys only
@@ -65,7 +80,10 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 		return nil, err
 	}
 	p := &chunkPlanner{table: table, layout: l, reader: reader, rows: rows, bytes: bytes}
-	p.mu.ranges, p.mu.next = ranges, firstNumber
+	for _, r := range ranges {
+		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r})
+	}
+	p.mu.next = firstNumber
 	p.mu.density = 1
 	p.mu.rowBytes = 256
 	if table.approxRows > 0 {
@@ -84,29 +102,72 @@ func (p *chunkPlanner) wantedRows() float64 {
 	return math.Max(1, want)
 }
 
-// claim returns the next chunk, or nil when everything has been planned. It may query
-// the source while holding the planner: claims of one table are made one at a time.
-func (p *chunkPlanner) claim(ctx context.Context) (*chunk, error) {
+// claim returns the worker's next chunk, or nil when everything has been planned.
+// Workers count from 1; 0 takes whatever is first. It may query the source while
+// holding the planner: claims of one table are made one at a time.
+func (p *chunkPlanner) claim(ctx context.Context, worker int) (*chunk, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.mu.ranges) == 0 {
 		return nil, nil
 	}
-	r := p.mu.ranges[0]
-	high, err := p.boundary(ctx, r)
+	i := p.stretchOf(worker)
+	r := &p.mu.ranges[i]
+	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: int(p.mu.target) * 2, worker: worker}
+	high, err := p.boundary(ctx, r.keyRange)
 	if err != nil {
 		return nil, err
 	}
 	if high == nil {
-		high = r.high
-		p.mu.ranges = p.mu.ranges[1:]
+		p.mu.ranges = slices.Delete(p.mu.ranges, i, i+1)
 	} else {
-		p.mu.ranges[0].low = high
+		c.high, r.low = high, high
 	}
-	c := &chunk{keyRange: keyRange{r.low, high}, table: p.table, number: p.mu.next, limit: int(p.mu.target) * 2}
 	p.mu.next++
 	p.mu.inFlight++
 	return c, nil
+}
+
+// stretchOf returns the index of the stretch that a worker goes on with: its own, one
+// that nobody has, or the upper half of the widest. When none is worth dividing, the
+// workers finish what is there together.
+func (p *chunkPlanner) stretchOf(worker int) int {
+	for _, wanted := range []int{worker, 0} {
+		for i := range p.mu.ranges {
+			if r := &p.mu.ranges[i]; r.worker == wanted {
+				r.worker = worker
+				return i
+			}
+		}
+	}
+	widest, span := 0, uint64(0)
+	if worker > 0 && p.layout.integerKey {
+		for i, r := range p.mu.ranges {
+			if s := p.span(r.keyRange); s > span {
+				widest, span = i, s
+			}
+		}
+	}
+	if float64(span)*p.mu.density < stretchChunks*p.mu.target {
+		return 0
+	}
+	r := &p.mu.ranges[widest]
+	column := &p.layout.columns[p.layout.keys[0]]
+	middle := keyTuple{keyFromOrdinal(column, keyOrdinal(column, r.low[0])+span/2)}
+	upper := stretch{keyRange{middle, r.high}, worker}
+	r.high = middle
+	p.mu.ranges = slices.Insert(p.mu.ranges, widest+1, upper)
+	return widest + 1
+}
+
+// span returns how many keys a range of integers can have; 0 when its low is open.
+func (p *chunkPlanner) span(r keyRange) uint64 {
+	if r.low == nil {
+		return 0
+	}
+	column := &p.layout.columns[p.layout.keys[0]]
+	low, high := keyOrdinal(column, r.low[0]), keyOrdinal(column, r.high[0])
+	return max(high, low) - low
 }
 
 // boundary returns where the next chunk of the range ends, nil for the range's own end.
@@ -118,18 +179,17 @@ func (p *chunkPlanner) boundary(ctx context.Context, r keyRange) (keyTuple, erro
 }
 
 func (p *chunkPlanner) computedBoundary(r keyRange) keyTuple {
-	column := &p.layout.columns[p.layout.keys[0]]
-	low, high := keyOrdinal(column, r.low[0]), keyOrdinal(column, r.high[0])
 	span := uint64(math.Min(p.mu.target/p.mu.density, 1e18))
 	if p.mu.lastSpan > 0 {
 		span = min(span, p.mu.lastSpan*spanGrowth)
 	}
 	span = max(span, uint64(p.mu.target), 1)
 	p.mu.lastSpan = span
-	if high <= low || high-low <= span {
+	if p.span(r) <= span {
 		return nil
 	}
-	return keyTuple{keyFromOrdinal(column, low+span)}
+	column := &p.layout.columns[p.layout.keys[0]]
+	return keyTuple{keyFromOrdinal(column, keyOrdinal(column, r.low[0])+span)}
 }
 
 // readBoundary asks for the key of the row that is a chunk's rows away.
@@ -146,11 +206,11 @@ func (p *chunkPlanner) readBoundary(ctx context.Context, r keyRange) (keyTuple, 
 	return key, err
 }
 
-// giveBack returns the rest of a chunk that turned out too full.
-func (p *chunkPlanner) giveBack(r keyRange) {
+// giveBack returns the rest of a worker's chunk that turned out too full.
+func (p *chunkPlanner) giveBack(r keyRange, worker int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.ranges = append([]keyRange{r}, p.mu.ranges...)
+	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{r, worker})
 }
 
 // done reports what a chunk of the range turned out to hold, so that the next ones fit.
@@ -166,8 +226,7 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes int, took time.Duration) {
 		p.mu.target = math.Max(1, math.Min(p.mu.target, float64(rows)*float64(chunkTime)/float64(took)))
 	}
 	if p.layout.integerKey && c.low != nil {
-		column := &p.layout.columns[p.layout.keys[0]]
-		if span := keyOrdinal(column, c.high[0]) - keyOrdinal(column, c.low[0]); span > 0 {
+		if span := p.span(c.keyRange); span > 0 {
 			seen := (float64(rows) + 0.1) / float64(span)
 			p.mu.density = math.Min(1, 0.5*p.mu.density+0.5*seen)
 			if rows == 0 {
@@ -182,7 +241,7 @@ func (p *chunkPlanner) abandon(c *chunk) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.inFlight--
-	p.mu.ranges = append([]keyRange{c.keyRange}, p.mu.ranges...)
+	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{c.keyRange, c.worker})
 }
 
 // finished reports whether every range was planned and every chunk is done.

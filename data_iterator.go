@@ -96,8 +96,8 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 		group.Cancel(err)
 		return errors.Join(group.Wait())
 	}
-	for i := range d.Concurrency {
-		group.Go("copy-"+strconv.Itoa(i+1), func(ctx context.Context) error { return queue.work(ctx) })
+	for worker := 1; worker <= d.Concurrency; worker++ {
+		group.Go("copy-"+strconv.Itoa(worker), func(ctx context.Context) error { return queue.work(ctx, worker) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -190,7 +190,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		}
 		if cut {
 			last := keyOf(read, read.Len()-1, p.layout.keys)
-			p.giveBack(keyRange{last, c.high})
+			p.giveBack(keyRange{last, c.high}, c.worker)
 			c.high = last
 		}
 		traceRead(c, p.layout, read)

@@ -14,8 +14,8 @@ import (
 
 // copyJob is the copy of one table, done in pieces by any worker.
 type copyJob interface {
-	// claim returns a piece of work, nil when there is none at the moment.
-	claim(ctx context.Context) (func(ctx context.Context) error, error)
+	// claim returns a piece of work for a worker (from 1), nil when there is none at the moment.
+	claim(ctx context.Context, worker int) (func(ctx context.Context) error, error)
 	// finished is true once, when all the work is done.
 	finished() bool
 	schema() *TableSchema
@@ -157,14 +157,14 @@ func (l *tableLayout) compareLows(a, b keyTuple) int {
 }
 
 // work takes pieces until all tables are copied.
-func (q *copyQueue) work(ctx context.Context) error {
+func (q *copyQueue) work(ctx context.Context, worker int) error {
 	for {
 		if q.d.CursorConfig.Throttler != nil {
 			if err := WaitForThrottleContext(ctx, q.d.CursorConfig.Throttler); err != nil {
 				return err
 			}
 		}
-		piece, changed, err := q.next(ctx)
+		piece, changed, err := q.next(ctx, worker)
 		if err != nil {
 			return err
 		}
@@ -190,12 +190,12 @@ func (q *copyQueue) work(ctx context.Context) error {
 
 // next claims a piece; without one it returns a channel to wait on, or nil when no
 // table is left.
-func (q *copyQueue) next(ctx context.Context) (func(context.Context) error, <-chan struct{}, error) {
+func (q *copyQueue) next(ctx context.Context, worker int) (func(context.Context) error, <-chan struct{}, error) {
 	q.mu.Lock()
 	jobs, changed := q.jobs, q.changed
 	q.mu.Unlock()
 	for _, job := range jobs {
-		piece, err := job.claim(ctx)
+		piece, err := job.claim(ctx, worker)
 		if err != nil {
 			return nil, nil, &TableError{Schema: job.schema().Schema, Table: job.schema().Name, Err: err}
 		}
@@ -244,8 +244,8 @@ type chunkJob struct {
 	planner *chunkPlanner
 }
 
-func (j *chunkJob) claim(ctx context.Context) (func(context.Context) error, error) {
-	c, err := j.planner.claim(ctx)
+func (j *chunkJob) claim(ctx context.Context, worker int) (func(context.Context) error, error) {
+	c, err := j.planner.claim(ctx, worker)
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -276,7 +276,7 @@ func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema) (co
 	return j, nil
 }
 
-func (j *cursorJob) claim(context.Context) (func(context.Context) error, error) {
+func (j *cursorJob) claim(context.Context, int) (func(context.Context) error, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.claimed {
@@ -323,7 +323,7 @@ type filteredJob struct {
 	completed bool
 }
 
-func (j *filteredJob) claim(context.Context) (func(context.Context) error, error) {
+func (j *filteredJob) claim(context.Context, int) (func(context.Context) error, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.busy || j.done {

@@ -90,7 +90,7 @@ func (w *tableWalk) claim(ctx context.Context) (*walkedChunk, error) {
 		}
 	}
 	if w.mu.planner != nil {
-		c, err := w.mu.planner.claim(ctx)
+		c, err := w.mu.planner.claim(ctx, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -137,12 +137,17 @@ func (t *StateTracker) advance(table string, key PaginationKey) {
 		before = last.NumericPosition()
 	}
 	t.lastKeys[table] = key
+	t.logSpeed(key.NumericPosition() - before)
+}
+
+// logSpeed adds a sample: keys of this distance were copied.
+func (t *StateTracker) logSpeed(distance float64) {
 	if t.speed == nil {
 		return
 	}
 	last, _ := t.speed.Value.(PaginationKeyPositionLog)
 	t.speed = t.speed.Next()
-	t.speed.Value = PaginationKeyPositionLog{Position: last.Position + key.NumericPosition() - before, At: time.Now()}
+	t.speed.Value = PaginationKeyPositionLog{Position: last.Position + distance, At: time.Now()}
 }
 
 // rangeCopied records that a range of a table is on the target. Ranges may come in any
@@ -168,8 +173,13 @@ func (t *StateTracker) rangeCopied(table *TableSchema, l *tableLayout, r keyRang
 		c.low, moved = high, true
 	}
 	if moved {
-		t.advance(name, l.paginationKey(table, c.low))
+		t.lastKeys[name] = l.paginationKey(table, c.low)
 	}
+	distance := l.paginationKey(table, r.high).NumericPosition()
+	if r.low != nil {
+		distance -= l.paginationKey(table, r.low).NumericPosition()
+	}
+	t.logSpeed(distance)
 }
 
 // copiedUpTo seeds a table's contiguous part when a run is resumed.

@@ -1,0 +1,118 @@
+package ghostferry
+
+import (
+	"context"
+	"math/rand/v2"
+	"sort"
+	"strconv"
+	"testing"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+func integerPlanner(t *testing.T, rows int, ranges ...keyRange) *chunkPlanner {
+	t.Helper()
+	l := &tableLayout{columns: []codec.Column{{Name: "id", Kind: codec.Int}}, keys: []int{0}, integerKey: true}
+	p := &chunkPlanner{layout: l, rows: func() int { return rows }, bytes: 1 << 20}
+	for _, r := range ranges {
+		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r})
+	}
+	p.mu.density, p.mu.rowBytes, p.mu.target = 1, 100, float64(rows)
+	return p
+}
+
+func keyAt(i int) keyTuple { return keyTuple{[]byte(strconv.Itoa(i))} }
+
+func keyNumber(t *testing.T, k keyTuple) int {
+	t.Helper()
+	n, err := strconv.Atoi(string(k[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Whatever the order in which workers claim, cut and finish chunks: together the chunks
+// are the whole range, and no two overlap.
+func TestChunksOfSeveralWorkersCoverTheRangeOnce(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		low, high := random.IntN(1000)-500, 1000+random.IntN(200000)
+		p := integerPlanner(t, 1+random.IntN(300), keyRange{keyAt(low), keyAt(high)})
+		workers := 1 + random.IntN(6)
+		var copied []*chunk
+		for {
+			c, err := p.claim(context.Background(), random.IntN(workers+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c == nil {
+				break
+			}
+			from, to := keyNumber(t, c.low), keyNumber(t, c.high)
+			if random.IntN(10) == 0 && to-from > 1 {
+				cut := keyAt(from + 1 + random.IntN(to-from-1))
+				p.giveBack(keyRange{cut, c.high}, c.worker)
+				c.high = cut
+			}
+			p.done(c, random.IntN(to-from+1), 100, 0)
+			copied = append(copied, c)
+		}
+		sort.Slice(copied, func(i, j int) bool { return keyNumber(t, copied[i].low) < keyNumber(t, copied[j].low) })
+		at := low
+		for _, c := range copied {
+			if keyNumber(t, c.low) != at {
+				t.Fatalf("seed %d: a chunk begins at %s, the one before ended at %d", seed, c.low[0], at)
+			}
+			at = keyNumber(t, c.high)
+		}
+		if at != high {
+			t.Fatalf("seed %d: the chunks end at %d, the range at %d", seed, at, high)
+		}
+	}
+}
+
+// Each worker goes on where its own last chunk ended, until little is left.
+func TestWorkersHaveStretchesOfTheirOwn(t *testing.T) {
+	const workers, rows = 4, 100
+	p := integerPlanner(t, rows, keyRange{keyAt(0), keyAt(100000)})
+	ends := map[int]keyTuple{}
+	jumps := 0
+	for i := 0; ; i++ {
+		worker := i%workers + 1
+		c, err := p.claim(context.Background(), worker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c == nil {
+			break
+		}
+		if ends[worker].encode() != c.low.encode() {
+			jumps++
+		}
+		ends[worker] = c.high
+		p.done(c, rows, rows*100, 0)
+	}
+	if jumps > workers*10 {
+		t.Errorf("the workers jumped %d times in %d chunks", jumps, 100000/rows)
+	}
+}
+
+// A worker that comes alone, as after a resume, first finishes the ranges that nobody has.
+func TestGapsOfAResumedRunAreSharedOut(t *testing.T) {
+	p := integerPlanner(t, 100, keyRange{keyAt(0), keyAt(150)}, keyRange{keyAt(5000), keyAt(5100)})
+	var got []string
+	for _, worker := range []int{1, 2, 1} {
+		c, err := p.claim(context.Background(), worker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(c.low[0])+"-"+string(c.high[0]))
+	}
+	want := []string{"0-100", "5000-5100", "100-150"}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("claimed %v, want %v", got, want)
+		}
+	}
+}
