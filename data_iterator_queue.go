@@ -65,8 +65,9 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 		return nil, err
 	}
 	d.TargetPaginationKeys.Store(table.String(), l.paginationKey(table, high))
-	low, next, ranges := d.remaining(table, l, high)
-	d.StateTracker.copiedUpTo(table, l, low)
+	done, next := d.copiedBefore(table, l)
+	d.StateTracker.copied(table, l, done)
+	low, ranges := l.gaps(done, high, d.CursorConfig.BuildSelect != nil)
 	if len(ranges) == 0 {
 		return nil, nil
 	}
@@ -81,28 +82,20 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	return &chunkJob{d: d, planner: p}, nil
 }
 
-// remaining returns what a resumed run has left of a table: the end of the contiguous
-// copied part, the next chunk number and the ranges still to copy, up to high.
-func (d *DataIterator) remaining(table *TableSchema, l *tableLayout, high keyTuple) (low keyTuple, next uint64, ranges []keyRange) {
-	next = 1
-	var done []keyRange
-	if d.resume != nil {
-		if t := d.resume.tables[NewTableIdentifierFromSchemaTable(table)]; t != nil {
-			next = t.next
-			for _, c := range t.chunks {
-				done = append(done, c.keyRange)
-			}
-		}
-	} else if key := d.StateTracker.lastKey(table.String()); key != nil {
-		if tuple := l.keyTupleOf(key); tuple != nil {
-			done = append(done, keyRange{nil, tuple})
-		}
+// copiedBefore returns what earlier runs have copied of a table, and the number of the
+// next chunk.
+func (d *DataIterator) copiedBefore(table *TableSchema, l *tableLayout) (done []keyRange, next uint64) {
+	if d.resume == nil {
+		return d.StateTracker.resumedRanges(table.String(), l), 1
 	}
-	if !l.keyOrdered || d.CursorConfig.BuildSelect != nil {
-		low = chainEnd(done)
-		return low, next, []keyRange{{low, high}}
+	t := d.resume.tables[NewTableIdentifierFromSchemaTable(table)]
+	if t == nil {
+		return nil, 1
 	}
-	return l.gaps(done, high, next)
+	for _, c := range t.chunks {
+		done = append(done, c.keyRange)
+	}
+	return done, t.next
 }
 
 // chainEnd follows copied ranges from the table's beginning, each starting where the
@@ -123,8 +116,14 @@ func chainEnd(done []keyRange) keyTuple {
 	return low
 }
 
-// gaps returns the ranges up to high that no finished chunk covers.
-func (l *tableLayout) gaps(done []keyRange, high keyTuple, next uint64) (low keyTuple, number uint64, ranges []keyRange) {
+// gaps returns the ranges up to high that are not done, and the end of what is done
+// from the table's beginning. Without an order of keys, or in order only, everything
+// behind that end is a gap.
+func (l *tableLayout) gaps(done []keyRange, high keyTuple, inOrder bool) (low keyTuple, ranges []keyRange) {
+	if !l.keyOrdered || inOrder {
+		low = chainEnd(done)
+		return low, []keyRange{{low, high}}
+	}
 	sort.Slice(done, func(i, j int) bool { return l.compareLows(done[i].low, done[j].low) < 0 })
 	var at keyTuple
 	for _, r := range done {
@@ -141,7 +140,7 @@ func (l *tableLayout) gaps(done []keyRange, high keyTuple, next uint64) (low key
 	if at == nil || l.compareKeys(at, high) < 0 {
 		ranges = append(ranges, keyRange{at, high})
 	}
-	return low, next, ranges
+	return low, ranges
 }
 
 func (l *tableLayout) compareLows(a, b keyTuple) int {

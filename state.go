@@ -25,6 +25,10 @@ type SerializableState struct {
 	// LastSuccessfulPaginationKeys tells, for "schema.table" of the source, up to
 	// which key the rows are on the target.
 	LastSuccessfulPaginationKeys map[string]PaginationKey
+	// CopiedRanges has, for "schema.table", the ranges beyond that key whose rows are on
+	// the target too: parts of one table are copied side by side. States of upstream have
+	// none.
+	CopiedRanges map[string][]CopiedRange
 	// GhostferryVersion is the VersionString of the writer.
 	GhostferryVersion string
 	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
@@ -49,11 +53,49 @@ type SerializableState struct {
 	LastStoredBinlogPositionForTargetVerifier mysql.Position
 }
 
+// CopiedRange is the keys above After up to UpTo, that one included.
+type CopiedRange struct {
+	After, UpTo PaginationKey
+}
+
+// copiedRangeJSON is a CopiedRange as it stands in the text.
+type copiedRangeJSON struct{ After, UpTo json.RawMessage }
+
+// MarshalJSON writes both keys with their types.
+func (r CopiedRange) MarshalJSON() ([]byte, error) {
+	after, err := r.After.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	upTo, err := r.UpTo.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(copiedRangeJSON{after, upTo})
+}
+
+// UnmarshalJSON reads both keys.
+func (r *CopiedRange) UnmarshalJSON(data []byte) error {
+	var raw copiedRangeJSON
+	err := json.Unmarshal(data, &raw)
+	if err == nil {
+		r.After, err = UnmarshalPaginationKey(raw.After)
+	}
+	if err == nil {
+		r.UpTo, err = UnmarshalPaginationKey(raw.UpTo)
+	}
+	if err != nil {
+		return fmt.Errorf("copied range: %w", err)
+	}
+	return nil
+}
+
 // serializableStateJSON has the fields of SerializableState in the order in which
 // they are written, with keys as they stand in the text.
 type serializableStateJSON struct {
 	StateFormatVersion                        int
 	LastSuccessfulPaginationKeys              map[string]json.RawMessage
+	CopiedRanges                              map[string][]CopiedRange `json:",omitempty"`
 	GhostferryVersion                         string
 	LastKnownTableSchemaCache                 TableSchemaCache
 	CompletedTables                           map[string]bool
@@ -80,6 +122,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 	return json.Marshal(serializableStateJSON{
 		StateFormatVersion:                        stateFormatVersion,
 		LastSuccessfulPaginationKeys:              keys,
+		CopiedRanges:                              s.CopiedRanges,
 		GhostferryVersion:                         s.GhostferryVersion,
 		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,
 		CompletedTables:                           s.CompletedTables,
@@ -125,6 +168,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 	*s = SerializableState{
 		StateFormatVersion:                        raw.StateFormatVersion,
 		LastSuccessfulPaginationKeys:              keys,
+		CopiedRanges:                              raw.CopiedRanges,
 		GhostferryVersion:                         raw.GhostferryVersion,
 		LastKnownTableSchemaCache:                 raw.LastKnownTableSchemaCache,
 		CompletedTables:                           completed,

@@ -19,6 +19,9 @@ func TestStateSurvivesJSON(t *testing.T) {
 			"s.t": NewUint64KeyWithColumn("id", 7),
 			"s.u": NewCompositeKey(NewInt64Key(-1), NewBinaryKey([]byte{1})),
 		},
+		CopiedRanges: map[string][]CopiedRange{"s.t": {
+			{After: NewUint64KeyWithColumn("id", 20), UpTo: NewUint64KeyWithColumn("id", 30)},
+		}},
 		GhostferryVersion:                         "1",
 		LastKnownTableSchemaCache:                 TableSchemaCache{"s.t": table},
 		CompletedTables:                           map[string]bool{"s.v": true},
@@ -35,6 +38,7 @@ func TestStateSurvivesJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, string(text), string(again))
 	require.Equal(t, state.LastSuccessfulPaginationKeys, read.LastSuccessfulPaginationKeys)
+	require.Equal(t, state.CopiedRanges, read.CopiedRanges)
 	require.Equal(t, "id", read.LastKnownTableSchemaCache["s.t"].PaginationKeyColumn.Name)
 }
 

@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"bytes"
 	"container/ring"
+	"maps"
 	"sync"
 	"time"
 
@@ -44,14 +45,53 @@ type StateTracker struct {
 	completed map[string]bool
 	written   map[string]RowStats
 	ranges    map[string]*copiedRanges
+	resumed   map[string][]CopiedRange // what the state had beyond lastKeys
 	speed     *ring.Ring
 }
 
 // copiedRanges are the ranges of one table that are on the target: everything up to
-// low, and ranges beyond it that wait for the gap before them to close.
+// low, and ranges beyond it that wait for the gap before them to close. Ranges that
+// touch are one.
 type copiedRanges struct {
-	low    keyTuple // nil: nothing yet
-	beyond map[string]keyTuple
+	table  *TableSchema
+	layout *tableLayout
+	low    keyTuple            // nil: nothing yet
+	beyond map[string]keyRange // by encoded low
+	ends   map[string]string   // encoded high to encoded low
+}
+
+func newCopiedRanges(table *TableSchema, l *tableLayout) *copiedRanges {
+	return &copiedRanges{table: table, layout: l, beyond: map[string]keyRange{}, ends: map[string]string{}}
+}
+
+// add joins a range to those that it touches.
+func (c *copiedRanges) add(r keyRange) {
+	if start, ok := c.ends[r.low.encode()]; ok {
+		delete(c.ends, r.low.encode())
+		r.low = c.beyond[start].low
+		delete(c.beyond, start)
+	}
+	if next, ok := c.beyond[r.high.encode()]; ok {
+		delete(c.beyond, r.high.encode())
+		r.high = next.high
+	}
+	if r.low.encode() == c.low.encode() {
+		delete(c.ends, r.high.encode())
+		c.low = r.high
+		return
+	}
+	c.beyond[r.low.encode()] = r
+	c.ends[r.high.encode()] = r.low.encode()
+}
+
+// beyondLow renders the ranges beyond low for a state.
+func (c *copiedRanges) beyondLow() []CopiedRange {
+	var out []CopiedRange
+	for _, low := range sortedNames(c.beyond) {
+		r := c.beyond[low]
+		out = append(out, CopiedRange{After: c.layout.paginationKey(c.table, r.low), UpTo: c.layout.paginationKey(c.table, r.high)})
+	}
+	return out
 }
 
 // NewStateTracker returns an empty tracker whose speed is measured over a ring of the
@@ -78,6 +118,7 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 	for table, done := range serializedState.CompletedTables {
 		t.completed[table] = done
 	}
+	t.resumed = maps.Clone(serializedState.CopiedRanges)
 	t.lastWritten = serializedState.LastWrittenBinlogPosition
 	t.lastWrittenSet = serializedState.LastWrittenGTIDSet
 	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
@@ -159,20 +200,11 @@ func (t *StateTracker) rangeCopied(table *TableSchema, l *tableLayout, r keyRang
 	t.count(name, stats)
 	c := t.ranges[name]
 	if c == nil {
-		c = &copiedRanges{beyond: map[string]keyTuple{}}
+		c = newCopiedRanges(table, l)
 		t.ranges[name] = c
 	}
-	c.beyond[r.low.encode()] = r.high
-	moved := false
-	for {
-		high, ok := c.beyond[c.low.encode()]
-		if !ok {
-			break
-		}
-		delete(c.beyond, c.low.encode())
-		c.low, moved = high, true
-	}
-	if moved {
+	c.add(r)
+	if c.low != nil {
 		t.lastKeys[name] = l.paginationKey(table, c.low)
 	}
 	distance := l.paginationKey(table, r.high).NumericPosition()
@@ -182,13 +214,33 @@ func (t *StateTracker) rangeCopied(table *TableSchema, l *tableLayout, r keyRang
 	t.logSpeed(distance)
 }
 
-// copiedUpTo seeds a table's contiguous part when a run is resumed.
-func (t *StateTracker) copiedUpTo(table *TableSchema, l *tableLayout, low keyTuple) {
+// resumedRanges returns what a state says is copied of a table.
+func (t *StateTracker) resumedRanges(name string, l *tableLayout) []keyRange {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	var done []keyRange
+	if low := l.keyTupleOf(t.lastKeys[name]); low != nil {
+		done = append(done, keyRange{nil, low})
+	}
+	for _, r := range t.resumed[name] {
+		if low, high := l.keyTupleOf(r.After), l.keyTupleOf(r.UpTo); low != nil && high != nil {
+			done = append(done, keyRange{low, high})
+		}
+	}
+	return done
+}
+
+// copied seeds a table's ranges when a run is resumed.
+func (t *StateTracker) copied(table *TableSchema, l *tableLayout, done []keyRange) {
 	t.CopyRWMutex.Lock()
 	defer t.CopyRWMutex.Unlock()
-	t.ranges[table.String()] = &copiedRanges{low: low, beyond: map[string]keyTuple{}}
-	if low != nil {
-		t.lastKeys[table.String()] = l.paginationKey(table, low)
+	c := newCopiedRanges(table, l)
+	for _, r := range done {
+		c.add(r)
+	}
+	t.ranges[table.String()] = c
+	if c.low != nil {
+		t.lastKeys[table.String()] = l.paginationKey(table, c.low)
 	}
 }
 
@@ -199,6 +251,7 @@ func (t *StateTracker) forgetTable(name string) {
 	delete(t.completed, name)
 	delete(t.lastKeys, name)
 	delete(t.ranges, name)
+	delete(t.resumed, name)
 }
 
 // RowStatsWrittenPerTable returns what this process has written, by table.
@@ -279,6 +332,7 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		GhostferryVersion:                         VersionString,
 		LastKnownTableSchemaCache:                 lastKnownTableSchemaCache,
 		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.lastKeys)),
+		CopiedRanges:                              make(map[string][]CopiedRange),
 		CompletedTables:                           make(map[string]bool, len(t.completed)),
 		LastWrittenBinlogPosition:                 t.lastWritten,
 		LastWrittenGTIDSet:                        t.lastWrittenSet,
@@ -287,6 +341,11 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 	}
 	for table, key := range t.lastKeys {
 		s.LastSuccessfulPaginationKeys[table] = key
+	}
+	for table, c := range t.ranges {
+		if ranges := c.beyondLow(); len(ranges) > 0 && !t.completed[table] {
+			s.CopiedRanges[table] = ranges
+		}
 	}
 	for table, done := range t.completed {
 		s.CompletedTables[table] = done
