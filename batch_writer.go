@@ -57,10 +57,6 @@ type BatchWriter struct {
 	sessions sessionPool
 }
 
-// InlineVerifier compares copied batches at write time. It does not exist yet: the
-// field that holds it has to stay nil, and VerifierType "Inline" is refused.
-type InlineVerifier struct{}
-
 // Initialize prepares the writer; it is done by the first write otherwise.
 func (w *BatchWriter) Initialize() {
 	w.once.Do(func() {
@@ -72,6 +68,9 @@ func (w *BatchWriter) Initialize() {
 			srv, err := w.target(ctx)
 			if err != nil {
 				return nil, err
+			}
+			if w.InlineVerifier != nil {
+				return openSession(ctx, w.DB, srv, server.Target, targetSession, digestMemoryStatement)
 			}
 			return openSession(ctx, w.DB, srv, server.Target, targetSession)
 		}
@@ -136,9 +135,10 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 		return err
 	}
 	var skipped []string
+	var check *inlineCheck
 	err = retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
 		var err error
-		skipped, err = w.writeOnce(ctx, tw, batch, rows, attempt)
+		skipped, check, err = w.writeOnce(ctx, tw, batch, rows, attempt)
 		return err
 	})
 	if err != nil {
@@ -153,6 +153,9 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 			return err
 		}
 	}
+	if w.InlineVerifier != nil {
+		w.InlineVerifier.committed(check)
+	}
 	w.track(batch, l, rows)
 	return nil
 }
@@ -160,10 +163,10 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 // writeOnce is one attempt: one transaction on a session that is discarded when
 // anything about it is in doubt, so that nothing of a failed attempt can commit later
 // than its successor: a transaction without its COMMIT only holds locks until it dies.
-func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *RowBatch, rows *codec.Rows, attempt int) (skipped []string, err error) {
+func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *RowBatch, rows *codec.Rows, attempt int) (skipped []string, check *inlineCheck, err error) {
 	s, err := w.sessions.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keep := false
 	defer func() {
@@ -178,13 +181,16 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 		n, err := s.exec(ctx, w.checkpoint.appendChunk(s.statement(), batch.chunk, rows.Len()))
 		if attempt > 1 && mysqlerr.Classify(err) == mysqlerr.Duplicate {
 			traceLanded(batch.chunk)
-			return nil, nil // the attempt before was committed after all
+			if w.InlineVerifier != nil {
+				w.InlineVerifier.unknown(batch)
+			}
+			return nil, nil, nil // the attempt before was committed after all
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if n == 0 {
-			return nil, w.fenced(ctx)
+			return nil, nil, w.fenced(ctx)
 		}
 	}
 	refs := make([]rowRef, rows.Len())
@@ -192,19 +198,41 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 		refs[i] = rowRef{rows, i}
 	}
 	if skipped, err = tw.insertAbsent(ctx, s, refs); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if recorded && len(skipped) > 0 {
 		if _, err := s.exec(ctx, w.checkpoint.appendDebts(s.statement(), batch.chunk, skipped)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+	}
+	if check, err = w.verifyInline(ctx, s, tw, batch); err != nil {
+		return nil, nil, err
 	}
 	traceCopy(s, batch.chunk, skipped)
 	if err := s.commit(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keep = true
-	return skipped, nil
+	return skipped, check, nil
+}
+
+// verifyInline compares the batch inside its transaction. What differs fails the batch
+// when that is enforced; otherwise it is recorded with the batch, and compared again.
+func (w *BatchWriter) verifyInline(ctx context.Context, s *session, tw *tableWriter, batch *RowBatch) (*inlineCheck, error) {
+	if w.InlineVerifier == nil {
+		return nil, nil
+	}
+	check, err := w.InlineVerifier.check(ctx, s, tw.quoted, batch)
+	if err != nil || len(check.differing) == 0 {
+		return check, err
+	}
+	if w.EnforceInlineVerification {
+		return nil, BatchWriterVerificationFailed{mismatchedPaginationKeys: check.texts(), table: batch.TableSchema().String()}
+	}
+	if w.checkpoint != nil {
+		_, err = s.exec(ctx, w.checkpoint.appendRechecks(s.statement(), batch.TableSchema(), check.keys()))
+	}
+	return check, err
 }
 
 func (w *BatchWriter) fenced(ctx context.Context) error {

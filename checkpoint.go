@@ -24,6 +24,8 @@ import (
 //	        lane's intent is how far it may already have executed
 //	tables  the numbers of the run's tables and whether their copy is complete
 //	chunks  one row a finished chunk of a table that is still being copied
+//	rechecks       rows that differed when their batch was written
+//	verifications  how far the verifier is, see verification_state.go
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
@@ -88,6 +90,11 @@ func (c *checkpoint) create(ctx context.Context) error {
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, number BIGINT UNSIGNED NOT NULL,
   low LONGBLOB NULL, high LONGBLOB NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, debts LONGBLOB NULL,
   PRIMARY KEY (run_id, table_number, number)) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("rechecks") + ` (
+  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL,
+  row_key LONGBLOB NOT NULL, KEY (run_id)) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("verifications") + ` (
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, state LONGBLOB NOT NULL) ENGINE=InnoDB`,
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -320,6 +327,21 @@ func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
 }
 
+// appendRechecks appends the statement that remembers rows to be compared again.
+func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []string) []byte {
+	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key) VALUES "...)
+	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	for i, key := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendHex(append(dst, '('), []byte(c.runID)), ',')
+		dst = append(strconv.AppendInt(dst, int64(number), 10), ',')
+		dst = append(appendHex(dst, []byte(key)), ')')
+	}
+	return dst
+}
+
 // appendIntent appends the statement that records how far a lane is about to execute;
 // it affects no row when this process was fenced, or when the same intent stands there.
 func (c *checkpoint) appendIntent(dst []byte, lane int, to BinlogCoordinate) []byte {
@@ -370,6 +392,16 @@ func (c *checkpoint) committedBatch(ctx context.Context, s *session) (batch uint
 		err = &FencedError{RunID: c.runID, Epoch: epoch}
 	}
 	return batch, err
+}
+
+// lockEpoch makes sure that this process owns the run until the session's transaction ends.
+func (c *checkpoint) lockEpoch(ctx context.Context, s *session) error {
+	var epoch uint64
+	err := s.conn.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
+	if err == nil && epoch != c.epoch {
+		err = &FencedError{RunID: c.runID, Epoch: epoch}
+	}
+	return err
 }
 
 // ownerError returns a FencedError when another process has taken the run over.
@@ -424,7 +456,10 @@ func (c *checkpoint) finish(ctx context.Context) error {
 
 // forget removes every trace of the run.
 func (c *checkpoint) forget(ctx context.Context) error {
-	for _, name := range []string{"chunks", "tables", "lanes", "runs"} {
+	if err := c.create(ctx); err != nil { // tables that an older version did not have
+		return err
+	}
+	for _, name := range []string{"verifications", "rechecks", "chunks", "tables", "lanes", "runs"} {
 		if _, err := c.db.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

@@ -56,6 +56,7 @@ type stretch struct {
 type chunkPlanner struct {
 	table  *TableSchema
 	layout *tableLayout
+	print  *fingerprint // nil: rows are read without digests
 	reader *sourceReader
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
 	bytes  int
@@ -244,6 +245,17 @@ func (p *chunkPlanner) abandon(c *chunk) {
 	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{c.keyRange, c.worker})
 }
 
+// left returns the ranges that were not claimed yet.
+func (p *chunkPlanner) left() []keyRange {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ranges := make([]keyRange, len(p.mu.ranges))
+	for i := range p.mu.ranges {
+		ranges[i] = p.mu.ranges[i].keyRange
+	}
+	return ranges
+}
+
 // finished reports whether every range was planned and every chunk is done.
 func (p *chunkPlanner) finished() bool {
 	p.mu.Lock()
@@ -286,7 +298,7 @@ func (l *tableLayout) appendRange(dst []byte, r keyRange) []byte {
 }
 
 // queryKey runs a statement that returns at most one key, nil when there is none.
-func (l *tableLayout) queryKey(ctx context.Context, s *session, stmt []byte) (keyTuple, error) {
+func (l *tableLayout) queryKey(ctx context.Context, s querySession, stmt []byte) (keyTuple, error) {
 	var key keyTuple
 	err := s.query(ctx, stmt, func(values []driver.Value) error {
 		key = make(keyTuple, len(l.keys))

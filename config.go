@@ -146,6 +146,8 @@ type Config struct {
 	IterativeVerifierConfig IterativeVerifierConfig
 	// InlineVerifierConfig belongs to VerifierTypeInline.
 	InlineVerifierConfig InlineVerifierConfig
+	// OnlineVerifierConfig belongs to VerifierTypeOnline.
+	OnlineVerifierConfig OnlineVerifierConfig
 
 	// SkipBinlogRowImageCheck is refused: changes with partial row images cannot be
 	// applied without losing data.

@@ -96,19 +96,27 @@ func (c *Config) validateState(add addFault) {
 
 func (c *Config) validateVerifier(add addFault) {
 	switch c.VerifierType {
-	case "", VerifierTypeOnline, VerifierTypeNoVerification:
-	case VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable:
-		add("VerifierType", fmt.Sprintf("VerifierType %q is not supported yet", c.VerifierType),
-			fmt.Sprintf("use %q, which compares every row, or %q", VerifierTypeOnline, VerifierTypeNoVerification))
+	case "", VerifierTypeOnline, VerifierTypeNoVerification, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable:
 	default:
 		add("VerifierType", fmt.Sprintf("'%s' is not a known VerifierType", c.VerifierType),
-			fmt.Sprintf("it is %q or %q", VerifierTypeOnline, VerifierTypeNoVerification))
+			fmt.Sprintf("it is %q, %q, %q, %q or %q", VerifierTypeOnline, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable, VerifierTypeNoVerification))
 	}
-	if c.IterativeVerifierConfig.isSet() {
-		add("IterativeVerifierConfig", "IterativeVerifierConfig invalid: the iterative verifier is not supported yet", "remove it")
+	for _, settings := range []struct {
+		field, verifier string
+		validate        func() error
+	}{
+		{"IterativeVerifierConfig", VerifierTypeIterative, c.IterativeVerifierConfig.Validate},
+		{"InlineVerifierConfig", VerifierTypeInline, c.InlineVerifierConfig.Validate},
+		{"OnlineVerifierConfig", VerifierTypeOnline, c.OnlineVerifierConfig.Validate},
+	} {
+		if c.VerifierType == settings.verifier {
+			if err := settings.validate(); err != nil {
+				add(settings.field, settings.field+" invalid: "+err.Error(), `a duration is a text like "30s"`)
+			}
+		}
 	}
-	if c.InlineVerifierConfig.isSet() {
-		add("InlineVerifierConfig", "InlineVerifierConfig invalid: the inline verifier is not supported yet", "remove it")
+	if c.OnlineVerifierConfig.Repair && c.CopyFilter != nil {
+		add("OnlineVerifierConfig.Repair", "OnlineVerifierConfig.Repair does not go with a CopyFilter: rows of others could be written", "remove it")
 	}
 }
 
@@ -159,9 +167,6 @@ func (c *Config) validateUnsupported(add addFault) {
 		name string
 		set  bool
 	}{
-		{"CompressedColumnsForVerification", len(c.CompressedColumnsForVerification) > 0},
-		{"IgnoredColumnsForVerification", len(c.IgnoredColumnsForVerification) > 0},
-		{"ForceIndexForVerification", len(c.ForceIndexForVerification) > 0},
 		{"EnablePProf", c.EnablePProf},
 		{"EnableRowBatchSize", c.EnableRowBatchSize},
 	} {

@@ -37,8 +37,39 @@ func (c *InlineVerifierConfig) Validate() (err error) {
 	return err
 }
 
-func (c *InlineVerifierConfig) isSet() bool {
-	return c.MaxExpectedDowntime != "" || c.VerifyBinlogEventsInterval != ""
+// OnlineVerifierConfig belongs to VerifierTypeOnline.
+type OnlineVerifierConfig struct {
+	// Concurrency is the number of workers. 0 means DataIterationConcurrency.
+	Concurrency int
+	// MaxExpectedDowntime is a duration like "30s": how long the rows that change
+	// meanwhile may take to compare before the cutover. Empty means no limit.
+	MaxExpectedDowntime string
+	// CompareAllDuringCutover compares every row once more while the writers are
+	// stopped, for as long as that takes: it finds changes that no binary log has.
+	CompareAllDuringCutover bool
+	// Repair makes rows that differ equal to the source's, and compares them again.
+	// Every row repaired is in the report. It does not go with a CopyFilter.
+	Repair bool
+
+	maxExpectedDowntime time.Duration
+}
+
+// Validate parses the duration.
+func (c *OnlineVerifierConfig) Validate() (err error) {
+	if c.Concurrency < 0 {
+		return fmt.Errorf("Concurrency: %d is negative", c.Concurrency)
+	}
+	if c.MaxExpectedDowntime != "" {
+		c.maxExpectedDowntime, err = parseDuration("MaxExpectedDowntime", c.MaxExpectedDowntime)
+	}
+	return err
+}
+
+func (c *OnlineVerifierConfig) concurrency(config *Config) int {
+	if c.Concurrency > 0 {
+		return c.Concurrency
+	}
+	return config.DataIterationConcurrency
 }
 
 // TableColumnCompressionConfig is table → column → algorithm.
@@ -71,11 +102,6 @@ func (c *IterativeVerifierConfig) Validate() (err error) {
 		c.Concurrency = defaultIterativeVerifierConcurrency
 	}
 	return nil
-}
-
-func (c *IterativeVerifierConfig) isSet() bool {
-	return len(c.IgnoredTables) > 0 || len(c.IgnoredColumns) > 0 || c.Concurrency != 0 ||
-		c.MaxExpectedDowntime != "" || len(c.TableColumnCompression) > 0
 }
 
 func parseDuration(setting, text string) (time.Duration, error) {

@@ -3,8 +3,10 @@ package ghostferry
 import (
 	"context"
 	sqlorig "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -93,6 +95,7 @@ type Cursor struct {
 
 	lastKey    PaginationKey // nil: at the beginning
 	lockSuffix string
+	print      *fingerprint // nil: rows are read without digests
 }
 
 // Each calls f for every batch until the highest key is reached or no rows are left.
@@ -219,7 +222,7 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 		return nil, nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err = scanBatch(rows, c.Table, l)
+	batch, err = scanBatch(rows, c.Table, l, c.print)
 	if err != nil || batch.Size() == 0 {
 		return batch, nil, err
 	}
@@ -236,7 +239,7 @@ func (c *Cursor) buildSelect(l *tableLayout) (squirrel.SelectBuilder, error) {
 	}
 	columns := c.ColumnsToSelect
 	if len(columns) == 0 {
-		columns = l.selectColumns()
+		columns = l.selectColumns(c.print)
 	}
 	if c.BuildSelect != nil {
 		return c.BuildSelect(columns, c.Table, c.keyOrBelowAll(l), size)
@@ -251,8 +254,9 @@ func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {
 	return c.lastKey
 }
 
-// selectColumns returns the expressions of all columns, each named as its column.
-func (l *tableLayout) selectColumns() []string {
+// selectColumns returns the expressions of all columns, each named as its column, and the
+// row's digest when print is set.
+func (l *tableLayout) selectColumns(print *fingerprint) []string {
 	out := make([]string, len(l.columns))
 	for i := range l.columns {
 		ident := sqlesc.Ident(l.columns[i].Name)
@@ -260,6 +264,9 @@ func (l *tableLayout) selectColumns() []string {
 		if out[i] != ident {
 			out[i] += " AS " + ident
 		}
+	}
+	if print != nil {
+		out = append(out, print.row+" AS "+rowDigestAlias)
 	}
 	return out
 }
@@ -289,37 +296,53 @@ func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, la
 
 // scanBatch reads a whole result into canonical rows. The result's columns are matched
 // to the table's by name.
-func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout) (*RowBatch, error) {
+func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, print *fingerprint) (*RowBatch, error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
 	}
-	columns := make([]int, len(names))
+	var columns, places []int // of the table, and in the result
+	digest := -1
 	for i, name := range names {
-		if columns[i] = columnByName(table.Columns, name); columns[i] < 0 {
+		if print != nil && name == rowDigestAlias {
+			digest = i
+			continue
+		}
+		c := columnByName(table.Columns, name)
+		if c < 0 {
 			return nil, fmt.Errorf("the query for %s selects %q, which is not a column of it", table, name)
 		}
+		columns, places = append(columns, c), append(places, i)
 	}
-	out := codec.NewRows(len(names), 0, 0)
-	values := make([]any, len(names))
-	pointers := make([]any, len(names))
-	for i := range values {
-		pointers[i] = &values[i]
+	if print != nil && digest < 0 {
+		return nil, fmt.Errorf("the query for %s does not select %s, which it was given as a column: row digests need it", table, rowDigestAlias)
 	}
-	for rows.Next() {
-		if err := rows.Scan(pointers...); err != nil {
-			return nil, err
-		}
+	out := codec.NewRows(len(columns), 0, 0)
+	var digests []byte
+	err = eachRow(rows, func(_ []string, values []driver.Value) error {
 		for i, c := range columns {
-			if err := out.AddDriver(&l.columns[c], values[i]); err != nil {
-				return nil, err
+			if err := out.AddDriver(&l.columns[c], values[places[i]]); err != nil {
+				return err
 			}
 		}
-	}
-	if err := rows.Err(); err != nil {
+		if print == nil {
+			return nil
+		}
+		var err error
+		digests, err = print.appendDigest(digests, values[digest], func(column int) driver.Value {
+			if at := slices.Index(columns, column); at >= 0 {
+				return values[places[at]]
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return newCanonicalBatch(table, l, columns, out), nil
+	batch := newCanonicalBatch(table, l, columns, out)
+	batch.digests = digests
+	return batch, nil
 }
 
 // lastKey returns the key of the batch's last row.

@@ -28,7 +28,7 @@ type DataIterator struct {
 	DB *sql.DB
 	// Concurrency is how many batches are under way at once; default 4.
 	Concurrency int
-	// SelectFingerprint adds row digests to the batches; not supported yet.
+	// SelectFingerprint adds the rows' digests to the batches, see RowBatch.Fingerprints.
 	SelectFingerprint bool
 	// ErrorHandler gets what Run cannot return.
 	ErrorHandler ErrorHandler
@@ -77,9 +77,6 @@ func (d *DataIterator) Run(tables []*TableSchema) {
 // RunContext copies the tables and returns the first error.
 func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) error {
 	d.initialize()
-	if d.SelectFingerprint {
-		return &ConfigError{Field: "DataIterator.SelectFingerprint", Problem: "row fingerprints are not supported yet", Remedy: "leave it false and verify with VerifierType \"Online\""}
-	}
 	var todo []*TableSchema
 	for _, t := range tables {
 		if !d.StateTracker.IsTableComplete(t.String()) {
@@ -176,13 +173,14 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 	policy := retry.Policy{Attempts: max(1, d.CursorConfig.ReadRetries), First: 20 * time.Millisecond, Max: time.Second}
 	start := time.Now()
 	var rows *codec.Rows
+	var digests []byte
 	var gated *gatedChunk
 	err := retry.Do(ctx, policy, retryableRead, func(n int, wait time.Duration, err error) {
 		d.logger.WithError(err).WithField("table", p.table.String()).Warnf("reading rows failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
 	}, func(ctx context.Context) error {
 		g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
 		traceChunk(g, c)
-		read, cut, err := d.reader.readChunk(ctx, p.layout, c, mark, 4*d.chunkBytes)
+		read, printed, cut, err := d.reader.readChunk(ctx, p.layout, p.print, c, mark, 4*d.chunkBytes)
 		if err != nil {
 			traceAbandon(g)
 			d.reader.gate.closeChunk(g)
@@ -194,7 +192,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 			c.high = last
 		}
 		traceRead(c, p.layout, read)
-		rows, gated = read, g
+		rows, digests, gated = read, printed, g
 		return nil
 	})
 	if err != nil {
@@ -206,7 +204,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		d.StateTracker.rangeCopied(p.table, p.layout, c.keyRange, RowStats{})
 	} else {
 		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
-		batch.chunk = c
+		batch.chunk, batch.digests = c, digests
 		if err := d.callListeners(ctx, batch); err != nil {
 			return err
 		}
@@ -217,12 +215,17 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 }
 
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is
-// seen. cut reports that the chunk was fuller than its limits: the rows are its first.
-func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, cut bool, err error) {
+// seen, with their digests when print is set. cut reports that the chunk was fuller than
+// its limits: the rows are its first.
+func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, print *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
 	err = r.read(ctx, mark, func(s *session, suffix string) error {
 		traceBarrier(c)
-		rows, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), false
-		stmt := append(s.statement(), "SELECT "+l.selectList+" FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
+		rows, digests, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), nil, false
+		stmt := append(s.statement(), "SELECT "+l.selectList...)
+		if print != nil {
+			stmt = append(append(stmt, ','), print.row...)
+		}
+		stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
 		stmt = l.appendRange(stmt, c.keyRange)
 		stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
 		err := s.query(ctx, stmt, func(values []driver.Value) error {
@@ -230,15 +233,20 @@ func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, c *chunk, 
 				cut = true // the rest is read and dropped
 				return nil
 			}
-			for i := range values {
+			for i := range l.columns {
 				if err := rows.AddDriver(&l.columns[i], values[i]); err != nil {
 					return err
 				}
 			}
-			return nil
+			if print == nil {
+				return nil
+			}
+			var err error
+			digests, err = print.appendDigest(digests, values[len(l.columns)], func(column int) driver.Value { return values[column] })
+			return err
 		})
 		cut = cut || rows.Len() == c.limit
 		return err
 	})
-	return rows, cut, err
+	return rows, digests, cut, err
 }

@@ -71,15 +71,28 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	if len(ranges) == 0 {
 		return nil, nil
 	}
+	print, err := d.fingerprint(table)
+	if err != nil {
+		return nil, err
+	}
 	if d.CursorConfig.BuildSelect != nil {
-		return &filteredJob{d: d, table: table, layout: l, last: low, high: high, number: next}, nil
+		return &filteredJob{d: d, table: table, layout: l, print: print, last: low, high: high, number: next}, nil
 	}
 	rows := func() int { return int(d.CursorConfig.GetBatchSize(table.Schema, table.Name)) }
 	p, err := newChunkPlanner(table, reader, ranges, next, rows, d.chunkBytes)
 	if err != nil {
 		return nil, err
 	}
+	p.print = print
 	return &chunkJob{d: d, planner: p}, nil
+}
+
+// fingerprint is how a table's rows are digested, nil when they are not.
+func (d *DataIterator) fingerprint(table *TableSchema) (*fingerprint, error) {
+	if !d.SelectFingerprint {
+		return nil, nil
+	}
+	return newFingerprint(table)
 }
 
 // copiedBefore returns what earlier runs have copied of a table, and the number of the
@@ -272,7 +285,8 @@ func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema) (co
 	d.TargetPaginationKeys.Store(table.String(), high)
 	j := &cursorJob{d: d, cursor: d.CursorConfig.NewCursor(table, d.StateTracker.lastKey(table.String()), nil)}
 	j.cursor.Throttler = nil // the worker waits
-	return j, nil
+	j.cursor.print, err = d.fingerprint(table)
+	return j, err
 }
 
 func (j *cursorJob) claim(context.Context, int) (func(context.Context) error, error) {
@@ -312,6 +326,7 @@ type filteredJob struct {
 	d      *DataIterator
 	table  *TableSchema
 	layout *tableLayout
+	print  *fingerprint // nil: rows are read without digests
 	high   keyTuple
 
 	mu        sync.Mutex
@@ -413,7 +428,7 @@ func (j *filteredJob) query(size uint64, upper keyTuple) (string, []any, error) 
 	if j.last != nil {
 		last = j.layout.paginationKey(j.table, j.last)
 	}
-	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(), j.table, last, size)
+	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(j.print), j.table, last, size)
 	if err != nil {
 		return "", nil, err
 	}
@@ -430,7 +445,7 @@ func (j *filteredJob) fetch(ctx context.Context, s *session, query string, args 
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err := scanBatch(rows, j.table, j.layout)
+	batch, err := scanBatch(rows, j.table, j.layout, j.print)
 	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
 		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
 	}

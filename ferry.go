@@ -79,6 +79,7 @@ type Ferry struct {
 	startsAt     BinlogCoordinate // set by Start
 	warnings     []PlanFinding
 
+	rowsCopied     chan struct{} // closed when the rows are copied
 	copied         chan struct{} // closed when the cutover may begin
 	cutoverAllowed chan struct{} // closed by AllowCutover
 	allowOnce      sync.Once
@@ -102,7 +103,7 @@ func (f *Ferry) AllowCutover() {
 
 func (f *Ferry) prepareChannels() {
 	f.runOnce.Do(func() {
-		f.copied, f.cutoverAllowed, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f.rowsCopied, f.copied, f.cutoverAllowed, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	})
 }
 

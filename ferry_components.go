@@ -25,6 +25,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 			DB: f.SourceDB, Throttler: f.Throttler, BatchSize: &f.UpdatableConfig.DataIterationBatchSize,
 			BatchSizePerTableOverride: f.DataIterationBatchSizePerTableOverride, ReadRetries: f.DBReadRetries,
 		},
+		SelectFingerprint:    f.VerifierType == VerifierTypeInline,
 		TargetPaginationKeys: &sync.Map{},
 		reader:               f.reader,
 		chunkBytes:           int(f.DataIterationChunkBytes),
@@ -111,8 +112,67 @@ func (f *Ferry) NewBatchWriterWithoutStateTracker() *BatchWriter {
 // writer, which Start does for the Ferry's own.
 func (f *Ferry) NewOnlineVerifier() *OnlineVerifier {
 	f.ensureInitialized()
-	return newOnlineVerifier(f.SourceDB, f.TargetDB, f.Tables.AsSlice(), f.DatabaseRewrites, f.TableRewrites,
-		f.DataIterationConcurrency, taggedLogger(f.logger, "online_verifier"), f.gate, f.BinlogWriter, f.sourceLogEnd)
+	c := &f.OnlineVerifierConfig
+	return &OnlineVerifier{
+		SourceDB: f.SourceDB, TargetDB: f.TargetDB, Tables: f.sortedTables(), DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
+		Concurrency: c.concurrency(f.Config), Logger: f.logger, MaxExpectedDowntime: c.maxExpectedDowntime,
+		CompareAllDuringCutover: c.CompareAllDuringCutover, Repair: c.Repair, ferry: f,
+	}
+}
+
+// NewInlineVerifier returns a verifier of copied batches and changed rows, whose queue
+// goes on from the state that is resumed.
+func (f *Ferry) NewInlineVerifier() *InlineVerifier {
+	v := f.NewInlineVerifierWithoutStateTracker()
+	v.StateTracker = f.StateTracker
+	return v
+}
+
+// NewInlineVerifierWithoutStateTracker is NewInlineVerifier without tracking.
+func (f *Ferry) NewInlineVerifierWithoutStateTracker() *InlineVerifier {
+	f.ensureInitialized()
+	return &InlineVerifier{
+		SourceDB: f.SourceDB, TargetDB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
+		TableSchemaCache: f.Tables, BatchSize: f.BinlogEventBatchSize,
+		VerifyBinlogEventsInterval: f.InlineVerifierConfig.verifyBinlogEventsInterval, MaxExpectedDowntime: f.InlineVerifierConfig.maxExpectedDowntime,
+		ErrorHandler: f.ErrorHandler, logger: f.logger, ferry: f,
+	}
+}
+
+// NewChecksumTableVerifier returns a verifier that compares whole tables at the cutover.
+func (f *Ferry) NewChecksumTableVerifier() *ChecksumTableVerifier {
+	f.ensureInitialized()
+	return &ChecksumTableVerifier{
+		Tables: f.sortedTables(), DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
+		SourceDB: f.SourceDB, TargetDB: f.TargetDB, logger: f.logger,
+	}
+}
+
+// NewIterativeVerifier returns an initialized iterative verifier, which listens to the
+// Ferry's source stream.
+func (f *Ferry) NewIterativeVerifier() (*IterativeVerifier, error) {
+	f.ensureInitialized()
+	c := &f.IterativeVerifierConfig
+	v := &IterativeVerifier{
+		CursorConfig:   &CursorConfig{DB: f.SourceDB, Throttler: f.Throttler, BatchSize: &f.UpdatableConfig.DataIterationBatchSize, ReadRetries: f.DBReadRetries},
+		BinlogStreamer: f.BinlogStreamer, TableSchemaCache: f.Tables, SourceDB: f.SourceDB, TargetDB: f.TargetDB, Tables: f.sortedTables(),
+		IgnoredTables: c.IgnoredTables, IgnoredColumns: map[string]map[string]struct{}{},
+		DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
+		Concurrency: c.Concurrency, MaxExpectedDowntime: c.maxExpectedDowntime, logger: f.logger, ferry: f,
+	}
+	for table, columns := range c.IgnoredColumns {
+		v.IgnoredColumns[table] = map[string]struct{}{}
+		for _, column := range columns {
+			v.IgnoredColumns[table][column] = struct{}{}
+		}
+	}
+	if len(c.TableColumnCompression) > 0 {
+		var err error
+		if v.CompressionVerifier, err = NewCompressionVerifier(c.TableColumnCompression, f.Tables); err != nil {
+			return nil, err
+		}
+	}
+	return v, v.Initialize()
 }
 
 func (f *Ferry) sourceLogEnd(ctx context.Context) (BinlogCoordinate, error) {

@@ -191,7 +191,7 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	}
 	f.resume, f.resuming = nil, false
 	f.build()
-	if f.VerifierType == VerifierTypeOnline {
+	if f.VerifierType != "" {
 		f.Verifier = nil
 		return f.chooseVerifier()
 	}

@@ -85,7 +85,7 @@ func (f *Ferry) Close() error {
 }
 
 func (f *Ferry) closeConnections() {
-	if v, ok := f.Verifier.(*OnlineVerifier); ok {
+	if v, ok := f.Verifier.(interface{ Close() error }); ok {
 		_ = v.Close()
 	}
 	if f.reader != nil {
@@ -421,10 +421,21 @@ func (f *Ferry) chooseVerifier() error {
 	}
 	switch f.VerifierType {
 	case VerifierTypeOnline:
-		if f.CopyFilter != nil {
-			return &ConfigError{Field: "VerifierType", Problem: "VerifierType Online compares whole tables, which a CopyFilter does not move: it is not supported together yet", Remedy: "leave VerifierType empty, or set Ferry.Verifier to a verifier that knows the filter"}
-		}
-		f.Verifier = f.NewOnlineVerifier()
+		v := f.NewOnlineVerifier()
+		f.Verifier = v
+		_, err := v.core() // settings of columns that do not exist are refused now
+		return err
+	case VerifierTypeInline:
+		v := f.NewInlineVerifier()
+		f.Verifier = v
+		_, err := v.core()
+		return err
+	case VerifierTypeIterative:
+		v, err := f.NewIterativeVerifier()
+		f.Verifier = v
+		return err
+	case VerifierTypeChecksumTable:
+		f.Verifier = f.NewChecksumTableVerifier()
 		return nil
 	default:
 		return fmt.Errorf("'%s' is not a known VerifierType", f.VerifierType)

@@ -22,8 +22,12 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	}
 	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
-	if v, ok := f.Verifier.(*OnlineVerifier); ok {
+	switch v := f.Verifier.(type) {
+	case *OnlineVerifier:
 		f.BinlogStreamer.AddEventListener(v.BinlogEventListener)
+	case *InlineVerifier:
+		f.BinlogStreamer.AddEventListener(v.binlogEventListener)
+		f.BatchWriter.InlineVerifier, f.DataIterator.SelectFingerprint = v, true
 	}
 	f.DataIterator.addBatchListener(f.BatchWriter.WriteRowBatchContext)
 	var from BinlogCoordinate
@@ -77,7 +81,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
 	group, _ := lifecycle.New(ctx)
 	f.startServices(services, group)
-	f.startStreams(group)
+	f.startStreams(group, f.startVerification(group))
 	group.Go("phases", f.phases)
 	err = group.Wait()
 	services.Cancel(nil)
@@ -169,11 +173,40 @@ func (f *Ferry) waitForExecuted(ctx context.Context) error {
 	return nil
 }
 
+// startVerification starts what compares while the run goes on, nil when the verifier
+// does not: an online one begins when the rows are there.
+func (f *Ferry) startVerification(group *lifecycle.Group) *lifecycle.Task {
+	var follow func(ctx context.Context) error
+	from, begin := "verifier", f.rowsCopied
+	switch v := f.Verifier.(type) {
+	case *OnlineVerifier:
+		follow = v.follow
+	case *InlineVerifier:
+		at := make(chan struct{})
+		close(at)
+		follow, from, begin = v.follow, "inline_verifier", at
+	default:
+		return nil
+	}
+	return group.Go("verification", func(ctx context.Context) error {
+		select {
+		case <-begin:
+			return origin(from, follow(ctx))
+		case <-ctx.Done():
+			return nil
+		}
+	})
+}
+
 // startStreams starts what follows the log: the stream and the writer, which ends when
-// the stream has.
-func (f *Ferry) startStreams(group *lifecycle.Group) {
+// the stream has, and the comparison with it.
+func (f *Ferry) startStreams(group *lifecycle.Group, verification *lifecycle.Task) {
 	group.Go("binlog_writer", func(ctx context.Context) error {
-		return origin("binlog_writer", f.BinlogWriter.RunContext(ctx))
+		err := f.BinlogWriter.RunContext(ctx)
+		if err == nil && verification != nil {
+			err = verification.Stop(ctx)
+		}
+		return origin("binlog_writer", err)
 	})
 	group.Go("source_binlog_streamer", func(ctx context.Context) error {
 		if err := f.BinlogStreamer.RunContext(ctx); err != nil {
@@ -193,6 +226,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 		return origin("data_iterator", err)
 	}
 	f.copyTook.Store(time.Now().UnixNano() - f.copyBegan.Load())
+	close(f.rowsCopied)
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")
 	if err := f.waitForCutoverAllowed(ctx); err != nil {

@@ -2,9 +2,13 @@ package ghostferry
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,10 +42,17 @@ type fingerprintReader struct {
 	lenient bool
 	// read runs f on a session that sees everything it has to see; f may run again.
 	// suffix is what a SELECT needs at its end.
-	read func(ctx context.Context, f func(s *session, suffix string) error) error
+	read func(ctx context.Context, f func(s querySession, suffix string) error) error
 	// tableName returns the quoted name of a table on this server.
 	tableName func(t *TableSchema) string
 	close     func()
+}
+
+// querySession is what a statement is read on: a session of our own, or a transaction
+// of a host's.
+type querySession interface {
+	statement() []byte
+	query(ctx context.Context, stmt []byte, row func(values []driver.Value) error) error
 }
 
 // newSourceFingerprints reads through the barrier of the reader's gate. It uses
@@ -51,8 +62,10 @@ func newSourceFingerprints(db *sql.DB, srv *server.Server, g *gate) (*fingerprin
 	reader.pool.open = withDigestMemory(reader.pool.open)
 	return &fingerprintReader{
 		side: "source",
-		read: func(ctx context.Context, f func(s *session, suffix string) error) error {
-			return retryRead(ctx, func(ctx context.Context) error { return reader.read(ctx, g.mark(), f) })
+		read: func(ctx context.Context, f func(s querySession, suffix string) error) error {
+			return retryRead(ctx, func(ctx context.Context) error {
+				return reader.read(ctx, g.mark(), func(s *session, suffix string) error { return f(s, suffix) })
+			})
 		},
 		tableName: QuotedTableName,
 		close:     reader.close,
@@ -66,7 +79,7 @@ func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites) *fing
 	})}
 	return &fingerprintReader{
 		side: "target", lenient: true,
-		read: func(ctx context.Context, f func(s *session, suffix string) error) error {
+		read: func(ctx context.Context, f func(s querySession, suffix string) error) error {
 			return retryRead(ctx, func(ctx context.Context) error {
 				s, err := pool.get(ctx)
 				if err != nil {
@@ -85,14 +98,26 @@ func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites) *fing
 	}
 }
 
-// withDigestMemory lets the sessions gather the digests of a whole chunk in one value.
+// inTransaction reads on one session, in its transaction.
+func inTransaction(s querySession, quotedTable string) *fingerprintReader {
+	return &fingerprintReader{
+		side: "target", lenient: true,
+		read:      func(_ context.Context, f func(s querySession, suffix string) error) error { return f(s, "") },
+		tableName: func(*TableSchema) string { return quotedTable },
+		close:     func() {},
+	}
+}
+
+// digestMemoryStatement lets a session gather the digests of a whole chunk in one value.
+var digestMemoryStatement = "SET SESSION group_concat_max_len=" + strconv.Itoa(digestMemory)
+
 func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx context.Context) (*session, error) {
 	return func(ctx context.Context) (*session, error) {
 		s, err := open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := s.execText(ctx, "SET SESSION group_concat_max_len="+strconv.Itoa(digestMemory)); err != nil {
+		if _, err := s.execText(ctx, digestMemoryStatement); err != nil {
 			s.discard()
 			return nil, fmt.Errorf("setting up a session for digests: %w", err)
 		}
@@ -115,21 +140,55 @@ type fingerprint struct {
 	layout *tableLayout
 	row    string // expression: the digest of a row, 32 bytes
 	hint   string
+
+	compared    []int          // columns that are compared
+	compressed  []int          // those that are compared decompressed
+	compression map[int]string // their algorithms
+	columnExprs []string       // by place in compared: the digest of one column, NULL never
 }
 
+// newFingerprint digests rows as the table's settings say.
 func newFingerprint(t *TableSchema) (*fingerprint, error) {
+	return newFingerprintOf(t, t.IgnoredColumnsForVerification, t.CompressedColumnsForVerification)
+}
+
+// newFingerprintOf leaves the ignored columns out, unless they are part of the key, and
+// decompresses others; the error names a column or algorithm that does not exist.
+func newFingerprintOf(t *TableSchema, ignored map[string]struct{}, compressed map[string]string) (*fingerprint, error) {
 	l, err := t.layout()
 	if err != nil {
 		return nil, err
 	}
-	f := &fingerprint{table: t, layout: l, row: rowDigestExpr(t, l), hint: l.forceKeyIndex()}
+	f := &fingerprint{table: t, layout: l, hint: l.forceKeyIndex(), compression: map[int]string{}}
 	if t.ForcedIndexForVerification != "" {
 		f.hint = " FORCE INDEX (" + QuoteField(t.ForcedIndexForVerification) + ")"
 	}
+	for _, name := range sortedNames(compressed) {
+		i := columnByName(t.Columns, name)
+		if i < 0 {
+			return nil, &TableError{Schema: t.Schema, Table: t.Name, Err: fmt.Errorf("column %s, which is to be compared decompressed, does not exist", QuoteField(name))}
+		}
+		if err := checkCompression(t.Name, name, compressed[name]); err != nil {
+			return nil, err
+		}
+		f.compression[i] = compressed[name]
+	}
+	for i := range l.columns {
+		if _, out := ignored[l.columns[i].Name]; out && !slices.Contains(l.keys, i) {
+			delete(f.compression, i)
+			continue
+		}
+		f.compared = append(f.compared, i)
+		if f.compression[i] != "" {
+			f.compressed = append(f.compressed, i)
+		}
+	}
+	f.row, f.columnExprs = f.digestExprs()
 	return f, nil
 }
 
-// rowDigestExpr returns the expression of a row's digest: SHA-256 over all columns,
+// digestExprs returns the expression of a row's digest, and those of its columns alone:
+// SHA-256 over all columns,
 // generated ones included, ignored ones left out unless they are part of the key. Each
 // value is framed so that no other row has the same bytes:
 //
@@ -140,27 +199,29 @@ func newFingerprint(t *TableSchema) (*fingerprint, error) {
 //   - NULL is the letter N, with which nothing else begins.
 //
 // It relies on the session's settings: time zone UTC, no PAD_CHAR_TO_FULL_LENGTH.
-func rowDigestExpr(t *TableSchema, l *tableLayout) string {
-	key := make(map[int]bool, len(l.keys))
-	for _, i := range l.keys {
-		key[i] = true
-	}
+//
+// Compressed columns are no part of the expression: their decompressed values are
+// taken into the digest by [fingerprint.combine].
+func (f *fingerprint) digestExprs() (row string, columns []string) {
 	// CONCAT converts to one character set, but only when there are several: then every
 	// string is made binary first.
 	charsets := map[string]bool{}
-	for i := range l.columns {
-		if c := &l.columns[i]; c.Kind == codec.Text && !c.Object {
+	for i := range f.layout.columns {
+		if c := &f.layout.columns[i]; c.Kind == codec.Text && !c.Object {
 			charsets[c.Charset] = true
 		}
 	}
 	var terms []string
-	for i := range l.columns {
-		if _, ignored := t.IgnoredColumnsForVerification[l.columns[i].Name]; ignored && !key[i] {
+	for _, i := range f.compared {
+		if f.compression[i] != "" {
+			columns = append(columns, f.layout.columns[i].SelectExpr(QuoteField(f.layout.columns[i].Name)))
 			continue
 		}
-		terms = append(terms, columnDigestTerm(t, l, i, len(charsets) > 1))
+		term := columnDigestTerm(f.table, f.layout, i, len(charsets) > 1)
+		terms = append(terms, term)
+		columns = append(columns, "UNHEX(SHA2(CONCAT("+term+"),256))")
 	}
-	return "UNHEX(SHA2(CONCAT(" + strings.Join(terms, ",") + "),256))"
+	return "UNHEX(SHA2(CONCAT(" + strings.Join(terms, ",") + "),256))", columns
 }
 
 func columnDigestTerm(t *TableSchema, l *tableLayout, i int, binary bool) string {
@@ -196,59 +257,94 @@ func columnDigestTerm(t *TableSchema, l *tableLayout, i int, binary bool) string
 	return value + end
 }
 
+// digestSum is the sum of digests as numbers modulo 2^256: it does not depend on the
+// order in which rows are read, nor on how a table was cut into chunks.
+type digestSum [4]uint64
+
+func (s *digestSum) add(other *digestSum) {
+	var carry uint64
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], other[i], carry)
+	}
+}
+
+// addDigest adds one digest of 32 bytes.
+func (s *digestSum) addDigest(digest []byte) {
+	var n digestSum
+	for i := range n {
+		n[i] = binary.LittleEndian.Uint64(digest[8*i:])
+	}
+	s.add(&n)
+}
+
+func (s *digestSum) bytes() []byte {
+	var b []byte
+	for _, part := range s {
+		b = binary.LittleEndian.AppendUint64(b, part)
+	}
+	return b
+}
+
 // chunkDigest is the digest of the rows of a range.
 type chunkDigest struct {
-	rows uint64
-	sum  string // SHA-256 of the rows' digests in key order; empty when there are no rows
+	rows  uint64
+	sum   [digestSize]byte // SHA-256 of the rows' digests in key order
+	total digestSum
 	// usable is false when the server could not hold the digests of that many rows in
 	// one value; then sum says nothing.
 	usable bool
 }
 
 // equals reports that both sides certainly have the same rows.
-func (d chunkDigest) equals(other chunkDigest) bool { return d.usable && d == other }
+func (d chunkDigest) equals(other chunkDigest) bool {
+	return d.usable && other.usable && d.rows == other.rows && d.sum == other.sum
+}
+
+// chunkDigestOf is the digest of rows whose digests stand one after the other.
+func chunkDigestOf(rows uint64, digests []byte) chunkDigest {
+	d := chunkDigest{rows: rows, usable: uint64(len(digests)) == digestSize*rows, sum: sha256.Sum256(digests)}
+	for i := 0; i+digestSize <= len(digests); i += digestSize {
+		d.total.addDigest(digests[i : i+digestSize])
+	}
+	return d
+}
 
 // chunk digests the rows of a range in one statement. The order of the rows is the
 // index's; should a server choose another one, equal rows only look different.
 func (r *fingerprintReader) chunk(ctx context.Context, f *fingerprint, keys keyRange) (chunkDigest, error) {
+	if len(f.compressed) > 0 {
+		return r.decompressedChunk(ctx, f, keys)
+	}
 	var digest chunkDigest
-	err := r.read(ctx, func(s *session, suffix string) error {
-		stmt := append(s.statement(), "SELECT n,LENGTH(g),SHA2(g,256) FROM (SELECT COUNT(*) AS n,GROUP_CONCAT("...)
-		stmt = append(append(stmt, f.row...), " SEPARATOR '') AS g FROM "...)
+	err := r.read(ctx, func(s querySession, suffix string) error {
+		stmt := append(s.statement(), "SELECT COUNT(*),GROUP_CONCAT("...)
+		stmt = append(append(stmt, f.row...), " SEPARATOR '') FROM "...)
 		stmt = append(append(append(stmt, r.tableName(f.table)...), f.hint...), " WHERE "...)
 		stmt = append(f.layout.appendRange(stmt, keys), suffix...)
-		stmt = append(stmt, ") AS d"...)
-		return s.query(ctx, stmt, func(values []driver.Value) (err error) {
-			digest, err = chunkDigestOf(values)
-			return err
+		return s.query(ctx, stmt, func(values []driver.Value) error {
+			rows, err := RowData{values[0]}.GetUint64(0)
+			if err != nil {
+				return err
+			}
+			digests, _ := values[1].([]byte) // NULL when there is no row, or no digest fits
+			digest = chunkDigestOf(rows, digests)
+			return nil
 		})
 	})
 	return digest, r.failed(f, err)
 }
 
-func chunkDigestOf(values []driver.Value) (d chunkDigest, err error) {
-	row := make(RowData, len(values))
-	for i, v := range values {
-		row[i] = v
-	}
-	if d.rows, err = row.GetUint64(0); err != nil {
-		return d, err
-	}
-	if d.rows == 0 {
-		d.usable = true
-		return d, nil
-	}
-	var length uint64
-	if row[1] != nil { // NULL when no digest fits
-		if length, err = row.GetUint64(1); err != nil {
-			return d, err
-		}
-	}
-	d.usable = length == digestSize*d.rows
-	if sum, ok := values[2].([]byte); ok && d.usable {
-		d.sum = string(sum)
-	}
-	return d, nil
+// decompressedChunk is chunk for rows with compressed columns, which have to travel.
+func (r *fingerprintReader) decompressedChunk(ctx context.Context, f *fingerprint, keys keyRange) (chunkDigest, error) {
+	var rows uint64
+	var digests []byte
+	err := r.scan(ctx, f, func(stmt []byte) []byte {
+		return append(f.layout.appendRange(stmt, keys), " ORDER BY "+f.layout.keyOrder(false)...)
+	}, func() { rows, digests = 0, nil }, func(_, digest string) {
+		rows++
+		digests = append(digests, digest...) // noDigest is shorter: the chunk is not usable
+	})
+	return chunkDigestOf(rows, digests), err
 }
 
 // rows returns the digests of the rows of a range by encoded key.
@@ -259,47 +355,148 @@ func (r *fingerprintReader) rows(ctx context.Context, f *fingerprint, keys keyRa
 // keys returns the digests of the rows that have one of the encoded keys, in the
 // server's sense, by their own encoded key.
 func (r *fingerprintReader) keys(ctx context.Context, f *fingerprint, keys []string) (map[string]string, error) {
-	return r.digests(ctx, f, func(stmt []byte) []byte {
-		stmt, _ = f.layout.appendKeyList(stmt, len(keys), 0, func(i int) keyTuple { return f.splitKey(keys[i]) })
-		return stmt
-	})
+	return r.digests(ctx, f, func(stmt []byte) []byte { return f.appendKeys(stmt, keys) })
+}
+
+func (f *fingerprint) appendKeys(stmt []byte, keys []string) []byte {
+	stmt, _ = f.layout.appendKeyList(stmt, len(keys), 0, func(i int) keyTuple { return f.splitKey(keys[i]) })
+	return stmt
 }
 
 func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, where func(stmt []byte) []byte) (map[string]string, error) {
 	var found map[string]string
-	err := r.read(ctx, func(s *session, suffix string) error {
-		found = map[string]string{}
+	err := r.scan(ctx, f, where, func() { found = map[string]string{} }, func(key, digest string) { found[key] = digest })
+	return found, err
+}
+
+// scan reads keys and digests of rows. begin is called before the first row, again
+// when the reading is repeated.
+func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, where func(stmt []byte) []byte, begin func(), row func(key, digest string)) error {
+	err := r.read(ctx, func(s querySession, suffix string) error {
+		begin()
 		stmt := append(s.statement(), "SELECT "...)
-		stmt = append(append(stmt, f.row...), ","+f.layout.keySelectList()+" FROM "+r.tableName(f.table)+f.hint+" WHERE "...)
+		stmt = append(append(stmt, f.row...), ","+f.layout.keySelectList()...)
+		for _, i := range f.compressed {
+			stmt = append(append(stmt, ','), f.layout.columns[i].SelectExpr(QuoteField(f.layout.columns[i].Name))...)
+		}
+		stmt = append(stmt, " FROM "+r.tableName(f.table)+f.hint+" WHERE "...)
 		stmt = append(where(stmt), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			digest, ok := values[0].([]byte)
 			if !ok && !r.lenient {
 				return errors.New("a row has no digest: it is larger than max_allowed_packet allows; raise that variable")
 			}
-			var key []byte
-			for i, k := range f.layout.keys {
-				part, err := f.layout.columns[k].AppendDriver([]byte{}, values[1+i])
-				if err != nil {
-					return err
-				}
-				key = codec.AppendKeyPart(key, part)
+			key, err := f.scanKey(values[1:])
+			if err != nil {
+				return err
 			}
-			found[string(key)] = string(digest)
 			if !ok {
-				found[string(key)] = noDigest
+				row(key, noDigest)
+				return nil
+			}
+			whole, err := f.combine(digest, values[1+len(f.layout.keys):])
+			if err != nil {
+				return err
+			}
+			row(key, string(whole))
+			return nil
+		})
+	})
+	return r.failed(f, err)
+}
+
+// scanKey encodes the key whose parts are the first values.
+func (f *fingerprint) scanKey(values []driver.Value) (string, error) {
+	var key []byte
+	for i, k := range f.layout.keys {
+		part, err := f.layout.columns[k].AppendDriver([]byte{}, values[i])
+		if err != nil {
+			return "", err
+		}
+		key = codec.AppendKeyPart(key, part)
+	}
+	return string(key), nil
+}
+
+// combine takes the decompressed values of the compressed columns into a row's digest.
+func (f *fingerprint) combine(digest []byte, compressed []driver.Value) ([]byte, error) {
+	if len(f.compressed) == 0 {
+		return digest, nil
+	}
+	h := sha256.New()
+	h.Write(digest)
+	for at, i := range f.compressed {
+		value, err := f.decompress(i, compressed[at])
+		if err != nil {
+			return nil, err
+		}
+		h.Write(value)
+	}
+	return h.Sum(nil), nil
+}
+
+// appendDigest appends the digest of a row of the source, given the server's part of it.
+func (f *fingerprint) appendDigest(dst []byte, digest driver.Value, value func(column int) driver.Value) ([]byte, error) {
+	own, ok := digest.([]byte)
+	if !ok || len(own) != digestSize {
+		return dst, errors.New("a row has no digest: it is larger than max_allowed_packet allows; raise that variable")
+	}
+	compressed := make([]driver.Value, len(f.compressed))
+	for at, i := range f.compressed {
+		compressed[at] = value(i)
+	}
+	whole, err := f.combine(own, compressed)
+	return append(dst, whole...), err
+}
+
+// decompress returns the digest of a decompressed value, or the letter N for NULL.
+func (f *fingerprint) decompress(column int, value driver.Value) ([]byte, error) {
+	data, ok := value.([]byte)
+	if !ok {
+		if value == nil {
+			return []byte("N"), nil
+		}
+		return nil, fmt.Errorf("column %s is compared decompressed but holds a %T", QuoteField(f.layout.columns[column].Name), value)
+	}
+	plain, err := decompress(f.table.Name, f.layout.columns[column].Name, f.compression[column], data)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(plain)
+	return sum[:], nil
+}
+
+// columns returns the digest of each compared column of the row with the key, nothing
+// when there is no such row.
+func (r *fingerprintReader) columns(ctx context.Context, f *fingerprint, key string) ([]string, error) {
+	var digests []string
+	err := r.read(ctx, func(s querySession, suffix string) error {
+		digests = nil
+		stmt := append(s.statement(), "SELECT "+strings.Join(f.columnExprs, ",")+" FROM "+r.tableName(f.table)+f.hint+" WHERE "...)
+		stmt = append(f.appendKeys(stmt, []string{key}), suffix...)
+		return s.query(ctx, stmt, func(values []driver.Value) error {
+			digests = make([]string, len(values))
+			for at, value := range values {
+				digest, _ := value.([]byte) // NULL only where the source's column has none
+				if i := f.compared[at]; f.compression[i] != "" {
+					var err error
+					if digest, err = f.decompress(i, value); err != nil {
+						return err
+					}
+				}
+				digests[at] = string(digest)
 			}
 			return nil
 		})
 	})
-	return found, r.failed(f, err)
+	return digests, r.failed(f, err)
 }
 
 // keyAt returns the key of the row that is n rows after the beginning of a range, nil
 // when the range has fewer.
 func (r *fingerprintReader) keyAt(ctx context.Context, f *fingerprint, keys keyRange, n int) (keyTuple, error) {
 	var key keyTuple
-	err := r.read(ctx, func(s *session, _ string) (err error) {
+	err := r.read(ctx, func(s querySession, _ string) (err error) {
 		stmt := append(s.statement(), "SELECT "+f.layout.keySelectList()+" FROM "+r.tableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
 		stmt = f.layout.appendRange(stmt, keys)
 		stmt = append(stmt, " ORDER BY "+f.layout.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(n-1)...)

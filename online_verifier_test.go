@@ -228,7 +228,7 @@ func readAsEvents(t *testing.T, v *OnlineVerifier, tableName string) []DMLEvent 
 		l, err := table.layout()
 		require.NoError(t, err)
 		rows := codec.NewRows(len(l.columns), 3, 100)
-		err = v.servers.source.read(t.Context(), func(s *session, _ string) error {
+		err = v.made.servers.source.read(t.Context(), func(s querySession, _ string) error {
 			stmt := append(s.statement(), "SELECT "+l.selectList+" FROM "+QuotedTableName(table)...)
 			return s.query(t.Context(), stmt, func(values []driver.Value) error {
 				for i := range values {
@@ -251,7 +251,7 @@ func TestOnlineVerifierIsNeverVacuous(t *testing.T) {
 		_, err := v.VerifyDuringCutoverContext(t.Context())
 		require.True(t, errors.As(err, new(IncompleteVerificationError)), "empty tables: %v", err)
 
-		v.Tables = nil
+		v = &OnlineVerifier{SourceDB: db, TargetDB: db}
 		_, err = v.VerifyDuringCutoverContext(t.Context())
 		require.True(t, errors.As(err, new(IncompleteVerificationError)), "no tables: %v", err)
 		require.True(t, errors.As(v.VerifyBeforeCutover(), new(IncompleteVerificationError)))
@@ -351,7 +351,10 @@ func newSlowApply(t *testing.T, db *sql.DB, skip func(id int) bool) *slowApply {
 	a.done.Cond = sync.NewCond(&a.done.Mutex)
 	literal := newTestVerifier(t, db)
 	a.table = literal.Tables[0]
-	a.v = newOnlineVerifier(db, db, literal.Tables, literal.DatabaseRewrites, nil, 2, quietLogger(), newGate(), a, a.logEnd)
+	a.v = literal
+	c, err := a.v.core()
+	require.NoError(t, err)
+	c.gate, c.applied, c.logEnd = newGate(), a, a.logEnd
 	t.Cleanup(func() { require.NoError(t, a.v.Close()) })
 	return a
 }
@@ -506,7 +509,7 @@ func TestOnlineVerifierReadsWithLocks(t *testing.T) {
 	defer asking.Stop()
 	for waiting := 0; waiting == 0; {
 		select {
-		case <-v.background.done:
+		case <-v.background.mu.done:
 			require.Fail(t, "the verification did not wait for the row being changed")
 		case <-asking.C:
 		}

@@ -312,6 +312,24 @@ func (k CompositeKey) String() string {
 	return strings.Join(texts, ",")
 }
 
+// splitComposite takes the text of a composite key apart again.
+func splitComposite(text string) []string {
+	parts := []string{""}
+	for i := 0; i < len(text); i++ {
+		last := len(parts) - 1
+		switch {
+		case text[i] == ',':
+			parts = append(parts, "")
+		case text[i] == '\\' && i+1 < len(text):
+			i++
+			fallthrough
+		default:
+			parts[last] += text[i : i+1]
+		}
+	}
+	return parts
+}
+
 // IsMax is true when every part is the greatest of its kind.
 func (k CompositeKey) IsMax() bool {
 	for _, part := range k.Parts {

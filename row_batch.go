@@ -1,8 +1,10 @@
 package ghostferry
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,11 +20,13 @@ type RowBatch struct {
 	columns            []int // index in the table of each column of rows
 	rows               *codec.Rows
 	paginationKeyIndex int
-	fingerprints       map[string][]byte
 	chunk              *chunk // the chunk these rows were read for; nil outside the gated copy
+	digests            []byte // of each row, one after the other; nil when they were not selected
 
-	once   sync.Once
-	values []RowData
+	once         sync.Once
+	values       []RowData
+	digestsOnce  sync.Once
+	fingerprints map[string][]byte
 }
 
 // NewRowBatch makes a batch of rows whose values are in the table's column order.
@@ -127,8 +131,47 @@ func (b *RowBatch) Size() int {
 // TableSchema returns the table.
 func (b *RowBatch) TableSchema() *TableSchema { return b.table }
 
-// Fingerprints returns key string to row digest, nil when they were not selected.
-func (b *RowBatch) Fingerprints() map[string][]byte { return b.fingerprints }
+// Fingerprints returns the rows' digests in hexadecimal by the String form of their keys,
+// nil when they were not selected.
+func (b *RowBatch) Fingerprints() map[string][]byte {
+	b.digestsOnce.Do(func() {
+		if b.digests == nil {
+			return
+		}
+		f, err := newFingerprint(b.table)
+		if err != nil { // the digests were read with it
+			return
+		}
+		keys, err := b.encodedKeys(f.layout)
+		if err != nil {
+			return
+		}
+		b.fingerprints = make(map[string][]byte, len(keys))
+		for i, key := range keys {
+			b.fingerprints[f.keyText(key)] = hex.AppendEncode(nil, b.digests[digestSize*i:digestSize*(i+1)])
+		}
+	})
+	return b.fingerprints
+}
+
+// encodedKeys returns the encoded key of each row.
+func (b *RowBatch) encodedKeys(l *tableLayout) ([]string, error) {
+	rows, err := b.canonical(l)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]int, len(l.keys))
+	for i, k := range l.keys {
+		if places[i] = slices.Index(b.columns, k); places[i] < 0 {
+			return nil, fmt.Errorf("the rows of %s lack their pagination key %s", b.table, l.keyNames())
+		}
+	}
+	keys := make([]string, rows.Len())
+	for r := range keys {
+		keys[r] = string(rows.AppendKey(nil, r, places))
+	}
+	return keys, nil
+}
 
 // AsSQLQuery returns upstream's multi-row INSERT IGNORE with placeholders, and its
 // arguments, for hosts that write batches themselves. The engine does not execute it:

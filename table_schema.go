@@ -138,12 +138,17 @@ func (t *TableSchema) RowMd5Query() string {
 }
 
 func columnMd5(column schema.TableColumn) string {
+	return fmt.Sprintf("MD5(COALESCE(%s, '%s'))", normalizedColumn(column), rowMd5Null)
+}
+
+// normalizedColumn is a column as upstream's digests take it.
+func normalizedColumn(column schema.TableColumn) string {
 	value := QuoteField(column.Name)
 	if column.Type == schema.TYPE_FLOAT {
 		// 0 and -0 are equal numbers with different texts.
 		value = fmt.Sprintf("(if (%s = '-0', 0, %s))", value, value)
 	}
-	return fmt.Sprintf("MD5(COALESCE(%s, '%s'))", value, rowMd5Null)
+	return value
 }
 
 // compressedColumns lists the compressed columns in declared order; names that the

@@ -1,28 +1,27 @@
 package ghostferry
 
 import (
+	"slices"
 	"sort"
 	"sync"
-	"sync/atomic"
 )
 
 const (
-	// touchedKeysBytes is how much memory the keys that wait for a comparison may take.
-	touchedKeysBytes = 16 << 20
-	// touchedKeyOverhead is what a key costs in a map beyond its bytes.
-	touchedKeyOverhead = 80
+	// recheckQueueBytes is how much memory the keys that wait for a comparison may take.
+	recheckQueueBytes = 16 << 20
+	// queuedKeyOverhead is what a key costs in a map beyond its bytes.
+	queuedKeyOverhead = 80
 	// coalescedRanges is into how many ranges the keys of a table are coalesced, and
 	// twice as many is how many ranges a table may have.
 	coalescedRanges = 32
 )
 
-// touchedKeys holds what still has to be compared: keys by table, and where there are
-// too many of them, ranges of keys that contain them. Nothing that was added is lost.
-// It is safe for concurrent use.
-type touchedKeys struct {
+// recheckQueue holds what still has to be compared: keys by table, and ranges of keys:
+// whole tables before the first comparison, what is left of them after an interruption,
+// and where there are too many keys, ranges that contain them. Nothing that was added is
+// lost, and memory is bounded however long the run. It is safe for concurrent use.
+type recheckQueue struct {
 	limit int // bytes, immutable
-	// recording is whether changes are of interest yet.
-	recording atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -37,24 +36,25 @@ type verifyWork map[*fingerprint]*tableWork
 // tableWork is what has to be compared of one table.
 type tableWork struct {
 	keys   map[string]struct{} // encoded
-	ranges []keyRange
+	ranges []keyRange          // contain keys that were queued
+	first  []keyRange          // were never compared
 }
 
-func newTouchedKeys(limit int) *touchedKeys {
-	t := &touchedKeys{limit: limit}
+func newRecheckQueue(limit int) *recheckQueue {
+	t := &recheckQueue{limit: limit}
 	t.mu.work = verifyWork{}
 	return t
 }
 
 // add remembers keys.
-func (t *touchedKeys) add(f *fingerprint, keys ...string) {
+func (t *recheckQueue) add(f *fingerprint, keys ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.addLocked(f, keys)
 }
 
 // addRange remembers every key of a range.
-func (t *touchedKeys) addRange(f *fingerprint, r keyRange) {
+func (t *recheckQueue) addRange(f *fingerprint, r keyRange) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.mu.work.of(f)
@@ -62,8 +62,38 @@ func (t *touchedKeys) addRange(f *fingerprint, r keyRange) {
 	w.boundRanges(f)
 }
 
+// holdsWhole reports that the whole table waits anyway, so that single keys of it need
+// not be added.
+func (t *recheckQueue) holdsWhole(f *fingerprint) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.mu.work[f]
+	return w != nil && (holdsWhole(w.first) || holdsWhole(w.ranges))
+}
+
+func holdsWhole(ranges []keyRange) bool {
+	return len(ranges) > 0 && ranges[0].low == nil && ranges[0].high == nil
+}
+
+// copyTo adds everything that is held to other work, and keeps it.
+func (t *recheckQueue) copyTo(work verifyWork) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for f, w := range t.mu.work {
+		work.of(f).merge(w)
+	}
+}
+
+// addFirst remembers a range that was never compared.
+func (t *recheckQueue) addFirst(f *fingerprint, r keyRange) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.mu.work.of(f)
+	w.first = append(w.first, r)
+}
+
 // take removes and returns everything.
-func (t *touchedKeys) take() verifyWork {
+func (t *recheckQueue) take() verifyWork {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	work := t.mu.work
@@ -72,12 +102,13 @@ func (t *touchedKeys) take() verifyWork {
 }
 
 // putBack adds what was taken and could not be compared.
-func (t *touchedKeys) putBack(work verifyWork) {
+func (t *recheckQueue) putBack(work verifyWork) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for f, w := range work {
 		kept := t.mu.work.of(f)
 		kept.ranges = append(kept.ranges, w.ranges...)
+		kept.first = append(kept.first, w.first...)
 		kept.boundRanges(f)
 		for key := range w.keys {
 			t.addLocked(f, []string{key})
@@ -86,20 +117,20 @@ func (t *touchedKeys) putBack(work verifyWork) {
 }
 
 // counts returns how many keys and ranges are held.
-func (t *touchedKeys) counts() (keys, ranges int) {
+func (t *recheckQueue) counts() (keys, ranges int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.mu.work.counts()
 }
 
-func (t *touchedKeys) addLocked(f *fingerprint, keys []string) {
+func (t *recheckQueue) addLocked(f *fingerprint, keys []string) {
 	w := t.mu.work.of(f)
 	for _, key := range keys {
 		if _, known := w.keys[key]; known || w.covers(f, key) {
 			continue
 		}
 		w.keys[key] = struct{}{}
-		t.mu.bytes += len(key) + touchedKeyOverhead
+		t.mu.bytes += len(key) + queuedKeyOverhead
 	}
 	for t.mu.bytes > t.limit && t.coalesceLocked() {
 	}
@@ -107,7 +138,7 @@ func (t *touchedKeys) addLocked(f *fingerprint, keys []string) {
 
 // coalesceLocked turns the keys of the table with the most keys into ranges. It
 // reports whether that made room.
-func (t *touchedKeys) coalesceLocked() bool {
+func (t *recheckQueue) coalesceLocked() bool {
 	var largest *fingerprint
 	for f, w := range t.mu.work {
 		if largest == nil || len(w.keys) > len(t.mu.work[largest].keys) {
@@ -133,34 +164,43 @@ func (work verifyWork) of(f *fingerprint) *tableWork {
 func (work verifyWork) counts() (keys, ranges int) {
 	for _, w := range work {
 		keys += len(w.keys)
-		ranges += len(w.ranges)
+		ranges += len(w.ranges) + len(w.first)
 	}
 	return keys, ranges
+}
+
+// merge adds what other work holds.
+func (w *tableWork) merge(other *tableWork) {
+	for key := range other.keys {
+		w.keys[key] = struct{}{}
+	}
+	w.ranges = append(w.ranges, other.ranges...)
+	w.first = append(w.first, other.first...)
 }
 
 func (w *tableWork) bytes() int {
 	n := 0
 	for key := range w.keys {
-		n += len(key) + touchedKeyOverhead
+		n += len(key) + queuedKeyOverhead
 	}
 	return n
 }
 
 // covers reports that a key certainly lies in one of the ranges.
 func (w *tableWork) covers(f *fingerprint, key string) bool {
-	if len(w.ranges) == 0 {
+	switch {
+	case len(w.ranges)+len(w.first) == 0:
+		return false
+	case holdsWhole(w.ranges) || holdsWhole(w.first):
+		return true
+	case !f.layout.keyOrdered:
 		return false
 	}
-	if !f.layout.keyOrdered {
-		return w.ranges[0].low == nil && w.ranges[0].high == nil
-	}
 	tuple := f.splitKey(key)
-	for _, r := range w.ranges {
-		if (r.low == nil || f.layout.compareKeys(tuple, r.low) > 0) && (r.high == nil || f.layout.compareKeys(tuple, r.high) <= 0) {
-			return true
-		}
+	inside := func(r keyRange) bool {
+		return (r.low == nil || f.layout.compareKeys(tuple, r.low) > 0) && (r.high == nil || f.layout.compareKeys(tuple, r.high) <= 0)
 	}
-	return false
+	return slices.ContainsFunc(w.ranges, inside) || slices.ContainsFunc(w.first, inside)
 }
 
 // coalesce replaces the keys by ranges that contain them. Keys that Go cannot order

@@ -17,17 +17,18 @@ type tableWalk struct {
 	// immutable
 	f      *fingerprint
 	reader *sourceReader
+	first  bool   // the rows are compared for the first time
 	ended  func() // called once, when every chunk is compared; must not block
 
 	mu struct {
 		sync.Mutex
 		ranges   []keyRange // not yet given to the planner
 		planner  *chunkPlanner
-		tails    []keyRange // chunks beyond the source's highest key
-		claimed  bool       // every chunk was given out
-		inFlight int        // chunks being compared
-		over     bool       // ended was called
-		located  int        // differing keys found
+		tails    []keyRange                // chunks beyond the source's highest key
+		claimed  bool                      // every chunk was given out
+		inFlight map[*walkedChunk]struct{} // chunks being compared
+		over     bool                      // ended was called
+		located  int                       // differing keys found
 	}
 }
 
@@ -38,25 +39,38 @@ type walkedChunk struct {
 	planned *chunk
 }
 
-// walk compares the ranges of the work; differing keys are added to the touched ones.
-// ended is called when a table is done.
-func (v *OnlineVerifier) walk(ctx context.Context, work verifyWork, ended func()) error {
+// newWalks makes the walks of the ranges of the work, the largest tables first, so that
+// no worker is left alone with one at the end.
+func (c *comparer) newWalks(work verifyWork) []*tableWalk {
 	var walks []*tableWalk
-	for f, w := range work {
-		if len(w.ranges) > 0 {
-			walk := &tableWalk{f: f, reader: v.servers.planning, ended: ended}
-			walk.mu.ranges = w.ranges
-			walks = append(walks, walk)
+	add := func(f *fingerprint, ranges []keyRange, first bool) {
+		if len(ranges) == 0 {
+			return
 		}
+		walk := &tableWalk{f: f, reader: c.servers.planning, first: first, ended: func() {}}
+		if first {
+			walk.ended = func() { c.counters.tablesDone.Add(1) }
+		}
+		walk.mu.ranges, walk.mu.inFlight = ranges, map[*walkedChunk]struct{}{}
+		walks = append(walks, walk)
 	}
+	for f, w := range work {
+		add(f, w.first, true)
+		add(f, w.ranges, false)
+		w.first, w.ranges = nil, nil // the walks know what is left of them
+	}
+	sort.SliceStable(walks, func(i, j int) bool { return walks[i].f.table.dataLength > walks[j].f.table.dataLength })
+	return walks
+}
+
+// walk compares the chunks of all walks; differing keys are added to the queue.
+func (c *comparer) walk(ctx context.Context, walks []*tableWalk, still bool) error {
 	if len(walks) == 0 {
 		return nil
 	}
-	// The largest first, so that no worker is left alone with it at the end.
-	sort.Slice(walks, func(i, j int) bool { return walks[i].f.table.dataLength > walks[j].f.table.dataLength })
-	return v.parallel(ctx, func(ctx context.Context) error {
+	return c.parallel(ctx, func(ctx context.Context) error {
 		for _, w := range walks {
-			if err := v.walkTable(ctx, w); err != nil {
+			if err := c.walkTable(ctx, w, still); err != nil {
 				return err
 			}
 		}
@@ -64,20 +78,49 @@ func (v *OnlineVerifier) walk(ctx context.Context, work verifyWork, ended func()
 	})
 }
 
+// left returns the ranges that are not compared yet, those being compared included.
+func (w *tableWalk) left() []keyRange {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	left := append([]keyRange(nil), w.mu.ranges...)
+	left = append(left, w.mu.tails...)
+	for c := range w.mu.inFlight {
+		left = append(left, c.keyRange)
+	}
+	if w.mu.planner != nil {
+		left = append(left, w.mu.planner.left()...)
+	}
+	return left
+}
+
 // walkTable compares chunks of one table until none is left to claim.
-func (v *OnlineVerifier) walkTable(ctx context.Context, w *tableWalk) error {
+func (c *comparer) walkTable(ctx context.Context, w *tableWalk, still bool) error {
+	if c.filter != nil {
+		return c.walkFiltered(ctx, w, still)
+	}
 	for {
-		c, err := w.claim(ctx)
-		if err != nil || c == nil {
+		if err := c.throttle(ctx, still); err != nil {
+			return err
+		}
+		chunk, err := w.claim(ctx)
+		if err != nil || chunk == nil {
 			return err
 		}
 		started := time.Now()
-		rows, err := v.compareChunk(ctx, w, c.keyRange)
+		rows, err := c.compareChunk(ctx, w, chunk.keyRange)
 		if err != nil {
 			return err
 		}
-		w.done(c, rows, time.Since(started))
+		took := time.Since(started)
+		c.tookTime(w.f, took)
+		w.done(chunk, rows, took)
 	}
+}
+
+func (c *comparer) tookTime(f *fingerprint, took time.Duration) {
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	c.stats.tables[f].took += took
 }
 
 // claim returns the next chunk, nil when all are claimed.
@@ -95,19 +138,22 @@ func (w *tableWalk) claim(ctx context.Context) (*walkedChunk, error) {
 			return nil, err
 		}
 		if c != nil {
-			w.mu.inFlight++
-			return &walkedChunk{keyRange: c.keyRange, planned: c}, nil
+			return w.claimedLocked(&walkedChunk{keyRange: c.keyRange, planned: c}), nil
 		}
 	}
 	if len(w.mu.tails) > 0 {
 		c := &walkedChunk{keyRange: w.mu.tails[0]}
 		w.mu.tails = w.mu.tails[1:]
-		w.mu.inFlight++
-		return c, nil
+		return w.claimedLocked(c), nil
 	}
 	w.mu.claimed = true
 	w.endLocked()
 	return nil, nil
+}
+
+func (w *tableWalk) claimedLocked(c *walkedChunk) *walkedChunk {
+	w.mu.inFlight[c] = struct{}{}
+	return c
 }
 
 // planLocked bounds the ranges by the source's highest key, for the planner. The target
@@ -149,7 +195,7 @@ func (w *tableWalk) chunkRows() int {
 func (w *tableWalk) done(c *walkedChunk, rows uint64, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mu.inFlight--
+	delete(w.mu.inFlight, c)
 	if c.planned != nil {
 		w.mu.planner.done(c.planned, int(rows), 0, took)
 	}
@@ -157,7 +203,7 @@ func (w *tableWalk) done(c *walkedChunk, rows uint64, took time.Duration) {
 }
 
 func (w *tableWalk) endLocked() {
-	if w.mu.claimed && w.mu.inFlight == 0 && !w.mu.over {
+	if w.mu.claimed && len(w.mu.inFlight) == 0 && !w.mu.over {
 		w.mu.over = true
 		w.ended()
 	}
@@ -173,39 +219,56 @@ func (w *tableWalk) foundKeys(n int) bool {
 
 // compareChunk compares the digests of a range, and its rows when they differ. It
 // returns how many rows the source has in it.
-func (v *OnlineVerifier) compareChunk(ctx context.Context, w *tableWalk, r keyRange) (uint64, error) {
-	source, target, err := v.chunkDigests(ctx, w.f, r)
+func (c *comparer) compareChunk(ctx context.Context, w *tableWalk, r keyRange) (uint64, error) {
+	source, target, err := c.chunkDigests(ctx, w.f, r)
 	if err != nil {
 		return 0, err
 	}
-	v.counters.chunks.Add(1)
-	v.counters.rows.Add(max(source.rows, target.rows))
-	if source.equals(target) {
+	equal := source.equals(target)
+	c.count(w, source, target, equal)
+	if equal {
 		return source.rows, nil
 	}
-	v.counters.differing.Add(1)
-	return source.rows, v.locate(ctx, w, r, source.rows, target.rows)
+	return source.rows, c.locate(ctx, w, r, source.rows, target.rows)
 }
 
-func (v *OnlineVerifier) chunkDigests(ctx context.Context, f *fingerprint, r keyRange) (source, target chunkDigest, err error) {
-	if source, err = v.servers.source.chunk(ctx, f, r); err != nil {
+// count takes a compared chunk into the numbers.
+func (c *comparer) count(w *tableWalk, source, target chunkDigest, equal bool) {
+	c.counters.chunks.Add(1)
+	c.counters.rows.Add(max(source.rows, target.rows))
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	t := c.stats.tables[w.f]
+	t.chunks++
+	if w.first {
+		t.rows += source.rows
+		t.sum.add(&source.total)
+	}
+	if !equal {
+		c.counters.differing.Add(1)
+		t.differing++
+	}
+}
+
+func (c *comparer) chunkDigests(ctx context.Context, f *fingerprint, r keyRange) (source, target chunkDigest, err error) {
+	if source, err = c.servers.source.chunk(ctx, f, r); err != nil {
 		return source, target, err
 	}
-	target, err = v.servers.target.chunk(ctx, f, r)
+	target, err = c.servers.target.chunk(ctx, f, r)
 	return source, target, err
 }
 
 // locate finds the differing keys of a range that has about so many rows. A range of
 // many rows is split at the keys of the side that has more of them.
-func (v *OnlineVerifier) locate(ctx context.Context, w *tableWalk, r keyRange, sourceRows, targetRows uint64) error {
+func (c *comparer) locate(ctx context.Context, w *tableWalk, r keyRange, sourceRows, targetRows uint64) error {
 	for max(sourceRows, targetRows) > 2*verifyChunkRows {
 		if w.foundKeys(0) {
-			v.touched.addRange(w.f, r)
+			c.queue.addRange(w.f, r)
 			return nil
 		}
-		fuller := v.servers.source
+		fuller := c.servers.source
 		if targetRows > sourceRows {
-			fuller = v.servers.target
+			fuller = c.servers.target
 		}
 		middle, err := fuller.keyAt(ctx, w.f, r, verifyChunkRows)
 		if err != nil {
@@ -215,12 +278,12 @@ func (v *OnlineVerifier) locate(ctx context.Context, w *tableWalk, r keyRange, s
 			break // there are fewer rows by now
 		}
 		left := keyRange{low: r.low, high: middle}
-		source, target, err := v.chunkDigests(ctx, w.f, left)
+		source, target, err := c.chunkDigests(ctx, w.f, left)
 		if err != nil {
 			return err
 		}
 		if !source.equals(target) {
-			if err := v.locate(ctx, w, left, source.rows, target.rows); err != nil {
+			if err := c.locate(ctx, w, left, source.rows, target.rows); err != nil {
 				return err
 			}
 		}
@@ -228,25 +291,25 @@ func (v *OnlineVerifier) locate(ctx context.Context, w *tableWalk, r keyRange, s
 		targetRows -= min(targetRows, target.rows)
 		r.low = middle
 	}
-	return v.locateRows(ctx, w, r)
+	return c.locateRows(ctx, w, r)
 }
 
 // locateRows compares a range row by row.
-func (v *OnlineVerifier) locateRows(ctx context.Context, w *tableWalk, r keyRange) error {
+func (c *comparer) locateRows(ctx context.Context, w *tableWalk, r keyRange) error {
 	if w.foundKeys(0) {
-		v.touched.addRange(w.f, r)
+		c.queue.addRange(w.f, r)
 		return nil
 	}
-	source, err := v.servers.source.rows(ctx, w.f, r)
+	source, err := c.servers.source.rows(ctx, w.f, r)
 	if err != nil {
 		return err
 	}
-	target, err := v.servers.target.rows(ctx, w.f, r)
+	target, err := c.servers.target.rows(ctx, w.f, r)
 	if err != nil {
 		return err
 	}
 	differing := differingKeys(source, target)
-	v.touched.add(w.f, differing...)
+	c.queue.add(w.f, differing...)
 	w.foundKeys(len(differing))
 	return nil
 }

@@ -1,7 +1,6 @@
 package ghostferry
 
 import (
-	"database/sql/driver"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -24,7 +23,7 @@ func keyedFingerprint(t *testing.T, rawType string, columnType int, collation st
 	return f
 }
 
-func encodedKey(v any) string { return string(codec.AppendKeyPart(nil, fmt.Append(nil, v))) }
+func encodedKey(v any) string { return string(codec.AppendKeyPart(nil, fmt.Append([]byte{}, v))) }
 
 // holds reports that a comparison of the work would compare the key.
 func (work verifyWork) holds(f *fingerprint, key string) bool {
@@ -37,14 +36,14 @@ func (work verifyWork) holds(f *fingerprint, key string) bool {
 }
 
 // However small the memory, every touched key is still compared.
-func TestTouchedKeysAreNeverLost(t *testing.T) {
+func TestQueuedKeysAreNeverLost(t *testing.T) {
 	numbers := keyedFingerprint(t, "int", schema.TYPE_NUMBER, "")
 	texts := keyedFingerprint(t, "varchar(20)", schema.TYPE_STRING, "utf8mb4_general_ci")
 	require.True(t, numbers.layout.keyOrdered)
 	require.False(t, texts.layout.keyOrdered)
 	for _, limit := range []int{1, 500, 10_000, 100_000_000} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
-			touched := newTouchedKeys(limit)
+			touched := newRecheckQueue(limit)
 			random := rand.New(rand.NewPCG(1, 2))
 			var added []string
 			for i := range 5000 {
@@ -61,7 +60,7 @@ func TestTouchedKeysAreNeverLost(t *testing.T) {
 			touched.addRange(numbers, keyRange{low: keyTuple{[]byte("200000")}, high: keyTuple{[]byte("200001")}})
 			keys, ranges := touched.counts()
 			if limit <= 10_000 {
-				require.LessOrEqual(t, keys, limit/touchedKeyOverhead+2*coalescedRanges+1)
+				require.LessOrEqual(t, keys, limit/queuedKeyOverhead+2*coalescedRanges+1)
 				require.NotZero(t, ranges)
 			}
 			require.LessOrEqual(t, ranges, 2*2*coalescedRanges)
@@ -80,16 +79,43 @@ func TestTouchedKeysAreNeverLost(t *testing.T) {
 
 // A digest over rows that did not all fit into it proves nothing.
 func TestIncompleteDigestsAreNotEqual(t *testing.T) {
-	whole, err := chunkDigestOf([]driver.Value{int64(2), int64(64), []byte("ab")})
-	require.NoError(t, err)
+	whole := chunkDigestOf(2, make([]byte, 64))
 	require.True(t, whole.equals(whole))
-	cut, err := chunkDigestOf([]driver.Value{int64(3), int64(64), []byte("ab")})
-	require.NoError(t, err)
+	cut := chunkDigestOf(3, make([]byte, 64))
 	require.False(t, cut.equals(cut))
-	none, err := chunkDigestOf([]driver.Value{int64(3), nil, nil})
-	require.NoError(t, err)
+	none := chunkDigestOf(3, nil)
 	require.False(t, none.equals(none))
-	empty, err := chunkDigestOf([]driver.Value{int64(0), nil, nil})
-	require.NoError(t, err)
+	empty := chunkDigestOf(0, nil)
 	require.True(t, empty.equals(empty))
+}
+
+// The sum of a table's digests does not depend on how it was cut.
+func TestDigestSumsDoNotDependOnChunks(t *testing.T) {
+	digests := make([]byte, 100*digestSize)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range digests {
+		digests[i] = byte(random.IntN(256))
+	}
+	whole := chunkDigestOf(100, digests).total
+	var pieces digestSum
+	for _, cut := range []int{70, 3, 0} {
+		piece := chunkDigestOf(0, digests[cut*digestSize:]).total
+		pieces.add(&piece)
+		digests = digests[:cut*digestSize]
+	}
+	require.Equal(t, whole, pieces)
+}
+
+// The text of a key leads back to the key.
+func TestKeyTexts(t *testing.T) {
+	texts := keyedFingerprint(t, "varchar(20)", schema.TYPE_STRING, "utf8mb4_general_ci")
+	bytes := keyedFingerprint(t, "varbinary(20)", schema.TYPE_BINARY, "")
+	for _, value := range []string{"", "a", "a,b\\", "\x00\xff"} {
+		for _, f := range []*fingerprint{texts, bytes} {
+			key, err := f.parseKey(f.keyText(encodedKey(value)))
+			require.NoError(t, err)
+			require.Equal(t, encodedKey(value), key)
+		}
+	}
+	require.Equal(t, []string{"a,b", `c\`, ""}, splitComposite(`a\,b,c\\,`))
 }

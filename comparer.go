@@ -1,0 +1,362 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+const (
+	defaultVerifierConcurrency = 4
+
+	// verifyChunkRows and verifyChunkBytes bound a chunk that is compared as one: a
+	// chunk that differs is read row by row.
+	verifyChunkRows  = 8192
+	verifyChunkBytes = 8 << 20
+
+	// keysPerRead and keyBytesPerRead bound the keys that one statement looks up.
+	keysPerRead     = 500
+	keyBytesPerRead = 256 << 10
+
+	// maxVerifyPasses is how often the keys that changed meanwhile are compared again
+	// before the cutover, and fewKeys how many of them may be left for it.
+	maxVerifyPasses = 30
+	fewKeys         = 1000
+
+	// defaultFollowInterval is the pause between two passes while the run waits.
+	defaultFollowInterval = time.Second
+)
+
+// appliedWaiter tells when the target has what the source's log has.
+type appliedWaiter interface {
+	// WaitUntilApplied returns once every in-scope change at or before the coordinate's
+	// file and offset has been executed on the target and committed.
+	WaitUntilApplied(ctx context.Context, c BinlogCoordinate) error
+}
+
+// comparer compares rows of two servers while one is written and the other follows. It
+// is what the verifiers have in common: one reader of digests, one queue of what has to
+// be compared, one rule for when a difference is real. Verifiers differ in what they
+// put into the queue, and when they ask for the verdict.
+//
+// A pass takes everything out of the queue, waits until the target has what the source
+// had at that moment, compares, and puts back what differs. A difference that stays the
+// same over several passes, without a change delivered in between, is a mismatch.
+type comparer struct {
+	// immutable
+	sourceDB, targetDB *sql.DB
+	names              rewrites
+	concurrency        int
+	logger             Logger
+	throttler          Throttler  // nil: never waits
+	filter             CopyFilter // nil: whole tables
+	// early: a difference may count before the source stands still.
+	early bool
+	// maxDowntime is how long the last pass before the cutover may take; 0: any time.
+	maxDowntime time.Duration
+	repairer    *repairer // nil: mismatches are reported only
+
+	gate    *gate         // what the stream has delivered; nil without a stream
+	applied appliedWaiter // nil without a stream
+	logEnd  func(ctx context.Context) (BinlogCoordinate, error)
+
+	prints []*fingerprint
+	byName map[TableIdentifier]*fingerprint
+
+	queue *recheckQueue
+
+	phase sync.Mutex // held by the one comparison that runs
+	// Owned by whoever holds phase.
+	servers *verifiedServers
+
+	// taken is what a pass has taken out of the queue, and what the last one left.
+	taken struct {
+		sync.Mutex
+		work     verifyWork
+		walks    []*tableWalk
+		suspects map[*fingerprint]map[string]observation // differed when last compared
+	}
+	found struct {
+		sync.Mutex
+		mismatches []OnlineVerifierMismatch
+		known      map[*fingerprint]map[string]struct{} // by encoded key
+		repaired   []RepairedRow
+	}
+	counters comparerCounters
+	stats    struct {
+		sync.Mutex
+		tables     map[*fingerprint]*tableStats
+		coordinate BinlogCoordinate // what the last pass was equal at
+	}
+}
+
+// comparerCounters count since the comparer was made.
+type comparerCounters struct {
+	rows, chunks, differing, rechecks, passes atomic.Uint64
+	tablesDone, suspects                      atomic.Int64
+	before, during                            atomic.Int64 // nanoseconds
+}
+
+// tableStats is what was done for one table.
+type tableStats struct {
+	rows, chunks, differing, rechecks uint64
+	sum                               digestSum // of the source's rows, when first compared
+	took                              time.Duration
+}
+
+// newComparer makes the comparer's own parts; prints are the tables.
+func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) *comparer {
+	c := &comparer{sourceDB: source, targetDB: target, names: names, prints: prints, queue: newRecheckQueue(recheckQueueBytes)}
+	c.byName = make(map[TableIdentifier]*fingerprint, len(prints))
+	c.stats.tables = make(map[*fingerprint]*tableStats, len(prints))
+	for _, f := range prints {
+		c.byName[NewTableIdentifierFromSchemaTable(f.table)] = f
+		c.stats.tables[f] = &tableStats{}
+	}
+	return c
+}
+
+// wire connects the comparer to a run: the source is read behind the barrier of the
+// run's gate, and the target when it has what the source's log had.
+func (c *comparer) wire(f *Ferry) {
+	c.gate, c.applied, c.logEnd = f.gate, f.BinlogWriter, f.sourceLogEnd
+	c.throttler, c.filter = f.Throttler, f.CopyFilter
+}
+
+// compareEverything queues every row of every table.
+func (c *comparer) compareEverything() {
+	c.counters.tablesDone.Store(0)
+	c.counters.rows.Store(0)
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	for _, f := range c.prints {
+		*c.stats.tables[f] = tableStats{}
+		c.queue.addFirst(f, keyRange{})
+	}
+}
+
+// verifiedServers are the connections of a comparison.
+type verifiedServers struct {
+	source, target *fingerprintReader
+	planning       *sourceReader
+}
+
+// connect opens both servers unless they are open.
+func (c *comparer) connect(ctx context.Context) error {
+	if c.servers != nil {
+		return nil
+	}
+	source, err := server.Detect(ctx, c.sourceDB)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	target, err := server.Detect(ctx, c.targetDB)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	g := c.gate
+	if g == nil {
+		g = newGate() // nothing was delivered, so reads wait for nothing
+	}
+	s := &verifiedServers{target: newTargetFingerprints(c.targetDB, target, c.names)}
+	s.source, s.planning = newSourceFingerprints(c.sourceDB, source, g)
+	c.servers = s
+	return nil
+}
+
+func (c *comparer) disconnect() {
+	if c.servers != nil {
+		c.servers.source.close()
+		c.servers.target.close()
+		c.servers = nil
+	}
+}
+
+// close ends the connections that are kept from one pass to the next.
+func (c *comparer) close() {
+	c.phase.Lock()
+	defer c.phase.Unlock()
+	c.disconnect()
+}
+
+// queueEvents puts the keys of changed rows into the queue. It never waits.
+func (c *comparer) queueEvents(events []DMLEvent) error {
+	for _, ev := range events {
+		f := c.byName[TableIdentifier{ev.Database(), ev.Table()}]
+		if f == nil || c.queue.holdsWhole(f) {
+			continue
+		}
+		r, err := rowEventOf(ev)
+		if err != nil {
+			return err
+		}
+		for _, image := range []int{r.old, r.new} {
+			if image >= 0 {
+				c.queue.add(f, r.key(image))
+			}
+		}
+	}
+	return nil
+}
+
+// run runs one phase, one at a time, with both servers connected, and takes its time.
+func (c *comparer) run(ctx context.Context, spent *atomic.Int64, phase func(ctx context.Context) error) error {
+	c.phase.Lock()
+	defer c.phase.Unlock()
+	started := time.Now()
+	defer func() { spent.Add(int64(time.Since(started))) }()
+	if len(c.prints) == 0 {
+		return fmt.Errorf("%w: there is no table to compare", IncompleteVerificationError{})
+	}
+	err := c.connect(ctx)
+	if err == nil {
+		err = phase(ctx)
+	}
+	if err != nil {
+		c.disconnect()
+	}
+	return err
+}
+
+// beforeCutover compares what is queued until little is left.
+func (c *comparer) beforeCutover(ctx context.Context) error {
+	return c.run(ctx, &c.counters.before, c.shrink)
+}
+
+// duringCutover compares what is left, when the source no longer changes and the target
+// has everything, and gives the verdict.
+func (c *comparer) duringCutover(ctx context.Context) (VerificationResult, error) {
+	var result VerificationResult
+	err := c.run(ctx, &c.counters.during, func(ctx context.Context) error {
+		defer c.disconnect()
+		if err := c.settle(ctx); err != nil {
+			return err
+		}
+		if c.logEnd != nil {
+			end, err := c.logEnd(ctx)
+			if err != nil {
+				return fmt.Errorf("verification: end of the source's binary log: %w", err)
+			}
+			c.equalAt(end)
+		}
+		result = c.verdict()
+		traceVerified(result.DataCorrect)
+		return nil
+	})
+	return result, err
+}
+
+// follow compares what is queued, pass after pass, until the context ends: so that
+// little is left whenever the cutover comes. That the context ended is no error.
+func (c *comparer) follow(ctx context.Context, interval time.Duration) error {
+	for {
+		err := c.run(ctx, &c.counters.before, func(ctx context.Context) error {
+			_, err := c.pass(ctx, false)
+			return err
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if retry.Sleep(ctx, interval) != nil {
+			return nil
+		}
+	}
+}
+
+// waitUntilApplied returns when the target has everything that the source's log holds
+// now. Without a stream there is nothing to wait for.
+func (c *comparer) waitUntilApplied(ctx context.Context) error {
+	if c.applied == nil || c.logEnd == nil {
+		return nil
+	}
+	end, err := c.logEnd(ctx)
+	if err != nil {
+		return fmt.Errorf("verification: end of the source's binary log: %w", err)
+	}
+	if err := c.applied.WaitUntilApplied(ctx, end); err != nil {
+		return fmt.Errorf("verification: waiting until the target has the changes up to %s: %w", end, err)
+	}
+	c.equalAt(end)
+	return nil
+}
+
+func (c *comparer) equalAt(at BinlogCoordinate) {
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	c.stats.coordinate = at
+}
+
+// throttle waits while the run is throttled, unless the writers wait for us.
+func (c *comparer) throttle(ctx context.Context, still bool) error {
+	if still || c.throttler == nil {
+		return nil
+	}
+	return WaitForThrottleContext(ctx, c.throttler)
+}
+
+// parallel runs f on every worker and waits for all.
+func (c *comparer) parallel(ctx context.Context, f func(ctx context.Context) error) error {
+	workers := c.concurrency
+	if workers <= 0 {
+		workers = defaultVerifierConcurrency
+	}
+	group, _ := lifecycle.New(ctx)
+	for range workers {
+		group.Go("verification", f)
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err() // a worker that was told to stop has not failed, nor finished
+}
+
+// verdict is the result as far as rows were compared.
+func (c *comparer) verdict() VerificationResult {
+	mismatches := c.mismatches()
+	if len(mismatches) == 0 {
+		return NewCorrectVerificationResult()
+	}
+	result := mismatchResult(mismatches)
+	c.log().Error(result.Message)
+	return result
+}
+
+func (c *comparer) log() Logger { return taggedLogger(c.logger, "verifier") }
+
+func (c *comparer) mismatches() []OnlineVerifierMismatch {
+	c.found.Lock()
+	defer c.found.Unlock()
+	return append([]OnlineVerifierMismatch(nil), c.found.mismatches...)
+}
+
+// nothingCompared is the error of a verification that has seen no row.
+func (c *comparer) nothingCompared() error {
+	return fmt.Errorf("%w: all %d tables are empty on both sides, so no row was compared", IncompleteVerificationError{}, len(c.prints))
+}
+
+// statistics tells what was done so far.
+func (c *comparer) statistics() OnlineVerifierStats {
+	n := &c.counters
+	s := OnlineVerifierStats{
+		Tables: len(c.prints), TablesDone: int(n.tablesDone.Load()),
+		RowsCompared: n.rows.Load(), Chunks: n.chunks.Load(), DifferingChunks: n.differing.Load(),
+		KeysRechecked: n.rechecks.Load(), Passes: n.passes.Load(),
+		BeforeCutover: time.Duration(n.before.Load()), DuringCutover: time.Duration(n.during.Load()),
+	}
+	s.KeysQueued, s.RangesQueued = c.queue.counts()
+	s.KeysQueued += int(n.suspects.Load())
+	c.found.Lock()
+	defer c.found.Unlock()
+	s.Mismatches, s.Repaired = len(c.found.mismatches), len(c.found.repaired)
+	return s
+}

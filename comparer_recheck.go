@@ -1,0 +1,446 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// sightings is how often in a row a key must be seen with the same two rows, without
+	// a change delivered in between, before its difference counts as real while the
+	// source is written; sightingsStill when it is not.
+	sightings      = 3
+	sightingsStill = 2
+	// settlePasses bounds the passes at the cutover; a source that stands still needs
+	// four of them at most.
+	settlePasses = 10
+	// maxMismatches is how many differing rows of a table are kept.
+	maxMismatches = 1000
+)
+
+// observation is how a key differed when it was last compared.
+type observation struct {
+	source, target string // digests, empty where there is no row
+	key            string // the encoded key of the row itself, the source's if there is one
+	seen           int    // how often in a row it was just so
+}
+
+// shrink compares what is queued until little is left or it does not get less.
+func (c *comparer) shrink(ctx context.Context) error {
+	previous, extra := int(^uint(0)>>1), 0
+	var took time.Duration
+	for range maxVerifyPasses {
+		started := time.Now()
+		walked, err := c.pass(ctx, false)
+		if err != nil {
+			return err
+		}
+		took = time.Since(started)
+		if walked {
+			continue // what it found is queued
+		}
+		keys, ranges := c.queue.counts()
+		undecided := c.countSuspects()
+		left := keys + undecided
+		c.log().Debugf("%d keys and %d key ranges to compare again", left, ranges)
+		if few := left <= fewKeys && ranges == 0; few || left >= previous {
+			// A few more passes tell differing rows from changing ones.
+			if undecided == 0 || extra == sightings {
+				break
+			}
+			extra++
+		}
+		previous = left
+	}
+	if c.maxDowntime > 0 && took > c.maxDowntime {
+		return fmt.Errorf("cutover stage verification will not complete within max downtime duration (took %s): raise MaxExpectedDowntime, or try again when the source is written less", took)
+	}
+	return nil
+}
+
+// settle compares everything that is left, while the source stands still.
+func (c *comparer) settle(ctx context.Context) error {
+	passes := settlePasses
+	if c.repairer != nil {
+		passes *= 1 + maxRepairs
+	}
+	for range passes {
+		if _, err := c.pass(ctx, true); err != nil {
+			return err
+		}
+		if keys, ranges := c.queue.counts(); keys+ranges+c.countSuspects() == 0 {
+			return nil
+		}
+	}
+	if len(c.mismatches()) > 0 {
+		return nil // what is left cannot change the verdict
+	}
+	return &LateWriteError{Tables: c.unsettledTables()}
+}
+
+func (c *comparer) countSuspects() int { return int(c.counters.suspects.Load()) }
+
+// unsettledTables returns the tables of which something is left to compare.
+func (c *comparer) unsettledTables() []string {
+	names := map[string]struct{}{}
+	for f := range c.unfinished() {
+		names[f.table.String()] = struct{}{}
+	}
+	return sortedNames(names)
+}
+
+// unfinished returns everything that is still to be compared, that which is being
+// compared included.
+func (c *comparer) unfinished() verifyWork {
+	work := verifyWork{}
+	// The lock is held over both, so that nothing is between queue and pass unseen.
+	c.taken.Lock()
+	defer c.taken.Unlock()
+	c.queue.copyTo(work)
+	for f, w := range c.taken.work {
+		work.of(f).merge(w)
+	}
+	for _, walk := range c.taken.walks {
+		walk.returnTo(work)
+	}
+	for f, keys := range c.taken.suspects {
+		for key := range keys {
+			work.of(f).keys[key] = struct{}{}
+		}
+	}
+	for f, w := range work {
+		if len(w.keys)+len(w.ranges)+len(w.first) == 0 {
+			delete(work, f)
+		}
+	}
+	return work
+}
+
+// returnTo adds the ranges that were not compared.
+func (w *tableWalk) returnTo(work verifyWork) {
+	t := work.of(w.f)
+	if w.first {
+		t.first = append(t.first, w.left()...)
+	} else {
+		t.ranges = append(t.ranges, w.left()...)
+	}
+}
+
+// begin takes everything out of the queue, with the keys that differed when they were
+// last compared; those that changed since count as new.
+func (c *comparer) begin() (work verifyWork, previous map[*fingerprint]map[string]observation) {
+	c.taken.Lock()
+	defer c.taken.Unlock()
+	work, previous = c.queue.take(), c.taken.suspects
+	for f, keys := range previous {
+		w := work.of(f)
+		for key := range keys {
+			if _, again := w.keys[key]; again || w.covers(f, key) {
+				delete(keys, key)
+			}
+			w.keys[key] = struct{}{}
+		}
+	}
+	for f, w := range work {
+		if c.repairer == nil && c.differs(f) {
+			w.ranges = nil // the table's verdict is known
+		}
+	}
+	c.taken.work, c.taken.suspects = work, nil
+	c.counters.suspects.Store(0)
+	return work, previous
+}
+
+// end puts back what was not compared, and keeps the suspects.
+func (c *comparer) end(suspects map[*fingerprint]map[string]observation) {
+	c.taken.Lock()
+	defer c.taken.Unlock()
+	for _, walk := range c.taken.walks {
+		walk.returnTo(c.taken.work)
+	}
+	c.queue.putBack(c.taken.work)
+	c.taken.work, c.taken.walks, c.taken.suspects = nil, nil, suspects
+}
+
+// pass compares once everything that is queued, and the keys that differed in the last
+// pass. Every change taken is on the target before that is read, so that a change under
+// way explains a difference only if it is delivered later. walked says that ranges were
+// compared; keys of them that differ are queued.
+func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error) {
+	work, previous := c.begin()
+	var suspects map[*fingerprint]map[string]observation
+	defer func() { c.end(suspects) }()
+	if keys, ranges := work.counts(); keys+ranges == 0 {
+		return false, nil
+	}
+	c.counters.passes.Add(1)
+	if !still {
+		if err := c.waitUntilApplied(ctx); err != nil {
+			return false, err
+		}
+	}
+	c.taken.Lock()
+	walks := c.newWalks(work)
+	c.taken.walks = walks
+	c.taken.Unlock()
+	if err := c.walk(ctx, walks, still); err != nil {
+		return true, err
+	}
+	differing, err := c.compareKeys(ctx, work, still)
+	if err != nil {
+		return true, err
+	}
+	judged, err := c.judge(ctx, differing, previous, still)
+	if err != nil {
+		return true, err
+	}
+	c.taken.Lock()
+	clear(work)
+	c.taken.Unlock()
+	suspects = judged
+	return len(walks) > 0, nil
+}
+
+// judge decides which differing keys are differing rows; the others are suspects.
+func (c *comparer) judge(ctx context.Context, differing, previous map[*fingerprint]map[string]observation, still bool) (map[*fingerprint]map[string]observation, error) {
+	enough := sightings
+	if still {
+		enough = sightingsStill
+	}
+	// Without a word on what the target has, only a still source proves a difference.
+	decidable := still || c.early && c.applied != nil && c.logEnd != nil
+	suspects := map[*fingerprint]map[string]observation{}
+	for f, keys := range differing {
+		for key, now := range keys {
+			before := previous[f][key]
+			now.seen = 1
+			if before.source == now.source && before.target == now.target {
+				now.seen += before.seen
+			}
+			if decidable && now.seen >= enough {
+				if err := c.keep(ctx, f, now); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			if suspects[f] == nil {
+				suspects[f] = map[string]observation{}
+			}
+			suspects[f][key] = now
+			c.counters.suspects.Add(1)
+		}
+	}
+	return suspects, c.repairer.repair(ctx)
+}
+
+// keep records a differing row for good.
+func (c *comparer) keep(ctx context.Context, f *fingerprint, seen observation) error {
+	c.found.Lock()
+	if c.found.known == nil {
+		c.found.known = map[*fingerprint]map[string]struct{}{}
+	}
+	known := c.found.known[f]
+	if known == nil {
+		known = map[string]struct{}{}
+		c.found.known[f] = known
+	}
+	_, again := known[seen.key]
+	full := len(known) >= maxMismatches
+	c.found.Unlock()
+	if again || full {
+		return nil
+	}
+	m := newMismatch(f, seen.key, seen)
+	if err := c.explain(ctx, f, seen.key, &m); err != nil {
+		return err
+	}
+	if c.repairer.take(f, seen.key, m) {
+		return nil
+	}
+	c.found.Lock()
+	defer c.found.Unlock()
+	known[seen.key] = struct{}{}
+	c.found.mismatches = append(c.found.mismatches, m)
+	return nil
+}
+
+// explain finds out which columns of a row differ.
+func (c *comparer) explain(ctx context.Context, f *fingerprint, key string, m *OnlineVerifierMismatch) error {
+	if m.Kind != MismatchRowChecksumDifference {
+		return nil
+	}
+	source, err := c.servers.source.columns(ctx, f, key)
+	if err != nil {
+		return err
+	}
+	target, err := c.servers.target.columns(ctx, f, key)
+	if err != nil {
+		return err
+	}
+	m.differIn(f, source, target)
+	return nil
+}
+
+// differs reports that a row of the table was found to differ.
+func (c *comparer) differs(f *fingerprint) bool {
+	c.found.Lock()
+	defer c.found.Unlock()
+	return len(c.found.known[f]) > 0
+}
+
+// keyBatch is what one statement looks up.
+type keyBatch struct {
+	f    *fingerprint
+	keys []string
+}
+
+// compareKeys compares the keys of the work on all workers and returns those that
+// differ.
+func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool) (map[*fingerprint]map[string]observation, error) {
+	batches := work.batches()
+	if len(batches) == 0 {
+		return nil, nil
+	}
+	var next atomic.Int64
+	var result struct {
+		sync.Mutex
+		differing map[*fingerprint]map[string]observation
+	}
+	result.differing = map[*fingerprint]map[string]observation{}
+	err := c.parallel(ctx, func(ctx context.Context) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(batches) {
+				return nil
+			}
+			b := batches[i]
+			if err := c.throttle(ctx, still); err != nil {
+				return err
+			}
+			started := time.Now()
+			found, err := c.compareBatch(ctx, b)
+			if err != nil {
+				return err
+			}
+			c.countRechecked(b, time.Since(started))
+			result.Lock()
+			if result.differing[b.f] == nil {
+				result.differing[b.f] = map[string]observation{}
+			}
+			maps.Copy(result.differing[b.f], found)
+			result.Unlock()
+		}
+	})
+	return result.differing, err
+}
+
+func (c *comparer) countRechecked(b keyBatch, took time.Duration) {
+	c.counters.rechecks.Add(uint64(len(b.keys)))
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	t := c.stats.tables[b.f]
+	t.rechecks += uint64(len(b.keys))
+	t.took += took
+}
+
+// batches splits the keys into statements, in the order of their bytes so that the
+// servers read neighbours together.
+func (work verifyWork) batches() []keyBatch {
+	var batches []keyBatch
+	for f, w := range work {
+		keys := slices.Sorted(maps.Keys(w.keys))
+		start, size := 0, 0
+		for i, key := range keys {
+			if i-start == keysPerRead || i > start && size+len(key) > keyBytesPerRead {
+				batches = append(batches, keyBatch{f, keys[start:i]})
+				start, size = i, 0
+			}
+			size += len(key)
+		}
+		if start < len(keys) {
+			batches = append(batches, keyBatch{f, keys[start:]})
+		}
+	}
+	sort.Slice(batches, func(i, j int) bool { return len(batches[i].keys) > len(batches[j].keys) })
+	return batches
+}
+
+// compareBatch compares the rows of the keys on both sides and returns how they differ,
+// by the key to look up again.
+func (c *comparer) compareBatch(ctx context.Context, b keyBatch) (map[string]observation, error) {
+	source, err := c.servers.source.keys(ctx, b.f, b.keys)
+	if err != nil {
+		return nil, err
+	}
+	target, err := c.servers.target.keys(ctx, b.f, b.keys)
+	if err != nil {
+		return nil, err
+	}
+	differing := differingKeys(source, target)
+	if len(differing) == 0 {
+		return nil, nil
+	}
+	if b.f.layout.keyBytes {
+		found := make(map[string]observation, len(differing))
+		for _, key := range differing {
+			found[key] = observation{source: source[key], target: target[key], key: key}
+		}
+		return c.scoped(ctx, b.f, found)
+	}
+	// Rows whose keys are equal for the server may have different bytes on the two
+	// sides: only a key looked up alone tells which rows belong together.
+	if len(b.keys) == 1 {
+		return c.scoped(ctx, b.f, map[string]observation{b.keys[0]: observationOf(b.keys[0], source, target)})
+	}
+	half := len(b.keys) / 2
+	found, err := c.compareBatch(ctx, keyBatch{b.f, b.keys[:half]})
+	if err != nil {
+		return nil, err
+	}
+	rest, err := c.compareBatch(ctx, keyBatch{b.f, b.keys[half:]})
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return rest, nil
+	}
+	maps.Copy(found, rest)
+	return found, nil
+}
+
+// scoped takes away what is not part of the move, and what then does not differ.
+func (c *comparer) scoped(ctx context.Context, f *fingerprint, found map[string]observation) (map[string]observation, error) {
+	if c.filter == nil {
+		return found, nil
+	}
+	for key, seen := range found {
+		seen, err := c.inScope(ctx, f, seen)
+		if err != nil {
+			return nil, err
+		}
+		if seen.source == seen.target {
+			delete(found, key)
+			continue
+		}
+		found[key] = seen
+	}
+	return found, nil
+}
+
+// observationOf describes the rows of one key, of which a side has at most one.
+func observationOf(key string, source, target map[string]string) observation {
+	seen := observation{key: key}
+	for own, digest := range target {
+		seen.key, seen.target = own, digest
+	}
+	for own, digest := range source {
+		seen.key, seen.source = own, digest
+	}
+	return seen
+}
