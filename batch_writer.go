@@ -156,6 +156,9 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 	if w.InlineVerifier != nil {
 		w.InlineVerifier.committed(check)
 	}
+	if w.checkpoint != nil && batch.chunk != nil {
+		w.checkpoint.chunkRecorded(table)
+	}
 	w.track(batch, l, rows)
 	return nil
 }
@@ -192,6 +195,7 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 		if n == 0 {
 			return nil, nil, w.fenced(ctx)
 		}
+		failpoint("copy.recorded")
 	}
 	refs := make([]rowRef, rows.Len())
 	for i := range refs {

@@ -321,6 +321,7 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 	} else if stream, err = syncer.StartSync(from.Position()); err != nil {
 		return err
 	}
+	failpoint("stream.connected")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

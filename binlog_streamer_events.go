@@ -238,6 +238,7 @@ func (s *BinlogStreamer) rotate(ev *rawEvent) error {
 	s.file = file
 	s.mu.Unlock()
 	if ev.time != 0 && ev.flags&artificialFlag == 0 && s.txn == nil {
+		failpoint("stream.rotated")
 		return s.reached(binlog.GTID{}, BinlogCoordinate{File: file, Pos: pos})
 	}
 	return nil

@@ -228,6 +228,7 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 		}
 		pending, recorded = nil, time.Now()
 		w.advance(b)
+		failpoint("apply.advanced")
 		if err := w.checkDebts(ctx, b.end); err != nil {
 			return err
 		}

@@ -238,6 +238,7 @@ func (a *batchAttempt) recordIntent(ctx context.Context, s *session, lane int) e
 		return nil
 	}
 	n, err := s.exec(ctx, c.appendIntent(s.statement(), lane, a.batch.intent))
+	failpoint("apply.intent")
 	if err != nil || n == 1 {
 		return err
 	}
@@ -258,8 +259,11 @@ func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if committed == a.number {
+	switch {
+	case committed == a.number:
 		return errBatchCommitted{}
+	case committed < a.number-1:
+		return c.wentBack(committed, a.number-1)
 	}
 	return fmt.Errorf("the checkpoint of run %s stands at batch %d, not %d: another process writes to it", c.runID, committed, a.number-1)
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
+	"sync"
 
 	sqlorig "database/sql"
 
@@ -37,7 +39,16 @@ type checkpoint struct {
 	runID  string
 	epoch  uint64
 
+	attempts int // how often a transaction of its own is tried; 0 means without limit
+	logger   Logger
+
 	tableNumbers map[TableIdentifier]int // immutable once the run has begun
+
+	recorded struct {
+		sync.Mutex
+		chunks    map[int]int  // by table number: how many are on the target
+		completed map[int]bool // tables whose copy is recorded as complete
+	}
 }
 
 // resumePoint is what a checkpoint says of an earlier process of the run.
@@ -111,9 +122,19 @@ func (c *checkpoint) load(ctx context.Context) (*resumePoint, error) {
 	if err != nil || exists == 0 {
 		return nil, err
 	}
+	return c.loadFrom(ctx, c.db)
+}
+
+// queryer is a pool or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sqlorig.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sqlorig.Row
+}
+
+func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, error) {
 	p := &resumePoint{tables: map[TableIdentifier]*resumeTable{}}
 	var format int
-	err = c.db.QueryRowContext(ctx, "SELECT format, epoch, source, finished FROM "+c.table("runs")+" WHERE run_id=?", c.runID).
+	err := db.QueryRowContext(ctx, "SELECT format, epoch, source, finished FROM "+c.table("runs")+" WHERE run_id=?", c.runID).
 		Scan(&format, &p.epoch, &p.source, &p.finished)
 	if errors.Is(err, sqlorig.ErrNoRows) {
 		return nil, nil
@@ -124,14 +145,14 @@ func (c *checkpoint) load(ctx context.Context) (*resumePoint, error) {
 	if format != checkpointFormat {
 		return nil, fmt.Errorf("the checkpoint of run %s in %s has format %d, this version reads format %d: finish the run with the version that began it", c.runID, c.schema, format, checkpointFormat)
 	}
-	if err := c.loadLanes(ctx, p); err != nil {
+	if err := c.loadLanes(ctx, db, p); err != nil {
 		return nil, err
 	}
-	return p, c.loadTables(ctx, p)
+	return p, c.loadTables(ctx, db, p)
 }
 
-func (c *checkpoint) loadLanes(ctx context.Context, p *resumePoint) error {
-	rows, err := c.db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), intent_file, intent_pos, COALESCE(intent_gtid_set,'') FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
+func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) error {
+	rows, err := db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), intent_file, intent_pos, COALESCE(intent_gtid_set,'') FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
 	if err != nil {
 		return err
 	}
@@ -153,8 +174,8 @@ func (c *checkpoint) loadLanes(ctx context.Context, p *resumePoint) error {
 	return rows.Err()
 }
 
-func (c *checkpoint) loadTables(ctx context.Context, p *resumePoint) error {
-	rows, err := c.db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, rows_copied FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
+func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint) error {
+	rows, err := db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, rows_copied FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
 	if err != nil {
 		return err
 	}
@@ -172,7 +193,7 @@ func (c *checkpoint) loadTables(ctx context.Context, p *resumePoint) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	chunks, err := c.db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, COALESCE(debts,'') FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
+	chunks, err := db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, COALESCE(debts,'') FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
 	if err != nil {
 		return err
 	}
@@ -213,48 +234,81 @@ func decodeDebts(data []byte) []string {
 
 // begin takes the run over: it raises the epoch in every row that a writer locks, and,
 // for a new run, records where the stream starts. From then on an older process of the
-// run can commit nothing.
-func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source string, at BinlogCoordinate, lanes int, tables []*TableSchema) error {
+// run can commit nothing. It returns what that process has left behind, nil for a new
+// run: it may have gone on since previous was loaded.
+func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source string, at BinlogCoordinate, lanes int, tables []*TableSchema) (*resumePoint, error) {
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	c.epoch, c.tableNumbers = 1, map[TableIdentifier]int{}
 	if previous == nil {
-		_, err = tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source) VALUES (?,?,?,?)", c.runID, checkpointFormat, c.epoch, source)
+		err = c.beginNew(ctx, tx, source)
 	} else {
-		err = tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&c.epoch)
-		if err == nil {
-			c.epoch++
-			_, err = tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET epoch=?, finished=0 WHERE run_id=?", c.epoch, c.runID)
-		}
-		at = previous.position
+		previous, err = c.takeOver(ctx, tx, previous)
 	}
 	if err != nil {
-		return fmt.Errorf("taking over run %s: %w", c.runID, err)
+		return nil, fmt.Errorf("taking over run %s: %w", c.runID, err)
+	}
+	if previous != nil {
+		at = previous.position
 	}
 	for lane := range lanes {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set) VALUES (?,?,?,0,?,?,?,?,?,?)"+
 			" ON DUPLICATE KEY UPDATE epoch=?", c.runID, lane, c.epoch, at.File, at.Pos, at.GTIDSet, at.File, at.Pos, at.GTIDSet, c.epoch)
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET epoch=? WHERE run_id=?", c.epoch, c.runID); err != nil {
-		return err
-	}
 	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
-		return err
+		return nil, err
 	}
+	failpoint("resume.before_commit")
 	if err := tx.Commit(); err != nil {
-		return err
+		return nil, err
 	}
+	c.countRecorded(previous)
 	traceBegin(c, previous, at)
-	return nil
+	return previous, nil
+}
+
+// beginNew records a run that nobody has begun. Its first epoch is drawn by lot, so that
+// a process of a run that was forgotten meanwhile does not have the same.
+func (c *checkpoint) beginNew(ctx context.Context, tx *sql.Tx, source string) error {
+	c.epoch = 1 + rand.Uint64N(1<<40)
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source) VALUES (?,?,?,?)", c.runID, checkpointFormat, c.epoch, source)
+	return err
+}
+
+// takeOver raises the epoch, which waits for transactions in flight, and then reads what
+// the process before has left behind. Tables to be copied again are taken from previous.
+func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumePoint) (*resumePoint, error) {
+	err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&c.epoch)
+	if err != nil {
+		return nil, err
+	}
+	c.epoch++
+	if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET epoch=?, finished=0 WHERE run_id=?", c.epoch, c.runID); err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET epoch=? WHERE run_id=?", c.epoch, c.runID); err != nil {
+		return nil, err
+	}
+	// The transaction's first read: it sees what is committed now, with all locks held.
+	now, err := c.loadFrom(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	for id, t := range previous.tables {
+		if t.again && now.tables[id] != nil {
+			now.tables[id] = t
+		}
+	}
+	return now, nil
 }
 
 func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *resumePoint, tables []*TableSchema) error {
+	c.tableNumbers = map[TableIdentifier]int{}
 	next := 1
 	if previous != nil {
 		for id, t := range previous.tables {
@@ -408,7 +462,7 @@ func (c *checkpoint) lockEpoch(ctx context.Context, s *session) error {
 func (c *checkpoint) ownerError(ctx context.Context) error {
 	var epoch uint64
 	err := c.db.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?", c.runID).Scan(&epoch)
-	if err != nil {
+	if err != nil && !errors.Is(err, sqlorig.ErrNoRows) { // no row: the run was forgotten
 		return fmt.Errorf("reading the epoch of run %s: %w", c.runID, err)
 	}
 	if epoch != c.epoch {
@@ -417,52 +471,20 @@ func (c *checkpoint) ownerError(ctx context.Context) error {
 	return nil
 }
 
-// completeTable records that a table's copy is complete; its chunks need no rows any more.
-func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
-	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	var epoch uint64
-	if err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch); err != nil {
-		return err
-	}
-	if epoch != c.epoch {
-		return &FencedError{RunID: c.runID, Epoch: epoch}
-	}
-	// Chunks with debts stay: a resumed run has to look after them.
-	for _, stmt := range []string{
-		"UPDATE " + c.table("tables") + " SET completed=1, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM " + c.table("chunks") + " WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?",
-		"DELETE FROM " + c.table("chunks") + " WHERE run_id=? AND table_number=? AND debts IS NULL",
-	} {
-		args := []any{c.runID, number}
-		if stmt[0] == 'U' {
-			args = append(args, c.runID, number)
-		}
-		if _, err := tx.ExecContext(ctx, stmt, args...); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
-}
-
-// finish marks the run as done; its rows stay, so that the same command finds them.
-func (c *checkpoint) finish(ctx context.Context) error {
-	_, err := c.db.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=? AND epoch=?", c.runID, c.epoch)
-	return err
-}
-
 // forget removes every trace of the run.
 func (c *checkpoint) forget(ctx context.Context) error {
 	if err := c.create(ctx); err != nil { // tables that an older version did not have
 		return err
 	}
-	for _, name := range []string{"verifications", "rechecks", "chunks", "tables", "lanes", "runs"} {
-		if _, err := c.db.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "rechecks", "verifications"} {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.Commit()
 }

@@ -219,6 +219,23 @@ func (e *FencedError) Error() string {
 // Resumable is false: another process owns the run.
 func (e *FencedError) Resumable() bool { return false }
 
+// TargetLostCommitsError says that the target has acknowledged transactions and lost them
+// in a crash, because it does not write its log at each commit
+// (innodb_flush_log_at_trx_commit), or a replica took its place. What is there is
+// consistent: the same command goes on from it.
+type TargetLostCommitsError struct {
+	final
+	// RunID is the run whose checkpoint went back.
+	RunID string
+	// What is missing.
+	What string
+}
+
+// Error names the run, what is missing and the remedy.
+func (e *TargetLostCommitsError) Error() string {
+	return fmt.Sprintf("the target has lost %s of run %s that it had acknowledged: start the same command again, it goes on from what is there; set innodb_flush_log_at_trx_commit=1 on the target so that it does not happen again", e.What, e.RunID)
+}
+
 // UnsupportedEventError says that the binary log contains something that can neither
 // be applied nor be proven irrelevant. The position has not moved past it.
 type UnsupportedEventError struct {

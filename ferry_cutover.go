@@ -83,7 +83,9 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 		f.logger.WithError(err).Warnf("locking for the cutover failed, attempt %d", n)
 	}, func(ctx context.Context) error {
 		start = time.Now()
+		failpoint("cutover.lock")
 		err := f.CutoverLock.PostContext(ctx, nil)
+		failpoint("cutover.locked")
 		metricsOrGlobal(f.Metrics).Timer("CutoverLock", time.Since(start), nil, 1)
 		return err
 	})
@@ -93,10 +95,19 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	return start, nil
 }
 
-// EndCutoverContext posts CutoverUnlock once.
+// EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
+// over, which then is the one to say so.
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
+	if f.checkpoint != nil && f.checkpoint.epoch > 0 {
+		var fenced *FencedError
+		if err := f.checkpoint.ownerError(ctx); errors.As(err, &fenced) {
+			return fmt.Errorf("the cutover is not ended: %w", err)
+		}
+	}
 	start := time.Now()
+	failpoint("cutover.unlock")
 	err := f.CutoverUnlock.PostContext(ctx, nil)
+	failpoint("cutover.unlocked")
 	metrics := metricsOrGlobal(f.Metrics)
 	metrics.Timer("CutoverUnlock", time.Since(start), nil, 1)
 	metrics.Timer("CutoverTime", time.Since(cutoverStart), nil, 1)

@@ -160,7 +160,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) error {
 		f.resuming = f.StateToResumeFrom != nil
 		return nil
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID, attempts: f.DBWriteRetries, logger: f.logger}
 	if f.checkpoint.runID == "" {
 		f.checkpoint.runID = f.derivedRunID()
 	}
@@ -172,6 +172,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) error {
 		f.logger.Warn("the target holds a checkpoint of this run: it is used instead of the state given")
 	}
 	f.resuming = f.resume != nil || f.StateToResumeFrom != nil
+	failpoint("resume.loaded")
 	return nil
 }
 
@@ -362,21 +363,7 @@ func (f *Ferry) build() {
 	} else {
 		f.StateTracker = NewStateTracker(samples)
 	}
-	if f.resume != nil {
-		for id, t := range f.resume.tables {
-			if t.completed {
-				f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
-			}
-			table := f.Tables.Get(id.SchemaName, id.TableName)
-			for _, c := range t.chunks {
-				if table != nil && len(c.debts) > 0 {
-					f.ledger.mu.Lock()
-					f.ledger.addLocked(table, c.debts, BinlogCoordinate{}) // due at once: looked up again
-					f.ledger.mu.Unlock()
-				}
-			}
-		}
-	}
+	f.rememberCopied()
 	if err := f.DataIterationBatchSizePerTableOverride.UpdateBatchSizes(f.SourceDB, f.Tables); err != nil {
 		f.logger.WithError(err).Warn("batch sizes by row size could not be computed; the default is used")
 	}
@@ -386,6 +373,26 @@ func (f *Ferry) build() {
 	f.BinlogWriter.queue.ends = true
 	f.DataIterator = f.NewDataIterator()
 	f.BatchWriter = f.NewBatchWriter()
+}
+
+// rememberCopied tells the tracker and the ledger what the checkpoint says of the copy.
+func (f *Ferry) rememberCopied() {
+	if f.resume == nil {
+		return
+	}
+	for id, t := range f.resume.tables {
+		if t.completed {
+			f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
+		}
+		table := f.Tables.Get(id.SchemaName, id.TableName)
+		for _, c := range t.chunks {
+			if table != nil && len(c.debts) > 0 {
+				f.ledger.mu.Lock()
+				f.ledger.addLocked(table, c.debts, BinlogCoordinate{}) // due at once: looked up again
+				f.ledger.mu.Unlock()
+			}
+		}
+	}
 }
 
 // rowPresence looks a key up on both sides, for the debt ledger.

@@ -20,6 +20,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if err := f.checkResume(ctx); err != nil {
 		return err
 	}
+	failpoint("resume.checked")
 	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
 	switch v := f.Verifier.(type) {
@@ -34,22 +35,10 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if f.resuming {
 		from = f.resumePosition()
 	}
-	at, err := f.BinlogStreamer.connect(ctx, from)
-	if err != nil {
-		return origin("binlog_streamer", err)
-	}
-	if err := f.refusePreparedTransactions(ctx); err != nil {
+	if err := f.startAt(ctx, from); err != nil {
 		return err
 	}
-	f.startsAt = at
-	f.BinlogWriter.start = at
-	executed, err := binlog.ParseGTIDSet(at.GTIDSet, f.sourceServer.IsMariaDB())
-	if err != nil {
-		return err
-	}
-	f.BinlogWriter.executed = *executed
-	f.StateTracker.writtenUpTo(at)
-	return nil
+	return f.refusePreparedTransactions(ctx)
 }
 
 // refusePreparedTransactions: a transaction that was prepared before the start is not
@@ -140,13 +129,50 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 	if err := f.checkpoint.create(ctx); err != nil {
 		return err
 	}
-	if err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.BinlogApplyLanes, f.sortedTables()); err != nil {
+	failpoint("resume.created")
+	found, err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.BinlogApplyLanes, f.sortedTables())
+	if err != nil {
 		return err
 	}
-	if f.resume != nil {
-		f.BinlogWriter.batch = f.resume.batch
+	failpoint("resume.taken_over")
+	if found != nil {
+		if err := f.goOnFrom(ctx, found); err != nil {
+			return err
+		}
 	}
 	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
+	return nil
+}
+
+// goOnFrom takes what the process before has left behind, which may be more than was
+// there when this one looked first.
+func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
+	moved := found.batch != f.resume.batch
+	*f.resume = *found // the components hold it, too
+	f.rememberCopied()
+	f.BinlogWriter.batch = found.batch
+	if !moved {
+		return nil
+	}
+	f.logger.Warnf("another process of this run went on meanwhile; it has been fenced out, and this one goes on at %s", found.position)
+	if err := f.startAt(ctx, found.position); err != nil {
+		return err
+	}
+	return f.waitForExecuted(ctx)
+}
+
+// startAt fixes where the stream starts.
+func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
+	at, err := f.BinlogStreamer.connect(ctx, from)
+	if err != nil {
+		return origin("binlog_streamer", err)
+	}
+	executed, err := binlog.ParseGTIDSet(at.GTIDSet, f.sourceServer.IsMariaDB())
+	if err != nil {
+		return err
+	}
+	f.startsAt, f.BinlogWriter.start, f.BinlogWriter.executed = at, at, *executed
+	f.StateTracker.writtenUpTo(at)
 	return nil
 }
 
@@ -229,6 +255,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 	close(f.rowsCopied)
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")
+	failpoint("cutover.copied")
 	if err := f.waitForCutoverAllowed(ctx); err != nil {
 		return err
 	}
@@ -236,6 +263,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 		return origin("verifier", err)
 	}
 	f.OverallState.Store(StateCutover)
+	failpoint("cutover.entered")
 	f.reportProgress(ctx)
 	f.logger.Info("entering cutover phase")
 	close(f.copied)
@@ -281,7 +309,8 @@ func (f *Ferry) finish(ctx context.Context) error {
 		return err
 	}
 	if f.checkpoint != nil {
-		if err := f.checkpoint.finish(ctx); err != nil {
+		failpoint("cutover.drained")
+		if err := f.checkpoint.finish(ctx, f.BinlogWriter.batch); err != nil {
 			return fmt.Errorf("recording the end of the run: %w", err)
 		}
 	}

@@ -176,6 +176,9 @@ func (f *CopydbFerry) giveUp(ctx context.Context, reason error) error {
 		return reason
 	}
 	f.block = time.Since(f.cutover)
+	if isType[*ghostferry.FencedError](reason) {
+		return fmt.Errorf("%w; it decides about the source's writes, too", reason) // a CutoverAbort could let writers into its cutover
+	}
 	if f.config.CutoverAbort.URI == "" {
 		return fmt.Errorf("%w; the source stays the side that counts, and its writes are still blocked by CutoverLock, because no CutoverAbort is configured: unblock them", reason)
 	}

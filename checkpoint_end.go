@@ -1,0 +1,142 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// owned runs f in a transaction during which this process owns the run; otherwise the
+// error is a FencedError. Both are repeated while their error may pass, so f has to find
+// out whether it was committed before.
+func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
+	return retryWrite(ctx, c.attempts, c.logger, func(ctx context.Context, _ int) error {
+		tx, err := c.db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		var epoch uint64
+		if err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch); err != nil {
+			return err
+		}
+		if epoch != c.epoch {
+			return &FencedError{RunID: c.runID, Epoch: epoch}
+		}
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+}
+
+// chunkRecorded counts a chunk whose rows were committed together with its record.
+func (c *checkpoint) chunkRecorded(table *TableSchema) {
+	c.recorded.Lock()
+	defer c.recorded.Unlock()
+	c.recorded.chunks[c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]]++
+}
+
+// countRecorded notes what was recorded before.
+func (c *checkpoint) countRecorded(previous *resumePoint) {
+	c.recorded.Lock()
+	defer c.recorded.Unlock()
+	c.recorded.chunks, c.recorded.completed = map[int]int{}, map[int]bool{}
+	if previous == nil {
+		return
+	}
+	for _, t := range previous.tables {
+		c.recorded.chunks[t.number], c.recorded.completed[t.number] = len(t.chunks), t.completed
+	}
+}
+
+// completeTable records that a table's copy is complete; its chunks need no rows any
+// more. It is the moment to notice that the target lost chunks it had acknowledged.
+func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
+	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	c.recorded.Lock()
+	recorded := c.recorded.chunks[number]
+	c.recorded.Unlock()
+	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var completed bool
+		if err := tx.QueryRowContext(ctx, "SELECT completed FROM "+c.table("tables")+" WHERE run_id=? AND number=?", c.runID, number).Scan(&completed); err != nil || completed {
+			return err
+		}
+		var found int
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=?", c.runID, number).Scan(&found); err != nil {
+			return err
+		}
+		if found != recorded {
+			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d copied chunks of %s", recorded-found, recorded, table)}
+		}
+		// Chunks with debts stay: a resumed run has to look after them.
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
+			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", c.runID, number, c.runID, number); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND debts IS NULL", c.runID, number); err != nil {
+			return err
+		}
+		failpoint("copy.completing")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.recorded.Lock()
+	c.recorded.completed[number] = true
+	c.recorded.Unlock()
+	failpoint("copy.completed")
+	return nil
+}
+
+// finish marks the run as done after so many batches, if this process still owns it and
+// the target still has everything that it acknowledged. The run's rows stay, so that the
+// same command finds them.
+func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
+	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var batch uint64
+		if err := tx.QueryRowContext(ctx, "SELECT batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0", c.runID).Scan(&batch); err != nil {
+			return err
+		}
+		if batch != batches {
+			return c.wentBack(batch, batches)
+		}
+		if err := c.checkCompleted(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID)
+		return err
+	})
+}
+
+// checkCompleted makes sure that the tables that were recorded as complete still are.
+func (c *checkpoint) checkCompleted(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT number FROM "+c.table("tables")+" WHERE run_id=? AND completed=0", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	c.recorded.Lock()
+	defer c.recorded.Unlock()
+	lost := 0
+	for rows.Next() {
+		var number int
+		if err := rows.Scan(&number); err != nil {
+			return err
+		}
+		if c.recorded.completed[number] {
+			lost++
+		}
+	}
+	if err := rows.Err(); err != nil || lost == 0 {
+		return err
+	}
+	return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("the end of the copy of %d tables", lost)}
+}
+
+// wentBack: the checkpoint stands at an older batch than the last one acknowledged.
+func (c *checkpoint) wentBack(batch, acknowledged uint64) error {
+	return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d batches of changes", acknowledged-batch, acknowledged)}
+}
