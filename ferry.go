@@ -77,7 +77,6 @@ type Ferry struct {
 	resume       *resumePoint
 	resuming     bool
 	startsAt     BinlogCoordinate // set by Start
-	warnings     []PlanFinding
 
 	rowsCopied     chan struct{} // closed when the rows are copied
 	copied         chan struct{} // closed when the cutover may begin

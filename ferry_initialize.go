@@ -9,7 +9,6 @@ import (
 	"sort"
 	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/preflight"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -37,29 +36,27 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 			f.closeConnections()
 		}
 	}()
-	if f.SourceDB, f.sourceServer, err = f.open(ctx, "source", f.Source); err != nil {
-		return err
-	}
-	if f.TargetDB, f.targetServer, err = f.open(ctx, "target", f.Target); err != nil {
-		return err
-	}
-	if err := f.prepareReplicaGate(ctx); err != nil {
-		return err
-	}
 	if f.Throttler == nil {
 		f.Throttler = &PauserThrottler{}
 	}
-	if err := f.loadTables(ctx); err != nil {
+	report, err := f.examine(ctx)
+	if err != nil {
 		return err
 	}
-	if err := f.findCheckpoint(ctx); err != nil {
-		return err
-	}
-	if err := f.preflight(ctx, true); err != nil {
+	report.log(f.logger)
+	if err := report.Err(); err != nil {
 		return err
 	}
 	f.build()
 	return f.chooseVerifier()
+}
+
+// connect opens both servers; when neither can be used, the error tells of both.
+func (f *Ferry) connect(ctx context.Context) error {
+	var onSource, onTarget error
+	f.SourceDB, f.sourceServer, onSource = f.open(ctx, "source", f.Source)
+	f.TargetDB, f.targetServer, onTarget = f.open(ctx, "target", f.Target)
+	return errors.Join(onSource, onTarget)
 }
 
 func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (*sql.DB, *server.Server, error) {
@@ -121,23 +118,18 @@ func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
 }
 
 // loadTables loads the schemas of the tables that move. A resumed run whose state
-// holds them compares them with what the source has now.
-func (f *Ferry) loadTables(ctx context.Context) error {
+// holds them compares them with what the source has now. Faults of single tables are
+// returned for the report; such a table may be missing in f.Tables.
+func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 	if s := f.StateToResumeFrom; s != nil && len(s.LastKnownTableSchemaCache) > 0 {
-		tables, err := reloadTables(ctx, f.SourceDB, s.LastKnownTableSchemaCache, f.Config)
-		if err != nil {
-			return err
-		}
-		f.Tables = tables
+		f.Tables, err = reloadTables(ctx, f.SourceDB, s.LastKnownTableSchemaCache, f.Config)
 	} else {
-		tables, err := LoadTablesContext(ctx, f.SourceDB, f.TableFilter, f.CompressedColumnsForVerification,
+		f.Tables, faults, err = loadSelectedTables(ctx, f.SourceDB, f.TableFilter, f.CompressedColumnsForVerification,
 			f.IgnoredColumnsForVerification, f.ForceIndexForVerification, f.CascadingPaginationColumnConfig)
-		if err != nil {
-			return err
-		}
-		f.Tables = tables
 	}
-	var faults []error
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range sortedNames(f.Tables) {
 		if f.Tables[name].Schema == f.CheckpointSchema {
 			delete(f.Tables, name) // a former target: its bookkeeping does not move
@@ -147,10 +139,7 @@ func (f *Ferry) loadTables(ctx context.Context) error {
 			faults = append(faults, err)
 		}
 	}
-	if len(faults) > 0 {
-		return joinErrors(faults)
-	}
-	return newRewrites(f.DatabaseRewrites, f.TableRewrites).check(f.Tables)
+	return faults, nil
 }
 
 // findCheckpoint looks for an earlier process of this run; it only reads.
@@ -188,46 +177,6 @@ func (f *Ferry) derivedRunID() string {
 		fmt.Fprintf(h, "%q.%q>%q.%q\n", t.Schema, t.Name, schema, table)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:12])
-}
-
-// preflight looks for everything that would make the move go wrong. Before the start
-// target tables may still be missing: the host may create them until Run.
-func (f *Ferry) preflight(ctx context.Context, beforeTables bool) error {
-	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	in := preflight.Input{
-		Source: f.SourceDB, Target: f.TargetDB, SourceServer: f.sourceServer, TargetServer: f.targetServer,
-		CheckpointOn: f.checkpoint != nil, CheckpointSchema: f.CheckpointSchema, Resuming: f.resuming,
-		CreateTables: beforeTables, AllowExistingTables: true,
-		AllowTargetRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,
-		SourceIsReplicaOK: f.WaitUntilReplicaIsCaughtUpToMaster != nil, SkipForeignKeys: f.SkipForeignKeyConstraintsCheck,
-	}
-	for _, name := range sortedNames(f.Tables) {
-		t := f.Tables[name]
-		l, err := t.layout()
-		if err != nil {
-			return err
-		}
-		table := preflight.Table{Schema: t.Schema, Name: t.Name}
-		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
-		for _, k := range l.keys {
-			table.KeyColumns = append(table.KeyColumns, l.columns[k].Name)
-		}
-		in.Tables = append(in.Tables, table)
-	}
-	report, err := preflight.Run(ctx, in)
-	if err != nil {
-		return err
-	}
-	f.warnings = nil
-	for _, finding := range report.Findings {
-		f.warnings = append(f.warnings, PlanFinding{
-			Severity: finding.Severity.String(), Check: finding.Check, Subject: finding.Subject, Problem: finding.Problem, Remedy: finding.Remedy,
-		})
-		if finding.Severity != preflight.Error {
-			f.logger.Warn(finding.String())
-		}
-	}
-	return report.Err()
 }
 
 // checkResume refuses to go on from a place that the servers no longer have.

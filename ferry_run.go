@@ -115,7 +115,11 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 	if f.startsAt.IsZero() {
 		return errors.New("Run was called before Start")
 	}
-	if err := f.preflight(ctx, false); err != nil {
+	report, err := f.runChecks(ctx, nil, false)
+	if err != nil {
+		return err
+	}
+	if err := report.Err(); err != nil {
 		return err
 	}
 	if f.resuming {

@@ -2,65 +2,72 @@ package ghostferry
 
 import (
 	"context"
-	"errors"
 )
 
-// Plan is what a run is going to do, and what stands in its way.
+// Plan is what a run is going to do. What stands in its way is what [Ferry.Preflight]
+// says.
 type Plan struct {
-	Tables   []TablePlan
-	Findings []PlanFinding
+	// Tables are the tables that move, by name.
+	Tables []TablePlan `json:"tables"`
+	// RowsEstimate and Bytes are the sums over the tables.
+	RowsEstimate uint64 `json:"rows_estimate"`
+	Bytes        uint64 `json:"bytes"`
+	// SecondsEstimate is how long copy and comparison may take, at a low speed.
+	SecondsEstimate float64 `json:"seconds_estimate"`
+	// Resuming says that the run goes on from an earlier one.
+	Resuming bool `json:"resuming"`
 }
 
 // TablePlan is what is going to happen to one table.
 type TablePlan struct {
-	Schema, Table             string
-	TargetSchema, TargetTable string
+	// Schema and Table name it on the source.
+	Schema string `json:"schema"`
+	Table  string `json:"table"`
+	// TargetSchema and TargetTable name it on the target.
+	TargetSchema string `json:"target_schema"`
+	TargetTable  string `json:"target_table"`
 	// Key are the columns of the key that the table is walked by.
-	Key []string
-	// RowsEstimate and Bytes are the source's own estimates.
-	RowsEstimate, Bytes uint64
+	Key []string `json:"key"`
+	// RowsEstimate and Bytes are the source's own estimates; Bytes are those of the
+	// rows without secondary indexes.
+	RowsEstimate uint64 `json:"rows_estimate"`
+	Bytes        uint64 `json:"bytes"`
 	// Chunks is about how many pieces the copy has.
-	Chunks int
+	Chunks int `json:"chunks"`
 	// Path says how the table is copied and followed.
-	Path string
+	Path string `json:"path"`
 }
 
-// PlanFinding is something that preflight found. Severity is "error", "warning" or "info".
-type PlanFinding struct {
-	Severity, Check, Subject, Problem, Remedy string
-}
-
-// Refused reports whether a finding stops the run.
-func (p *Plan) Refused() bool {
-	for _, finding := range p.Findings {
-		if finding.Severity == "error" {
-			return true
-		}
+// Plan returns what Run is going to do. Like Preflight it needs no Initialize and writes
+// nothing; after Initialize it uses what that has loaded. Tables that cannot be moved
+// are not in it: the preflight's report names them.
+func (f *Ferry) Plan(ctx context.Context) (*Plan, error) {
+	if f.Tables != nil {
+		return f.plan()
 	}
-	return false
+	probe, _, err := f.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer probe.closeConnections()
+	return probe.plan()
 }
 
-// Plan returns what Run is going to do. It may be called after Initialize, also after
-// one that failed in its checks: the findings then say why.
-func (f *Ferry) Plan(_ context.Context) (*Plan, error) {
-	if f.Tables == nil {
-		return nil, errors.New("there is no plan before Initialize has loaded the tables")
-	}
-	p := &Plan{Findings: f.warnings}
+func (f *Ferry) plan() (*Plan, error) {
+	p := &Plan{Tables: []TablePlan{}, Resuming: f.resuming}
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	for _, t := range f.sortedTables() {
 		l, err := t.layout()
 		if err != nil {
-			return nil, err
+			continue // preflight has said so
 		}
-		tp := TablePlan{Schema: t.Schema, Table: t.Name, RowsEstimate: t.approxRows, Bytes: t.dataLength, Path: f.pathOf(l)}
+		tp := TablePlan{Schema: t.Schema, Table: t.Name, RowsEstimate: t.approxRows, Bytes: t.dataLength, Path: f.pathOf(l), Key: t.keyColumnNames()}
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
-		for _, k := range l.keys {
-			tp.Key = append(tp.Key, l.columns[k].Name)
-		}
 		tp.Chunks = int(t.dataLength/max(1, f.DataIterationChunkBytes)) + 1
 		p.Tables = append(p.Tables, tp)
+		p.RowsEstimate, p.Bytes = p.RowsEstimate+tp.RowsEstimate, p.Bytes+tp.Bytes
 	}
+	p.SecondsEstimate = estimatedDuration(p.Bytes).Seconds()
 	return p, nil
 }
 

@@ -32,28 +32,6 @@ func (r rewrites) table(schemaName, tableName string) (targetSchema, targetTable
 	return r.database(schemaName), targetTable
 }
 
-// check refuses two tables of the source that would become one on the target. It
-// names all pairs.
-func (r rewrites) check(tables TableSchemaCache) error {
-	var faults []error
-	taken := make(map[TableIdentifier]string, len(tables))
-	for _, name := range sortedNames(tables) {
-		table := tables[name]
-		targetSchema, targetTable := r.table(table.Schema, table.Name)
-		target := TableIdentifier{targetSchema, targetTable}
-		if first, ok := taken[target]; ok {
-			faults = append(faults, &ConfigError{
-				Field:   "DatabaseRewrites",
-				Problem: fmt.Sprintf("duplicate target to source rewrite detected: %s and %s would both become %s.%s", first, name, targetSchema, targetTable),
-				Remedy:  "change DatabaseRewrites or TableRewrites so that every table has a name of its own on the target",
-			})
-			continue
-		}
-		taken[target] = name
-	}
-	return joinErrors(faults)
-}
-
 // TargetToSourceRewrites inverts database rewrites. Two schemas of the source with
 // the same name on the target are the error "duplicate target to source rewrite
 // detected".

@@ -255,16 +255,6 @@ func TestRewrites(t *testing.T) {
 	schemaName, tableName = rewrites{}.table("a", "t")
 	require.Equal(t, "a.t", schemaName+"."+tableName)
 
-	tables := TableSchemaCache{}
-	for _, name := range []string{"a.t", "a.u", "b.u", "c.t"} {
-		schemaName, tableName, _ := strings.Cut(name, ".")
-		tables[name] = literalTable(schemaName, tableName)
-	}
-	err := r.check(tables)
-	require.ErrorContains(t, err, "a.t and a.u would both become b.u")
-	require.ErrorContains(t, err, "a.t and b.u would both become b.u")
-	require.NoError(t, rewrites{}.check(tables))
-
 	inverted, err := TargetToSourceRewrites(map[string]string{"a": "x", "b": "y"})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"x": "a", "y": "b"}, inverted)

@@ -97,27 +97,39 @@ func LoadTables(db *sql.DB, tableFilter TableFilter, columnCompressionConfig Col
 // *[UnsupportedTableError]. A filter that selects nothing is an *[EmptySelectionError].
 // With an error there is no cache.
 func LoadTablesContext(ctx context.Context, db *sql.DB, tableFilter TableFilter, columnCompressionConfig ColumnCompressionConfig, columnIgnoreConfig ColumnIgnoreConfig, forceIndexConfig ForceIndexConfig, cascadingPaginationColumnConfig *CascadingPaginationColumnConfig) (TableSchemaCache, error) {
-	reader, err := newSchemaReader(ctx, db)
+	cache, faults, err := loadSelectedTables(ctx, db, tableFilter, columnCompressionConfig, columnIgnoreConfig, forceIndexConfig, cascadingPaginationColumnConfig)
 	if err != nil {
 		return nil, err
+	}
+	if len(faults) > 0 {
+		return nil, joinErrors(faults)
+	}
+	return cache, nil
+}
+
+// loadSelectedTables is LoadTablesContext that returns the tables that can be moved together with
+// the faults of the others.
+func loadSelectedTables(ctx context.Context, db *sql.DB, tableFilter TableFilter, columnCompressionConfig ColumnCompressionConfig, columnIgnoreConfig ColumnIgnoreConfig, forceIndexConfig ForceIndexConfig, cascadingPaginationColumnConfig *CascadingPaginationColumnConfig) (cache TableSchemaCache, faults []error, err error) {
+	reader, err := newSchemaReader(ctx, db)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer reader.close()
 
 	schemas, err := selectSchemas(ctx, reader, tableFilter)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
-	cache := make(TableSchemaCache)
-	var faults []error
+	cache = make(TableSchemaCache)
 	for _, schemaName := range schemas {
 		loaded, err := reader.tables(ctx, schemaName)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		selected, err := selectTables(schemaName, loaded, tableFilter)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, table := range selected {
 			if table.tableType == tableTypeSystemVersioned {
@@ -134,13 +146,10 @@ func LoadTablesContext(ctx context.Context, db *sql.DB, tableFilter TableFilter,
 			cache[table.String()] = table.TableSchema
 		}
 	}
-	if len(faults) > 0 {
-		return nil, joinErrors(faults)
+	if len(cache) == 0 && len(faults) == 0 {
+		return nil, nil, &EmptySelectionError{Databases: schemas}
 	}
-	if len(cache) == 0 {
-		return nil, &EmptySelectionError{Databases: schemas}
-	}
-	return cache, nil
+	return cache, faults, nil
 }
 
 // systemSchemas are never offered to a table filter.

@@ -58,15 +58,20 @@ func (f *CopydbFerry) InitializeContext(ctx context.Context) error {
 		f.initialized = true
 		err = f.checkNames(ctx)
 	}
+	return f.report(ctx, "ferry.initialize", f.refused(ctx, f.explained(err)))
+}
+
+// explained adds to the library's word that nothing is selected what was chosen.
+func (f *CopydbFerry) explained(err error) error {
 	if isType[*ghostferry.EmptySelectionError](err) {
-		err = fmt.Errorf("%w (Databases: %s, Tables: %s; an account sees what it may SELECT only)", err, f.config.Databases.choice(), f.config.Tables.choice())
+		return fmt.Errorf("%w (Databases: %s, Tables: %s; an account sees what it may SELECT only)", err, f.config.Databases.choice(), f.config.Tables.choice())
 	}
-	return f.report(ctx, "ferry.initialize", f.refused(ctx, err))
+	return err
 }
 
 // waitForReplica has the library wait for the source when it is a replica.
 func (f *CopydbFerry) waitForReplica() error {
-	if !f.config.RunFerryFromReplica {
+	if !f.config.RunFerryFromReplica || f.Ferry.WaitUntilReplicaIsCaughtUpToMaster != nil {
 		return nil
 	}
 	timeout, err := f.config.replicationTimeout()
@@ -195,21 +200,50 @@ func (f *CopydbFerry) Phase() string {
 	return ghostferry.StateStarting
 }
 
-// PlanContext tells what the move would do: the library's plan, with tables that cannot
-// be created among the findings. It may be called after Initialize, also after one that
-// failed in its checks. Nothing is written.
-func (f *CopydbFerry) PlanContext(ctx context.Context) (*ghostferry.Plan, error) {
-	plan, err := f.Ferry.Plan(ctx)
+// PreflightContext looks for everything that would stop the move or make it go wrong:
+// the library's findings, and copydb's own about names and definitions. It may be called
+// at any time before the move, instead of InitializeContext or after it. Nothing is
+// written. The error is a [*RefusedError] when it could not look, unless ctx ended.
+func (f *CopydbFerry) PreflightContext(ctx context.Context) (*ghostferry.PreflightReport, error) {
+	err := f.waitForReplica()
 	if err != nil {
 		return nil, f.refused(ctx, err)
 	}
-	if !f.initialized || f.Ferry.Resuming() {
-		return plan, nil
+	report, err := f.Ferry.Preflight(ctx)
+	if err != nil {
+		return nil, f.refused(ctx, f.explained(err))
 	}
-	if _, err := f.definitions(ctx); err != nil {
-		plan.Findings = append(plan.Findings, ghostferry.PlanFinding{Severity: "error", Check: "create-tables", Problem: err.Error()})
+	if report.Refused() {
+		return report, nil
 	}
-	return plan, nil
+	// What follows needs tables that can be moved.
+	if !f.initialized {
+		if err := f.Ferry.InitializeContext(ctx); err != nil {
+			return nil, f.refused(ctx, err)
+		}
+		f.initialized = true
+	}
+	add := func(code string, err error) {
+		if err != nil {
+			report.Add(ghostferry.PreflightFinding{Code: code, Check: "copydb", Severity: ghostferry.PreflightError, What: err.Error()})
+		}
+	}
+	add("copydb.names", f.checkNames(ctx))
+	if !f.Ferry.Resuming() {
+		_, err := f.definitions(ctx)
+		add("copydb.create", err)
+	}
+	return report, nil
+}
+
+// PlanContext tells what the move would do. It may be called where PreflightContext may.
+func (f *CopydbFerry) PlanContext(ctx context.Context) (*ghostferry.Plan, error) {
+	err := f.waitForReplica()
+	if err != nil {
+		return nil, f.refused(ctx, err)
+	}
+	plan, err := f.Ferry.Plan(ctx)
+	return plan, f.refused(ctx, err)
 }
 
 // Result tells how the move ended, given the first error of its steps.

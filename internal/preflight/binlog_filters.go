@@ -29,10 +29,10 @@ func (r *run) checkBinlogFilters(ctx context.Context) error {
 	remedy := "start the source without these options; filter on the replicas instead (replicate-do-db, …)"
 	switch {
 	case len(unlogged) > 0:
-		r.fault("binlog_do_db, binlog_ignore_db", fmt.Sprintf("%s on the source: changes in %s never reach its binary log",
+		r.fault("unlogged", "binlog_do_db, binlog_ignore_db", fmt.Sprintf("%s on the source: changes in %s never reach its binary log",
 			settings, someOf(unlogged)), remedy)
 	case len(do)+len(ignore) > 0:
-		r.warn("binlog_do_db, binlog_ignore_db", settings+" on the source: no moved schema is left out, but a statement that alters "+
+		r.warn("statements", "binlog_do_db, binlog_ignore_db", settings+" on the source: no moved schema is left out, but a statement that alters "+
 			"a moved table is, when it is run from a schema that is left out", remedy)
 	}
 	return nil

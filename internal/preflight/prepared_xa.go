@@ -17,13 +17,13 @@ func (r *run) checkPreparedXA(ctx context.Context) error {
 		if g, err := readGrants(ctx, r.Source, r.SourceServer); err == nil {
 			account = g.account
 		}
-		r.warn("source", "the account may not list prepared XA transactions; if there is one, the move fails when it is committed",
+		r.warn("unknown", "source", "the account may not list prepared XA transactions; if there is one, the move fails when it is committed",
 			"on the source: GRANT XA_RECOVER_ADMIN ON *.* TO "+account+"; or see to it that there is none")
 		return nil
 	case err != nil:
 		return err
 	case len(xids) > 0:
-		r.fault("source", fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)),
+		r.fault("prepared", "source", fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)),
 			fmt.Sprintf("finish each on the source: XA COMMIT %[1]s or XA ROLLBACK %[1]s", xids[0]))
 	}
 	return nil

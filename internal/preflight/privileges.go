@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
@@ -33,34 +34,60 @@ func (r *run) checkPrivileges(ctx context.Context) error {
 			return err
 		}
 	}
-	source.report("")
+	source.report("source", "")
 	for _, t := range r.Tables {
 		if err := target.check(ctx, t.TargetSchema, t.TargetName, r.targetNeeds(t)...); err != nil {
 			return err
 		}
 	}
-	target.report("")
+	r.checkParentPrivileges(target)
+	target.report("target", "")
 	if r.CheckpointOn {
 		// The table's name is not of interest: the privileges are needed on the schema.
 		if err := target.check(ctx, r.CheckpointSchema, "", append([]string{"CREATE"}, dml...)...); err != nil {
 			return err
 		}
-		target.report(`, or switch the checkpoint off (Checkpoint: "off"): an interrupted move then starts again`)
+		target.report("checkpoint", `, or switch the checkpoint off (Checkpoint: "off"): an interrupted move then starts again`)
 	}
 	return nil
 }
 
 // targetNeeds are the privileges on one target table.
 func (r *run) targetNeeds(t Table) []string {
-	needs := dml
+	needs := slices.Clone(dml)
 	exists := r.target.table(t.TargetSchema, t.TargetName) != nil
 	if exists && r.TargetServer.TriggersNeedPrivilege() {
-		needs = append(needs[:len(needs):len(needs)], "TRIGGER")
+		needs = append(needs, "TRIGGER")
 	}
 	if !exists && r.CreateTables {
-		needs = append(needs[:len(needs):len(needs)], "CREATE")
+		needs = append(needs, "CREATE")
+	}
+	if s := r.source.table(t.Schema, t.Name); s != nil && s.increments() && !r.PartOfRows {
+		needs = append(needs, "ALTER") // carries the next AUTO_INCREMENT value over
 	}
 	return needs
+}
+
+// increments tells whether the table has an AUTO_INCREMENT column.
+func (s *structure) increments() bool {
+	return slices.ContainsFunc(s.columns, func(c column) bool { return c.increments })
+}
+
+// checkParentPrivileges notes where foreign keys cannot be created: that needs a privilege on the
+// tables they refer to.
+func (r *run) checkParentPrivileges(target *privileges) {
+	if !r.CreateTables || !r.TargetServer.ForeignKeysNeedPrivilege() {
+		return
+	}
+	for _, k := range r.foreignKeys {
+		schema, table := k.parentSchema, k.parentTable
+		if r.Rename != nil {
+			schema, table = r.Rename(schema, table)
+		}
+		if r.target.table(k.table.TargetSchema, k.table.TargetName) == nil && !target.grants.has("REFERENCES", schema, table) {
+			target.note(schema, table, []string{"REFERENCES"})
+		}
+	}
 }
 
 // privileges gathers what one account lacks.
@@ -100,7 +127,7 @@ func (p *privileges) checkBinlog(ctx context.Context) error {
 		}
 	}
 	if len(lacks) > 0 {
-		p.run.fault(p.side, fmt.Sprintf("the account %s lacks %s, which following the binary log needs",
+		p.run.fault("binlog", p.side, fmt.Sprintf("the account %s lacks %s, which following the binary log needs",
 			p.grants.account, strings.Join(lacks, ", ")),
 			"on the "+p.side+": "+p.grants.globalStatement(lacks))
 	}
@@ -216,27 +243,27 @@ func (p *privileges) note(schema, table string, lacks []string) {
 	}
 	m := &p.missing[i]
 	for _, privilege := range lacks {
-		if !contains(m.privileges, privilege) {
+		if !slices.Contains(m.privileges, privilege) {
 			m.privileges = append(m.privileges, privilege)
 		}
 		if privilege == "SELECT" {
 			p.denied[schema+"."+table] = true
 		}
 	}
-	if table != "" {
-		m.tables = append(m.tables, schema+"."+table)
+	if name := schema + "." + table; table != "" && !slices.Contains(m.tables, name) {
+		m.tables = append(m.tables, name)
 	}
 }
 
 // report turns what is missing so far into findings, and forgets it.
-func (p *privileges) report(alternative string) {
+func (p *privileges) report(code, alternative string) {
 	for _, m := range p.missing {
 		subject := fmt.Sprintf("%s, schema %s", p.side, m.schema)
 		problem := fmt.Sprintf("the account %s lacks %s", p.grants.account, strings.Join(m.privileges, ", "))
 		if len(m.tables) > 0 {
 			problem += " on " + someOf(m.tables)
 		}
-		p.run.fault(subject, problem,
+		p.run.fault(code, subject, problem,
 			"on the "+p.side+": "+p.grants.statement(m.privileges, m.schema)+alternative)
 	}
 	p.missing, p.tried = nil, nil
@@ -249,15 +276,6 @@ func someOf(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:some], ", "), len(names)-some)
-}
-
-func contains(list []string, s string) bool {
-	for _, item := range list {
-		if item == s {
-			return true
-		}
-	}
-	return false
 }
 
 // denied tells whether err only repeats what the privilege check has reported.

@@ -48,13 +48,18 @@ func (s *Severity) UnmarshalText(text []byte) error {
 
 // Finding is one fault.
 type Finding struct {
+	// Code is for programs: the check's name, a dot, and one of the check's codes.
+	Code     string   `json:"code"`
 	Check    string   `json:"check"`
 	Severity Severity `json:"severity"`
 	// Subject is what is at fault: schema.table, a setting, a server; empty for the check itself.
 	Subject string `json:"subject"`
-	Problem string `json:"problem"`
+	// What says what is wrong with it.
+	What string `json:"what"`
 	// Remedy is what to do about it, with the exact statement where there is one.
 	Remedy string `json:"remedy"`
+	// Err is the error behind it, if there is one.
+	Err error `json:"-"`
 }
 
 // String returns the finding as one line.
@@ -63,7 +68,7 @@ func (f Finding) String() string {
 	if subject != "" {
 		subject += ": "
 	}
-	return fmt.Sprintf("%s: %s%s. Remedy: %s", f.Check, subject, f.Problem, f.Remedy)
+	return fmt.Sprintf("%s: %s%s. Remedy: %s", f.Code, subject, f.What, f.Remedy)
 }
 
 // FindingError is a finding of severity Error as an error.
@@ -72,12 +77,16 @@ type FindingError struct{ Finding Finding }
 // Error returns the finding as one line.
 func (e *FindingError) Error() string { return e.Finding.String() }
 
+// Unwrap returns the error behind the finding.
+func (e *FindingError) Unwrap() error { return e.Finding.Err }
+
 // Report is what the checks found, errors first.
 type Report struct {
 	Findings []Finding `json:"findings"`
 }
 
-func newReport(findings []Finding) *Report {
+// New returns a report of the findings, errors first.
+func New(findings []Finding) *Report {
 	sort.SliceStable(findings, func(i, j int) bool { return findings[i].Severity < findings[j].Severity })
 	if findings == nil {
 		findings = []Finding{} // [] in JSON, not null
@@ -112,15 +121,18 @@ func (r *Report) Count(s Severity) int {
 func (r *Report) Table() string {
 	width := 0
 	for _, f := range r.Findings {
-		width = max(width, len(f.Check))
+		width = max(width, len(f.Code))
 	}
 	var b strings.Builder
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "%-7s  %-*s  ", f.Severity, width, f.Check)
+		fmt.Fprintf(&b, "%-7s  %-*s  ", f.Severity, width, f.Code)
 		if f.Subject != "" {
 			fmt.Fprintf(&b, "%s: ", printable(f.Subject))
 		}
-		fmt.Fprintf(&b, "%s\n%*s  remedy: %s\n", printable(f.Problem), width+9, "", printable(f.Remedy))
+		fmt.Fprintf(&b, "%s\n", printable(f.What))
+		if f.Remedy != "" {
+			fmt.Fprintf(&b, "%*s  remedy: %s\n", width+9, "", printable(f.Remedy))
+		}
 	}
 	fmt.Fprintf(&b, "preflight: %s, %s\n", plural(r.Count(Error), "error"), plural(r.Count(Warning), "warning"))
 	return b.String()

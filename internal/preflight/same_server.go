@@ -29,7 +29,7 @@ func (r *run) checkSameServer(context.Context) error {
 		remedy += "; if they are two servers, one is a copy of the other with its identity: " +
 			"stop it, remove auto.cnf from its data directory (MariaDB: change its server_id), start it again"
 	}
-	r.fault(r.TargetServer.String(), fmt.Sprintf("source and target are the same server (identity %s), and %s would be overwritten with itself",
+	r.fault("same", r.TargetServer.String(), fmt.Sprintf("source and target are the same server (identity %s), and %s would be overwritten with itself",
 		r.SourceServer.Identity, someOf(onto)), remedy)
 	return nil
 }

@@ -12,34 +12,58 @@ import (
 
 // structure is a table as a server's information_schema describes it.
 type structure struct {
-	kind    string // BASE TABLE, VIEW, SYSTEM VERSIONED, SEQUENCE
-	engine  string
-	columns []column
-	uniques []index
+	kind       string // BASE TABLE, VIEW, SYSTEM VERSIONED, SEQUENCE
+	engine     string
+	columns    []column
+	uniques    []index
+	indexes    []index // the others
+	partitions string  // how rows are spread over partitions; empty for a table without
+	checks     []check // CHECK constraints that are enforced
 }
 
 type column struct {
 	name       string
+	dataType   string // DATA_TYPE in lower case
 	columnType string // canonical, see canonicalType
+	fullType   string // COLUMN_TYPE as the server tells it
 	charset    string // canonical, empty when the type has none
-	collation  string
+	collation  string // as the server calls it
 	nullable   bool
+	unsigned   bool
 	generated  bool
+	expression string // of a generated column
+	byDefault  string // the default and ON UPDATE, as the server tells them
+	increments bool   // AUTO_INCREMENT
 	// fills: a row that does not mention the column gets a value for it.
 	fills bool
+	// longest is the greatest length of a value in bytes, 0 where the type has no length.
+	longest uint64
 }
 
-// index is a unique index, the primary key included.
+// index is an index; the primary key is one of the unique ones.
 type index struct {
 	name  string
+	kind  string // BTREE, FULLTEXT, SPATIAL, …
 	parts []part
 }
 
-// part is one column of an index. prefix is the number of leading characters, 0 for all.
+// part is one column or expression of an index. prefix is the number of leading characters, 0 for
+// all. An expression that the server does not tell is "(expression)" by name.
 type part struct {
-	column string
-	prefix int
+	column     string
+	prefix     int
+	expression string
 }
+
+// same tells whether two parts look at the same values. Expressions are compared by their text.
+func (p part) same(o part) bool {
+	if p.expression != "" || o.expression != "" {
+		return p.expression == o.expression
+	}
+	return strings.EqualFold(p.column, o.column) && p.column != unknownExpression
+}
+
+const unknownExpression = "(expression)"
 
 func (s *structure) column(name string) (column, bool) {
 	for _, c := range s.columns {
@@ -84,8 +108,10 @@ func (s structures) table(schema, table string) *structure { return s.byName[s.i
 func readStructures(ctx context.Context, q server.Querier, on *server.Server, schemas []string) (structures, error) {
 	s := structures{byName: map[string]*structure{}, foldCase: on.LowerCaseTableNames != 0}
 	for _, schema := range schemas {
-		for _, read := range []func(context.Context, server.Querier, string) error{s.readTables, s.readColumns, s.readUniques} {
-			if err := read(ctx, q, schema); err != nil {
+		for _, read := range []func(context.Context, server.Querier, *server.Server, string) error{
+			s.readTables, s.readColumns, s.readIndexes, s.readPartitions, s.readChecks,
+		} {
+			if err := read(ctx, q, on, schema); err != nil {
 				return structures{}, fmt.Errorf("schema %s: %w", schema, err)
 			}
 		}
@@ -93,7 +119,7 @@ func readStructures(ctx context.Context, q server.Querier, on *server.Server, sc
 	return s, nil
 }
 
-func (s structures) readTables(ctx context.Context, q server.Querier, schema string) error {
+func (s structures) readTables(ctx context.Context, q server.Querier, _ *server.Server, schema string) error {
 	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '')
 		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?`, schema)
 	return each(rows, err, func(scan func(...any) error) error {
@@ -107,26 +133,35 @@ func (s structures) readTables(ctx context.Context, q server.Querier, schema str
 	})
 }
 
-func (s structures) readColumns(ctx context.Context, q server.Querier, schema string) error {
-	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''),
-		COALESCE(COLLATION_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL, EXTRA
+func (s structures) readColumns(ctx context.Context, q server.Querier, _ *server.Server, schema string) error {
+	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''),
+		COALESCE(COLLATION_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT, EXTRA, COALESCE(GENERATION_EXPRESSION, ''), COALESCE(CHARACTER_OCTET_LENGTH, 0)
 		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, ORDINAL_POSITION`, schema)
 	return each(rows, err, func(scan func(...any) error) error {
 		var (
 			table, nullable, extra string
 			c                      column
-			hasDefault             bool
+			byDefault              sql.NullString
 		)
-		if err := scan(&table, &c.name, &c.columnType, &c.charset, &c.collation, &nullable, &hasDefault, &extra); err != nil {
+		if err := scan(&table, &c.name, &c.dataType, &c.fullType, &c.charset, &c.collation, &nullable, &byDefault, &extra, &c.expression, &c.longest); err != nil {
 			return err
 		}
 		extra = strings.ToUpper(extra)
-		c.columnType = canonicalType(c.columnType)
-		c.charset, c.collation = canonicalCharset(c.charset), canonicalCharset(c.collation)
+		c.dataType = strings.ToLower(c.dataType)
+		c.unsigned = strings.Contains(strings.ToLower(c.fullType), "unsigned")
+		c.columnType = canonicalType(c.fullType)
+		c.charset = canonicalCharset(c.charset)
 		c.nullable = nullable == "YES"
 		// "STORED GENERATED", but not the "DEFAULT_GENERATED" of an expression as default.
 		c.generated = strings.Contains(extra, " GENERATED")
-		c.fills = hasDefault || c.nullable || c.generated || strings.Contains(extra, "AUTO_INCREMENT")
+		c.increments = strings.Contains(extra, "AUTO_INCREMENT")
+		c.fills = byDefault.Valid || c.nullable || c.generated || c.increments
+		if c.byDefault = byDefault.String; c.nullable && c.byDefault == "NULL" {
+			c.byDefault = "" // MariaDB names the default that every such column has
+		}
+		if i := strings.Index(extra, "ON UPDATE"); i >= 0 {
+			c.byDefault += " " + extra[i:]
+		}
 		if t := s.table(schema, table); t != nil {
 			t.columns = append(t.columns, c)
 		}
@@ -134,27 +169,36 @@ func (s structures) readColumns(ctx context.Context, q server.Querier, schema st
 	})
 }
 
-func (s structures) readUniques(ctx context.Context, q server.Querier, schema string) error {
-	// A part without a column is an expression.
-	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, INDEX_NAME, COALESCE(COLUMN_NAME, '(expression)'), COALESCE(SUB_PART, 0)
-		FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND NON_UNIQUE = 0
-		ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`, schema)
+func (s structures) readIndexes(ctx context.Context, q server.Querier, on *server.Server, schema string) error {
+	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, INDEX_TYPE, COALESCE(COLUMN_NAME, '`+unknownExpression+`'), COALESCE(SUB_PART, 0), `+
+		on.IndexExpressionColumn()+`
+		FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ?
+		ORDER BY TABLE_NAME, NON_UNIQUE, INDEX_NAME, SEQ_IN_INDEX`, schema)
 	return each(rows, err, func(scan func(...any) error) error {
 		var (
-			table, name string
-			p           part
+			table     string
+			i         index
+			p         part
+			nonUnique bool
 		)
-		if err := scan(&table, &name, &p.column, &p.prefix); err != nil {
+		if err := scan(&table, &i.name, &nonUnique, &i.kind, &p.column, &p.prefix, &p.expression); err != nil {
 			return err
 		}
 		t := s.table(schema, table)
 		if t == nil {
 			return nil
 		}
-		if n := len(t.uniques); n == 0 || t.uniques[n-1].name != name {
-			t.uniques = append(t.uniques, index{name: name})
+		list := &t.uniques
+		if nonUnique {
+			list = &t.indexes
 		}
-		last := &t.uniques[len(t.uniques)-1]
+		if n := len(*list); n == 0 || (*list)[n-1].name != i.name {
+			*list = append(*list, i)
+		}
+		last := &(*list)[len(*list)-1]
+		if i.kind == "SPATIAL" {
+			p.prefix = 0 // an artefact
+		}
 		last.parts = append(last.parts, p)
 		return nil
 	})

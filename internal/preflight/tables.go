@@ -9,7 +9,7 @@ import (
 // of its own.
 func (r *run) checkTables(context.Context) error {
 	if len(r.Tables) == 0 {
-		r.fault("", "there is nothing to move: the filter selects no table",
+		r.fault("none", "", "there is nothing to move: the filter selects no table",
 			"check the names of schemas and tables in the filter, and that the account may see them")
 	}
 	targets := map[string]Table{}
@@ -17,12 +17,12 @@ func (r *run) checkTables(context.Context) error {
 		if s := r.source.table(t.Schema, t.Name); s != nil {
 			r.checkKind("source", t.String(), s)
 		} else if !r.deniedSource[t.String()] {
-			r.fault(t.String(), "the source has no such table", "check the name in the filter")
+			r.fault("missing-on-source", t.String(), "the source has no such table", "check the name in the filter")
 		}
 		id := r.target.id(t.TargetSchema, t.TargetName)
 		if other, taken := targets[id]; taken {
-			r.fault(t.String(), fmt.Sprintf("it would be moved to %s, where %s is moved to (lower_case_table_names is %d on the target)",
-				t.Target(), other, r.TargetServer.LowerCaseTableNames), "rewrite one of the names")
+			r.fault("same-name", t.String(), fmt.Sprintf("%s and %s would both become %s on the target, where lower_case_table_names is %d", other, t,
+				t.Target(), r.TargetServer.LowerCaseTableNames), "give them different names there by DatabaseRewrites or TableRewrites")
 		}
 		targets[id] = t
 		r.checkTarget(t)
@@ -35,9 +35,9 @@ func (r *run) checkTarget(t Table) {
 	s := r.target.table(t.TargetSchema, t.TargetName)
 	switch {
 	case s == nil && !r.CreateTables && !r.deniedTarget[t.Target()]:
-		r.fault(t.Target(), "the target has no such table", "create it with the definition it has on the source")
+		r.fault("missing-on-target", t.Target(), "the target has no such table", "create it with the definition it has on the source")
 	case s != nil && r.CreateTables && !r.AllowExistingTables && !r.Resuming:
-		r.fault(t.Target(), "the target has this table already", "drop it, or set AllowExistingTargetTable to use it as it is")
+		r.fault("exists", t.Target(), "the target has this table already", "drop it, or set AllowExistingTargetTable to use it as it is")
 	}
 	if s != nil {
 		r.checkKind("target", t.Target(), s)
@@ -47,12 +47,12 @@ func (r *run) checkTarget(t Table) {
 func (r *run) checkKind(side, name string, s *structure) {
 	switch {
 	case s.kind == "SYSTEM VERSIONED":
-		r.fault(name, fmt.Sprintf("it is system-versioned on the %s: the history of its rows cannot be moved", side),
+		r.fault("versioned", name, fmt.Sprintf("it is system-versioned on the %s: the history of its rows cannot be moved", side),
 			"leave the table out, or move it by a dump")
 	case s.kind != "BASE TABLE":
-		r.fault(name, fmt.Sprintf("it is a %s on the %s, and not a table", s.kind, side), "leave it out of the filter")
+		r.fault("kind", name, fmt.Sprintf("it is a %s on the %s, and not a table", s.kind, side), "leave it out of the filter")
 	case s.engine != "InnoDB":
-		r.fault(name, fmt.Sprintf("its engine is %s on the %s; only InnoDB has the row locks and transactions that a move needs", s.engine, side),
+		r.fault("engine", name, fmt.Sprintf("its engine is %s on the %s; only InnoDB has the row locks and transactions that a move needs", s.engine, side),
 			"ALTER TABLE … ENGINE=InnoDB, or leave the table out")
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // checkTargetRows refuses to move into tables that hold rows: they would end up among ours.
 func (r *run) checkTargetRows(ctx context.Context) error {
-	if r.Resuming || r.AllowTargetRows {
+	if r.Resuming || r.PartOfRows {
 		return nil
 	}
 	for _, t := range r.Tables {
@@ -25,7 +25,7 @@ func (r *run) checkTargetRows(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("look for rows in %s: %w", t.Target(), err)
 		default:
-			r.fault(t.Target(), "the target table already holds rows", "empty it, or resume the move that has written them")
+			r.fault("rows", t.Target(), "the target table already holds rows", "empty it, or resume the move that has written them")
 		}
 	}
 	return nil

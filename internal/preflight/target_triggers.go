@@ -21,7 +21,7 @@ func (r *run) checkTargetTriggers(ctx context.Context) error {
 				return err
 			}
 			if t, ok := moved[r.target.id(schema, table)]; ok {
-				r.fault(t.Target(), fmt.Sprintf("trigger %s.%s on the target table would fire for every row moved", triggerSchema, trigger),
+				r.fault("trigger", t.Target(), fmt.Sprintf("trigger %s.%s on the target table would fire for every row moved", triggerSchema, trigger),
 					"drop the trigger and create it again after the move")
 			}
 			return nil

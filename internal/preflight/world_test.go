@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,13 +123,22 @@ func (w *world) detect(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func declared(check, code string) bool {
+	for _, c := range preflight.Checks() {
+		if c.Name == check && slices.Contains(c.Codes, code) {
+			return true
+		}
+	}
+	return false
+}
+
 // setGlobal sets a global variable until the test ends.
 func (w *world) setGlobal(t *testing.T, db *sql.DB, name, value string) {
 	var old string
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT @@GLOBAL."+name).Scan(&old))
 	exec(t, db, "SET GLOBAL "+name+" = "+value)
 	t.Cleanup(func() {
-		if _, err := strconv.Atoi(old); err != nil {
+		if _, err := strconv.ParseFloat(old, 64); err != nil {
 			old = "'" + old + "'"
 		}
 		_, err := db.Exec("SET GLOBAL " + name + " = " + old)
@@ -141,21 +151,53 @@ func (w *world) run(t *testing.T) *preflight.Report {
 	t.Helper()
 	report, err := preflight.Run(t.Context(), w.in)
 	require.NoError(t, err)
+	for _, f := range report.Findings {
+		check, code, _ := strings.Cut(f.Code, ".")
+		require.Equal(t, f.Check, check)
+		require.True(t, code == preflight.Unchecked || declared(check, code), "code %s is not in the list", f.Code)
+		require.NotEmpty(t, f.What)
+		require.NotEmpty(t, f.Remedy)
+	}
 	return report
 }
 
-// finds runs the checks and expects exactly one finding, in the given words.
-func (w *world) finds(t *testing.T, severity preflight.Severity, check, subject, problem, remedy string) {
+// clean runs the checks and expects nothing but notes.
+func (w *world) clean(t *testing.T, because ...any) {
 	t.Helper()
 	report := w.run(t)
-	require.Len(t, report.Findings, 1, report.Table())
-	f := report.Findings[0]
-	require.Equal(t, severity, f.Severity)
-	require.Equal(t, check, f.Check)
+	require.Zero(t, report.Count(preflight.Error)+report.Count(preflight.Warning), fmt.Sprint(append([]any{report.Table()}, because...)...))
+}
+
+// finds runs the checks and expects exactly one finding beside notes, in the given words. The code
+// may be that of the check alone.
+func (w *world) finds(t *testing.T, severity preflight.Severity, code, subject, what, remedy string) {
+	t.Helper()
+	report := w.run(t)
+	f := w.only(t, report)
+	require.Equal(t, severity, f.Severity, report.Table())
+	if strings.Contains(code, ".") {
+		require.Equal(t, code, f.Code)
+	} else {
+		require.Equal(t, code, f.Check)
+	}
 	require.Contains(t, f.Subject, subject)
-	require.Contains(t, f.Problem, problem)
+	require.Contains(t, f.What, what)
 	require.Contains(t, f.Remedy, remedy)
 	require.Equal(t, severity == preflight.Error, report.Err() != nil)
+}
+
+// only returns the one finding that is not a note.
+func (w *world) only(t *testing.T, report *preflight.Report) preflight.Finding {
+	t.Helper()
+	require.Equal(t, 1, report.Count(preflight.Error)+report.Count(preflight.Warning), report.Table())
+	return report.Findings[0]
+}
+
+// one makes a single table of the source the whole move.
+func (w *world) one(t *testing.T, name, definition string, key ...string) {
+	t.Helper()
+	exec(t, w.source, "CREATE TABLE `shop_1`."+name+" ("+definition+") ENGINE=InnoDB")
+	w.in.Tables = []preflight.Table{{Schema: "shop_1", Name: name, TargetSchema: "shop_1", TargetName: name, KeyColumns: key}}
 }
 
 // fails is finds of an error.
@@ -193,4 +235,30 @@ func account(t *testing.T, root *sql.DB, s *servers.Server, grants ...string) *s
 
 func pairOf(w *world) [2]*servers.Server {
 	return pairs[servers.Flavour(w.in.SourceServer.NativeFlavour())]
+}
+
+// has expects a finding in a report, in the given words.
+func (w *world) has(t *testing.T, report *preflight.Report, code, subject, what string) {
+	t.Helper()
+	for _, f := range report.Findings {
+		if f.Code == code && f.Subject == subject && strings.Contains(f.What, what) {
+			return
+		}
+	}
+	require.Failf(t, "a finding is missing", "%s of %s: %s\n%s", code, subject, what, report.Table())
+}
+
+// definition is how the source defines a table.
+func (w *world) definition(t *testing.T, table string) (definition string) {
+	t.Helper()
+	require.NoError(t, w.source.QueryRowContext(t.Context(), "SHOW CREATE TABLE `shop_1`."+table).Scan(&table, &definition))
+	return definition
+}
+
+// logFile is the name of the source's newest binary log.
+func (w *world) logFile(t *testing.T) string {
+	t.Helper()
+	end, err := w.in.SourceServer.LogEnd(t.Context(), w.source)
+	require.NoError(t, err)
+	return end.File
 }

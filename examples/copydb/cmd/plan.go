@@ -1,17 +1,25 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 )
+
+// rehearsal is what a dry run found; its JSON form is for programs.
+type rehearsal struct {
+	Plan      *ghostferry.Plan            `json:"plan"`
+	Preflight *ghostferry.PreflightReport `json:"preflight"`
+	// Refused says that the move would be refused.
+	Refused bool `json:"refused"`
+}
 
 // dryRun prints the plan and what speaks against it.
 func (p *program) dryRun(ctx context.Context) int {
@@ -20,39 +28,50 @@ func (p *program) dryRun(ctx context.Context) int {
 		return p.finish(copydb.Result{Outcome: copydb.Refused, Err: err})
 	}
 	ferry := copydb.NewFerry(config)
-	refusal := ferry.InitializeContext(ctx)
-	plan, err := ferry.PlanContext(ctx)
+	defer func() { _ = ferry.Close() }()
+	found, err := rehearse(ctx, ferry)
 	if err != nil { // it did not get as far as a plan
-		return p.finish(ferry.Result(cmp.Or(refusal, err)))
-	}
-	if refusal == nil {
-		refusal = ferry.StartContext(ctx) // whether the binary log can be read
-	}
-	if refusal != nil && !plan.Refused() {
-		plan.Findings = append(plan.Findings, ghostferry.PlanFinding{Severity: "error", Check: "start", Problem: refusal.Error()})
+		return p.finish(ferry.Result(err))
 	}
 	if p.options.json {
-		err = json.NewEncoder(p.stdout).Encode(plan)
+		err = json.NewEncoder(p.stdout).Encode(found)
 	} else {
-		err = printPlan(p.stdout, plan)
+		err = found.print(p.stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(p.stderr, "copydb:", err)
 		return copydb.Failed.ExitStatus()
 	}
-	if plan.Refused() {
+	if found.Refused {
 		return copydb.Refused.ExitStatus()
 	}
 	return 0
 }
 
-// printPlan prints tables, findings and a last line that sums up.
-func printPlan(w io.Writer, plan *ghostferry.Plan) error {
+// rehearse looks, plans, and makes the first steps of a move, up to reading the binary
+// log: nothing is written.
+func rehearse(ctx context.Context, ferry *copydb.CopydbFerry) (*rehearsal, error) {
+	report, err := ferry.PreflightContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := ferry.PlanContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !report.Refused() {
+		if err := ferry.StartContext(ctx); err != nil {
+			report.Add(ghostferry.PreflightFinding{Code: "copydb.start", Check: "copydb", Severity: ghostferry.PreflightError, What: err.Error()})
+		}
+	}
+	return &rehearsal{plan, report, report.Refused()}, nil
+}
+
+// print prints tables, findings and a last line that sums up.
+func (r *rehearsal) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TABLE\tON THE TARGET\tKEY\tROWS≈\tSIZE\tCHUNKS\tPATH")
-	var rows, bytes uint64
-	for _, t := range plan.Tables {
-		rows, bytes = rows+t.RowsEstimate, bytes+t.Bytes
+	for _, t := range r.Plan.Tables {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n",
 			printable(t.Schema+"."+t.Table), printable(t.TargetSchema+"."+t.TargetTable), printable(strings.Join(t.Key, ", ")),
 			count(t.RowsEstimate), size(float64(t.Bytes)), t.Chunks, t.Path)
@@ -60,20 +79,12 @@ func printPlan(w io.Writer, plan *ghostferry.Plan) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	for _, f := range plan.Findings {
-		subject := ""
-		if f.Subject != "" {
-			subject = printable(f.Subject) + ": "
-		}
-		fmt.Fprintf(w, "%s: %s: %s%s\n", f.Severity, f.Check, subject, printable(f.Problem))
-		if f.Remedy != "" {
-			fmt.Fprintf(w, "    remedy: %s\n", printable(f.Remedy))
-		}
-	}
+	fmt.Fprint(w, "\n", r.Preflight)
 	verdict := "nothing speaks against it"
-	if plan.Refused() {
+	if r.Refused {
 		verdict = "REFUSED, see the errors above"
 	}
-	_, err := fmt.Fprintf(w, "dry run: %d tables, about %s rows, %s: %s; nothing was written\n", len(plan.Tables), count(rows), size(float64(bytes)), verdict)
+	_, err := fmt.Fprintf(w, "dry run: %d tables, about %s rows, %s, estimated to take up to %s: %s; nothing was written\n", len(r.Plan.Tables),
+		count(r.Plan.RowsEstimate), size(float64(r.Plan.Bytes)), duration(time.Duration(r.Plan.SecondsEstimate*float64(time.Second))), verdict)
 	return err
 }

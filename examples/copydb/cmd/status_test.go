@@ -114,26 +114,33 @@ func TestLinesFitTheTerminal(t *testing.T) {
 }
 
 func TestPlanIsPrinted(t *testing.T) {
-	plan := &ghostferry.Plan{
-		Tables: []ghostferry.TablePlan{
-			{Schema: "shop", Table: "orders", TargetSchema: "store", TargetTable: "orders", Key: []string{"tenant", "id"}, RowsEstimate: 1_234_567, Bytes: 250e6, Chunks: 239, Path: "parallel chunks"},
-			{Schema: "shop", Table: "a\nb", TargetSchema: "store", TargetTable: "a\nb", Key: []string{"id"}, Path: "parallel chunks"},
+	found := &rehearsal{
+		Plan: &ghostferry.Plan{
+			Tables: []ghostferry.TablePlan{
+				{Schema: "shop", Table: "orders", TargetSchema: "store", TargetTable: "orders", Key: []string{"tenant", "id"}, RowsEstimate: 1_234_567, Bytes: 250e6, Chunks: 239, Path: "parallel chunks"},
+				{Schema: "shop", Table: "a\nb", TargetSchema: "store", TargetTable: "a\nb", Key: []string{"id"}, Path: "parallel chunks"},
+			},
+			RowsEstimate: 1_234_567, Bytes: 250e6, SecondsEstimate: 90,
 		},
-		Findings: []ghostferry.PlanFinding{{Severity: "warning", Check: "packet-size", Subject: "target", Problem: "small", Remedy: "raise it"}},
+		Preflight: &ghostferry.PreflightReport{Findings: []ghostferry.PreflightFinding{
+			{Code: "packet-size.row", Severity: ghostferry.PreflightWarning, Subject: "shop.a\nb", What: "small", Remedy: "raise it"},
+		}},
 	}
 	var out bytes.Buffer
-	require.NoError(t, printPlan(&out, plan))
+	require.NoError(t, found.print(&out))
 	require.Equal(t, strings.TrimLeft(`
 TABLE        ON THE TARGET  KEY         ROWS≈      SIZE    CHUNKS  PATH
 shop.orders  store.orders   tenant, id  1,234,567  250 MB  239     parallel chunks
 shop.a�b     store.a�b      id          0          0 B     0       parallel chunks
-warning: packet-size: target: small
-    remedy: raise it
-dry run: 2 tables, about 1,234,567 rows, 250 MB: nothing speaks against it; nothing was written
+
+warning  packet-size.row  shop.a�b: small
+                          remedy: raise it
+preflight: 0 errors, 1 warning
+dry run: 2 tables, about 1,234,567 rows, 250 MB, estimated to take up to 1m30s: nothing speaks against it; nothing was written
 `, "\n"), out.String())
 
-	plan.Findings[0].Severity = "error"
+	found.Refused = true
 	out.Reset()
-	require.NoError(t, printPlan(&out, plan))
+	require.NoError(t, found.print(&out))
 	require.Contains(t, out.String(), "REFUSED, see the errors above")
 }
