@@ -1,6 +1,8 @@
 package model
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // Step is one step of a run as an engine reports it, in the order in which the
 // steps took effect. Changes are named by strings that are unique and, when a
@@ -9,11 +11,13 @@ import "fmt"
 //
 //	table     Table, Phases: 1, 2, or 0 for the serial path; before all others
 //	deliver   a row change is handed over: At its name, Table, Old and New key (""
-//	          absent), End when it is the last of its transaction
+//	          absent) with the images Was and Is, End when it is the last of its
+//	          transaction
 //	open      the gate of Chunk, for Table and Low < key <= High ("" open), registers;
-//	          At is the last change delivered, or executed before a crash
+//	          At is the last change delivered, or executed before a crash; AnyKey says
+//	          that keys cannot be ordered, so that the chunk may hold every key
 //	barrier   everything up to At, a change, is visible to the read of Chunk
-//	read      Chunk's rows are in memory
+//	read      Rows, by key, are in memory: Chunk's rows up to High ("": its end)
 //	copy      rows and mark of Chunk are committed; Keys were skipped
 //	abandon   nothing of Chunk is or can come to the target
 //	close     the gate of Chunk closes
@@ -23,46 +27,99 @@ import "fmt"
 //	          were left out
 //	position  At is committed as the position, the batch is over
 //	retry     the batch begins again
+//	maybe     one transaction with the writes in Steps, whose COMMIT was sent and not
+//	          answered: it took effect or it did not
 //	crash     the process is gone
 //	resume    a new one has raised the epoch to Epoch and goes on from At
 //	settle    the Keys of Table are looked up and found to be paid
 //	block     the source's writers have stopped
 //	stop      At is the stop position: the last change of the log
 //	done      everything up to the stop position is there
+//	verified  the verifier found both sides equal
 type Step struct {
-	Kind    string   `json:"kind"`
-	Table   string   `json:"table,omitempty"`
-	Phases  int      `json:"phases,omitempty"`
-	At      string   `json:"at,omitempty"`
-	Old     string   `json:"old,omitempty"`
-	New     string   `json:"new,omitempty"`
-	End     bool     `json:"end,omitempty"`
-	Chunk   int      `json:"chunk,omitempty"`
-	Low     string   `json:"low,omitempty"`
-	High    string   `json:"high,omitempty"`
-	Lane    int      `json:"lane,omitempty"`
-	Keys    []string `json:"keys,omitempty"`
-	Skipped []string `json:"skipped,omitempty"`
-	Epoch   int      `json:"epoch,omitempty"`
+	Kind    string
+	Table   string
+	Phases  int
+	At      string
+	Old     string
+	New     string
+	Was     Image
+	Is      Image
+	End     bool
+	Chunk   int
+	Low     string
+	High    string
+	AnyKey  bool
+	Rows    map[string]Image
+	Lane    int
+	Keys    []string
+	Skipped []string
+	Steps   []Step
+	Epoch   int
 }
+
+// Image is a row: a name that equal rows share, and its unique values, NULLs left
+// out. The zero value is no row.
+type Image struct {
+	Name   string
+	Unique []string
+}
+
+func (x Image) absent() bool { return x.Name == "" }
 
 // RejectedError says which step of a trace breaks which rule.
 type RejectedError struct {
 	// Index counts from 0.
 	Index int
 	Step  Step
-	Rule  string
+	// Rule says what the model expected.
+	Rule string
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("step %d, %s: %s", e.Index, e.Step.Kind, e.Rule)
+	return fmt.Sprintf("step %d, %s: %s", e.Index, e.Step, e.Rule)
 }
 
-// Accept checks a trace against the rules of docs/algorithm.md: it keeps what the
-// steps say, nothing of the source, and returns a *RejectedError for the first
-// step that the engine of the model could not have taken.
+// String tells the step in a line, without the rows of a read.
+func (s Step) String() string {
+	text := s.Kind
+	for _, part := range []struct {
+		name, value string
+	}{{"", s.Table}, {"at ", s.At}, {"old ", s.Old}, {"new ", s.New}, {"above ", s.Low}, {"up to ", s.High}} {
+		if part.value != "" {
+			text += " " + part.name + part.value
+		}
+	}
+	if s.Chunk != 0 {
+		text += fmt.Sprintf(" chunk %d", s.Chunk)
+	}
+	const shown = 4
+	for _, list := range []struct {
+		name string
+		keys []string
+	}{{"keys", s.Keys}, {"left out", s.Skipped}} {
+		if n := len(list.keys); n > shown {
+			text += fmt.Sprintf(" %s %v and %d more", list.name, list.keys[:shown], n-shown)
+		} else if n > 0 {
+			text += fmt.Sprintf(" %s %v", list.name, list.keys)
+		}
+	}
+	return text
+}
+
+// Accept checks a trace of any size against the rules of docs/algorithm.md and returns
+// a *RejectedError for the first step that the engine of the model could not have taken.
+//
+// The acceptor believes the trace only what it must: the log, which it takes from the
+// changes delivered, and the rows that were read. From these it works out by itself what
+// a read may have seen, what a batch writes, what is then on the target, which row keeps
+// out which, and what is there at the end. Whatever schedule the model has is accepted,
+// and the schedules of its mutants are rejected (accept_test.go).
 func Accept(trace []Step) error {
-	a := &acceptor{tables: map[string]int{}, index: map[string]int{"": 0}, finished: map[int]bool{}}
+	a := &acceptor{
+		tables: map[string]int{}, index: map[string]int{"": 0}, finished: map[int]bool{},
+		past: readPast(trace), target: map[tableKey]Image{}, holder: map[tableKey]string{},
+	}
 	a.begin(0)
 	for i, s := range trace {
 		if rule := a.step(s); rule != "" {
@@ -83,6 +140,10 @@ type acceptor struct {
 	batch               *traceBatch
 
 	owed map[tableKey]struct{}
+
+	past   past                // of all keys, from the whole trace
+	target map[tableKey]Image  // rows, and unknown
+	holder map[tableKey]string // unique value to the key that holds it there
 
 	position int // durable
 	epoch    int
@@ -108,21 +169,6 @@ func (ch *traceChange) keys() (keys []tableKey) {
 	return keys
 }
 
-type traceGate struct {
-	open                Step
-	d                   int
-	passed, read, ended bool
-}
-
-func (g *traceGate) mayHold(table, key string) bool {
-	return table == g.open.Table && key != "" && key > g.open.Low && (g.open.High == "" || key <= g.open.High)
-}
-
-type traceBatch struct {
-	end              int
-	deleted, written map[tableKey]bool
-}
-
 // begin starts a process at a position.
 func (a *acceptor) begin(at int) {
 	a.delivered, a.executed = at, at
@@ -145,6 +191,8 @@ func (a *acceptor) step(s Step) string {
 		return a.chunk(s)
 	case "batch", "delete", "write", "position", "retry":
 		return a.apply(s)
+	case "maybe":
+		return a.maybe(s)
 	case "settle":
 		for _, k := range s.Keys {
 			delete(a.owed, tableKey{s.Table, k})
@@ -189,6 +237,9 @@ func (a *acceptor) phase(s Step) string {
 		case len(a.gates) > 0:
 			return "a chunk is open"
 		}
+		return a.equal()
+	case "verified":
+		return a.equal()
 	default:
 		return "there is no such step"
 	}
@@ -201,7 +252,8 @@ func (a *acceptor) reached(change string) bool {
 	return ok && a.executed >= at && a.batch == nil
 }
 
-// deliver takes a change: the next one, and after a resume the same as before.
+// deliver takes a change: the next one, and after a resume the same as before. The
+// row that it changes must be the one that the change before it left.
 func (a *acceptor) deliver(s Step) string {
 	at, known := a.index[s.At]
 	switch {
@@ -213,6 +265,9 @@ func (a *acceptor) deliver(s Step) string {
 		a.log = append(a.log, traceChange{})
 		a.index[s.At] = len(a.log)
 	}
+	if rule := a.past.continues(s, a.delivered); rule != "" {
+		return rule
+	}
 	ch := traceChange{step: s}
 	for id, g := range a.gates {
 		if g.mayHold(s.Table, s.Old) || g.mayHold(s.Table, s.New) {
@@ -221,160 +276,5 @@ func (a *acceptor) deliver(s Step) string {
 	}
 	a.log[a.delivered] = ch
 	a.delivered++
-	return ""
-}
-
-// chunk takes a step of a copier.
-func (a *acceptor) chunk(s Step) string {
-	if s.Kind == "open" {
-		at, ok := a.index[s.At]
-		switch {
-		case a.gates[s.Chunk] != nil:
-			return fmt.Sprintf("chunk %d is open", s.Chunk)
-		case a.finished[s.Chunk]:
-			return fmt.Sprintf("chunk %d is finished", s.Chunk)
-		case !ok || at < a.delivered:
-			return fmt.Sprintf("d is %q, and %d changes are delivered", s.At, a.delivered)
-		}
-		a.gates[s.Chunk] = &traceGate{open: s, d: at}
-		return ""
-	}
-	g := a.gates[s.Chunk]
-	if g == nil {
-		return fmt.Sprintf("chunk %d is not open", s.Chunk)
-	}
-	switch s.Kind {
-	case "barrier":
-		if at, ok := a.index[s.At]; !ok || at < g.d {
-			return fmt.Sprintf("the barrier covers %q, the gate opened at %d", s.At, g.d)
-		}
-		g.passed = true
-	case "read":
-		if g.read = g.passed; !g.read {
-			return "read before the barrier"
-		}
-	case "copy":
-		if !g.read || g.ended {
-			return "written without having been read under this gate"
-		}
-		g.ended, a.finished[s.Chunk] = true, true
-		a.owe(g.open.Table, s.Keys)
-	case "abandon":
-		if g.ended {
-			return "it is committed"
-		}
-		g.ended = true
-	case "close":
-		if !g.ended {
-			return "it is neither committed nor abandoned"
-		}
-		delete(a.gates, s.Chunk)
-	}
-	return ""
-}
-
-// owe notes skipped keys.
-func (a *acceptor) owe(table string, keys []string) {
-	for _, k := range keys {
-		a.owed[tableKey{table, k}] = struct{}{}
-	}
-}
-
-// apply takes a step of the applier.
-func (a *acceptor) apply(s Step) string {
-	if s.Kind == "batch" {
-		return a.gather(s)
-	}
-	b := a.batch
-	if b == nil {
-		return "no batch is in execution"
-	}
-	switch s.Kind {
-	case "retry":
-		a.batch = newTraceBatch(b.end)
-		return ""
-	case "position":
-		return a.commitPosition(s)
-	}
-	touched := a.touched(b.end)
-	if s.Kind == "write" && a.tables[s.Table] == 2 {
-		for k := range touched {
-			if k.table == s.Table && !b.deleted[k] {
-				return fmt.Sprintf("key %s of %s is not deleted yet", k.key, k.table)
-			}
-		}
-	}
-	for _, key := range s.Keys {
-		k := tableKey{s.Table, key}
-		done := b.written
-		if s.Kind == "delete" {
-			done = b.deleted
-		}
-		switch {
-		case !touched[k]:
-			return fmt.Sprintf("key %s of %s is not in the batch", key, s.Table)
-		case done[k]:
-			return fmt.Sprintf("two lanes write key %s of %s", key, s.Table)
-		}
-		done[k] = true
-		if s.Kind == "write" {
-			delete(a.owed, k)
-		}
-	}
-	a.owe(s.Table, s.Skipped)
-	return ""
-}
-
-// gather takes a batch.
-func (a *acceptor) gather(s Step) string {
-	end, ok := a.index[s.At]
-	switch {
-	case a.batch != nil:
-		return "the batch before is in execution"
-	case !ok || end < a.executed || end > a.delivered:
-		return fmt.Sprintf("it ends at %q, %d changes are executed and %d delivered", s.At, a.executed, a.delivered)
-	}
-	for i := a.executed; i < end; i++ {
-		for _, c := range a.log[i].waits {
-			if a.gates[c] != nil && a.gates[c].d <= i {
-				return fmt.Sprintf("change %q waits for chunk %d, which is open", a.log[i].step.At, c)
-			}
-		}
-	}
-	a.batch = newTraceBatch(end)
-	return ""
-}
-
-func newTraceBatch(end int) *traceBatch {
-	return &traceBatch{end: end, deleted: map[tableKey]bool{}, written: map[tableKey]bool{}}
-}
-
-// touched are the keys of the batch that ends at end.
-func (a *acceptor) touched(end int) map[tableKey]bool {
-	keys := map[tableKey]bool{}
-	for i := a.executed; i < end; i++ {
-		for _, k := range a.log[i].keys() {
-			keys[k] = true
-		}
-	}
-	return keys
-}
-
-// commitPosition ends the batch: everything is written, and the position is the
-// last end of a transaction.
-func (a *acceptor) commitPosition(s Step) string {
-	for k := range a.touched(a.batch.end) {
-		if !a.batch.written[k] {
-			return fmt.Sprintf("key %s of %s is not written yet", k.key, k.table)
-		}
-	}
-	want := a.batch.end
-	for want > 0 && !a.log[want-1].step.End {
-		want--
-	}
-	if at, ok := a.index[s.At]; !ok || at != want {
-		return fmt.Sprintf("the position is %q, the last transaction ended after %d changes", s.At, want)
-	}
-	a.position, a.executed, a.batch = want, a.batch.end, nil
 	return ""
 }

@@ -20,7 +20,7 @@ func TestAcceptTakesWhatTheModelDoes(t *testing.T) {
 			cfg := c.prepared()
 			random := rand.New(rand.NewPCG(1, 2))
 			done := 0
-			for range 3000 {
+			for range 1000 {
 				acts, states := walk(cfg, random)
 				if states[len(states)-1].halt == haltDone {
 					done++
@@ -30,7 +30,7 @@ func TestAcceptTakesWhatTheModelDoes(t *testing.T) {
 					t.Fatalf("%v\n%s", err, v.Schedule(cfg))
 				}
 			}
-			require.Greater(t, done, 100, "most walks should end with done")
+			require.Greater(t, done, 30, "most walks should end with done")
 		})
 	}
 }

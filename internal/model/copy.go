@@ -239,7 +239,7 @@ func (m *machine) write(i int) {
 // close goes on to the gate of chunk i, whose rows are on the target.
 func (m *machine) close(t *state, i int) {
 	t.ch[i] = chunk{pc: chWritten, locks: t.ch[i].locks, lost: t.ch[i].lost}
-	if m.cfg.Coarse && !m.cfg.on[SmallQueue] {
+	if m.cfg.Coarse && !m.cfg.on[SmallQueue] && !m.cfg.mut[PingAfterCommit] { // the mutant does something between
 		t.closeGate(i)
 	}
 }

@@ -38,9 +38,10 @@ func keyNames(keys uint8) (names []string) {
 // steps are the steps of a trace that an action stands for.
 func (a action) steps(c *Config, from, to *state) []Step {
 	chunk := int(a.a) + 1
-	skipped := func() (keys uint8) {
-		for k := range c.Keys {
-			if to.debt[k] != 0 && (from.debt[k] == 0 || a.b>>k&1 != 0) {
+	// What was to be written and is not there was left out.
+	skipped := func(in rows) (keys uint8) {
+		for k, x := range in {
+			if x != 0 && to.t[k] == 0 {
 				keys |= 1 << k
 			}
 		}
@@ -67,9 +68,15 @@ func (a action) steps(c *Config, from, to *state) []Step {
 		}
 		return []Step{{Kind: "barrier", Chunk: chunk, At: changeName(at)}}
 	case actRead:
-		return []Step{{Kind: "read", Chunk: chunk}}
+		rows := map[string]Image{}
+		for k, x := range to.ch[a.a].buf {
+			if x != 0 {
+				rows[fmt.Sprint(k+1)] = imageName(x)
+			}
+		}
+		return []Step{{Kind: "read", Chunk: chunk, Rows: rows}}
 	case actWrite:
-		return []Step{{Kind: "copy", Chunk: chunk, Keys: keyNames(skipped() & c.Chunks[a.a])}}
+		return []Step{{Kind: "copy", Chunk: chunk, Keys: keyNames(skipped(from.ch[a.a].buf))}}
 	case actClose:
 		return []Step{{Kind: "close", Chunk: chunk}}
 	case actReplan:
@@ -79,7 +86,8 @@ func (a action) steps(c *Config, from, to *state) []Step {
 	case actDelete:
 		return []Step{{Kind: "delete", Table: "t", Lane: int(a.a), Keys: keyNames(a.b)}}
 	case actInsert, actUpsert:
-		steps := []Step{{Kind: "write", Table: "t", Lane: int(a.a), Keys: keyNames(a.b), Skipped: keyNames(skipped() & a.b)}}
+		last := from.compact(c, from.m, from.bEnd).last
+		steps := []Step{{Kind: "write", Table: "t", Lane: int(a.a), Keys: keyNames(a.b), Skipped: keyNames(skipped(last) & a.b)}}
 		if to.bEnd == 0 {
 			steps = append(steps, Step{Kind: "position", At: changeName(to.pos[0])})
 		}
@@ -109,7 +117,22 @@ func deliverSteps(s *state, from, to uint8) (steps []Step) {
 	}
 	for i := from; i < to; i++ {
 		e := s.log[i]
-		steps = append(steps, Step{Kind: "deliver", Table: "t", At: changeName(i + 1), Old: name(e.old()), New: name(e.new()), End: e.end()})
+		step := Step{Kind: "deliver", Table: "t", At: changeName(i + 1), Old: name(e.old()), New: name(e.new()), End: e.end()}
+		if e.old() != noKey {
+			step.Was = imageName(s.rowsAt(i)[e.old()])
+		}
+		if e.new() != noKey {
+			step.Is = imageName(e.x)
+		}
+		steps = append(steps, step)
 	}
 	return steps
+}
+
+func imageName(x img) Image {
+	image := Image{Name: fmt.Sprintf("%02x", uint8(x))}
+	if u := x.unique(); u != 0 {
+		image.Unique = []string{fmt.Sprint(u)}
+	}
+	return image
 }
