@@ -193,9 +193,10 @@ func (s *BinlogStreamer) reached(g binlog.GTID, at BinlogCoordinate) error {
 	return nil
 }
 
-// passed notes the end of an event that belongs to no transaction.
+// passed notes the end of an event that belongs to no transaction. Those at the head of a
+// file, which a stream that begins in its middle is sent, too, lie before its start.
 func (s *BinlogStreamer) passed(ev *rawEvent) {
-	if s.txn == nil && ev.end.Pos > 0 && ev.flags&artificialFlag == 0 && ev.time != 0 {
+	if s.txn == nil && ev.end.Pos > 0 && ev.flags&artificialFlag == 0 && ev.time != 0 && ev.end.CompareFilePos(s.resumeFrom()) >= 0 {
 		_ = s.reached(binlog.GTID{}, ev.end)
 	}
 }
