@@ -19,6 +19,7 @@ demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n
 
 test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/servers/cmd/servers prepare
+	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner ./...
 
 bench: ## compare with other movers on this machine; results in bench/results/

@@ -24,7 +24,8 @@ import (
 //	deliver  a row change is handed to the applier: At its place, Old and New its keys,
 //	         Was and Is its images
 //	end      the transaction of the change before is complete
-//	open     the gate of Chunk, for Table and Low < key <= High, registers
+//	open     the gate of Chunk, for Table and Low < key <= High, registers; AnyKey: keys
+//	         cannot be ordered
 //	barrier  what was delivered when the gate opened is visible to the read of Chunk
 //	read     Rows are in memory, up to High, which may be less than planned
 //	empty    the chunk had no rows, nothing is written
@@ -57,6 +58,7 @@ type TraceStep struct {
 	Chunk   int                   `json:"chunk,omitempty"`
 	Low     string                `json:"low,omitempty"`
 	High    string                `json:"high,omitempty"`
+	AnyKey  bool                  `json:"any_key,omitempty"`
 	Rows    map[string]TraceImage `json:"rows,omitempty"`
 	Lane    int                   `json:"lane,omitempty"`
 	Keys    []string              `json:"keys,omitempty"`
@@ -260,7 +262,7 @@ func traceOpen(g *gatedChunk) {
 	defer t.mu.Unlock()
 	l, name := tableLocked(g.table)
 	t.gates[g] = len(t.gates) + 1
-	s := TraceStep{Kind: "open", Chunk: t.gates[g], Table: name}
+	s := TraceStep{Kind: "open", Chunk: t.gates[g], Table: name, AnyKey: !l.keyOrdered}
 	if l.keyOrdered {
 		s.Low, s.High = traceTuple(l, g.low), traceTuple(l, g.high)
 	}

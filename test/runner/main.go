@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 1] [-timeout 14m] [-run regexp] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-timeout 14m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -35,6 +35,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
 	timeout := flags.Duration("timeout", 14*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
+	tags := flags.String("tags", "", "build tags, as of go test")
+	wanted := flags.Bool("race", true, "with the race detector where it works")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -42,9 +44,16 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(packages) == 0 {
 		packages = []string{"./..."}
 	}
-	env, race := raceDetector(ctx, out)
+	env, build := os.Environ(), []string(nil)
+	if *wanted {
+		env, build = raceDetector(ctx, out)
+	}
+	vet := []string{"vet"}
+	if *tags != "" {
+		vet, build = append(vet, "-tags="+*tags), append(build, "-tags="+*tags)
+	}
 	// Building before testing uses all processors, which -p 1 would not.
-	for _, step := range [][]string{{"vet"}, append([]string{"build", "-o", os.DevNull}, race...)} {
+	for _, step := range [][]string{vet, append([]string{"build", "-o", os.DevNull}, build...)} {
 		fmt.Fprintf(out, "go %s %s\n", strings.Join(step, " "), strings.Join(packages, " "))
 		cmd := goCommand(ctx, env, append(step, packages...)...)
 		cmd.Stdout, cmd.Stderr = out, out
@@ -52,7 +61,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("go %s: %w", step[0], err)
 		}
 	}
-	test := append([]string{"test"}, race...)
+	test := append([]string{"test"}, build...)
 	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), "-timeout="+timeout.String())
 	if *run != "" {
 		test = append(test, "-run="+*run)
