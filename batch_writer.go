@@ -156,7 +156,7 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 	if w.InlineVerifier != nil {
 		w.InlineVerifier.committed(check)
 	}
-	if w.checkpoint != nil && batch.chunk != nil {
+	if w.checkpoint.begun() && batch.chunk != nil {
 		w.checkpoint.chunkRecorded(table)
 	}
 	w.track(batch, l, rows)
@@ -174,12 +174,12 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 	keep := false
 	defer func() {
 		if keep {
-			w.sessions.put(s)
+			w.sessions.put(ctx, s)
 		} else {
 			s.discard()
 		}
 	}()
-	recorded := w.checkpoint != nil && batch.chunk != nil
+	recorded := w.checkpoint.begun() && batch.chunk != nil
 	if recorded {
 		n, err := s.exec(ctx, w.checkpoint.appendChunk(s.statement(), batch.chunk, rows.Len()))
 		if attempt > 1 && mysqlerr.Classify(err) == mysqlerr.Duplicate {
@@ -233,7 +233,7 @@ func (w *BatchWriter) verifyInline(ctx context.Context, s *session, tw *tableWri
 	if w.EnforceInlineVerification {
 		return nil, BatchWriterVerificationFailed{mismatchedPaginationKeys: check.texts(), table: batch.TableSchema().String()}
 	}
-	if w.checkpoint != nil {
+	if w.checkpoint.begun() {
 		_, err = s.exec(ctx, w.checkpoint.appendRechecks(s.statement(), batch.TableSchema(), check.keys()))
 	}
 	return check, err
@@ -259,8 +259,12 @@ func (w *BatchWriter) track(batch *RowBatch, l *tableLayout, rows *codec.Rows) {
 	w.StateTracker.UpdateLastSuccessfulPaginationKey(batch.table.String(), last, stats)
 }
 
-// close discards the idle sessions.
-func (w *BatchWriter) close() { w.sessions.close() }
+// Close ends the connections that the writer keeps between batches; call it after the
+// last batch. The Ferry's own writer is closed by the end of its run.
+func (w *BatchWriter) Close() error {
+	w.sessions.close()
+	return nil
+}
 
 // inTableOrder returns the batch's rows with their values in the table's column order.
 func (b *RowBatch) inTableOrder(l *tableLayout) (*codec.Rows, error) {

@@ -49,7 +49,7 @@ type BinlogStreamer struct {
 	DBConfig *DatabaseConfig
 	// MyServerId is the replica id; 0 is replaced by a random one that is not in use.
 	MyServerId uint32
-	// ErrorHandler gets what Run cannot return.
+	// ErrorHandler gets what Run cannot return; without one it is logged.
 	ErrorHandler ErrorHandler
 	// Filter decides which row changes belong to the move; nil takes all.
 	Filter CopyFilter
@@ -233,8 +233,8 @@ func (s *BinlogStreamer) unusedServerID(ctx context.Context) (uint32, error) {
 // Run follows the log until FlushAndStop's position is reached; failures go to the
 // ErrorHandler.
 func (s *BinlogStreamer) Run() {
-	if err := s.RunContext(context.Background()); err != nil && s.ErrorHandler != nil {
-		s.ErrorHandler.Fatal("binlog_streamer", err)
+	if err := s.RunContext(context.Background()); err != nil {
+		fatal(s.ErrorHandler, s.logger, "binlog_streamer", err)
 	}
 }
 
@@ -428,8 +428,8 @@ func (s *BinlogStreamer) lag() time.Duration {
 // FlushAndStop ends the stream at the log's present end. It returns at once; Run
 // returns when the end is reached.
 func (s *BinlogStreamer) FlushAndStop() {
-	if err := s.flushAndStop(context.Background()); err != nil && s.ErrorHandler != nil {
-		s.ErrorHandler.Fatal("binlog_streamer", err)
+	if err := s.flushAndStop(context.Background()); err != nil {
+		fatal(s.ErrorHandler, s.logger, "binlog_streamer", err)
 	}
 }
 

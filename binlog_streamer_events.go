@@ -335,12 +335,12 @@ func (s *BinlogStreamer) byStatement(ev *rawEvent, table *TableSchema, st *binlo
 func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) {
 	schema, name = table.Schema, table.Name
 	for streamed, known := range s.DatabaseRewrites {
-		if known == schema {
+		if known == table.Schema {
 			schema = streamed
 		}
 	}
 	for streamed, known := range s.TableRewrites {
-		if known == name {
+		if known == table.Name {
 			name = streamed
 		}
 	}
@@ -376,6 +376,11 @@ func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {
 		name = known
 	}
 	t := &streamedTable{raw: bytes.Clone(body), mapped: mapped, table: s.TableSchema.Get(schema, name)}
+	if t.table != nil {
+		if schema, name := s.streamedName(t.table); schema != mapped.Schema || name != mapped.Table {
+			t.table = nil // a namesake: ours has another name on this server
+		}
+	}
 	if t.table != nil {
 		if t.layout, err = t.table.layout(); err != nil {
 			return nil, err

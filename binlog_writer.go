@@ -44,7 +44,7 @@ type BinlogWriter struct {
 	BatchSize int
 	// WriteRetries is how often a batch is tried in total; 0 means without limit.
 	WriteRetries int
-	// ErrorHandler gets what Run cannot return.
+	// ErrorHandler gets what Run cannot return; without one it is logged.
 	ErrorHandler ErrorHandler
 	// StateTracker gets the position of each batch; nil keeps none.
 	StateTracker *StateTracker
@@ -161,8 +161,8 @@ func (w *BinlogWriter) Stop() {
 // Run applies events until Stop was called and the queue is empty; failures go to the
 // ErrorHandler.
 func (w *BinlogWriter) Run() {
-	if err := w.RunContext(context.Background()); err != nil && w.ErrorHandler != nil {
-		w.ErrorHandler.Fatal("binlog_writer", err)
+	if err := w.RunContext(context.Background()); err != nil {
+		fatal(w.ErrorHandler, w.logger, "binlog_writer", err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 	if b.end.File != "" {
 		w.start = b.end
-	} else if b.end.IsZero() && last != nil && last.txn != nil && last.txn.gtid.IsZero() && w.checkpoint == nil {
+	} else if b.end.IsZero() && last != nil && !w.queue.ends && w.checkpoint == nil {
 		b.end = coordinateFromPosition(last.resumable)
 	}
 	b.position, b.intent = w.start, w.start

@@ -16,6 +16,9 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 	for _, c := range b.waits {
 		select {
 		case <-c.closed:
+			if c.failed != nil {
+				return c.failed
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -227,7 +230,7 @@ func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error
 		s.discard()
 		return err
 	}
-	a.w.sessions.put(s)
+	a.w.sessions.put(ctx, s)
 	return nil
 }
 

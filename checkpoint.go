@@ -79,6 +79,10 @@ type resumeChunk struct {
 
 const checkpointFormat = 1
 
+// begun reports whether there is a run to record: components of a Ferry that does not
+// run record nothing.
+func (c *checkpoint) begun() bool { return c != nil && c.epoch > 0 }
+
 func (c *checkpoint) table(name string) string { return sqlesc.Table(c.schema, name) }
 
 // create makes the schema and its tables where they do not exist.

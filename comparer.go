@@ -126,7 +126,7 @@ func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) 
 // wire connects the comparer to a run: the source is read behind the barrier of the
 // run's gate, and the target when it has what the source's log had.
 func (c *comparer) wire(f *Ferry) {
-	c.gate, c.applied, c.logEnd = f.gate, f.BinlogWriter, f.sourceLogEnd
+	c.gate, c.applied, c.logEnd = f.gate, appliedByRun{f}, f.sourceLogEnd
 	c.throttler, c.filter = f.Throttler, f.CopyFilter
 }
 

@@ -132,7 +132,7 @@ func (r *repairer) write(ctx context.Context, source *session, f *fingerprint, k
 		return err
 	}
 	defer target.discard()
-	if r.ferry != nil && r.ferry.checkpoint != nil {
+	if r.ferry != nil && r.ferry.checkpoint.begun() {
 		if err := r.ferry.checkpoint.lockEpoch(ctx, target); err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ type DataIterator struct {
 	Concurrency int
 	// SelectFingerprint adds the rows' digests to the batches, see RowBatch.Fingerprints.
 	SelectFingerprint bool
-	// ErrorHandler gets what Run cannot return.
+	// ErrorHandler gets what Run cannot return; without one it is logged.
 	ErrorHandler ErrorHandler
 	// CursorConfig says how tables are read.
 	CursorConfig *CursorConfig
@@ -69,8 +69,8 @@ func (d *DataIterator) AddDoneListener(listener func() error) {
 
 // Run copies the tables and returns when all are copied; failures go to the ErrorHandler.
 func (d *DataIterator) Run(tables []*TableSchema) {
-	if err := d.RunContext(context.Background(), tables); err != nil && d.ErrorHandler != nil {
-		d.ErrorHandler.Fatal("data_iterator", err)
+	if err := d.RunContext(context.Background(), tables); err != nil {
+		fatal(d.ErrorHandler, d.logger, "data_iterator", err)
 	}
 }
 
@@ -153,7 +153,7 @@ func safely(f func() error) (err error) {
 
 // completeTable records that a table is copied.
 func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) error {
-	if d.checkpoint != nil {
+	if d.checkpoint.begun() {
 		if err := d.checkpoint.completeTable(ctx, table); err != nil {
 			return &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("recording the end of its copy: %w", err)}
 		}
@@ -168,7 +168,7 @@ func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) er
 // The gate stays open from before the barrier until the listeners have returned, so
 // that a change of one of these rows that is delivered meanwhile is executed after
 // them. A failed read closes it, because nothing was written; after a failed listener
-// it stays open: rows may be on their way, and the run ends.
+// rows may be on their way, so the gate fails, and with it who waits for it.
 func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk) error {
 	policy := retry.Policy{Attempts: max(1, d.CursorConfig.ReadRetries), First: 20 * time.Millisecond, Max: time.Second}
 	start := time.Now()
@@ -206,6 +206,8 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
 		batch.chunk, batch.digests = c, digests
 		if err := d.callListeners(ctx, batch); err != nil {
+			err = origin("data_iterator", err)
+			d.reader.gate.failChunk(gated, err)
 			return err
 		}
 	}

@@ -279,10 +279,14 @@ type cursorJob struct {
 
 func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema) (copyJob, error) {
 	high, err := maxPaginationKey(ctx, d.DB, table)
-	if err != nil || high == nil {
+	if err != nil {
 		return nil, err
 	}
-	d.TargetPaginationKeys.Store(table.String(), high)
+	// A table that looks empty is walked, too: a row that is just being committed is
+	// waited for by a locking read only.
+	if high != nil {
+		d.TargetPaginationKeys.Store(table.String(), high)
+	}
 	j := &cursorJob{d: d, cursor: d.CursorConfig.NewCursor(table, d.StateTracker.lastKey(table.String()), nil)}
 	j.cursor.Throttler = nil // the worker waits
 	j.cursor.print, err = d.fingerprint(table)
@@ -415,6 +419,8 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	} else {
 		batch.chunk = c
 		if err := d.callListeners(ctx, batch); err != nil {
+			err = origin("data_iterator", err)
+			d.reader.gate.failChunk(gated, err)
 			return nil, err
 		}
 	}

@@ -20,6 +20,16 @@ type ErrorHandler interface {
 	Fatal(from string, err error)
 }
 
+// fatal hands the error of a component to its handler. A component without one, made as
+// a literal, logs it: nothing fails unseen.
+func fatal(handler ErrorHandler, logger Logger, from string, err error) {
+	if handler == nil {
+		logger.WithError(err).Error(from + " failed, and it has no ErrorHandler")
+		return
+	}
+	handler.Fatal(from, err)
+}
+
 // PanicErrorHandler is the handler of a Ferry that was given none: it dumps the state,
 // posts the error callback, logs, and panics.
 type PanicErrorHandler struct {

@@ -181,9 +181,12 @@ type originError struct {
 func (e *originError) Error() string { return e.err.Error() }
 func (e *originError) Unwrap() error { return e.err }
 
+// origin names where an error came from, unless it is known already: other components
+// may end with the error of the first.
 func origin(from string, err error) error {
-	if err == nil {
-		return nil
+	var known *originError
+	if err == nil || errors.As(err, &known) {
+		return err
 	}
 	return &originError{from, err}
 }

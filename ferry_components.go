@@ -175,6 +175,18 @@ func (f *Ferry) NewIterativeVerifier() (*IterativeVerifier, error) {
 	return v, v.Initialize()
 }
 
+// appliedByRun waits until the run has applied changes; before a run there is nothing to
+// wait for.
+type appliedByRun struct{ f *Ferry }
+
+// WaitUntilApplied is that of the run's writer.
+func (a appliedByRun) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) error {
+	if a.f.OverallState.Load() == StateStarting {
+		return nil
+	}
+	return a.f.BinlogWriter.WaitUntilApplied(ctx, c)
+}
+
 func (f *Ferry) sourceLogEnd(ctx context.Context) (BinlogCoordinate, error) {
 	end, err := f.sourceServer.LogEnd(ctx, f.SourceDB)
 	return BinlogCoordinate{File: end.File, Pos: end.Pos}, err

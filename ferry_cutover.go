@@ -98,7 +98,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 // EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
 // over, which then is the one to say so.
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
-	if f.checkpoint != nil && f.checkpoint.epoch > 0 {
+	if f.checkpoint.begun() {
 		var fenced *FencedError
 		if err := f.checkpoint.ownerError(ctx); errors.As(err, &fenced) {
 			return fmt.Errorf("the cutover is not ended: %w", err)

@@ -77,7 +77,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	if serviceErr := services.Wait(); err == nil && serviceErr != nil && serviceCtx.Err() == nil {
 		err = serviceErr
 	}
-	f.BatchWriter.close()
+	_ = f.BatchWriter.Close() // of connections that are idle
 	if err != nil {
 		return f.runError(ctx, err)
 	}
@@ -87,7 +87,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 // runError names the reason that ended the run.
 func (f *Ferry) runError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrInterrupted) {
-		return origin("user_interrupt", err)
+		return &originError{"user_interrupt", err}
 	}
 	cause := context.Cause(ctx)
 	switch {

@@ -89,7 +89,7 @@ func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites) *fing
 					s.discard()
 					return err
 				}
-				pool.put(s)
+				pool.put(ctx, s)
 				return nil
 			})
 		},

@@ -42,6 +42,7 @@ type gatedChunk struct {
 	table     *TableSchema
 	low, high keyTuple
 	closed    chan struct{}
+	failed    error // why its rows may be missing; read it when closed is
 }
 
 func newGate() *gate {
@@ -66,13 +67,21 @@ func (g *gate) openChunk(table *TableSchema, low, high keyTuple) (*gatedChunk, d
 }
 
 // closeChunk lets the events of the chunk pass. It may be called only when the chunk's
-// rows are known to be committed, or when none of them can reach the target any more.
+// rows are known to be committed, or when none of them can reach the target any more;
+// otherwise see failChunk.
 func (g *gate) closeChunk(c *gatedChunk) {
 	g.mu.Lock()
 	delete(g.mu.open[c.table], c)
 	traceClose(c)
 	g.mu.Unlock()
 	close(c.closed)
+}
+
+// failChunk ends a chunk of which nobody knows what reached the target: whoever waits
+// for it gets the error, and its events are not applied.
+func (g *gate) failChunk(c *gatedChunk, err error) {
+	c.failed = err
+	g.closeChunk(c)
 }
 
 // mark returns what has been delivered by now.

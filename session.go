@@ -139,10 +139,11 @@ func (p *sessionPool) get(ctx context.Context) (*session, error) {
 	return p.open(ctx)
 }
 
-// put takes back a session that is in no transaction.
-func (p *sessionPool) put(s *session) {
+// put takes back a session that is in no transaction, after the context it was used
+// with: where that has ended, the driver may have closed the connection.
+func (p *sessionPool) put(ctx context.Context, s *session) {
 	p.mu.Lock()
-	if !p.mu.closed {
+	if !p.mu.closed && ctx.Err() == nil {
 		p.mu.idle = append(p.mu.idle, s)
 		p.mu.Unlock()
 		return

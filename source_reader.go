@@ -64,7 +64,7 @@ func (r *sourceReader) read(ctx context.Context, mark deliveredMark, f func(s *s
 		s.discard()
 		return err
 	}
-	r.pool.put(s)
+	r.pool.put(ctx, s)
 	return nil
 }
 

@@ -5,10 +5,12 @@ import (
 	"os"
 	"testing"
 
+	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
 
 func TestMain(m *testing.M) {
+	ghostferry.SetLogLevel(ghostferry.LogLevelWarn) // of components that have no logger of their own
 	code := m.Run()
 	harness.Stop()
 	removeCopydb()
