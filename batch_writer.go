@@ -45,6 +45,9 @@ type BatchWriter struct {
 	TableRewrites    map[string]string
 	// WriteRetries is how often a batch is tried in total; 0 means without limit.
 	WriteRetries int
+	// BulkLoad is "off" to write by INSERT only. Otherwise tables that LOAD DATA LOCAL
+	// carries exactly go by it where the target allows it (local_infile).
+	BulkLoad string
 
 	logger     Logger
 	checkpoint *checkpoint // nil: no chunk is recorded
@@ -69,10 +72,14 @@ func (w *BatchWriter) Initialize() {
 			if err != nil {
 				return nil, err
 			}
-			if w.InlineVerifier != nil {
-				return openSession(ctx, w.DB, srv, server.Target, targetSession, digestMemoryStatement)
+			setup := []string{targetSession}
+			if w.bulkLoads(srv) {
+				setup = append(setup, bulkSession)
 			}
-			return openSession(ctx, w.DB, srv, server.Target, targetSession)
+			if w.InlineVerifier != nil {
+				setup = append(setup, digestMemoryStatement)
+			}
+			return openSession(ctx, w.DB, srv, server.Target, setup...)
 		}
 	})
 }
@@ -104,9 +111,14 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err == nil {
+		tw.bulk.Store(w.bulkLoads(srv) && tw.layout.bulk())
 		w.writers[table] = tw
 	}
 	return tw, err
+}
+
+func (w *BatchWriter) bulkLoads(srv *server.Server) bool {
+	return srv.LocalInfile && w.BulkLoad != bulkLoadOff
 }
 
 // WriteRowBatch writes one batch; it is a batch listener. When it returns nil the rows
@@ -139,6 +151,12 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 	err = retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
 		var err error
 		skipped, check, err = w.writeOnce(ctx, tw, batch, rows, attempt)
+		if errors.Is(err, errBulkInexact) {
+			// Rolled back, and so no attempt that could have been committed.
+			tw.bulk.Store(false)
+			w.logger.WithError(err).WithField("table", table.String()).Info("copying by INSERT from here on")
+			skipped, check, err = w.writeOnce(ctx, tw, batch, rows, attempt)
+		}
 		return err
 	})
 	if err != nil {
@@ -197,11 +215,12 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 		}
 		failpoint("copy.recorded")
 	}
-	refs := make([]rowRef, rows.Len())
-	for i := range refs {
-		refs[i] = rowRef{rows, i}
+	if tw.bulk.Load() {
+		skipped, err = tw.loadAbsent(ctx, s, rows)
+	} else {
+		skipped, err = tw.insertAbsent(ctx, s, allRows(rows))
 	}
-	if skipped, err = tw.insertAbsent(ctx, s, refs); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
 	if recorded && len(skipped) > 0 {

@@ -149,13 +149,9 @@ func (r *repairer) write(ctx context.Context, source *session, f *fingerprint, k
 	if err := tw.deleteKeys(ctx, target, tuples); err != nil {
 		return err
 	}
-	refs := make([]rowRef, images.Len())
-	for i := range refs {
-		refs[i] = rowRef{images, i}
-	}
 	// A row that another one keeps out differs when it is compared again: that one has
 	// to be repaired first.
-	if _, err := tw.insertAbsent(ctx, target, refs); err != nil {
+	if _, err := tw.insertAbsent(ctx, target, allRows(images)); err != nil {
 		return err
 	}
 	// Alive now: its locks were held while the rows were written.

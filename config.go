@@ -39,6 +39,8 @@ const (
 const (
 	checkpointOn  = ""
 	checkpointOff = "off"
+	// bulkLoadOff is the other value of BulkLoad.
+	bulkLoadOff = "off"
 )
 
 // Config is everything that can be set about a run. It can be read from JSON, see
@@ -128,6 +130,11 @@ type Config struct {
 	StateToResumeFrom *SerializableState
 	// StrictStateVersion refuses a state written by another build (VersionString).
 	StrictStateVersion bool
+
+	// BulkLoad is "off" to copy by INSERT only. Empty means that tables which LOAD DATA
+	// LOCAL carries exactly go by it where the target allows it (local_infile=ON): it is
+	// cheaper for the target. What the server did is checked row by row either way.
+	BulkLoad string
 
 	// Checkpoint is "off" to keep no checkpoint on the target: then an interrupted run
 	// goes on only from StateToResumeFrom. Empty means on.

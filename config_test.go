@@ -108,6 +108,7 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"row batch size", func(c *Config) { c.EnableRowBatchSize = true }, "EnableRowBatchSize", "not supported yet"},
 		{"row image", func(c *Config) { c.SkipBinlogRowImageCheck = true }, "SkipBinlogRowImageCheck", "losing data"},
 		{"negative", func(c *Config) { c.DBWriteRetries = -1 }, "DBWriteRetries", "must not be negative"},
+		{"bulk load", func(c *Config) { c.BulkLoad = "on" }, "BulkLoad", "leave it empty for LOAD DATA"},
 		{"checkpoint", func(c *Config) { c.Checkpoint = "on" }, "Checkpoint", `leave it empty for on`},
 		{"checkpoint schema", func(c *Config) { c.CheckpointSchema = "MySQL" }, "CheckpointSchema", `leave it empty for "_ghostferry"`},
 		{"run id", func(c *Config) { c.RunID = strings.Repeat("x", 65) }, "RunID", "at most 64"},

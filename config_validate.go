@@ -43,6 +43,7 @@ func (c *Config) ValidateConfig() error {
 	}
 	c.validateUnsupported(add)
 	c.validateNumbers(add)
+	c.validateBulkLoad(add)
 	c.validateCheckpoint(add)
 	return joinErrors(faults)
 }
@@ -210,6 +211,12 @@ func (c *Config) validateNumbers(add addFault) {
 	}
 	if c.DataIterationChunkBytes == 0 {
 		c.DataIterationChunkBytes = defaultDataIterationChunkBytes
+	}
+}
+
+func (c *Config) validateBulkLoad(add addFault) {
+	if c.BulkLoad != "" && c.BulkLoad != bulkLoadOff {
+		add("BulkLoad", fmt.Sprintf("BulkLoad is %q", c.BulkLoad), `leave it empty for LOAD DATA where it fits, or set it to "off"`)
 	}
 }
 

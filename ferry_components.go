@@ -101,7 +101,7 @@ func (f *Ferry) NewBatchWriterWithoutStateTracker() *BatchWriter {
 	f.ensureInitialized()
 	w := &BatchWriter{
 		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, WriteRetries: f.DBWriteRetries,
-		logger: taggedLogger(f.logger, "batch_writer"), ledger: f.ledger, srv: f.targetServer,
+		BulkLoad: f.BulkLoad, logger: taggedLogger(f.logger, "batch_writer"), ledger: f.ledger, srv: f.targetServer,
 	}
 	w.Initialize()
 	return w

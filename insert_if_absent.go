@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
@@ -21,6 +22,7 @@ type tableWriter struct {
 	absent    string // tail: keep an existing row as it is
 	overwrite string // tail: overwrite every column, the key's too
 	maxBytes  int
+	bulk      atomic.Bool // whether copied rows go by LOAD DATA
 }
 
 // newTableWriter prepares the texts. rowAlias: how ON DUPLICATE KEY UPDATE names the new row.
@@ -61,6 +63,15 @@ func newTableWriter(table *TableSchema, targetSchema, targetTable string, rowAli
 type rowRef struct {
 	rows *codec.Rows
 	row  int
+}
+
+// allRows returns every row of a row set.
+func allRows(rows *codec.Rows) []rowRef {
+	refs := make([]rowRef, rows.Len())
+	for i := range refs {
+		refs[i] = rowRef{rows, i}
+	}
+	return refs
 }
 
 // insert sends rows in statements of bounded size, each ended by tail, and returns the

@@ -36,6 +36,8 @@ type TablePlan struct {
 	Chunks int `json:"chunks"`
 	// Path says how the table is copied and followed.
 	Path string `json:"path"`
+	// CopiedBy is the statement that writes its copied rows, "LOAD DATA" or "INSERT".
+	CopiedBy string `json:"copied_by"`
 }
 
 // Plan returns what Run is going to do. Like Preflight it needs no Initialize and writes
@@ -64,6 +66,10 @@ func (f *Ferry) plan() (*Plan, error) {
 		tp := TablePlan{Schema: t.Schema, Table: t.Name, RowsEstimate: t.approxRows, Bytes: t.dataLength, Path: f.pathOf(l), Key: t.keyColumnNames()}
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
 		tp.Chunks = int(t.dataLength/max(1, f.DataIterationChunkBytes)) + 1
+		tp.CopiedBy = "INSERT"
+		if f.targetServer != nil && f.targetServer.LocalInfile && f.BulkLoad != bulkLoadOff && l.bulk() {
+			tp.CopiedBy = "LOAD DATA"
+		}
 		p.Tables = append(p.Tables, tp)
 		p.RowsEstimate, p.Bytes = p.RowsEstimate+tp.RowsEstimate, p.Bytes+tp.Bytes
 	}

@@ -19,6 +19,7 @@ type session struct {
 	conn   *sql.Conn
 	prefix string // the comment in front of every statement
 	buf    []byte // statement being built, kept for its memory
+	data   []byte // lines of LOAD DATA, likewise
 }
 
 // targetSession is what a writing session needs beside its role's settings: explicit

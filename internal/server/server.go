@@ -96,6 +96,9 @@ type Server struct {
 	// innodb_native_foreign_keys is on.
 	CascadesLogged bool
 
+	// LocalInfile is true when the server takes LOAD DATA LOCAL.
+	LocalInfile bool
+
 	MaxAllowedPacket    uint64 // bytes
 	LowerCaseTableNames int
 	// ReadOnly is true when ordinary accounts cannot write: read_only or super_read_only.
@@ -113,7 +116,7 @@ var detected = []string{
 	"gtid_mode", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_value_options",
 	"binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge",
 	"log_replica_updates", "log_slave_updates", "innodb_native_foreign_keys", "partial_revokes",
-	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only",
+	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only", "local_infile",
 }
 
 // Detect asks a server what it is, in one round trip. It needs no privilege.
@@ -132,6 +135,7 @@ func Detect(ctx context.Context, q Querier) (*Server, error) {
 		BinlogRetention:       binlogRetention(vars),
 		LogsReplicated:        isOn(vars["log_replica_updates"]) || isOn(vars["log_slave_updates"]),
 		PartialRevokes:        isOn(vars["partial_revokes"]),
+		LocalInfile:           isOn(vars["local_infile"]),
 		ReadOnly:              isOn(vars["read_only"]) || isOn(vars["super_read_only"]),
 		SuperReadOnly:         isOn(vars["super_read_only"]) || vars["read_only"] == "NO_LOCK_NO_ADMIN",
 	}

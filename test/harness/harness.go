@@ -79,7 +79,9 @@ func start(t *testing.T, s Setting) *Pair {
 	}
 	sourceOptions := options("source")
 	sourceOptions.SemiSync = true // switched on by Stall only
-	source, target, err := servers.StartPair(ctx, sourceOptions, options("target"))
+	targetOptions := options("target")
+	targetOptions.LocalInfile = s.GTID // rows are copied by LOAD DATA in some settings, by INSERT in the others
+	source, target, err := servers.StartPair(ctx, sourceOptions, targetOptions)
 	if err != nil {
 		t.Fatalf("starting %s: %v", s.Name, err)
 	}

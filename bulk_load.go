@@ -1,0 +1,128 @@
+package ghostferry
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+)
+
+// maxWarnings is the most that a server keeps of a statement's warnings
+// (max_error_count), and so the most rows that one LOAD DATA may have: each row left
+// out is a warning, and all are looked at.
+const maxWarnings = 65535
+
+// bulkSession is what a session needs for LOAD DATA beside its role's settings.
+var bulkSession = "SET max_error_count=" + strconv.Itoa(maxWarnings)
+
+// errBulkInexact says that LOAD DATA did not leave on the target what it was given. Its
+// transaction must be rolled back; INSERT then carries the rows, or says what is wrong
+// with them.
+var errBulkInexact = errors.New("LOAD DATA did not take the rows as they are")
+
+// bulkLoads numbers the readers that are registered with the driver, whose names are
+// the process's.
+var bulkLoads atomic.Uint64
+
+// bulk reports whether LOAD DATA carries all columns of the table exactly.
+func (l *tableLayout) bulk() bool {
+	for _, c := range l.writable {
+		if !l.columns[c].Bulk() {
+			return false
+		}
+	}
+	return true
+}
+
+// loadAbsent is insertAbsent by LOAD DATA LOCAL. LOCAL makes every error a warning and
+// skips the row or bends the value, so nothing is believed: the rows taken and the
+// duplicates left out must add up to the rows given, with no other warning.
+func (w *tableWriter) loadAbsent(ctx context.Context, s *session, rows *codec.Rows) (skipped []string, err error) {
+	var inserted int64
+	for from := 0; from < rows.Len(); {
+		data := s.data[:0]
+		row := from
+		for ; row < rows.Len() && row-from < maxWarnings && (row == from || len(data) < maxStatementBytes); row++ {
+			data = rows.AppendBulk(data, row, w.layout.writable)
+		}
+		s.data = data
+		n, err := w.load(ctx, s, data)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.reconcile(ctx, s, row-from, int(n)); err != nil {
+			return nil, err
+		}
+		inserted += n
+		from = row
+	}
+	if inserted == int64(rows.Len()) || !w.layout.secondaryUnique {
+		return nil, nil
+	}
+	return w.missing(ctx, s, allRows(rows))
+}
+
+// load sends lines and returns how many rows the server stored.
+func (w *tableWriter) load(ctx context.Context, s *session, lines []byte) (int64, error) {
+	name := "ghostferry-" + strconv.FormatUint(bulkLoads.Add(1), 10)
+	mysql.RegisterReaderHandler(name, func() io.Reader { return bytes.NewReader(lines) })
+	defer mysql.DeregisterReaderHandler(name)
+	stmt := append(s.statement(), "LOAD DATA LOCAL INFILE 'Reader::"...)
+	stmt = append(append(stmt, name...), "' INTO TABLE "...)
+	stmt = append(append(stmt, w.quoted...), codec.BulkFormat...)
+	stmt = append(append(append(stmt, " ("...), w.layout.columnNames...), ')')
+	n, err := s.exec(ctx, stmt)
+	if slices.Contains(localRefused, mysqlerr.Number(err)) {
+		return 0, fmt.Errorf("%w: %w", errBulkInexact, err)
+	}
+	return n, err
+}
+
+// localRefused are a server's errors when it, or something before it, does not take
+// LOCAL after all: ER_NOT_ALLOWED_COMMAND, ER_CLIENT_LOCAL_FILES_DISABLED and MariaDB's
+// ER_LOAD_INFILE_CAPABILITY_DISABLED.
+var localRefused = []uint16{1148, 3948, 4166}
+
+// duplicateEntry is the number of the warning for a row left out, as text.
+const duplicateEntry = "1062"
+
+// reconcile compares what the last LOAD DATA says it did with what it was given.
+func (w *tableWriter) reconcile(ctx context.Context, s *session, given, stored int) error {
+	duplicates, other := 0, ""
+	err := s.query(ctx, append(s.statement(), "SHOW WARNINGS"...), func(values []driver.Value) error {
+		if code := warningText(values[1]); code == duplicateEntry {
+			duplicates++
+		} else if other == "" {
+			other = code + " " + warningText(values[2])
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case other != "":
+		return fmt.Errorf("%w: %s", errBulkInexact, other)
+	case stored+duplicates != given:
+		return fmt.Errorf("%w: %d rows given, %d stored, %d duplicates", errBulkInexact, given, stored, duplicates)
+	}
+	return nil
+}
+
+func warningText(v driver.Value) string {
+	switch x := v.(type) {
+	case []byte:
+		return string(x)
+	default:
+		return fmt.Sprint(x)
+	}
+}

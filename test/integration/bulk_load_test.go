@@ -1,0 +1,132 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+	sqlwrapper "github.com/ghostferry-go/ghostferry/sqlwrapper"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// everyByte is an expression for the 256 bytes in order.
+func everyByte() string {
+	var b strings.Builder
+	b.WriteString("X'")
+	for i := range 256 {
+		fmt.Fprintf(&b, "%02X", i)
+	}
+	return b.String() + "'"
+}
+
+// Values that a file format could bend, in every type that LOAD DATA carries.
+var bulkValues = []string{
+	`CREATE TABLE bends (
+		id BIGINT NOT NULL PRIMARY KEY, unsigned_ BIGINT UNSIGNED NULL, d DECIMAL(65,30) NULL, f FLOAT NULL, g DOUBLE NULL,
+		dt DATE NULL, t TIME(6) NULL, dtt DATETIME(6) NULL, ts TIMESTAMP(6) NULL,
+		utf VARCHAR(200) CHARACTER SET utf8mb4 NULL, latin VARCHAR(300) CHARACTER SET latin1 NULL, wide VARCHAR(100) CHARACTER SET ucs2 NULL,
+		han VARCHAR(100) CHARACTER SET gbk NULL, fixed CHAR(20) NULL, bytes VARBINARY(300) NULL, padded BINARY(8) NULL, big LONGBLOB NULL,
+		made BIGINT AS (id DIV 2) STORED)`,
+	"CREATE TABLE marked (id INT NOT NULL PRIMARY KEY, mark ENUM('1','2','zero') NOT NULL, flags SET('a','b') NOT NULL, bits BIT(9) NOT NULL, y YEAR NOT NULL)",
+}
+
+func seedBends(t *testing.T, p *harness.Pair) {
+	t.Helper()
+	insert := "INSERT INTO bends (id, unsigned_, d, f, g, dt, t, dtt, ts, utf, latin, wide, han, fixed, bytes, padded, big) VALUES "
+	p.In(t, p.SourceDB, "bulk_load",
+		"SET SESSION sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone='+00:00'",
+		insert+"(0, 18446744073709551615, -0.000000000000000000000000000001, -0.0, -0.0, '0000-00-00', '-838:59:59', '0000-00-00 00:00:00', '1970-01-01 00:00:01.000001', '', '', '', '', '', '', '', '')",
+		insert+"(-9223372036854775808, 0, 99999999999999999999999999999999999.999999999999999999999999999999, 3.4028234e38, 5e-324, '2024-02-31', '838:59:59', '9999-12-31 23:59:59.999999', '2038-01-19 03:14:07.999999',"+
+			" 'a\\tb\\nc\\\\d\\re\\0f\\Zg', "+everyByte()+", _utf8mb4'tab\\tline\\n', X'B0A1815C', 'N', "+everyByte()+", X'00', "+everyByte()+")",
+		insert+"(1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+		insert+`(2, 1, 1, 0.1, 0.1, '2000-01-01', '00:00:00', '2000-01-01', '2000-01-01', '\\N', 'NULL', '"quoted",', '''', '\\', '\\N', 'N', REPEAT('\\\t\n', 100000))`,
+		insert+"(3, 1, 0, 16777217, 1e308, '2000-01-01', '00:00:00.000001', '2000-01-01', '2000-01-01', _utf8mb4 X'F09F9880', X'E9', 'x', 'x', '  lead', ' ', '', X'0A')",
+		"INSERT INTO marked VALUES (1,'2','a,b',b'000000001',0),(2,3,'',b'111111111',1901),(3,1,'b',0,2155)")
+}
+
+// loads is how many LOAD DATA statements the target has executed.
+func loads(t *testing.T, p *harness.Pair) string {
+	t.Helper()
+	return harness.Rows(t, p.TargetDB, "SHOW GLOBAL STATUS LIKE 'Com_load'")[0]
+}
+
+// LOAD DATA is taken where the target allows it, and carries every value as it is.
+func TestCopyByLoadData(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for _, setting := range []string{"", "off"} {
+			p.Create(t, "bulk_load", bulkValues...)
+			seedBends(t, p)
+			before := loads(t, p)
+			f := &ghostferry.Ferry{Config: p.Config("bulk_load")}
+			f.BulkLoad = setting
+			if err := harness.Move(ctx, f, func() error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := f.Plan(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = f.Close()
+			p.MustEqual(t, "bulk_load")
+
+			allowed := p.GTID && setting == "" // as harness starts the targets
+			if loaded := loads(t, p) != before; loaded != allowed {
+				t.Errorf("BulkLoad %q: LOAD DATA was used: %v", setting, loaded)
+			}
+			for _, table := range plan.Tables {
+				if want := allowed && table.Table == "bends"; (table.CopiedBy == "LOAD DATA") != want {
+					t.Errorf("BulkLoad %q: the plan copies %s by %s", setting, table.Table, table.CopiedBy)
+				}
+			}
+		}
+	})
+}
+
+// What LOAD DATA would skip or bend with a warning only is an error, and nothing of the
+// batch is written. A row that is there already is left as it is.
+func TestLoadDataHidesNoError(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		for name, test := range map[string]struct{ change, problem string }{
+			"narrower column": {"ALTER TABLE rows_ MODIFY v VARCHAR(2) NOT NULL", "Data too long"},
+			"constraint":      {"ALTER TABLE rows_ ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 4)", "short"},
+			"smaller integer": {"ALTER TABLE rows_ MODIFY n TINYINT NOT NULL", "Out of range"},
+			"duplicate":       {"INSERT INTO rows_ VALUES (2,7,'z')", ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				p.Create(t, "bulk_load", "CREATE TABLE rows_ (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, v VARCHAR(20) NOT NULL)")
+				p.In(t, p.TargetDB, "bulk_load", test.change)
+				tables, err := ghostferry.LoadTables(&sqlwrapper.DB{DB: p.SourceDB}, harness.Schemas{"bulk_load"}, nil, nil, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := &ghostferry.BatchWriter{DB: &sqlwrapper.DB{DB: p.TargetDB}, WriteRetries: 1}
+				before := loads(t, p)
+				err = w.WriteRowBatch(ghostferry.NewRowBatch(tables["bulk_load.rows_"], []ghostferry.RowData{
+					{int64(1), int64(1), []byte("a")}, {int64(2), int64(2), []byte("bb")}, {int64(3), int64(300), []byte("cccccc")},
+				}, 0))
+				if loaded := loads(t, p) != before; loaded != p.GTID {
+					t.Errorf("LOAD DATA was used: %v", loaded)
+				}
+				rows := harness.Rows(t, p.TargetDB, "SELECT CONCAT_WS(',',id,n,v) FROM bulk_load.rows_ ORDER BY id")
+				want := []string{`"1,1,a"|`, `"2,7,z"|`, `"3,300,cccccc"|`}
+				if test.problem != "" {
+					want = nil
+					if err == nil || !strings.Contains(err.Error(), test.problem) {
+						t.Errorf("the batch ended with %v, want %q", err, test.problem)
+					}
+				} else if err != nil {
+					t.Error(err)
+				}
+				if !slices.Equal(rows, want) {
+					t.Errorf("the target has %q, want %q", rows, want)
+				}
+			})
+		}
+	})
+}
