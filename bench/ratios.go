@@ -12,11 +12,14 @@ import (
 type ratios struct {
 	CopyVsMysqldump float64 `json:"copy_vs_mysqldump,omitempty"`
 	CopyVsMyloader  float64 `json:"copy_vs_myloader,omitempty"`
-	CopyCPUPerRow   float64 `json:"copy_cpu_us_per_row,omitempty"`
-	PeakRSSMB       float64 `json:"peak_rss_mb,omitempty"`
-	DrainPeakRSSMB  float64 `json:"drain_peak_rss_mb,omitempty"`
-	DrainRowsPerS   float64 `json:"drain_rows_per_s,omitempty"`
-	DrainVsReplica  float64 `json:"drain_vs_replica,omitempty"`
+	// The same for our copy by INSERT.
+	InsertVsMysqldump float64 `json:"copy_insert_vs_mysqldump,omitempty"`
+	InsertVsMyloader  float64 `json:"copy_insert_vs_myloader,omitempty"`
+	CopyCPUPerRow     float64 `json:"copy_cpu_us_per_row,omitempty"`
+	PeakRSSMB         float64 `json:"peak_rss_mb,omitempty"`
+	DrainPeakRSSMB    float64 `json:"drain_peak_rss_mb,omitempty"`
+	DrainRowsPerS     float64 `json:"drain_rows_per_s,omitempty"`
+	DrainVsReplica    float64 `json:"drain_vs_replica,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
@@ -25,24 +28,26 @@ type ratios struct {
 func (r *report) ratios() ratios {
 	const microseconds = 1e6
 	out := ratios{
-		CopyVsMysqldump: r.timesAsFast("copy", mysqldumpSystem),
-		CopyVsMyloader:  r.timesAsFast("copy", mydumperSystem),
+		CopyVsMysqldump:   r.timesAsFast("copy", ghostferrySystem, mysqldumpSystem),
+		CopyVsMyloader:    r.timesAsFast("copy", ghostferrySystem, mydumperSystem),
+		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
+		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
 		CopyCPUPerRow: round(microseconds * median(r.values("copy", ghostferrySystem, func(m measurement) float64 {
 			return m.MoverCPU / float64(m.Rows)
 		}))),
 		DrainRowsPerS: math.Round(median(r.values("drain", ghostferrySystem, func(m measurement) float64 {
 			return float64(m.Rows) / m.Seconds
 		}))),
-		DrainVsReplica: r.timesAsFast("drain", replicaSystem),
+		DrainVsReplica: r.timesAsFast("drain", ghostferrySystem, replicaSystem),
 		PeakRSSMB:      r.peak("copy"),
 		DrainPeakRSSMB: r.peak("drain"),
 	}
 	for _, m := range r.all {
-		if m.Bench == "copy" && !slices.Contains([]string{ghostferrySystem, mysqldumpSystem, mydumperSystem}, m.System) {
+		if m.Bench == "copy" && !slices.Contains([]string{ghostferrySystem, insertSystem, mysqldumpSystem, mydumperSystem}, m.System) {
 			if out.CopyVs == nil {
 				out.CopyVs = map[string]float64{}
 			}
-			out.CopyVs[m.System] = r.timesAsFast("copy", m.System)
+			out.CopyVs[m.System] = r.timesAsFast("copy", ghostferrySystem, m.System)
 		}
 	}
 	return out
@@ -53,13 +58,14 @@ func (r *report) peak(bench string) float64 {
 	return round(slices.Max(append(r.values(bench, ghostferrySystem, func(m measurement) float64 { return m.PeakRSSMB }), 0)))
 }
 
-// timesAsFast is how many times as fast as a system we are; 0 when one was not measured.
-func (r *report) timesAsFast(bench, system string) float64 {
-	ours := r.seconds(bench, ghostferrySystem)
-	if ours == 0 {
+// timesAsFast is how many times as fast as another system one is; 0 when one of them
+// was not measured.
+func (r *report) timesAsFast(bench, system, other string) float64 {
+	seconds := r.seconds(bench, system)
+	if seconds == 0 {
 		return 0
 	}
-	return round(r.seconds(bench, system) / ours)
+	return round(r.seconds(bench, other) / seconds)
 }
 
 func round(v float64) float64 { return math.Round(v*100) / 100 }

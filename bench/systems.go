@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 // The names of the systems in the results.
 const (
 	ghostferrySystem = "ghostferry"
+	insertSystem     = "ghostferry INSERT" // as on a target without local_infile
 	mysqldumpSystem  = "mysqldump|mysql"
 	mydumperSystem   = "mydumper+myloader"
 	replicaSystem    = "replica"
@@ -36,7 +38,10 @@ type system struct {
 // systems returns everything that the copy compares.
 func (l *lab) systems(o options) []system {
 	all := []system{
-		{ghostferrySystem, func(ctx context.Context, m *measurement) error { return l.copyWithOurs(ctx, o, m) }},
+		{ghostferrySystem, func(ctx context.Context, m *measurement) error { return l.copyWithOurs(ctx, o.ours, m) }},
+		{insertSystem, func(ctx context.Context, m *measurement) error {
+			return l.copyWithOurs(ctx, slices.Concat(o.ours, []string{"-bulk", "off"}), m)
+		}},
 		{mysqldumpSystem, l.copyWithMysqldump},
 		{mydumperSystem, l.copyWithMydumper},
 	}
@@ -48,8 +53,8 @@ func (l *lab) systems(o options) []system {
 	return all
 }
 
-func (l *lab) copyWithOurs(ctx context.Context, o options, m *measurement) error {
-	c, err := l.runOurs(ctx, o.ours)
+func (l *lab) copyWithOurs(ctx context.Context, flags []string, m *measurement) error {
+	c, err := l.runOurs(ctx, flags)
 	if err != nil {
 		return err
 	}

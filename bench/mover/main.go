@@ -43,6 +43,7 @@ type options struct {
 	concurrency, lanes     int
 	chunkBytes             uint64
 	batch                  int
+	bulk                   string
 	cpuProfile, memProfile string
 }
 
@@ -92,6 +93,7 @@ func parse(args []string) (options, error) {
 	flags.Uint64Var(&o.chunkBytes, "chunk-bytes", 0, "Config.DataIterationChunkBytes")
 	flags.IntVar(&o.lanes, "lanes", 0, "Config.BinlogApplyLanes")
 	flags.IntVar(&o.batch, "batch", 0, "Config.BinlogEventBatchSize")
+	flags.StringVar(&o.bulk, "bulk", "", "Config.BulkLoad")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	flags.StringVar(&o.memProfile, "memprofile", "", "write an allocation profile to this file")
 	err := flags.Parse(args)
@@ -116,7 +118,7 @@ func (o options) config() (*ghostferry.Config, error) {
 		Source: source, Target: target, TableFilter: oneTable{o.schema, o.table},
 		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeNoVerification, Logger: logger,
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
-		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch,
+		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
 	}, nil
 }
 
