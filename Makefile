@@ -6,13 +6,15 @@ SHELL := /bin/bash
 SERVER ?= mysql
 ROWS ?=
 export SERVER ROWS
+# How long `make stress-verify` writes and compares.
+DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench lint fmt model clean
+.PHONY: help demo test bench lint fmt model mutations stress-verify clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n)
 	@go run ./test/demo
@@ -33,6 +35,12 @@ fmt: ## format the code
 
 model: ## check the engine's algorithm exhaustively
 	@go run ./internal/model/cmd/model
+
+mutations: ## change rows behind a move's back and see that every verifier names them
+	@go run ./test/mutations
+
+stress-verify: ## move a written shop under all verifiers, count false alarms (DURATION=30m)
+	@go run ./test/mutations -stress $(DURATION)
 
 clean: ## remove built files, the servers' cache and benchmark results
 	@rm -rf bin .servers bench/results

@@ -61,6 +61,12 @@ type BinlogStreamer struct {
 	DatabaseRewrites map[string]string
 	TableRewrites    map[string]string
 
+	// own, when set, tells which statements are ours: rows that they changed are passed
+	// over without decoding, and what they define is no surprise.
+	own func(statement []byte) bool
+	// exempt, when set, tells which tables may be changed by anybody up to a place.
+	exempt func(table *TableSchema, at BinlogCoordinate) bool
+
 	logger    Logger
 	metrics   *Metrics
 	srv       *server.Server
@@ -369,8 +375,13 @@ func (s *BinlogStreamer) syncerConfig(ctx context.Context) (replication.BinlogSy
 	if err != nil {
 		return replication.BinlogSyncerConfig{}, err
 	}
+	var flags uint16
+	if s.own != nil && s.srv.IsMariaDB() {
+		flags = replication.BINLOG_SEND_ANNOTATE_ROWS_EVENT // it sends statements only when asked
+	}
 	return replication.BinlogSyncerConfig{
-		ServerID: s.MyServerId, Flavor: s.srv.NativeFlavour(),
+		DumpCommandFlag: flags,
+		ServerID:        s.MyServerId, Flavor: s.srv.NativeFlavour(),
 		Host: s.DBConfig.Host, Port: s.DBConfig.Port, User: s.DBConfig.User, Password: s.DBConfig.Pass,
 		TLSConfig:               driver.TLS,
 		RawModeEnabled:          true, // only what concerns us is decoded, and by our codec

@@ -306,12 +306,18 @@ func (s *BinlogStreamer) xaStatement(ev *rawEvent, q binlog.Query) error {
 // and rows changed by statement. A statement that changes rows need not name the table,
 // which may be behind a view, a trigger or a function: the schema is enough.
 func (s *BinlogStreamer) judge(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
+	if s.own != nil && s.own([]byte(q.Text)) {
+		return nil
+	}
 	if st.Kind == binlog.DDL && !st.DropsSchema() && !st.ChangesTables() {
 		return nil
 	}
 	var statement error
 	for _, table := range s.TableSchema {
 		schema, name := s.streamedName(table)
+		if s.exempt != nil && s.exempt(table, ev.end) {
+			continue
+		}
 		named := st.MentionsTable(schema, name, q.Schema)
 		switch {
 		case st.Kind == binlog.DML && named:
@@ -410,6 +416,9 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	}
 	if s.xa {
 		return s.unsupported(ev, t.table, "a change by an XA transaction", "run the move while no XA transactions write to the moved tables")
+	}
+	if s.own != nil && s.query != nil && s.own(s.query) || s.exempt != nil && s.exempt(t.table, ev.end) {
+		return nil
 	}
 	kind := rowsKind(ev.kind)
 	v2 := ev.kind >= replication.WRITE_ROWS_EVENTv2

@@ -61,6 +61,10 @@ type resumePoint struct {
 	tables    map[TableIdentifier]*resumeTable
 	finished  bool
 	rowsTotal uint64
+
+	watched      BinlogCoordinate // up to where the target's log was watched; zero when it was not
+	verification *VerificationState
+	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
 }
 
 type resumeTable struct {
@@ -152,7 +156,10 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	if err := c.loadLanes(ctx, db, p); err != nil {
 		return nil, err
 	}
-	return p, c.loadTables(ctx, db, p)
+	if err := c.loadTables(ctx, db, p); err != nil {
+		return nil, err
+	}
+	return p, c.loadVerification(ctx, db, p)
 }
 
 func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) error {

@@ -106,7 +106,11 @@ func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
 		if err := c.checkCompleted(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID)
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID); err != nil {
+			return err
+		}
+		// The same command then compares everything anew.
+		_, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("verifications")+" WHERE run_id=?", c.runID)
 		return err
 	})
 }

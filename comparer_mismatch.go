@@ -58,8 +58,8 @@ type ColumnMismatch struct {
 	TargetDigest string `json:"target_digest"`
 }
 
-// columnNames joins the names of the differing columns.
-func (m *OnlineVerifierMismatch) columnNames() string {
+// ColumnNames joins the names of the differing columns.
+func (m OnlineVerifierMismatch) ColumnNames() string {
 	names := make([]string, len(m.Columns))
 	for i, c := range m.Columns {
 		names[i] = c.Column
@@ -161,7 +161,7 @@ func mismatchResult(mismatches []OnlineVerifierMismatch) VerificationResult {
 		text.WriteString(table + " [PKs: ")
 		for _, m := range rows[:min(len(rows), maxNamedKeys)] {
 			column := ""
-			if names := m.columnNames(); names != "" {
+			if names := m.ColumnNames(); names != "" {
 				column = ", column: " + names
 			}
 			fmt.Fprintf(&text, "%s (type: %s, source: %s, target: %s%s) ", m.Key, m.Kind, m.SourceDigest, m.TargetDigest, column)

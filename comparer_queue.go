@@ -101,6 +101,17 @@ func (t *recheckQueue) take() verifyWork {
 	return work
 }
 
+// replace makes a table's work what it is given.
+func (t *recheckQueue) replace(f *fingerprint, w *tableWork) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.mu.work[f]; old != nil {
+		t.mu.bytes -= old.bytes()
+	}
+	t.mu.work[f] = w
+	t.mu.bytes += w.bytes()
+}
+
 // putBack adds what was taken and could not be compared.
 func (t *recheckQueue) putBack(work verifyWork) {
 	t.mu.Lock()

@@ -181,8 +181,8 @@ func (c *Config) validateUnsupported(add addFault) {
 	}
 
 	c.notices = nil
-	if !c.SkipTargetVerification {
-		c.notices = append(c.notices, "the watch on the target's binary log is not supported yet and is off, as if SkipTargetVerification were set")
+	if c.SkipTargetVerification {
+		c.notices = append(c.notices, "what others write to the target is not noticed: SkipTargetVerification is set")
 	}
 }
 

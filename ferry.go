@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -60,6 +61,9 @@ type Ferry struct {
 	WaitUntilReplicaIsCaughtUpToMaster *WaitUntilReplicaIsCaughtUpToMaster
 	// Verifier is set by the host or chosen by Config.VerifierType.
 	Verifier Verifier
+	// TargetVerifier watches what others write to the target; nil when
+	// SkipTargetVerification is set. Set by Initialize.
+	TargetVerifier *TargetVerifier
 
 	// DoneTime is when the streams had ended; read it after Run has returned.
 	DoneTime time.Time
@@ -78,6 +82,8 @@ type Ferry struct {
 	resuming     bool
 	startsAt     BinlogCoordinate // set by Start
 
+	watch          *lifecycle.Group // of the target's stream, which outlives the run; nil without one
+	watchTask      *lifecycle.Task
 	rowsCopied     chan struct{} // closed when the rows are copied
 	copied         chan struct{} // closed when the cutover may begin
 	cutoverAllowed chan struct{} // closed by AllowCutover
@@ -153,8 +159,13 @@ func (f *Ferry) FlushBinlogAndStopStreaming() {
 	}
 }
 
-// StopTargetVerifier ends the watch on the target. There is none yet: it does nothing.
-func (f *Ferry) StopTargetVerifier() {}
+// StopTargetVerifier follows the target's binary log to its present end and ends the
+// watch on it.
+func (f *Ferry) StopTargetVerifier() {
+	if err := f.StopTargetVerifierContext(context.Background()); err != nil {
+		f.fatal("binlog_streamer", err)
+	}
+}
 
 // EndCutover posts CutoverUnlock.
 func (f *Ferry) EndCutover(cutoverStart time.Time) {

@@ -137,8 +137,32 @@ func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
 }
 
-// StopTargetVerifierContext is StopTargetVerifier with a context.
-func (f *Ferry) StopTargetVerifierContext(context.Context) error { return nil }
+// StopTargetVerifierContext follows the target's binary log to its present end and ends
+// the watch on it. It fails when somebody else wrote to moved rows, with a
+// [*ForeignWriteError]. Without a watch, or before Run, it does nothing.
+func (f *Ferry) StopTargetVerifierContext(ctx context.Context) error {
+	if f.watch == nil {
+		return nil
+	}
+	defer f.stopWatch()
+	if err := f.TargetVerifier.BinlogStreamer.flushAndStop(ctx); err != nil {
+		return origin("binlog_streamer", err)
+	}
+	select {
+	case <-f.watchTask.Done():
+		return origin("binlog_streamer", f.watch.Wait())
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopWatch ends the watch on the target where it is.
+func (f *Ferry) stopWatch() {
+	if f.watch != nil {
+		f.watch.Cancel(nil)
+		_ = f.watch.Wait() // its error ended the run, or StopTargetVerifier has told it
+	}
+}
 
 // StopCoordinate returns where the stream stops; zero until that was asked for.
 func (f *Ferry) StopCoordinate() BinlogCoordinate {
@@ -201,7 +225,9 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 		return fmt.Errorf("removing the checkpoint of run %s: %w", f.checkpoint.runID, err)
 	}
 	f.resume, f.resuming = nil, false
-	f.build()
+	if err := f.build(); err != nil {
+		return err
+	}
 	if f.VerifierType != "" {
 		f.Verifier = nil
 		return f.chooseVerifier()

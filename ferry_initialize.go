@@ -47,7 +47,9 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	if err := report.Err(); err != nil {
 		return err
 	}
-	f.build()
+	if err := f.build(); err != nil {
+		return err
+	}
 	return f.chooseVerifier()
 }
 
@@ -82,6 +84,7 @@ func (f *Ferry) Close() error {
 }
 
 func (f *Ferry) closeConnections() {
+	f.stopWatch()
 	if v, ok := f.Verifier.(interface{ Close() error }); ok {
 		_ = v.Close()
 	}
@@ -202,7 +205,12 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 
 func (f *Ferry) resumePosition() BinlogCoordinate {
 	if f.resume != nil {
-		return f.resume.position
+		at := f.resume.position
+		// Changes that the verifier has not seen are delivered again.
+		if v := f.resume.verification; v != nil && v.VerifierType == f.VerifierType && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
+			at = v.Position
+		}
+		return at
 	}
 	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
 	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
@@ -302,7 +310,7 @@ func hasRows(ctx context.Context, db *sql.DB, schema, table string) (bool, error
 }
 
 // build makes the components. They share the gate, the ledger and the tracker.
-func (f *Ferry) build() {
+func (f *Ferry) build() error {
 	f.gate = newGate()
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
@@ -322,6 +330,20 @@ func (f *Ferry) build() {
 	f.BinlogWriter.queue.ends = true
 	f.DataIterator = f.NewDataIterator()
 	f.BatchWriter = f.NewBatchWriter()
+	return f.buildTargetVerifier()
+}
+
+// buildTargetVerifier makes the watch on the target's binary log, unless it is off.
+func (f *Ferry) buildTargetVerifier() error {
+	if f.SkipTargetVerification {
+		return nil
+	}
+	stream, err := f.NewTargetBinlogStreamer()
+	if err != nil {
+		return err
+	}
+	f.TargetVerifier, err = NewTargetVerifier(f.TargetDB, f.StateTracker, stream)
+	return err
 }
 
 // rememberCopied tells the tracker and the ledger what the checkpoint says of the copy.

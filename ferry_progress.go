@@ -16,7 +16,19 @@ func (f *Ferry) SerializeStateToJSON() (string, error) {
 	if f.DoNotIncludeSchemaCacheInStateDump {
 		tables = nil
 	}
-	data, err := json.MarshalIndent(f.StateTracker.Serialize(tables, nil), "", " ")
+	verification := f.verificationState() // first: changes from then on are delivered again
+	var store *BinlogVerifyStore
+	if v, ok := f.Verifier.(*InlineVerifier); ok {
+		if c, err := v.core(); err == nil {
+			store = c.store()
+		}
+	}
+	state := f.StateTracker.Serialize(tables, store)
+	if verification != nil {
+		state.Verification = verification
+		state.LastStoredBinlogPositionForInlineVerifier = verification.Position.Position()
+	}
+	data, err := json.MarshalIndent(state, "", " ")
 	return string(data), err
 }
 

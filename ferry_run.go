@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,8 +26,14 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
 	switch v := f.Verifier.(type) {
 	case *OnlineVerifier:
+		if err := f.resumeVerificationOf(v); err != nil {
+			return err
+		}
 		f.BinlogStreamer.AddEventListener(v.BinlogEventListener)
 	case *InlineVerifier:
+		if err := f.resumeVerificationOf(v); err != nil {
+			return err
+		}
 		f.BinlogStreamer.AddEventListener(v.binlogEventListener)
 		f.BatchWriter.InlineVerifier, f.DataIterator.SelectFingerprint = v, true
 	}
@@ -38,7 +45,77 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if err := f.startAt(ctx, from); err != nil {
 		return err
 	}
-	return f.refusePreparedTransactions(ctx)
+	if err := f.refusePreparedTransactions(ctx); err != nil {
+		return err
+	}
+	return origin("binlog_streamer", f.connectWatch(ctx))
+}
+
+// resumeVerificationOf is done here and not before: by now it is known which tables are
+// copied again.
+func (f *Ferry) resumeVerificationOf(v savingVerifier) error {
+	c, err := v.core()
+	if err != nil {
+		return err
+	}
+	return f.resumeVerification(c)
+}
+
+// connectWatch fixes from where on writes of others to the target are noticed: where an
+// earlier process of the run has stopped watching, or from now on.
+func (f *Ferry) connectWatch(ctx context.Context) error {
+	if f.TargetVerifier == nil {
+		return nil
+	}
+	var from BinlogCoordinate
+	if f.resuming {
+		from = f.watchedUpTo()
+	}
+	if !from.IsZero() {
+		files, err := f.targetServer.BinaryLogs(ctx, f.TargetDB)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(files, from.File) {
+			f.logger.Warnf("the target no longer has binary log file %s: what others wrote to it while the run was stopped is not noticed, except by a comparison of every row", from.File)
+			from = BinlogCoordinate{}
+		}
+	}
+	if !from.IsZero() {
+		now, err := f.targetServer.LogEnd(ctx, f.TargetDB)
+		if err != nil {
+			return err
+		}
+		// Whoever emptied a table that is copied again did no harm.
+		f.TargetVerifier.BinlogStreamer.exempt = func(table *TableSchema, at BinlogCoordinate) bool {
+			return f.copiedAnew(table) && at.CompareFilePos(BinlogCoordinate{File: now.File, Pos: now.Pos}) <= 0
+		}
+	}
+	_, err := f.TargetVerifier.BinlogStreamer.connect(ctx, from)
+	return err
+}
+
+func (f *Ferry) watchedUpTo() BinlogCoordinate {
+	if f.resume != nil {
+		return f.resume.watched
+	}
+	return coordinateFromPosition(f.StateToResumeFrom.LastStoredBinlogPositionForTargetVerifier)
+}
+
+// startWatch follows the target's log in a group of its own: it goes on after Run, until
+// StopTargetVerifier or Close. A write of somebody else ends the run.
+func (f *Ferry) startWatch(ctx context.Context, run *lifecycle.Group) {
+	if f.TargetVerifier == nil {
+		return
+	}
+	f.watch, _ = lifecycle.New(context.WithoutCancel(ctx))
+	f.watchTask = f.watch.Go("target_binlog_streamer", func(ctx context.Context) error {
+		err := f.TargetVerifier.BinlogStreamer.RunContext(ctx)
+		if err != nil && ctx.Err() == nil {
+			run.Cancel(origin("binlog_streamer", err))
+		}
+		return err
+	})
 }
 
 // refusePreparedTransactions: a transaction that was prepared before the start is not
@@ -70,6 +147,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
 	group, _ := lifecycle.New(ctx)
 	f.startServices(services, group)
+	f.startWatch(ctx, group)
 	f.startStreams(group, f.startVerification(group))
 	group.Go("phases", f.phases)
 	err = group.Wait()
@@ -79,9 +157,20 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	}
 	_ = f.BatchWriter.Close() // of connections that are idle
 	if err != nil {
+		f.saveLast(ctx)
 		return f.runError(ctx, err)
 	}
 	return f.finish(ctx)
+}
+
+// saveLast saves the verifier's progress of a run that failed; it is compared again
+// what cannot be saved.
+func (f *Ferry) saveLast(ctx context.Context) {
+	ctx, cancel := lifecycle.Detach(ctx, saveTimeout)
+	defer cancel()
+	if err := f.saveVerification(ctx); err != nil {
+		f.logger.WithError(err).Debug("the end of the run")
+	}
 }
 
 // runError names the reason that ended the run.
@@ -152,14 +241,20 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 // there when this one looked first.
 func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 	moved := found.batch != f.resume.batch
+	// The verifier has begun with what was saved when this process looked first: the
+	// stream has to begin where that ends, and only rows recorded since are new to it.
+	found.verification = f.resume.verification
 	*f.resume = *found // the components hold it, too
+	if err := f.queueRechecks(); err != nil {
+		return err
+	}
 	f.rememberCopied()
 	f.BinlogWriter.batch = found.batch
 	if !moved {
 		return nil
 	}
 	f.logger.Warnf("another process of this run went on meanwhile; it has been fenced out, and this one goes on at %s", found.position)
-	if err := f.startAt(ctx, found.position); err != nil {
+	if err := f.startAt(ctx, f.resumePosition()); err != nil {
 		return err
 	}
 	return f.waitForExecuted(ctx)
@@ -334,6 +429,15 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 		}
 		return nil
 	})
+	if f.checkpoint != nil {
+		services.Go("verification_state", func(ctx context.Context) error {
+			return every(ctx, verificationInterval, func() {
+				if err := f.saveVerification(ctx); err != nil && ctx.Err() == nil {
+					f.logger.WithError(err).Warn("it is tried again")
+				}
+			})
+		})
+	}
 	if f.ProgressCallback.URI != "" {
 		services.Go("progress", func(ctx context.Context) error {
 			return every(ctx, time.Duration(f.ProgressReportFrequency)*time.Millisecond, func() { f.reportProgress(ctx) })

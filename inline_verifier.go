@@ -279,14 +279,17 @@ func eachRow(rows *sqlorig.Rows, row func(names []string, values []driver.Value)
 	if err != nil {
 		return err
 	}
-	values := make([]driver.Value, len(names))
+	scanned, values := make([]any, len(names)), make([]driver.Value, len(names))
 	pointers := make([]any, len(names))
-	for i := range values {
-		pointers[i] = &values[i]
+	for i := range scanned {
+		pointers[i] = &scanned[i]
 	}
 	for rows.Next() {
 		if err := rows.Scan(pointers...); err != nil {
 			return err
+		}
+		for i := range scanned { // a NULL cannot be scanned into a driver.Value
+			values[i] = scanned[i]
 		}
 		if err := row(names, values); err != nil {
 			return err

@@ -9,83 +9,8 @@ import (
 
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 	"github.com/ghostferry-go/ghostferry/test/servers"
+	"github.com/ghostferry-go/ghostferry/test/typed"
 )
-
-// typedValue is a type with a value and another one as near as can be, in SQL.
-type typedValue struct{ decl, value, other string }
-
-var typedValues = []typedValue{
-	{"TINYINT", "-128", "-127"},
-	{"TINYINT UNSIGNED", "255", "254"},
-	{"SMALLINT", "-32768", "32767"},
-	{"SMALLINT UNSIGNED", "65535", "65534"},
-	{"MEDIUMINT", "-8388608", "-8388607"},
-	{"MEDIUMINT UNSIGNED", "16777215", "0"},
-	{"INT", "1", "-1"},
-	{"INT UNSIGNED", "4294967295", "4294967294"},
-	{"INT(8) ZEROFILL", "42", "43"},
-	{"BIGINT", "-9223372036854775808", "-9223372036854775807"},
-	{"BIGINT UNSIGNED", "18446744073709551615", "18446744073709551614"},
-	{"DECIMAL(65,30)", "12345678901234567890.000000000000000000000000000001", "12345678901234567890.000000000000000000000000000002"},
-	{"DECIMAL(5,0)", "-1", "1"},
-	{"FLOAT", "1.1", "1.1000001"},
-	{"FLOAT", "16777216", "16777218"},
-	{"FLOAT(10,2)", "1.25", "1.26"},
-	{"DOUBLE", "0.1", "0.10000000000000002"},
-	{"DOUBLE", "1.7976931348623157e308", "1.7976931348623155e308"},
-	{"DOUBLE", "5e-324", "1e-323"},
-	{"BIT(1)", "1", "0"},
-	{"BIT(64)", "9223372036854775809", "9223372036854775808"},
-	{"ENUM('a','b','')", "1", "2"},
-	{"ENUM('1','2','3')", "'1'", "'2'"},
-	{"SET(" + sixtyFourMembers() + ")", "9223372036854775809", "9223372036854775808"},
-	{"YEAR", "2155", "1901"},
-	{"DATE", "'9999-12-31'", "'9999-12-30'"},
-	{"DATE", "'0000-00-00'", "'0001-01-01'"},
-	{"DATETIME", "'2024-02-29 23:59:59'", "'2024-02-29 23:59:58'"},
-	{"DATETIME(6)", "'1000-01-01 00:00:00.123456'", "'1000-01-01 00:00:00.123457'"},
-	{"TIMESTAMP NULL", "'1970-01-01 00:00:01'", "'1970-01-01 00:00:02'"},
-	{"TIMESTAMP(6) NULL", "'2037-01-01 00:00:00.000001'", "'2037-01-01 00:00:00.000002'"},
-	{"TIME", "'-838:59:59'", "'838:59:59'"},
-	{"TIME(3)", "'-00:00:00.001'", "'00:00:00.001'"},
-	{"CHAR(10)", "'a'", "'A'"},
-	{"CHAR(10) CHARACTER SET latin1", "_latin1 X'e9'", "'e'"},
-	{"VARCHAR(10)", "'a'", "'a '"},
-	{"VARCHAR(10)", "''", "' '"},
-	{"VARCHAR(10)", "'N'", "'NULL'"},
-	{"VARCHAR(10) CHARACTER SET utf8mb4", "'😀'", "'😁'"},
-	{"VARCHAR(10) CHARACTER SET utf8mb3", "'é'", "'É'"},
-	{"VARCHAR(10) CHARACTER SET latin1", "_latin1 X'80'", "_latin1 X'81'"},
-	{"VARCHAR(10) CHARACTER SET utf16", "'aé'", "'aè'"},
-	{"VARCHAR(10) CHARACTER SET ucs2", "'a'", "'b'"},
-	{"VARCHAR(10) CHARACTER SET gbk", "_gbk X'bf5c'", "_gbk X'bf5d'"},
-	{"VARCHAR(10) CHARACTER SET sjis", "_sjis X'835c'", "_sjis X'835d'"},
-	{"TINYTEXT", "'a'", "'A'"},
-	{"TEXT CHARACTER SET latin1", "_latin1 X'e9'", "_latin1 X'e8'"},
-	{"MEDIUMTEXT", "'a'", "'a\n'"},
-	{"LONGTEXT", "REPEAT('ab', 3000)", "CONCAT(REPEAT('ab', 2999), 'aB')"},
-	{"BINARY(4)", "X'00010000'", "X'00010001'"},
-	{"VARBINARY(10)", "X'00'", "X'0000'"},
-	{"TINYBLOB", "X''", "X'00'"},
-	{"BLOB", "X'ff00'", "X'ff01'"},
-	{"MEDIUMBLOB", "X'27'", "X'5c'"},
-	{"LONGBLOB", "REPEAT(X'00', 9000)", "REPEAT(X'00', 8999)"},
-	{"JSON", `'{"a": [1, 2]}'`, `'{"a": [1, 3]}'`},
-	{"JSON", `'null'`, `'"null"'`},
-	{"POINT", "ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(2 1)')"},
-	{"GEOMETRY", "ST_GeomFromText('LINESTRING(0 0,1 1)')", "ST_GeomFromText('LINESTRING(0 0,1 1.0000000000000002)')"},
-}
-
-// negativeZeros are values that MariaDB cannot store.
-var negativeZeros = []typedValue{{"FLOAT", "'-0'", "0"}, {"DOUBLE", "'-0'", "0"}}
-
-func sixtyFourMembers() string {
-	members := make([]string, 64)
-	for i := range members {
-		members[i] = fmt.Sprintf("'m%d'", i)
-	}
-	return strings.Join(members, ",")
-}
 
 // typedTables makes the statements of tables of every type: one table of all, and one
 // for each short string, where that is alone with its character set. A row of a table is
@@ -97,20 +22,20 @@ type typedTables struct {
 	rows           int
 }
 
-func newTypedTables(values []typedValue) *typedTables {
+func newTypedTables(values []typed.Value) *typedTables {
 	tables := &typedTables{}
 	var decls []string
 	for i, v := range values {
-		decls = append(decls, fmt.Sprintf("c%d %s", i, v.decl))
-		if strings.Contains(v.decl, "CHAR") {
-			tables.add(fmt.Sprintf("only_%d", i), []typedValue{v}, []string{"c " + v.decl})
+		decls = append(decls, fmt.Sprintf("c%d %s", i, v.Decl))
+		if strings.Contains(v.Decl, "CHAR") {
+			tables.add(fmt.Sprintf("only_%d", i), []typed.Value{v}, []string{"c " + v.Decl})
 		}
 	}
 	tables.add("every", values, decls)
 	return tables
 }
 
-func (x *typedTables) add(name string, columns []typedValue, decls []string) {
+func (x *typedTables) add(name string, columns []typed.Value, decls []string) {
 	x.create = append(x.create, name+" (id INT PRIMARY KEY, "+strings.Join(decls, ", ")+")")
 	id := 0
 	row := func(filled bool, changed int, value string) {
@@ -119,7 +44,7 @@ func (x *typedTables) add(name string, columns []typedValue, decls []string) {
 		for i, c := range columns {
 			source[i] = "NULL"
 			if filled {
-				source[i] = c.value
+				source[i] = c.Value
 			}
 		}
 		target := append([]string(nil), source...)
@@ -135,9 +60,9 @@ func (x *typedTables) add(name string, columns []typedValue, decls []string) {
 	}
 	for i, c := range columns {
 		row(true, -1, "")
-		row(true, i, c.other)
+		row(true, i, c.Other)
 		row(true, i, "NULL")
-		row(false, i, c.value)
+		row(false, i, c.Value)
 		row(false, -1, "")
 	}
 }
@@ -156,9 +81,9 @@ func fill(t *testing.T, db *sql.DB, schemaName string, rows []string) {
 
 func TestOnlineVerifierKnowsEveryType(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, server *servers.Server) {
-		values := typedValues
+		values := typed.Values
 		if server.Flavour == servers.MySQL {
-			values = append(negativeZeros, values...)
+			values = append(typed.NegativeZeros, values...)
 		}
 		tables := newTypedTables(values)
 		t.Logf("%d mutations", len(tables.changed))
@@ -188,7 +113,7 @@ func TestOnlineVerifierKnowsEveryType(t *testing.T) {
 
 // Equal data have equal digests on MySQL and on MariaDB.
 func TestOnlineVerifierAcrossFlavours(t *testing.T) {
-	tables := newTypedTables(typedValues)
+	tables := newTypedTables(typed.Values)
 	var sides [2]*sql.DB
 	for i, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
 		db, err := testDatabaseConfig(testServer(t, flavour)).SqlDB(nil)

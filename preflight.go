@@ -211,7 +211,7 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 		CheckpointOn: f.checkpoint != nil, CheckpointSchema: f.CheckpointSchema, Resuming: f.resuming,
 		CreateTables: beforeTables, AllowExistingTables: true,
 		PartOfRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,
-		SourceIsReplicaOK: f.WaitUntilReplicaIsCaughtUpToMaster != nil, SkipForeignKeys: f.SkipForeignKeyConstraintsCheck,
+		SourceIsReplicaOK: f.WaitUntilReplicaIsCaughtUpToMaster != nil, SkipForeignKeys: f.SkipForeignKeyConstraintsCheck, WatchTarget: !f.SkipTargetVerification,
 	}
 	if f.checkpoint != nil {
 		in.RunID = f.checkpoint.runID

@@ -45,6 +45,9 @@ type SerializableState struct {
 	LastWrittenGTIDSet string
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
+	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
+	// part; null when there is nothing to keep.
+	Verification *VerificationState
 	// LastStoredBinlogPositionForInlineVerifier is the source position that is in
 	// BinlogVerifyStore; zero when there is no such verifier.
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -102,6 +105,7 @@ type serializableStateJSON struct {
 	LastWrittenBinlogPosition                 mysql.Position
 	LastWrittenGTIDSet                        string `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
+	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
 	LastStoredBinlogPositionForTargetVerifier mysql.Position
 }
@@ -129,6 +133,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
+		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: s.LastStoredBinlogPositionForTargetVerifier,
 	})
@@ -175,6 +180,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
+		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: raw.LastStoredBinlogPositionForTargetVerifier,
 	}

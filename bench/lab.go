@@ -39,7 +39,7 @@ type lab struct {
 // serverOptions are the same for every server of a run.
 func serverOptions(name string) servers.Options {
 	return servers.Options{
-		Flavour: servers.MySQL, Name: name, GTID: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true,
+		Flavour: servers.MySQL, Name: name, GTID: true, NoRowsQueryEvents: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true,
 		Flags: []string{"--skip-replica-start", "--replica-parallel-workers=4"},
 	}
 }

@@ -117,6 +117,7 @@ func (o options) config() (*ghostferry.Config, error) {
 	return &ghostferry.Config{
 		Source: source, Target: target, TableFilter: oneTable{o.schema, o.table},
 		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeNoVerification, Logger: logger,
+		SkipTargetVerification:   true, // the others do not watch the target either
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
 		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
 	}, nil

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -70,6 +73,10 @@ type Config struct {
 	// empty and fit the source's. Without it an existing table is refused.
 	AllowExistingTargetTable bool
 
+	// VerificationReport are files to write the verifier's report to, in the form that
+	// their names' ends say: ".json", ".md" or ".html".
+	VerificationReport []string
+
 	// CutoverAbort is posted when a cutover is given up after CutoverLock: the hook
 	// has to let writes to the source go on, which stays the one that counts.
 	// CutoverUnlock is not posted then, because it says that the target may be
@@ -107,6 +114,11 @@ func (c *Config) InitializeAndValidateConfig() error {
 		add("Tables", "Tables: "+err.Error(), "")
 	}
 	c.validateReplica(add)
+	for _, name := range c.VerificationReport {
+		if !slices.Contains([]string{".json", ".md", ".html"}, strings.ToLower(filepath.Ext(name))) {
+			add("VerificationReport", fmt.Sprintf("VerificationReport names %q", name), "its end must be .json, .md or .html")
+		}
+	}
 
 	if c.TableFilter == nil {
 		c.TableFilter = NewStaticTableFilter(c.Databases, c.Tables)

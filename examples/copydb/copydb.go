@@ -260,8 +260,10 @@ func (f *CopydbFerry) Result(err error) Result {
 	if end := f.Ferry.StopCoordinate(); !end.IsZero() {
 		result.Coordinate = end.String()
 	}
-	if online, ok := f.Ferry.Verifier.(*ghostferry.OnlineVerifier); ok {
-		result.RowsCompared = online.Stats().RowsCompared
+	if v, ok := f.Ferry.Verifier.(ghostferry.ReportingVerifier); ok && f.initialized {
+		report := v.Report()
+		result.RowsCompared, result.VerifyBlockMS, result.Digest = report.Rows+report.RowsRechecked, int64(1000*report.SecondsDuring), report.Digest
+		result.RowsRepaired = len(report.Repaired)
 	}
 	switch {
 	case err != nil:

@@ -70,6 +70,12 @@ type Result struct {
 	// WriteBlockMS is how long writes to the source were blocked, in milliseconds;
 	// 0 without a lock callback.
 	WriteBlockMS int64 `json:"write_block_ms"`
+	// VerifyBlockMS is how much of that the comparison took, in milliseconds.
+	VerifyBlockMS int64 `json:"verify_block_ms"`
+	// Digest is that of the verification report; equal data give the same one.
+	Digest string `json:"verification_digest,omitempty"`
+	// RowsRepaired counts the rows of the target that were made equal.
+	RowsRepaired int `json:"rows_repaired,omitempty"`
 	// Seconds is how long everything took.
 	Seconds float64 `json:"seconds"`
 	// Err is what went wrong; nil when the exit status is 0.
@@ -139,7 +145,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // outcomeOf sorts an error.
 func outcomeOf(err error) Outcome {
 	switch {
-	case isType[*DifferentError](err):
+	case isType[*DifferentError](err), isType[*ghostferry.ForeignWriteError](err):
 		return Different
 	case isType[*RefusedError](err):
 		return Refused

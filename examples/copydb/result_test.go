@@ -77,7 +77,7 @@ func TestResultAsJSON(t *testing.T) {
 	line, err := json.Marshal(result)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"result":"different","tables":3,"rows_copied":10,"copy_seconds":1.5,"binlog_rows_applied":4,"coordinate":"b.1:2",
-		"verified":false,"rows_compared":11,"write_block_ms":80,"seconds":2.25,"error":"keys \"1\""}`, string(line))
+		"verified":false,"rows_compared":11,"write_block_ms":80,"verify_block_ms":0,"seconds":2.25,"error":"keys \"1\""}`, string(line))
 
 	line, err = json.Marshal(Result{Outcome: Equal, Verified: true})
 	require.NoError(t, err)

@@ -41,7 +41,24 @@ func (f *CopydbFerry) Run() {
 // [*RefusedError] if nothing was written. After any error the source is still the side
 // that counts.
 func (f *CopydbFerry) RunContext(ctx context.Context) error {
-	return f.report(ctx, "copydb", f.run(ctx))
+	err := f.run(ctx)
+	f.writeReports()
+	return f.report(ctx, "copydb", err)
+}
+
+// writeReports writes the verifier's report to the files that the configuration names.
+// A failure changes nothing about the move and is only logged.
+func (f *CopydbFerry) writeReports() {
+	v, ok := f.Ferry.Verifier.(ghostferry.ReportingVerifier)
+	if !ok || len(f.config.VerificationReport) == 0 {
+		return
+	}
+	report := v.Report()
+	for _, name := range f.config.VerificationReport {
+		if err := report.WriteFile(name); err != nil {
+			f.logger().WithError(err).Error("the report is not written")
+		}
+	}
 }
 
 func (f *CopydbFerry) run(ctx context.Context) error {

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -74,5 +75,5 @@ func move(ctx context.Context, config *ghostferry.Config, stopWrites func(contex
 	if err == nil && !verdict.DataCorrect {
 		err = verdict
 	}
-	return err
+	return errors.Join(err, ferry.StopTargetVerifierContext(ctx))
 }

@@ -57,6 +57,8 @@ type Input struct {
 	AllowReadOnlyTarget bool
 	// SourceIsReplicaOK accepts a read-only source, because the move waits for its primary.
 	SourceIsReplicaOK bool
+	// WatchTarget says that the move follows the target's binary log, to notice what others write.
+	WatchTarget bool
 	// SkipForeignKeys warns of foreign keys that would be refused.
 	SkipForeignKeys bool
 }
@@ -99,6 +101,8 @@ var checks = []struct {
 		[]string{"off", "format", "row-image", "partial-json", "gtid-transition", "replica-log", "row-metadata"}}, (*run).checkBinlog},
 	{Check{"binlog-filters", "schemas that binlog_do_db or binlog_ignore_db keep out of the source's binary log",
 		[]string{"unlogged", "statements"}}, (*run).checkBinlogFilters},
+	{Check{"target-binlog", "the target's binary log, when it is watched: on, ROW, with statements before their rows",
+		[]string{"off", "format", "statements"}}, (*run).checkTargetBinlog},
 	{Check{"retention", "how long the source keeps its binary log, against the estimated duration of the move",
 		[]string{"short", "by-size"}}, (*run).checkRetention},
 	{Check{"replication", "filters of a source that is a replica; a target that replicates from the source",

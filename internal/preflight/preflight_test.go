@@ -387,3 +387,20 @@ func TestAllAtOnce(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
+
+func TestTargetBinlog(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		name := "binlog_rows_query_log_events"
+		if w.in.TargetServer.IsMariaDB() {
+			name = "binlog_annotate_row_events"
+		}
+		w.in.WatchTarget = true
+		w.fails(t, "privileges", "target", "which following the binary log needs", "SkipTargetVerification")
+		w.in.Target = w.target
+		require.Zero(t, w.run(t).Count(preflight.Error))
+		w.setGlobal(t, w.target, name, "OFF")
+		w.fails(t, "target-binlog", name, name+" must be ON, not OFF (target)", "SET GLOBAL "+name+" = ON")
+		w.in.WatchTarget = false
+		require.Zero(t, w.run(t).Count(preflight.Error))
+	})
+}

@@ -26,8 +26,13 @@ func (r *run) checkPrivileges(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", p.side, err)
 		}
 	}
-	if err := source.checkBinlog(ctx); err != nil {
+	if err := source.checkBinlog(ctx, ""); err != nil {
 		return err
+	}
+	if r.WatchTarget {
+		if err := target.checkBinlog(ctx, skipWatch); err != nil {
+			return err
+		}
 	}
 	for _, t := range r.Tables {
 		if err := source.check(ctx, t.Schema, t.Name, "SELECT"); err != nil {
@@ -111,7 +116,7 @@ type missing struct {
 }
 
 // checkBinlog checks the privileges on *.* that following the binary log needs.
-func (p *privileges) checkBinlog(ctx context.Context) error {
+func (p *privileges) checkBinlog(ctx context.Context, alternative string) error {
 	var lacks []string
 	for _, privilege := range p.on.BinlogPrivileges() {
 		has := p.grants.hasGlobal(privilege)
@@ -129,7 +134,7 @@ func (p *privileges) checkBinlog(ctx context.Context) error {
 	if len(lacks) > 0 {
 		p.run.fault("binlog", p.side, fmt.Sprintf("the account %s lacks %s, which following the binary log needs",
 			p.grants.account, strings.Join(lacks, ", ")),
-			"on the "+p.side+": "+p.grants.globalStatement(lacks))
+			"on the "+p.side+": "+p.grants.globalStatement(lacks)+alternative)
 	}
 	return nil
 }

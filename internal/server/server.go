@@ -84,6 +84,9 @@ type Server struct {
 	BinlogRowImage string // FULL, MINIMAL, NOBLOB, on MariaDB FULL_NODUP too
 	// BinlogRowValueOptions is empty or PARTIAL_JSON; always empty on MariaDB.
 	BinlogRowValueOptions string
+	// StatementsLogged is true when the statement stands before its row events:
+	// binlog_rows_query_log_events, on MariaDB binlog_annotate_row_events.
+	StatementsLogged bool
 	// BinlogRetention is how long binary logs are kept before the server purges them; 0 means
 	// for ever.
 	BinlogRetention time.Duration
@@ -113,7 +116,7 @@ type Server struct {
 // detected lists the variables that Detect asks for; a server lacks some of them.
 var detected = []string{
 	"version", "server_id", "server_uuid", "server_uid", "hostname", "port",
-	"gtid_mode", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_value_options",
+	"gtid_mode", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_value_options", "binlog_rows_query_log_events", "binlog_annotate_row_events",
 	"binlog_expire_logs_seconds", "expire_logs_days", "binlog_expire_logs_auto_purge",
 	"log_replica_updates", "log_slave_updates", "innodb_native_foreign_keys", "partial_revokes",
 	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only", "local_infile",
@@ -132,6 +135,7 @@ func Detect(ctx context.Context, q Querier) (*Server, error) {
 		BinlogFormat:          strings.ToUpper(vars["binlog_format"]),
 		BinlogRowImage:        strings.ToUpper(vars["binlog_row_image"]),
 		BinlogRowValueOptions: strings.ToUpper(vars["binlog_row_value_options"]),
+		StatementsLogged:      isOn(vars["binlog_rows_query_log_events"]) || isOn(vars["binlog_annotate_row_events"]),
 		BinlogRetention:       binlogRetention(vars),
 		LogsReplicated:        isOn(vars["log_replica_updates"]) || isOn(vars["log_slave_updates"]),
 		PartialRevokes:        isOn(vars["partial_revokes"]),

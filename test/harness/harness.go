@@ -5,6 +5,7 @@ package harness
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -223,6 +224,20 @@ func Move(ctx context.Context, f *ghostferry.Ferry, fence func() error) error {
 	return RunStarted(ctx, f, fence)
 }
 
+func verify(f *ghostferry.Ferry) error {
+	if f.Verifier == nil {
+		return nil
+	}
+	result, err := f.Verifier.VerifyDuringCutover()
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if !result.DataCorrect {
+		return result
+	}
+	return nil
+}
+
 // RunStarted is Move for a ferry that has been started.
 func RunStarted(ctx context.Context, f *ghostferry.Ferry, fence func() error) error {
 	ran := make(chan error, 1)
@@ -242,14 +257,9 @@ func RunStarted(ctx context.Context, f *ghostferry.Ferry, fence func() error) er
 	if err := <-ran; err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
-	if f.Verifier != nil {
-		result, err := f.Verifier.VerifyDuringCutover()
-		if err != nil {
-			return fmt.Errorf("verify: %w", err)
-		}
-		if !result.DataCorrect {
-			return result
-		}
+	verifyErr := verify(f)
+	if err := f.StopTargetVerifierContext(ctx); err != nil {
+		verifyErr = errors.Join(verifyErr, fmt.Errorf("target: %w", err))
 	}
-	return f.CheckLateWrites(ctx)
+	return errors.Join(verifyErr, f.CheckLateWrites(ctx))
 }

@@ -95,9 +95,9 @@ var refusals = []refusal{
 		s["Tables"] = settings{"Rewrites": settings{"u": "t"}}
 	}, []string{"copydb_refused.t and copydb_refused.u", "TableRewrites"}},
 
-	{"verifier that does not exist yet", func(_ *testing.T, _ *harness.Pair, s settings) {
-		s["VerifierType"] = "Inline"
-	}, []string{"VerifierType", "not supported yet"}},
+	{"verifier that does not exist", func(_ *testing.T, _ *harness.Pair, s settings) {
+		s["VerifierType"] = "Inlined"
+	}, []string{"VerifierType", "'Inlined' is not a known VerifierType"}},
 }
 
 // Bad input is refused with a message of its own, and nothing is written.

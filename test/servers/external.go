@@ -155,7 +155,7 @@ func (l *lease) configure(ctx context.Context, o Options) error {
 	if err := l.set(ctx, "local_infile", strconv.FormatBool(o.LocalInfile)); err != nil {
 		return err
 	}
-	if err := l.set(ctx, rowsQuery, strconv.FormatBool(o.RowsQueryEvents)); err != nil {
+	if err := l.set(ctx, rowsQuery, strconv.FormatBool(!o.NoRowsQueryEvents)); err != nil {
 		return err
 	}
 	for _, flag := range o.Flags {

@@ -16,7 +16,7 @@ func testNamedServer(t *testing.T, host *servers.Server) {
 		servers.MySQL: "GHOSTFERRY_MYSQL_SERVERS", servers.MariaDB: "GHOSTFERRY_MARIADB_SERVERS",
 	}[f], "not-a-dsn "+host.DSN(""))
 	o := servers.Options{
-		Flavour: f, GTID: true, SemiSync: true, RowsQueryEvents: true,
+		Flavour: f, GTID: true, SemiSync: true,
 		Flags: []string{"--max-binlog-size=1M"}, Log: t.Output(),
 	}
 	s, err := servers.Start(t.Context(), o)

@@ -40,9 +40,9 @@ type Options struct {
 	LocalInfile bool
 	// SemiSync makes the semi-synchronous source plugin available, switched off.
 	SemiSync bool
-	// RowsQueryEvents writes the statement before its row events: Rows_query events
-	// of MySQL, Annotate_rows events of MariaDB.
-	RowsQueryEvents bool
+	// NoRowsQueryEvents leaves the statement before its row events out of the log:
+	// Rows_query events of MySQL, Annotate_rows events of MariaDB.
+	NoRowsQueryEvents bool
 	// Log receives one line for every step worth telling: which program was chosen,
 	// downloads, the address of the server. Default: os.Stderr. It is written to by
 	// one goroutine at a time.
@@ -110,7 +110,7 @@ func (o Options) flags(port int) []string {
 			"--gtid-mode="+onOff(o.GTID),
 			"--enforce-gtid-consistency="+onOff(o.GTID),
 			"--innodb-redo-log-capacity="+strconv.Itoa(o.RedoLogMB)+"M",
-			"--binlog-rows-query-log-events="+onOff(o.RowsQueryEvents),
+			"--binlog-rows-query-log-events="+onOff(!o.NoRowsQueryEvents),
 			"--mysqlx=OFF",
 		)
 		if o.SemiSync {
@@ -120,7 +120,7 @@ func (o Options) flags(port int) []string {
 		flags = append(flags,
 			"--binlog-format=ROW",
 			"--innodb-log-file-size="+strconv.Itoa(o.RedoLogMB)+"M",
-			"--binlog-annotate-row-events="+onOff(o.RowsQueryEvents),
+			"--binlog-annotate-row-events="+onOff(!o.NoRowsQueryEvents),
 			"--log-slave-updates=ON",
 		)
 	}

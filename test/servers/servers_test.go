@@ -59,7 +59,7 @@ func TestServer(t *testing.T) {
 	for _, f := range flavours {
 		t.Run(string(f), func(t *testing.T) {
 			s := start(t, servers.Options{
-				Flavour: f, Name: "source", GTID: true, LocalInfile: true, SemiSync: true, RowsQueryEvents: true,
+				Flavour: f, Name: "source", GTID: true, LocalInfile: true, SemiSync: true,
 				BufferPoolMB: 80, RedoLogMB: 48, Flags: []string{"--max-binlog-size=256M"},
 			})
 			t.Run("is configured as asked", func(t *testing.T) { testConfiguration(t, s) })

@@ -23,7 +23,7 @@ import (
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 )
 
-const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-resumestate FILE] CONFIG.json
+const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-repair] [-report FILE] [-resumestate FILE] CONFIG.json
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
@@ -40,8 +40,9 @@ func main() {
 
 // options is the command line.
 type options struct {
-	verbose, json, dryRun, restart bool
-	resumeState, config            string
+	verbose, json, dryRun, restart, repair bool
+	resumeState, config                    string
+	reports                                []string
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -56,6 +57,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.json, "json", false, "print how it ended as one JSON line on standard output")
 	flags.BoolVar(&o.dryRun, "dryrun", false, "print what would be done, and why it would be refused; write nothing")
 	flags.BoolVar(&o.restart, "restart", false, "begin anew: empty the target tables that an earlier run of the same configuration wrote")
+	flags.BoolVar(&o.repair, "repair", false, "make rows that the verification finds different equal to the source's, and compare them again")
+	flags.Func("report", "write what was verified to this `file`.json, .md or .html (repeatable)", func(name string) error {
+		o.reports = append(o.reports, name)
+		return nil
+	})
 	flags.StringVar(&o.resumeState, "resumestate", "", "go on from the state dump in this `file` instead of the target's checkpoint")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -141,6 +147,10 @@ func (p *program) readConfig() (*copydb.Config, error) {
 	config.Logger = p.logger
 	if p.options.verbose {
 		config.LogLevel = "" // -verbose wins
+	}
+	config.VerificationReport = append(config.VerificationReport, p.options.reports...)
+	if p.options.repair {
+		config.OnlineVerifierConfig.Repair = true
 	}
 	if p.options.resumeState != "" {
 		if config.StateToResumeFrom, err = readState(p.options.resumeState); err != nil {

@@ -1,0 +1,103 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// A row that somebody else writes to the target ends the run at once, with table, key,
+// coordinate and the comment of the statement; writes to other tables do no harm.
+func TestForeignWritesAreNoticed(t *testing.T) {
+	for _, c := range []struct{ name, statement, change, key, comment string }{
+		{"insert", "INSERT INTO t VALUES (1000, 'x')", "insert", "1000", ""},
+		{"update", "/*application:shop*/ UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "application:shop"},
+		{"delete", "DELETE /* not in front */ FROM t WHERE id = 2", "delete", "2", ""},
+		{"key of bytes", "UPDATE b SET v = 1 WHERE k = x'00ff'", "update", "00ff", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+				p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE b (k VARBINARY(4) PRIMARY KEY, v INT)")
+				p.In(t, p.SourceDB, "watched", "INSERT INTO t VALUES (1,'a'),(2,'b'),(3,'c')", "INSERT INTO b VALUES (x'00ff', 0)")
+				p.In(t, p.TargetDB, "", "DROP DATABASE IF EXISTS not_moved", "CREATE DATABASE not_moved", "CREATE TABLE not_moved.t (id INT PRIMARY KEY)")
+				config := p.Config("watched")
+				config.AutomaticCutover = false
+				f := &ghostferry.Ferry{Config: config}
+				require.NoError(t, f.InitializeContext(t.Context()))
+				require.NoError(t, f.StartContext(t.Context()))
+				copied := make(chan struct{})
+				f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
+				ran := make(chan error, 1)
+				go func() { ran <- f.RunContext(context.Background()) }()
+				<-copied
+				p.In(t, p.TargetDB, "", "INSERT INTO not_moved.t VALUES (1)")
+				p.In(t, p.TargetDB, "watched", c.statement)
+				var err error
+				select {
+				case err = <-ran:
+				case <-time.After(10 * time.Second): // the promise is two seconds
+					require.Fail(t, "the write was not noticed")
+				}
+				var foreign *ghostferry.ForeignWriteError
+				require.True(t, errors.As(err, &foreign), "%v", err)
+				require.Equal(t, c.change, foreign.Change)
+				require.Equal(t, c.key, foreign.Key)
+				require.Equal(t, c.comment, foreign.Comment)
+				require.NotZero(t, foreign.Coordinate.Pos)
+				require.Contains(t, err.Error(), fmt.Sprintf("row data with paginationKey %s on `watched`.`%s` has been corrupted by a change directly performed in the target at binlog file: binlog.", c.key, foreign.Table))
+				require.False(t, ghostferry.Resumable(err))
+				require.NoError(t, f.Close())
+			})
+		})
+	}
+}
+
+// A write after the run has ended is noticed before the target may be used.
+func TestForeignWriteDuringTheCutover(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		o := p.Shop(t, "watched_late", 1000)
+		f := &ghostferry.Ferry{Config: p.Config(o.Database)}
+		require.NoError(t, harness.Move(t.Context(), f, func() error {
+			return p.TryIn(t.Context(), p.TargetDB, "", "CREATE DATABASE IF NOT EXISTS watched_other")
+		}))
+		require.NoError(t, f.Close())
+
+		config := p.Config(o.Database)
+		config.VerifierType = ghostferry.VerifierTypeNoVerification
+		f = &ghostferry.Ferry{Config: config}
+		err := harness.Move(t.Context(), f, func() error {
+			return p.TryIn(t.Context(), p.TargetDB, o.Database, "UPDATE seats SET price = price + 1 ORDER BY id LIMIT 1")
+		})
+		var foreign *ghostferry.ForeignWriteError
+		require.True(t, errors.As(err, &foreign), "%v", err)
+		require.NoError(t, f.Close())
+	})
+}
+
+// A target whose log does not tell who wrote is refused, unless nobody asks.
+func TestTargetWithoutStatementsInItsLog(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		name := "binlog_rows_query_log_events"
+		if p.IsMariaDB() {
+			name = "binlog_annotate_row_events"
+		}
+		global(t, p.TargetDB, name, "OFF", "ON")
+		p.Create(t, "watch_refused", "CREATE TABLE t (id INT PRIMARY KEY)")
+		f := &ghostferry.Ferry{Config: p.Config("watch_refused")}
+		require.ErrorContains(t, f.InitializeContext(t.Context()), name+" must be ON, not OFF (target)")
+		config := p.Config("watch_refused")
+		config.SkipTargetVerification = true
+		f = &ghostferry.Ferry{Config: config}
+		require.NoError(t, f.InitializeContext(t.Context()))
+		require.Nil(t, f.TargetVerifier)
+		require.NoError(t, f.StopTargetVerifierContext(t.Context()))
+		require.NoError(t, f.Close())
+	})
+}

@@ -1,0 +1,123 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// stopping is a throttler that holds everything back once it was told to.
+type stopping struct {
+	ghostferry.PauserThrottler
+	armed atomic.Bool
+	left  atomic.Int64
+	stuck chan struct{}
+}
+
+// Throttled counts how often it is asked.
+func (s *stopping) Throttled() bool {
+	if !s.armed.Load() {
+		return false
+	}
+	if s.left.Add(-1) == 0 {
+		close(s.stuck)
+	}
+	return s.left.Load() <= 0
+}
+
+// A verification that is interrupted goes on with the chunks that are left, from the
+// checkpoint and from a state, and its report is that of an undisturbed one.
+func TestVerificationGoesOn(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		var digests []string
+		for _, how := range []string{"checkpoint", "state"} {
+			p.Create(t, "verify_resumed", "CREATE TABLE big (id INT PRIMARY KEY, v INT)", "CREATE TABLE small (k VARCHAR(10) PRIMARY KEY)")
+			for from := 0; from < 60000; from += 20000 {
+				var rows []string
+				for id := from; id < from+20000; id++ {
+					rows = append(rows, fmt.Sprintf("(%d,%d)", id, id%11))
+				}
+				p.In(t, p.SourceDB, "verify_resumed", "INSERT INTO big VALUES "+strings.Join(rows, ","))
+			}
+			p.In(t, p.SourceDB, "verify_resumed", "INSERT INTO small VALUES ('a'),('b')")
+			config := func() *ghostferry.Config {
+				c := p.Config("verify_resumed")
+				if how == "state" {
+					c.Checkpoint = "off"
+				}
+				return c
+			}
+			throttler := &stopping{stuck: make(chan struct{})}
+			throttler.left.Store(6)
+			f := &ghostferry.Ferry{Config: config(), Throttler: throttler}
+			f.AutomaticCutover = false
+			require.NoError(t, f.InitializeContext(t.Context()))
+			require.NoError(t, f.StartContext(t.Context()))
+			f.DataIterator.AddDoneListener(func() error { throttler.armed.Store(true); return nil })
+			ctx, cancel := context.WithCancel(context.Background())
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(ctx) }()
+			<-throttler.stuck
+			p.In(t, p.SourceDB, "verify_resumed", "UPDATE big SET v = 77 WHERE id = 5")
+			state, err := f.SerializeStateToJSON()
+			require.NoError(t, err)
+			cancel()
+			require.True(t, errors.Is(<-ran, ghostferry.ErrInterrupted))
+			require.NoError(t, f.Close())
+
+			c := config()
+			if how == "state" {
+				c.StateToResumeFrom = &ghostferry.SerializableState{}
+				require.NoError(t, json.Unmarshal([]byte(state), c.StateToResumeFrom))
+			}
+			f = &ghostferry.Ferry{Config: c}
+			require.NoError(t, f.InitializeContext(t.Context()))
+			require.NoError(t, f.StartContext(t.Context()))
+			v := f.Verifier.(*ghostferry.OnlineVerifier)
+			before := v.Stats()
+			require.NotZero(t, before.RowsCompared)
+			require.Less(t, before.RowsCompared, uint64(60000))
+			require.NoError(t, harness.RunStarted(t.Context(), f, func() error { return nil }))
+			report := v.Report()
+			require.Equal(t, "equal", report.Result)
+			require.Equal(t, uint64(60002), report.Rows, "no chunk is compared twice, none is left out")
+			p.MustEqual(t, "verify_resumed")
+			require.NoError(t, f.Close())
+			digests = append(digests, report.Digest)
+		}
+		require.Len(t, digests, 2)
+	})
+}
+
+// Rows that differ during a move are repaired while the application writes.
+func TestRepairUnderWrites(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		o := p.Shop(t, "repaired_shop", 3000)
+		w := p.Write(t, o, 200)
+		config := p.Config(o.Database)
+		config.SkipTargetVerification = true // whose business it would be
+		config.OnlineVerifierConfig.Repair = true
+		f := &ghostferry.Ferry{Config: config}
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		f.DataIterator.AddDoneListener(func() error {
+			return p.TryIn(ctx, p.TargetDB, o.Database, "UPDATE seats SET price = price + 1 ORDER BY id LIMIT 3", "DELETE FROM stock LIMIT 2")
+		})
+		require.NoError(t, harness.RunStarted(ctx, f, harness.StopWriter(w)))
+		p.MustEqual(t, o.Database)
+		require.NotEmpty(t, f.Verifier.(ghostferry.ReportingVerifier).Report().Repaired)
+		require.NoError(t, f.Close())
+	})
+}

@@ -1,0 +1,363 @@
+package ghostferry
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+const (
+	// verificationInterval is how often the verifier's progress is saved.
+	verificationInterval = 2 * time.Second
+	// savedKeys is how many single keys of a table are saved; more become ranges.
+	savedKeys = 2000
+	// saveTimeout bounds the last save of a run that has ended.
+	saveTimeout = 2 * time.Second
+)
+
+// VerificationState is what a verifier needs to go on after an interruption: what is
+// left to compare, and up to where changes are in it. It is a part of the state, and a
+// row of the checkpoint.
+type VerificationState struct {
+	// VerifierType is the verifier's; another one begins anew.
+	VerifierType string
+	// Position is the source position up to which every change is compared, or in what
+	// is left. A resumed stream begins no later.
+	Position BinlogCoordinate
+	// Tables is what is left by "schema.table"; a table that is missing begins anew.
+	Tables map[string]*TableVerificationState
+}
+
+// TableVerificationState is what is left to compare of a table, and what was done.
+type TableVerificationState struct {
+	// First are ranges that were never compared; Ranges and Keys are compared again. Keys
+	// are hexadecimal, of an encoding of the library's own.
+	First  []CopiedRangeKeys `json:",omitempty"`
+	Ranges []CopiedRangeKeys `json:",omitempty"`
+	Keys   []string          `json:",omitempty"`
+	// Rows and Chunks were compared; Sum is that of the rows' digests.
+	Rows, Chunks uint64
+	Sum          string
+}
+
+// CopiedRangeKeys is a range of encoded keys, low < key <= high; an open end is null.
+type CopiedRangeKeys struct{ Low, High *string }
+
+func hexKey(key keyTuple) *string {
+	if key == nil {
+		return nil
+	}
+	var encoded []byte
+	for _, part := range key {
+		encoded = codec.AppendKeyPart(encoded, part)
+	}
+	text := hex.EncodeToString(encoded)
+	return &text
+}
+
+func (f *fingerprint) keyOfHex(text *string) (keyTuple, error) {
+	if text == nil {
+		return nil, nil
+	}
+	raw, err := hex.DecodeString(*text)
+	if err != nil {
+		return nil, err
+	}
+	return f.splitKey(string(raw)), nil
+}
+
+// save returns what is left to compare. The position has to be read before.
+func (c *comparer) save() map[string]*TableVerificationState {
+	work := c.unfinished()
+	tables := make(map[string]*TableVerificationState, len(c.prints))
+	for _, f := range c.prints {
+		t := &TableVerificationState{}
+		if w := work[f]; w != nil {
+			if len(w.keys) > savedKeys {
+				w.coalesce(f)
+			}
+			for key := range w.keys {
+				t.Keys = append(t.Keys, hex.EncodeToString([]byte(key)))
+			}
+			t.First, t.Ranges = rangesOf(w.first), rangesOf(w.ranges)
+		}
+		tables[f.table.String()] = t
+	}
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	for _, f := range c.prints {
+		t, s := tables[f.table.String()], c.stats.tables[f]
+		t.Rows, t.Chunks, t.Sum = s.rows, s.chunks, hex.EncodeToString(s.sum.bytes())
+	}
+	return tables
+}
+
+func rangesOf(ranges []keyRange) []CopiedRangeKeys {
+	var out []CopiedRangeKeys
+	for _, r := range ranges {
+		out = append(out, CopiedRangeKeys{hexKey(r.low), hexKey(r.high)})
+	}
+	return out
+}
+
+// load goes on from what was saved, before anything is compared. Tables that are not in
+// it, or whose rows were copied again, stay as they are.
+func (c *comparer) load(tables map[string]*TableVerificationState, anew func(*TableSchema) bool) error {
+	for _, f := range c.prints {
+		t := tables[f.table.String()]
+		if t == nil || anew(f.table) {
+			continue
+		}
+		w, err := f.loadWork(t)
+		if err != nil {
+			return &TableError{Schema: f.table.Schema, Table: f.table.Name, Err: fmt.Errorf("the saved progress of its verification is damaged: %w: start the verification anew by another VerifierType, or the run with empty tables", err)}
+		}
+		sum, err := hex.DecodeString(t.Sum)
+		if err != nil || len(sum) != digestSize {
+			sum = make([]byte, digestSize)
+		}
+		c.queue.replace(f, w)
+		c.counters.rows.Add(t.Rows)
+		c.counters.chunks.Add(t.Chunks)
+		if len(w.first) == 0 {
+			c.counters.tablesDone.Add(1)
+		}
+		c.stats.Lock()
+		c.stats.tables[f].rows, c.stats.tables[f].chunks = t.Rows, t.Chunks
+		c.stats.tables[f].sum.addDigest(sum)
+		c.stats.Unlock()
+	}
+	return nil
+}
+
+func (f *fingerprint) loadWork(t *TableVerificationState) (*tableWork, error) {
+	w := &tableWork{keys: map[string]struct{}{}}
+	for _, text := range t.Keys {
+		key, err := f.keyOfHex(&text)
+		if err != nil {
+			return nil, err
+		}
+		w.keys[f.encodeKey(key)] = struct{}{}
+	}
+	for _, list := range []struct {
+		from []CopiedRangeKeys
+		to   *[]keyRange
+	}{{t.First, &w.first}, {t.Ranges, &w.ranges}} {
+		for _, r := range list.from {
+			low, err := f.keyOfHex(r.Low)
+			if err != nil {
+				return nil, err
+			}
+			high, err := f.keyOfHex(r.High)
+			if err != nil {
+				return nil, err
+			}
+			*list.to = append(*list.to, keyRange{low, high})
+		}
+	}
+	return w, nil
+}
+
+// savingVerifier is a verifier that goes on after an interruption.
+type savingVerifier interface {
+	core() (*comparer, error)
+}
+
+// verificationState returns the verifier's progress, nil when there is none to keep.
+func (f *Ferry) verificationState() *VerificationState {
+	v, ok := f.Verifier.(savingVerifier)
+	if _, walksAnew := f.Verifier.(*IterativeVerifier); !ok || walksAnew {
+		return nil
+	}
+	c, err := v.core()
+	if err != nil || c.counters.chunks.Load() == 0 && c.counters.rechecks.Load() == 0 && f.VerifierType != VerifierTypeInline {
+		return nil
+	}
+	state := &VerificationState{VerifierType: f.VerifierType, Position: f.BinlogStreamer.resumeFrom()} // before the queue is read
+	state.Tables = c.save()
+	return state
+}
+
+// resumeVerification makes the verifier go on where an earlier process was.
+func (f *Ferry) resumeVerification(c *comparer) error {
+	if !f.resuming {
+		return nil
+	}
+	if state := f.savedVerification(); state != nil && state.VerifierType == f.VerifierType {
+		if err := c.load(state.Tables, f.copiedAnew); err != nil {
+			return err
+		}
+	} else if s := f.StateToResumeFrom; s != nil && f.resume == nil {
+		if err := c.loadStore(s.BinlogVerifyStore); err != nil {
+			return err
+		}
+	}
+	return f.queueRechecks()
+}
+
+// queueRechecks queues the rows that differed when an earlier process wrote them.
+func (f *Ferry) queueRechecks() error {
+	v, ok := f.Verifier.(savingVerifier)
+	if !ok || f.resume == nil {
+		return nil
+	}
+	c, err := v.core()
+	if err != nil {
+		return err
+	}
+	for id, keys := range f.resume.rechecks {
+		if print := c.byName[id]; print != nil {
+			c.queue.add(print, keys...)
+		}
+	}
+	return nil
+}
+
+func (f *Ferry) savedVerification() *VerificationState {
+	if f.resume != nil {
+		return f.resume.verification
+	}
+	if f.StateToResumeFrom != nil {
+		return f.StateToResumeFrom.Verification
+	}
+	return nil
+}
+
+// copiedAnew reports that a table's rows are copied again by this process.
+func (f *Ferry) copiedAnew(table *TableSchema) bool {
+	if f.resume == nil {
+		return false
+	}
+	t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
+	return t == nil || t.again
+}
+
+// loadStore queues the keys of a state without a Verification: those of older dumps.
+func (c *comparer) loadStore(store BinlogVerifySerializedStore) error {
+	for schema, tables := range store {
+		for table, keys := range tables {
+			f := c.byName[TableIdentifier{schema, table}]
+			if f == nil {
+				continue
+			}
+			for text := range keys {
+				key, err := f.parseKey(text)
+				if err != nil {
+					return fmt.Errorf("state: BinlogVerifyStore: %w", err)
+				}
+				c.queue.add(f, key)
+			}
+		}
+	}
+	return nil
+}
+
+// store returns the queued keys in the form of a BinlogVerifyStore, those that are text.
+func (c *comparer) store() *BinlogVerifyStore {
+	store := NewBinlogVerifyStore()
+	for f, w := range c.unfinished() {
+		for key := range w.keys {
+			if text := f.keyText(key); utf8.ValidString(text) {
+				store.Add(f.table, text)
+			}
+		}
+	}
+	return store
+}
+
+// saveVerification writes the verifier's progress, and how far the target was watched,
+// to the checkpoint.
+func (f *Ferry) saveVerification(ctx context.Context) error {
+	if f.checkpoint == nil {
+		return nil
+	}
+	saved := savedVerification{Verification: f.verificationState(), Watched: f.StateTracker.targetWatched()}
+	if saved.Verification == nil && saved.Watched.Name == "" {
+		return nil
+	}
+	data, err := json.Marshal(saved)
+	if err != nil {
+		return err
+	}
+	if err := f.checkpoint.saveVerification(ctx, data); err != nil {
+		return fmt.Errorf("saving the verifier's progress: %w", err)
+	}
+	return nil
+}
+
+// savedVerification is the row of the checkpoint.
+type savedVerification struct {
+	Verification *VerificationState `json:",omitempty"`
+	Watched      mysql.Position
+}
+
+func (t *StateTracker) targetWatched() mysql.Position {
+	t.BinlogRWMutex.RLock()
+	defer t.BinlogRWMutex.RUnlock()
+	return t.lastTargetWatched
+}
+
+func (c *checkpoint) saveVerification(ctx context.Context, data []byte) error {
+	_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("verifications")+" (run_id, state) SELECT run_id, ? FROM "+c.table("runs")+
+		" WHERE run_id=? AND epoch=? ON DUPLICATE KEY UPDATE state=?", data, c.runID, c.epoch, data)
+	return err
+}
+
+// loadVerification reads the verifier's progress and the rows to be compared again.
+func (c *checkpoint) loadVerification(ctx context.Context, db queryer, p *resumePoint) error {
+	var exist int
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema=? AND table_name IN ('rechecks','verifications')", c.schema).Scan(&exist)
+	if err != nil || exist < 2 { // written by an older version
+		return err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT state FROM "+c.table("verifications")+" WHERE run_id=?", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var data []byte
+		if err := rows.Scan(&data); err != nil {
+			return err
+		}
+		var saved savedVerification
+		if err := json.Unmarshal(data, &saved); err != nil {
+			return fmt.Errorf("the saved progress of the verification is damaged: %w", err)
+		}
+		p.verification, p.watched = saved.Verification, coordinateFromPosition(saved.Watched)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return c.loadRechecks(ctx, db, p)
+}
+
+func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoint) error {
+	names := map[int]TableIdentifier{}
+	for id, t := range p.tables {
+		names[t.number] = id
+	}
+	rows, err := db.QueryContext(ctx, "SELECT table_number, row_key FROM "+c.table("rechecks")+" WHERE run_id=?", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	p.rechecks = map[TableIdentifier][]string{}
+	for rows.Next() {
+		var number int
+		var key []byte
+		if err := rows.Scan(&number, &key); err != nil {
+			return err
+		}
+		id := names[number]
+		p.rechecks[id] = append(p.rechecks[id], string(key))
+	}
+	return rows.Err()
+}
