@@ -131,7 +131,7 @@ func TestBatchesAreComparedInsideTheirTransaction(t *testing.T) {
 				require.Len(t, b.Fingerprints()["2"], 2*digestSize)
 				return w.WriteRowBatch(b)
 			})
-			t.Cleanup(func() { w.close(); require.NoError(t, v.Close()) })
+			t.Cleanup(func() { _ = w.Close(); require.NoError(t, v.Close()) })
 			return v, d.RunContext(t.Context(), cache.AsSlice())
 		}
 		_, err = copyRows(true)
