@@ -202,6 +202,9 @@ func freePort(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("servers: no free loopback port: %w", lastErr)
 }
 
+// noNativeAIO makes InnoDB do without the kernel's asynchronous I/O.
+const noNativeAIO = "--innodb-use-native-aio=0"
+
 // launch starts the program on the existing data directory and waits until it
 // answers. The caller holds s.mu.
 func (s *Server) launch(ctx context.Context) error {
@@ -225,8 +228,13 @@ func (s *Server) launch(ctx context.Context) error {
 	if err := s.waitUntilReady(ctx, proc); err != nil {
 		proc.end(syscall.SIGKILL)
 		text, _ := os.ReadFile(log)
-		if strings.Contains(string(text), "Address already in use") {
+		switch {
+		case strings.Contains(string(text), "Address already in use"):
 			err = errors.Join(errPortTaken, err)
+		case strings.Contains(string(text), "io_setup() failed") && !slices.Contains(s.options.Flags, noNativeAIO):
+			// The kernel's limit (fs.aio-max-nr) is the machine's, and others use it, too.
+			s.options.Flags = append(slices.Clone(s.options.Flags), noNativeAIO)
+			return s.launch(ctx)
 		}
 		return fmt.Errorf("servers: start %s (%s %s): %w: %s", s.Name, s.Flavour, s.program.version, err, lastLines(string(text), 8))
 	}
