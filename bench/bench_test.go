@@ -32,7 +32,7 @@ func TestCommandLine(t *testing.T) {
 	o, err := parse([]string{"-quick", "-rows", "5000", "-mover", "a=b=c", "-ours", "-lanes 2"})
 	require.NoError(t, err)
 	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, movers: []mover{{"a", "b=c"}}, ours: []string{"-lanes", "2"}, results: "bench/results", patience: 30 * time.Second}, o)
-	for _, args := range [][]string{{"-only", "verify"}, {"-rows", "-1"}, {"surplus"}} {
+	for _, args := range [][]string{{"-only", "everything"}, {"-rows", "-1"}, {"surplus"}} {
 		_, err := parse(args)
 		require.Error(t, err, "%v", args)
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,7 +28,7 @@ const (
 // options are the command line.
 type options struct {
 	rows, updates, runs int
-	only                string // "copy", "drain" or empty
+	only                string // "copy", "verify", "drain" or empty
 	movers              []mover
 	ours                []string // further flags of our mover
 	results             string   // directory
@@ -78,7 +79,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.runs, "runs", 0, fmt.Sprintf("runs of each system, of which the median counts (default %d)", defaultRuns))
 	flags.IntVar(&o.rows, "rows", 0, fmt.Sprintf("rows of the table (default %d)", defaultRows))
 	flags.IntVar(&o.updates, "updates", 0, fmt.Sprintf("updates to drain (default %d)", defaultUpdates))
-	flags.StringVar(&o.only, "only", "", "copy or drain: only this part")
+	flags.StringVar(&o.only, "only", "", "copy, verify or drain: only this part")
 	flags.StringVar(&ours, "ours", "", "further flags of our mover, such as '-concurrency 3 -cpuprofile /tmp/cpu'")
 	flags.StringVar(&o.results, "results", "bench/results", "directory of the measurements")
 	flags.DurationVar(&o.patience, "patience", 30*time.Second, "wait that long before each run for a machine that has nothing else to do")
@@ -102,8 +103,8 @@ func (o *options) complete(rest []string, quick bool) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	}
-	if o.only != "" && o.only != "copy" && o.only != "drain" {
-		return fmt.Errorf("-only is %q: say copy or drain", o.only)
+	if !slices.Contains([]string{"", "copy", "verify", "drain"}, o.only) {
+		return fmt.Errorf("-only is %q: say copy, verify or drain", o.only)
 	}
 	rows, updates, runs := defaultRows, defaultUpdates, defaultRuns
 	if quick {
@@ -133,14 +134,15 @@ func run(ctx context.Context, o options, r *report) (err error) {
 	if err := r.write(conditionsOf(l, o)); err != nil {
 		return err
 	}
-	if o.only != "drain" {
-		if err := benchCopy(ctx, l, o, r); err != nil {
-			return fmt.Errorf("copy: %w", err)
+	for _, part := range []struct {
+		name  string
+		bench func(context.Context, *lab, options, *report) error
+	}{{"copy", benchCopy}, {"verify", benchVerify}, {"drain", benchDrain}} {
+		if o.only != "" && o.only != part.name {
+			continue
 		}
-	}
-	if o.only != "copy" {
-		if err := benchDrain(ctx, l, o, r); err != nil {
-			return fmt.Errorf("drain: %w", err)
+		if err := part.bench(ctx, l, o, r); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return nil

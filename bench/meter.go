@@ -14,7 +14,7 @@ import (
 
 // measurement is what one run of one system took: a line of the results.
 type measurement struct {
-	Bench  string `json:"bench"` // "copy" or "drain"
+	Bench  string `json:"bench"` // "copy", "verify" or "drain"
 	System string `json:"system"`
 	Run    int    `json:"run"`
 	Rows   int    `json:"rows"`

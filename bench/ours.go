@@ -22,6 +22,8 @@ type moverEvent struct {
 	RowsCopied    uint64  `json:"rows_copied"`
 	BinlogApplied uint64  `json:"binlog_rows_applied"`
 	PeakRSSMB     float64 `json:"peak_rss_mb"`
+	RowsVerified  uint64  `json:"rows_verified"`
+	VerifySeconds float64 `json:"verify_seconds"`
 }
 
 // course is what our mover did, by this process' clock.

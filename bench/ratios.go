@@ -20,6 +20,10 @@ type ratios struct {
 	DrainPeakRSSMB    float64 `json:"drain_peak_rss_mb,omitempty"`
 	DrainRowsPerS     float64 `json:"drain_rows_per_s,omitempty"`
 	DrainVsReplica    float64 `json:"drain_vs_replica,omitempty"`
+	// What verification takes, as parts of other times: below 1 it takes less.
+	VerifyVsCopy        float64 `json:"verify_vs_copy,omitempty"`
+	VerifyVsDigestQuery float64 `json:"verify_vs_digest_query,omitempty"`
+	InlineVsCopy        float64 `json:"inline_copy_vs_copy,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
@@ -41,6 +45,10 @@ func (r *report) ratios() ratios {
 		DrainVsReplica: r.timesAsFast("drain", ghostferrySystem, replicaSystem),
 		PeakRSSMB:      r.peak("copy"),
 		DrainPeakRSSMB: r.peak("drain"),
+
+		VerifyVsCopy:        r.timesAsFast("verify", plainCopySystem, onlineSystem),
+		VerifyVsDigestQuery: r.timesAsFast("verify", digestQuerySystem, onlineSystem),
+		InlineVsCopy:        r.timesAsFast("verify", plainCopySystem, inlineCopySystem),
 	}
 	for _, m := range r.all {
 		if m.Bench == "copy" && !slices.Contains([]string{ghostferrySystem, insertSystem, mysqldumpSystem, mydumperSystem}, m.System) {

@@ -34,6 +34,8 @@ type event struct {
 	RowsCopied    uint64  `json:"rows_copied"`
 	BinlogApplied uint64  `json:"binlog_rows_applied"`
 	PeakRSSMB     float64 `json:"peak_rss_mb"`
+	RowsVerified  uint64  `json:"rows_verified,omitempty"`
+	VerifySeconds float64 `json:"verify_seconds,omitempty"`
 }
 
 // options are the command line.
@@ -44,6 +46,8 @@ type options struct {
 	chunkBytes             uint64
 	batch                  int
 	bulk                   string
+	verifier               string
+	verifyWorkers          int
 	cpuProfile, memProfile string
 }
 
@@ -94,6 +98,8 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.lanes, "lanes", 0, "Config.BinlogApplyLanes")
 	flags.IntVar(&o.batch, "batch", 0, "Config.BinlogEventBatchSize")
 	flags.StringVar(&o.bulk, "bulk", "", "Config.BulkLoad")
+	flags.StringVar(&o.verifier, "verifier", ghostferry.VerifierTypeNoVerification, "Config.VerifierType")
+	flags.IntVar(&o.verifyWorkers, "verify-workers", 0, "Config.OnlineVerifierConfig.Concurrency")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	flags.StringVar(&o.memProfile, "memprofile", "", "write an allocation profile to this file")
 	err := flags.Parse(args)
@@ -116,7 +122,7 @@ func (o options) config() (*ghostferry.Config, error) {
 	logger.SetLevel(logrus.WarnLevel)
 	return &ghostferry.Config{
 		Source: source, Target: target, TableFilter: oneTable{o.schema, o.table},
-		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeNoVerification, Logger: logger,
+		AutomaticCutover: true, VerifierType: o.verifier, OnlineVerifierConfig: ghostferry.OnlineVerifierConfig{Concurrency: o.verifyWorkers}, Logger: logger,
 		SkipTargetVerification:   true, // the others do not watch the target either
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
 		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
@@ -192,9 +198,12 @@ func say(f *ghostferry.Ferry, what string) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(event{
-		Event: what, Resuming: f.Resuming(), RowsCopied: progress.RowsCopied, BinlogApplied: progress.BinlogRowsApplied, PeakRSSMB: rss,
-	})
+	e := event{Event: what, Resuming: f.Resuming(), RowsCopied: progress.RowsCopied, BinlogApplied: progress.BinlogRowsApplied, PeakRSSMB: rss}
+	if v, ok := f.Verifier.(ghostferry.ReportingVerifier); ok {
+		report := v.Report()
+		e.RowsVerified, e.VerifySeconds = report.Rows, report.SecondsBefore
+	}
+	return json.NewEncoder(os.Stdout).Encode(e)
 }
 
 // peakRSSMB is the greatest resident size so far. getrusage(2) would count what the
