@@ -172,7 +172,9 @@ type Config struct {
 
 	// SkipTargetVerification switches the watch on the target's binary log off.
 	SkipTargetVerification bool
-	// SkipForeignKeyConstraintsCheck allows tables with foreign keys.
+	// SkipForeignKeyConstraintsCheck makes warnings of what is wrong with foreign keys:
+	// cascades that the binary log does not record, parents that do not move, rows
+	// without a parent at the end.
 	SkipForeignKeyConstraintsCheck bool
 	// EnableRowBatchSize adds the bytes written to the progress.
 	EnableRowBatchSize bool

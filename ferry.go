@@ -82,6 +82,8 @@ type Ferry struct {
 	resuming     bool
 	startsAt     BinlogCoordinate // set by Start
 
+	orphaned []*foreignKeyAudit // owned by Run
+
 	watch          *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask      *lifecycle.Task
 	rowsCopied     chan struct{} // closed when the rows are copied

@@ -361,6 +361,9 @@ func (f *Ferry) phases(ctx context.Context) error {
 	if err := f.verifyBeforeCutover(ctx); err != nil {
 		return origin("verifier", err)
 	}
+	if err := f.auditForeignKeys(ctx); err != nil {
+		return origin("ferry", err)
+	}
 	f.OverallState.Store(StateCutover)
 	failpoint("cutover.entered")
 	f.reportProgress(ctx)
@@ -405,6 +408,12 @@ func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
 // finish runs when both streams have ended without an error.
 func (f *Ferry) finish(ctx context.Context) error {
 	if err := f.ledger.check(ctx, f.StopCoordinate(), true); err != nil {
+		return err
+	}
+	if err := f.judgeOrphans(ctx); err != nil {
+		return err
+	}
+	if err := f.carryAutoIncrement(ctx); err != nil {
 		return err
 	}
 	if f.checkpoint != nil {

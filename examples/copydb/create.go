@@ -51,7 +51,8 @@ func (e *CreationError) Unwrap() error { return e.Err }
 type definition struct {
 	name      string // what is created, e.g. a quoted name on the target
 	statement string
-	drop      string // undoes the statement
+	drop      string   // undoes the statement
+	parents   []string // names of the tables that a table's foreign keys refer to
 
 	inUse   string // a query that finds a row if somebody else uses it already; may be empty
 	inUseOf []any  // its arguments
@@ -65,7 +66,8 @@ func (f *CopydbFerry) CreateDatabasesAndTables() error {
 
 // CreateDatabasesAndTablesContext creates the schemas and tables that the target does
 // not have, as they are on the source but with the target's names: schemas first, then
-// TablesToBeCreatedFirst, then all others by name. A resumed run creates nothing.
+// TablesToBeCreatedFirst, then all others by name; a table that others refer to by
+// foreign keys comes before them. A resumed run creates nothing.
 //
 // Either everything is created or nothing: all definitions are read and all names are
 // looked up before the first is created, and when the target refuses one, those
@@ -187,7 +189,36 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(notes, schemas, tables), nil
+	return slices.Concat(notes, schemas, parentsFirst(tables)), nil
+}
+
+// parentsFirst puts tables behind those that their foreign keys refer to, and leaves the
+// order as it is otherwise. In a circle one table is created before its parents, which
+// the session's foreign_key_checks=0 allows.
+func parentsFirst(tables []definition) []definition {
+	place := make(map[string]int, len(tables))
+	for i, table := range tables {
+		place[table.name] = i
+	}
+	ordered := make([]definition, 0, len(tables))
+	seen := make([]bool, len(tables))
+	var put func(i int)
+	put = func(i int) {
+		if seen[i] {
+			return
+		}
+		seen[i] = true
+		for _, parent := range tables[i].parents {
+			if at, created := place[parent]; created {
+				put(at)
+			}
+		}
+		ordered = append(ordered, tables[i])
+	}
+	for i := range tables {
+		put(i)
+	}
+	return ordered
 }
 
 // defineTable reads a table's definition and renames it.
@@ -196,11 +227,16 @@ func defineTable(ctx context.Context, source *sql.Conn, table ghostferry.TableId
 	if err != nil {
 		return definition{}, err
 	}
-	if statement, err = renameCreateTable(statement, table, rename); err != nil {
+	statement, parents, err := renameCreateTable(statement, table, rename)
+	if err != nil {
 		return definition{}, err
 	}
 	quoted := quoteTable(rename(table))
-	return definition{name: quoted, statement: statement, drop: "DROP TABLE " + quoted, inUse: "SELECT 1 FROM " + quoted + " LIMIT 1"}, nil
+	made := definition{name: quoted, statement: statement, drop: "DROP TABLE " + quoted, inUse: "SELECT 1 FROM " + quoted + " LIMIT 1"}
+	for _, parent := range parents {
+		made.parents = append(made.parents, quoteTable(parent))
+	}
+	return made, nil
 }
 
 // usedSchema finds a row if a schema has a table.

@@ -29,11 +29,11 @@ func renameCreateDatabase(statement, target string) (string, error) {
 
 // renameCreateTable gives the statement that SHOW CREATE TABLE says for a table of the
 // source the target's names: that of the table itself and those that its foreign keys
-// refer to. Everything else stays as it is.
-func renameCreateTable(statement string, table ghostferry.TableIdentifier, rename renameTo) (string, error) {
+// refer to, which are returned. Everything else stays as it is.
+func renameCreateTable(statement string, table ghostferry.TableIdentifier, rename renameTo) (create string, parents []ghostferry.TableIdentifier, err error) {
 	s := scanner{text: statement}
 	if !s.words("CREATE", "TABLE") {
-		return "", fmt.Errorf("SHOW CREATE TABLE answered something else than a CREATE TABLE statement: %s", statement)
+		return "", nil, fmt.Errorf("SHOW CREATE TABLE answered something else than a CREATE TABLE statement: %s", statement)
 	}
 	var renamed strings.Builder
 	copied := 0
@@ -46,7 +46,7 @@ func renameCreateTable(statement string, table ghostferry.TableIdentifier, renam
 
 	name, ok := s.identifier(table.SchemaName)
 	if !ok {
-		return "", fmt.Errorf("no name in the statement that creates the table: %s", statement)
+		return "", nil, fmt.Errorf("no name in the statement that creates the table: %s", statement)
 	}
 	// A server that folds names may show another spelling than the one asked for.
 	name.table = table
@@ -57,12 +57,13 @@ func renameCreateTable(statement string, table ghostferry.TableIdentifier, renam
 		}
 		parent, ok := s.identifier(table.SchemaName)
 		if !ok {
-			return "", fmt.Errorf("no table behind REFERENCES in the statement that creates the table: %s", statement)
+			return "", nil, fmt.Errorf("no table behind REFERENCES in the statement that creates the table: %s", statement)
 		}
 		replace(parent)
+		parents = append(parents, rename(parent.table))
 	}
 	renamed.WriteString(statement[copied:])
-	return renamed.String(), nil
+	return renamed.String(), parents, nil
 }
 
 // kind tells the tokens of a statement apart as far as finding names asks for it.

@@ -62,7 +62,7 @@ func TestRenameCreateTable(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			renamed, err := renameCreateTable(c.statement, c.table, rename)
+			renamed, _, err := renameCreateTable(c.statement, c.table, rename)
 			require.NoError(t, err)
 			require.Equal(t, c.wants, renamed)
 		})
@@ -74,7 +74,7 @@ func TestRenameCreateTableRefusesSomethingElse(t *testing.T) {
 		"", "CREATE VIEW `v` AS SELECT 1", "CREATE TABLE ", "CREATE TABLE (`id` int)", "CREATE SEQUENCE `s`",
 		"CREATE TABLE `t` (FOREIGN KEY (`a`) REFERENCES (`id`))", "CREATE TABLE `t`.",
 	} {
-		renamed, err := renameCreateTable(statement, table("shop", "t"), rename)
+		renamed, _, err := renameCreateTable(statement, table("shop", "t"), rename)
 		require.Error(t, err, "%q became %q", statement, renamed)
 	}
 }
@@ -96,7 +96,7 @@ func FuzzRenameCreateTable(f *testing.F) {
 	f.Add("CREATE TABLE `t` (`a` int COMMENT 'x\\' ''y' REFERENCES `b`.`c` /*! z */)")
 	f.Add("CREATE TABLE `t` /* never closed")
 	f.Fuzz(func(t *testing.T, statement string) {
-		renamed, err := renameCreateTable(statement, table("shop", "orders"), rename)
+		renamed, _, err := renameCreateTable(statement, table("shop", "orders"), rename)
 		if err == nil {
 			require.Contains(t, renamed, "`store`.`purchases`")
 		}

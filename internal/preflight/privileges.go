@@ -60,11 +60,10 @@ func (r *run) checkPrivileges(ctx context.Context) error {
 // targetNeeds are the privileges on one target table.
 func (r *run) targetNeeds(t Table) []string {
 	needs := slices.Clone(dml)
-	exists := r.target.table(t.TargetSchema, t.TargetName) != nil
-	if exists && r.TargetServer.TriggersNeedPrivilege() {
-		needs = append(needs, "TRIGGER")
+	if r.TargetServer.TriggersNeedPrivilege() {
+		needs = append(needs, "TRIGGER") // they are looked for again when the tables are there
 	}
-	if !exists && r.CreateTables {
+	if r.CreateTables && r.target.table(t.TargetSchema, t.TargetName) == nil {
 		needs = append(needs, "CREATE")
 	}
 	if s := r.source.table(t.Schema, t.Name); s != nil && s.increments() && !r.PartOfRows {

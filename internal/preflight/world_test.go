@@ -71,7 +71,7 @@ func sourceGrants(s *server.Server) []string {
 func targetGrants(s *server.Server) []string {
 	shop := "SELECT, INSERT, UPDATE, DELETE, CREATE"
 	if s.TriggersNeedPrivilege() {
-		shop += ", TRIGGER" // where tables exist already
+		shop += ", TRIGGER"
 	}
 	return []string{shop + " ON `shop\\_1`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `ghostferry`.*"}
 }
