@@ -73,13 +73,18 @@ func (w *BatchWriter) Initialize() {
 				return nil, err
 			}
 			setup := []string{targetSession}
-			if w.bulkLoads(srv) {
-				setup = append(setup, bulkSession)
-			}
 			if w.InlineVerifier != nil {
 				setup = append(setup, digestMemoryStatement)
 			}
-			return openSession(ctx, w.DB, srv, server.Target, setup...)
+			s, err := openSession(ctx, w.DB, srv, server.Target, setup...)
+			if err != nil || !w.bulkLoads(srv) {
+				return s, err
+			}
+			if err := s.keepWarnings(ctx); err != nil {
+				s.discard()
+				return nil, fmt.Errorf("setting up a session: %w", err)
+			}
+			return s, nil
 		}
 	})
 }

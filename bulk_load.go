@@ -22,8 +22,20 @@ import (
 // out is a warning, and all are looked at.
 const maxWarnings = 65535
 
-// bulkSession is what a session needs for LOAD DATA beside its role's settings.
-var bulkSession = "SET max_error_count=" + strconv.Itoa(maxWarnings)
+// keepWarnings has the server keep as many of a statement's warnings as it can, which
+// MySQL allows to privileged accounts only: with fewer, rows of which some are there
+// already go by INSERT.
+func (s *session) keepWarnings(ctx context.Context) error {
+	_, err := s.execText(ctx, "SET max_error_count="+strconv.Itoa(maxWarnings))
+	if err != nil && mysqlerr.Classify(err) != mysqlerr.AccessDenied {
+		return err
+	}
+	return s.query(ctx, append(s.statement(), "SELECT @@SESSION.max_error_count"...), func(values []driver.Value) error {
+		var err error
+		s.warnings, err = strconv.Atoi(warningText(values[0]))
+		return err
+	})
+}
 
 // errBulkInexact says that LOAD DATA did not leave on the target what it was given. Its
 // transaction must be rolled back; INSERT then carries the rows, or says what is wrong
@@ -98,8 +110,9 @@ const duplicateEntry = "1062"
 
 // reconcile compares what the last LOAD DATA says it did with what it was given.
 func (w *tableWriter) reconcile(ctx context.Context, s *session, given, stored int) error {
-	duplicates, other := 0, ""
+	duplicates, listed, other := 0, 0, ""
 	err := s.query(ctx, append(s.statement(), "SHOW WARNINGS"...), func(values []driver.Value) error {
+		listed++
 		if code := warningText(values[1]); code == duplicateEntry {
 			duplicates++
 		} else if other == "" {
@@ -112,6 +125,8 @@ func (w *tableWriter) reconcile(ctx context.Context, s *session, given, stored i
 		return err
 	case other != "":
 		return fmt.Errorf("%w: %s", errBulkInexact, other)
+	case listed >= s.warnings && listed < given: // there may be more
+		return fmt.Errorf("%w: %d warnings are listed, which is as many as the server keeps", errBulkInexact, listed)
 	case stored+duplicates != given:
 		return fmt.Errorf("%w: %d rows given, %d stored, %d duplicates", errBulkInexact, given, stored, duplicates)
 	}

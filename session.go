@@ -20,6 +20,8 @@ type session struct {
 	prefix string // the comment in front of every statement
 	buf    []byte // statement being built, kept for its memory
 	data   []byte // lines of LOAD DATA, likewise
+
+	warnings int // how many warnings of a statement the server keeps; set where LOAD DATA is used
 }
 
 // targetSession is what a writing session needs beside its role's settings: explicit

@@ -38,7 +38,7 @@ func TestF30AutoIncrementWithLeastPrivileges(t *testing.T) {
 			target += ", REFERENCES, TRIGGER"
 		}
 		account(t, p.SourceDB, config["Source"].(settings), "SELECT ON `copydb\\_numbers`.*", log)
-		account(t, p.TargetDB, config["Target"].(settings), target+" ON `copydb\\_numbers`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `\\_ghostferry`.*")
+		account(t, p.TargetDB, config["Target"].(settings), target+" ON `copydb\\_numbers`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `\\_ghostferry`.*", log)
 		status, run := runCopydb(t, "-json", config.file(t))
 		require.Zero(t, status)
 		require.Equal(t, copydb.Equal, run.result().Outcome)
