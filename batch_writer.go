@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
-	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -50,6 +48,7 @@ type BatchWriter struct {
 	BulkLoad string
 
 	logger     Logger
+	patience   *patience
 	checkpoint *checkpoint // nil: no chunk is recorded
 	ledger     *debtLedger // nil: nothing follows the log, a row left out is a conflict
 
@@ -153,7 +152,7 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 	}
 	var skipped []string
 	var check *inlineCheck
-	err = retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
+	err = w.patience.do(ctx, w.WriteRetries, func(ctx context.Context, attempt int) error {
 		var err error
 		skipped, check, err = w.writeOnce(ctx, tw, batch, rows, attempt)
 		if errors.Is(err, errBulkInexact) {
@@ -199,7 +198,7 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 		if keep {
 			w.sessions.put(ctx, s)
 		} else {
-			s.discard()
+			w.sessions.failed(s, err)
 		}
 	}()
 	recorded := w.checkpoint.begun() && batch.chunk != nil
@@ -324,19 +323,4 @@ func (b *RowBatch) inTableOrder(l *tableLayout) (*codec.Rows, error) {
 		}
 	}
 	return out, nil
-}
-
-// retryWrite repeats a whole write transaction while its error may pass. Total attempts
-// are limited when attempts > 0.
-func retryWrite(ctx context.Context, attempts int, logger Logger, f func(ctx context.Context, attempt int) error) error {
-	policy := retry.Policy{Attempts: attempts, First: 20 * time.Millisecond, Max: 5 * time.Second}
-	attempt := 0
-	return retry.Do(ctx, policy, func(err error) bool {
-		return Retryable(err) && mysqlerr.Retryable(mysqlerr.Classify(err))
-	}, func(n int, wait time.Duration, err error) {
-		logger.WithError(err).Warnf("write to the target failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
-	}, func(ctx context.Context) error {
-		attempt++
-		return f(ctx, attempt)
-	})
 }

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,15 +21,10 @@ import (
 )
 
 const (
-	// heartbeatPeriod is how often an idle source says that it is alive and where its log
-	// stands. A link that is silent for streamTimeout is taken for dead.
-	heartbeatPeriod = time.Second
-	streamTimeout   = 10 * time.Second
+	// defaultHeartbeatPeriod leaves a server that stalls for some seconds its stream.
+	defaultHeartbeatPeriod = 5 * time.Second
 	// caughtUpLag is the age of the newest event below which a stream counts as caught up.
 	caughtUpLag = 10 * time.Second
-	// streamRetries is how often a broken stream is connected again before giving up,
-	// counted from the last event received.
-	streamRetries = 60
 )
 
 // BinlogEventState is the bookkeeping of one event that custom handlers are given.
@@ -60,6 +56,10 @@ type BinlogStreamer struct {
 	// DatabaseRewrites and TableRewrites map streamed names to those of TableSchema.
 	DatabaseRewrites map[string]string
 	TableRewrites    map[string]string
+	// HeartbeatPeriod is how often an idle source says that it is alive and where its log
+	// stands; 0 means 5 s. A link that is silent for two periods is taken for dead and
+	// made anew. Set it before Run.
+	HeartbeatPeriod time.Duration
 
 	// own, when set, tells which statements are ours: rows that they changed are passed
 	// over without decoding, and what they define is no surprise.
@@ -67,6 +67,7 @@ type BinlogStreamer struct {
 	// exempt, when set, tells which tables may be changed by anybody up to a place.
 	exempt func(table *TableSchema, at BinlogCoordinate) bool
 
+	patience  *patience
 	logger    Logger
 	metrics   *Metrics
 	srv       *server.Server
@@ -166,8 +167,8 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.start, s.executed, s.file = at, executed, at.File
-	if at.GTIDSet == "" {
-		s.streamed = at // in GTID mode the set decides, and the first event tells the place
+	if at.GTIDSet == "" || s.srv.IsMariaDB() {
+		s.streamed = at // MySQL's set decides alone, and the first event tells the place
 	}
 	s.started = true
 	s.logger.WithField("coordinate", at.String()).Info("the stream starts here")
@@ -253,7 +254,8 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 			return err
 		}
 	}
-	for attempt, failures := 1, 0; ; attempt++ {
+	var broken time.Time // since when no connection has brought an event
+	for failures := 0; ; {
 		before := s.lastEvent()
 		err := s.stream(ctx)
 		switch {
@@ -261,17 +263,21 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !brokenStream(err):
+		case !s.brokenStream(err):
 			return fmt.Errorf("streaming the binary log: %w", err)
 		}
-		if s.lastEvent().After(before) {
-			failures = 0
+		if failures++; failures == 1 || s.lastEvent().After(before) {
+			failures, broken = 1, time.Now()
 		}
-		if failures++; failures > streamRetries {
-			return fmt.Errorf("the binary log stream broke %d times without a new event: %w", failures, err)
+		if lasted := time.Since(broken); lasted >= s.patience.maximum() {
+			return &OutageError{Server: s.patience.name(), Lasted: lasted, Err: fmt.Errorf("the binary log stream broke %d times without a new event: %w", failures, err)}
 		}
-		wait := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
-		s.logger.WithError(err).Warnf("the binary log stream broke after %s; connecting again in %s", s.resumeFrom(), wait)
+		wait := min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)
+		log := s.logger.WithError(err).Debugf
+		if failures == 1 {
+			log = s.logger.WithError(err).Warnf
+		}
+		log("the binary log stream broke after %s; connecting again in %s", s.resumeFrom(), wait)
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return context.Cause(ctx)
 		}
@@ -288,31 +294,30 @@ func (e *streamError) Unwrap() error { return e.err }
 var errStopReached = errors.New("the stop position is reached")
 
 // brokenStream reports whether connecting again may help.
-func brokenStream(err error) bool {
+func (s *BinlogStreamer) brokenStream(err error) bool {
 	var handling *streamError
-	if errors.As(err, &handling) {
+	switch {
+	case errors.As(err, &handling), !Retryable(err), mysqlerr.TLSRefused(err):
 		return false
-	}
-	var refused *mysql.MyError
-	if errors.As(err, &refused) {
-		switch refused.Code {
-		case mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG, mysql.ER_ACCESS_DENIED_ERROR, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
-			return false // purged log, duplicate replica id, privileges
-		}
+	case mysqlerr.Number(err) == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG:
+		return false // purged log, duplicate replica id
+	case mysqlerr.Classify(err) == mysqlerr.AccessDenied:
+		return s.DBConfig.rotates() // the password may just have been rotated
 	}
 	return true
 }
 
 // stream is one connection. It returns nil when the stop position is reached.
 func (s *BinlogStreamer) stream(ctx context.Context) error {
-	cfg, err := s.syncerConfig(ctx)
+	link := &streamLink{}
+	cfg, err := s.syncerConfig(ctx, link)
 	if err != nil {
 		return err
 	}
 	s.txn, s.explicit, s.xa, s.hadRows, s.failure = nil, false, false, false, nil
 	clear(s.tableIDs)
 	syncer := replication.NewBinlogSyncer(cfg)
-	defer syncer.Close()
+	defer link.end(syncer)
 	from := s.resumeFrom()
 	var stream *replication.BinlogStreamer
 	if from.GTIDSet != "" {
@@ -322,10 +327,10 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 		}
 		stream, err = syncer.StartSyncGTID(set)
 		if err != nil {
-			return err
+			return cmp.Or(link.login.refused(), err)
 		}
 	} else if stream, err = syncer.StartSync(from.Position()); err != nil {
-		return err
+		return cmp.Or(link.login.refused(), err)
 	}
 	failpoint("stream.connected")
 	ctx, cancel := context.WithCancel(ctx)
@@ -343,7 +348,7 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 		return nil
 	default:
 	}
-	syncer.Close() // from here on no event is being handled
+	link.end(syncer) // from here on no event is being handled
 	switch {
 	case errors.Is(s.failure, errStopReached):
 		return nil
@@ -370,10 +375,23 @@ type eventHandler struct {
 	ctx context.Context
 }
 
-func (s *BinlogStreamer) syncerConfig(ctx context.Context) (replication.BinlogSyncerConfig, error) {
-	driver, err := s.DBConfig.MySQLConfig()
+func (s *BinlogStreamer) syncerConfig(ctx context.Context, link *streamLink) (replication.BinlogSyncerConfig, error) {
+	none := replication.BinlogSyncerConfig{}
+	period := s.HeartbeatPeriod
+	if period <= 0 {
+		period = defaultHeartbeatPeriod
+	}
+	var err error
+	if link.dial, err = s.DBConfig.dialer(2 * period); err != nil {
+		return none, err
+	}
+	encrypted, err := s.DBConfig.tlsConfig()
 	if err != nil {
-		return replication.BinlogSyncerConfig{}, err
+		return none, err
+	}
+	pass, err := s.DBConfig.password(ctx)
+	if err != nil {
+		return none, err
 	}
 	var flags uint16
 	if s.own != nil && s.srv.IsMariaDB() {
@@ -382,12 +400,12 @@ func (s *BinlogStreamer) syncerConfig(ctx context.Context) (replication.BinlogSy
 	return replication.BinlogSyncerConfig{
 		DumpCommandFlag: flags,
 		ServerID:        s.MyServerId, Flavor: s.srv.NativeFlavour(),
-		Host: s.DBConfig.Host, Port: s.DBConfig.Port, User: s.DBConfig.User, Password: s.DBConfig.Pass,
-		TLSConfig:               driver.TLS,
+		Host: s.DBConfig.Host, Port: s.DBConfig.Port, User: s.DBConfig.User, Password: pass,
+		TLSConfig:               encrypted,
 		RawModeEnabled:          true, // only what concerns us is decoded, and by our codec
 		VerifyChecksum:          true,
-		HeartbeatPeriod:         heartbeatPeriod,
-		Dialer:                  dialLimited(streamTimeout),
+		HeartbeatPeriod:         period,
+		Dialer:                  link.connect,
 		DisableRetrySync:        true, // reconnecting is ours: it must begin at a transaction's start
 		DiscardGTIDSet:          true,
 		EventCacheCount:         1,

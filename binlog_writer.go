@@ -50,6 +50,7 @@ type BinlogWriter struct {
 	StateTracker *StateTracker
 
 	logger     Logger
+	patience   *patience
 	gate       *gate       // nil: nothing is copied at the same time
 	checkpoint *checkpoint // nil: no position is recorded
 	ledger     *debtLedger // nil: a row left out is a conflict
@@ -263,6 +264,18 @@ func (w *BinlogWriter) advance(b *applyBatch) {
 	w.applied.at = b.end
 	close(w.applied.changed)
 	w.applied.changed = make(chan struct{})
+}
+
+// startAt says where the stream begins. exact: the file and offset are that place, too; on
+// MySQL with GTIDs they lie behind transactions that are still to come.
+func (w *BinlogWriter) startAt(at BinlogCoordinate, exact bool) {
+	w.start = at
+	if !exact && at.GTIDSet != "" {
+		return
+	}
+	w.applied.Lock()
+	defer w.applied.Unlock()
+	w.applied.at = at
 }
 
 // appliedUpTo returns the coordinate up to which everything is on the target.

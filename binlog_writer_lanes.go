@@ -30,7 +30,7 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 	}
 	traceBatch(b)
 	var skipped map[*TableSchema][]string
-	err := retryWrite(ctx, w.WriteRetries, w.logger, func(ctx context.Context, attempt int) error {
+	err := w.patience.do(ctx, w.WriteRetries, func(ctx context.Context, attempt int) error {
 		a := &batchAttempt{w: w, batch: b, number: w.batch + 1, lanes: w.lanesFor(b)}
 		if attempt > 1 {
 			if done, err := a.committedBefore(ctx); done || err != nil {
@@ -227,7 +227,7 @@ func (a *batchAttempt) transaction(ctx context.Context, f func(s *session) error
 		err = s.commit(ctx)
 	}
 	if err != nil {
-		s.discard()
+		a.w.sessions.failed(s, err)
 		return err
 	}
 	a.w.sessions.put(ctx, s)

@@ -40,7 +40,7 @@ type checkpoint struct {
 	epoch  uint64
 
 	attempts int // how often a transaction of its own is tried; 0 means without limit
-	logger   Logger
+	patience *patience
 
 	tableNumbers map[TableIdentifier]int // immutable once the run has begun
 

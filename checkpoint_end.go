@@ -11,7 +11,7 @@ import (
 // error is a FencedError. Both are repeated while their error may pass, so f has to find
 // out whether it was committed before.
 func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
-	return retryWrite(ctx, c.attempts, c.logger, func(ctx context.Context, _ int) error {
+	return c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
 		tx, err := c.db.BeginTx(ctx, nil)
 		if err != nil {
 			return err

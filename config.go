@@ -32,6 +32,7 @@ const (
 	defaultMaxCutoverRetries       = 1
 	defaultCutoverRetryWaitSeconds = 1
 	defaultReportFrequency         = 1000
+	defaultMaxOutageSeconds        = 300
 	defaultCheckpointSchema        = "_ghostferry"
 )
 
@@ -57,9 +58,13 @@ type Config struct {
 	// TableRewrites renames tables, in every schema: source → target.
 	TableRewrites map[string]string
 
-	// DBWriteRetries is how often a write to the target is tried in total.
-	// Default 5.
+	// DBWriteRetries is how often a write to the target that collides with others
+	// (deadlock, lock wait) is tried in total, in half a minute at least. Default 5.
 	DBWriteRetries int
+	// MaxOutageSeconds is how long a server that cannot be used (unreachable, restarting,
+	// read-only, its disk full, out of connections) is waited for before the run ends with
+	// an *OutageError, which can be resumed. Default 300.
+	MaxOutageSeconds int
 
 	// TableFilter chooses the tables. Required; set in code.
 	TableFilter TableFilter
@@ -81,8 +86,8 @@ type Config struct {
 	// DataIterationChunkBytes is about how many bytes of rows are copied at once.
 	// Default 1 MiB. The smaller of it and the batch size in rows decides.
 	DataIterationChunkBytes uint64
-	// DBReadRetries is how often a read from the source is tried in total.
-	// Default 60.
+	// DBReadRetries is how often a read from the source is tried in total, in half a
+	// minute at least. Default 60. Outages are bounded by MaxOutageSeconds.
 	DBReadRetries int
 	// DataIterationConcurrency is how many chunks are copied side by side. Default 4.
 	DataIterationConcurrency int
@@ -113,8 +118,12 @@ type Config struct {
 	// (default 1000).
 	StateCallback        HTTPCallback
 	StateReportFrequency int
-	// ErrorCallback is posted the error that ended the run.
+	// ErrorCallback is posted the error that ended the run. It is given three seconds when
+	// the run was interrupted, because the process has to end then.
 	ErrorCallback HTTPCallback
+	// CallbackTLS says which authorities the endpoints of https callbacks are verified by,
+	// and which certificate they are shown; nil means the system's authorities and none.
+	CallbackTLS *TLSConfig
 	// CutoverLock is posted when writes to the source have to stop; they must have
 	// stopped when it answers 200.
 	CutoverLock HTTPCallback

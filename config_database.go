@@ -1,12 +1,9 @@
 package ghostferry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
+	"context"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -34,77 +31,10 @@ const (
 	// connectionCharset carries every character of every other character set.
 	connectionCharset = "utf8mb4"
 
-	// dialTimeout bounds the connection to a server that does not answer.
-	dialTimeout = 15 * time.Second
-
 	// maxIdleConnections keeps the connections of copy workers and lanes open
 	// between two statements; database/sql would keep two.
 	maxIdleConnections = 16
 )
-
-// TLSConfig says how to encrypt the connections to a server, those of the binary log
-// included.
-type TLSConfig struct {
-	// CertPath is a PEM file with the trusted authorities; empty means the system's.
-	CertPath string
-	// ServerName is the name that the server's certificate must carry; empty means
-	// the host's.
-	ServerName string
-
-	// ClientCertPath and ClientKeyPath are PEM files with the client's certificate
-	// and key; both or neither.
-	ClientCertPath string
-	ClientKeyPath  string
-
-	// MinVersion is "1.2" (the default) or "1.3".
-	MinVersion string
-
-	built *tls.Config
-}
-
-// BuildConfig reads the files and builds the TLS configuration once; later calls
-// return the same. An error of reading a file is passed through, a file without a
-// certificate is "unable to append pem". The first call must not be concurrent with
-// others; Validate makes it.
-func (t *TLSConfig) BuildConfig() (*tls.Config, error) {
-	if t.built != nil {
-		return t.built, nil
-	}
-	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
-
-	switch t.MinVersion {
-	case "", "1.2":
-	case "1.3":
-		config.MinVersion = tls.VersionTLS13
-	default:
-		return nil, fmt.Errorf("unknown TLS version %q: MinVersion is \"1.2\" or \"1.3\"", t.MinVersion)
-	}
-
-	if t.CertPath != "" {
-		pem, err := os.ReadFile(t.CertPath)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("unable to append pem: %s has no certificate", t.CertPath)
-		}
-	}
-
-	if (t.ClientCertPath == "") != (t.ClientKeyPath == "") {
-		return nil, errors.New("ClientCertPath and ClientKeyPath belong together: give both or neither")
-	}
-	if t.ClientCertPath != "" {
-		certificate, err := tls.LoadX509KeyPair(t.ClientCertPath, t.ClientKeyPath)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{certificate}
-	}
-
-	t.built = config
-	return config, nil
-}
 
 // DatabaseConfig is one server.
 type DatabaseConfig struct {
@@ -118,13 +48,32 @@ type DatabaseConfig struct {
 	User string
 	// Pass may be empty.
 	Pass string
+	// PassFile is a file with the password in place of Pass; a line break at its end is
+	// not part of it. It is read for every connection, so that the password can be
+	// rotated during a run.
+	PassFile string
+	// Password returns the password in place of Pass and PassFile. It is called for
+	// every connection, from any goroutine. Set in code.
+	Password func(ctx context.Context) (string, error) `json:"-"`
 	// Collation is the connection's; a utf8mb4 one. Empty means the server's default
 	// for utf8mb4.
 	Collation string
 	// Params are session variables, as SET would take them: text in quotes.
 	Params map[string]string
-	// TLS encrypts the connection; nil means plain.
+	// TLS encrypts the connection; nil means plain. With it a server that does not offer
+	// TLS is refused.
 	TLS *TLSConfig
+	// ServerPublicKeyPath is a PEM file with the server's RSA key. Accounts of
+	// caching_sha2_password that log in without TLS over a network need it: the password
+	// then travels under that key, and only under it. On the server the key is the status
+	// variable Caching_sha2_password_rsa_public_key. Unix sockets and loopback addresses
+	// do not need it.
+	ServerPublicKeyPath string
+	// InsecurePublicKeyRetrieval takes whatever key the server, or somebody between,
+	// sends in place of ServerPublicKeyPath.
+	InsecurePublicKeyRetrieval bool
+
+	distrustLoopback bool // for tests: loopback is as bad as a network
 
 	// ReadTimeout and WriteTimeout bound reading and writing on the connection, in
 	// seconds; 0 means no bound.
@@ -137,7 +86,7 @@ type DatabaseConfig struct {
 
 // MySQLConfig is the driver's configuration for this server: utf8mb4 by the driver's
 // own option, single statements, affected rows counted as changed, packets as large
-// as the server takes.
+// as the server takes. The password is asked for at every connection.
 func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 	config := mysql.NewConfig()
 	config.User = c.User
@@ -152,6 +101,20 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 	}
 	config.MaxAllowedPacket = 0
 	config.Timeout = dialTimeout
+	dial, err := c.dialer(0)
+	if err != nil {
+		return nil, err
+	}
+	config.DialFunc = dial
+	if c.rotates() {
+		err = config.Apply(mysql.BeforeConnect(func(ctx context.Context, config *mysql.Config) (err error) {
+			config.Passwd, err = c.password(ctx)
+			return err
+		}))
+		if err != nil {
+			return nil, err
+		}
+	}
 	config.ReadTimeout = time.Duration(c.ReadTimeout) * time.Second
 	config.WriteTimeout = time.Duration(c.WriteTimeout) * time.Second
 	if err := config.Apply(mysql.Charset(connectionCharset, c.Collation)); err != nil {
@@ -160,15 +123,8 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 
 	config.Params = sessionParams(c.Params)
 
-	if c.TLS != nil {
-		tlsConfig, err := c.TLS.BuildConfig()
-		if err != nil {
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		// A copy, because the driver fills in the server's name.
-		config.TLS = tlsConfig.Clone()
-	}
-	return config, nil
+	config.TLS, err = c.tlsConfig()
+	return config, err
 }
 
 // SqlDB opens a pool whose statements carry the marginalia. It does not connect yet.
@@ -189,7 +145,7 @@ func (c *DatabaseConfig) SqlDB(logger Logger) (*sql.DB, error) {
 	if marginalia == "" {
 		marginalia = DefaultMarginalia
 	}
-	db := sql.OpenDB(connector, marginalia)
+	db := sql.OpenDB(&boundedConnector{Connector: connector, rotates: c.rotates()}, marginalia)
 	db.SetMaxIdleConns(maxIdleConnections)
 	return db, nil
 }
@@ -247,6 +203,12 @@ func (c *DatabaseConfig) validate(path, prefix string) []error {
 	}
 	if c.User == "" {
 		fault("User", "user is empty", "give the account's name")
+	}
+	if c.PassFile != "" && c.Pass != "" {
+		fault("PassFile", "both Pass and PassFile are set", "remove one of them")
+	}
+	if _, err := c.publicKey(); err != nil {
+		fault("ServerPublicKeyPath", err.Error(), "give a PEM file with the server's RSA public key")
 	}
 	if c.Collation != "" && !strings.HasPrefix(c.Collation, connectionCharset+"_") {
 		fault("Collation", fmt.Sprintf("collation %q is not one of %s", c.Collation, connectionCharset),

@@ -26,6 +26,11 @@ func (c *Config) ValidateConfig() error {
 	c.validateLog(add)
 	faults = append(faults, validateServer(c.Source, "Source", "source: ")...)
 	faults = append(faults, validateServer(c.Target, "Target", "target: ")...)
+	if c.CallbackTLS != nil {
+		if _, err := c.CallbackTLS.BuildConfig(); err != nil {
+			faults = append(faults, &ConfigError{Field: "CallbackTLS", Problem: "CallbackTLS: " + err.Error(), Err: err})
+		}
+	}
 	if c.TableFilter == nil {
 		add("TableFilter", "Table filter function must be provided", "set Config.TableFilter in code")
 	}
@@ -194,6 +199,7 @@ func (c *Config) validateNumbers(add addFault) {
 	}{
 		{"DBWriteRetries", &c.DBWriteRetries, defaultDBWriteRetries},
 		{"DBReadRetries", &c.DBReadRetries, defaultDBReadRetries},
+		{"MaxOutageSeconds", &c.MaxOutageSeconds, defaultMaxOutageSeconds},
 		{"BinlogEventBatchSize", &c.BinlogEventBatchSize, defaultBinlogEventBatchSize},
 		{"BinlogApplyLanes", &c.BinlogApplyLanes, defaultBinlogApplyLanes},
 		{"DataIterationConcurrency", &c.DataIterationConcurrency, defaultDataIterationConcurrent},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
-	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -170,14 +169,11 @@ func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) er
 // them. A failed read closes it, because nothing was written; after a failed listener
 // rows may be on their way, so the gate fails, and with it who waits for it.
 func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk) error {
-	policy := retry.Policy{Attempts: max(1, d.CursorConfig.ReadRetries), First: 20 * time.Millisecond, Max: time.Second}
 	start := time.Now()
 	var rows *codec.Rows
 	var digests []byte
 	var gated *gatedChunk
-	err := retry.Do(ctx, policy, retryableRead, func(n int, wait time.Duration, err error) {
-		d.logger.WithError(err).WithField("table", p.table.String()).Warnf("reading rows failed, attempt %d; trying again in %s", n, wait.Round(time.Millisecond))
-	}, func(ctx context.Context) error {
+	err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
 		g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
 		traceChunk(g, c)
 		read, printed, cut, err := d.reader.readChunk(ctx, p.layout, p.print, c, mark, 4*d.chunkBytes)
@@ -220,7 +216,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 // seen, with their digests when print is set. cut reports that the chunk was fuller than
 // its limits: the rows are its first.
 func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, print *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
-	err = r.read(ctx, mark, func(s *session, suffix string) error {
+	err = r.readOnce(ctx, mark, func(s *session, suffix string) error {
 		traceBarrier(c)
 		rows, digests, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), nil, false
 		stmt := append(s.statement(), "SELECT "+l.selectList...)

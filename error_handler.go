@@ -3,10 +3,16 @@ package ghostferry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
+	"time"
 )
+
+// interruptedTimeout bounds the error callback of a run that was interrupted: its process
+// has to end within seconds.
+const interruptedTimeout = 3 * time.Second
 
 // ErrorHandler is where failures of the blocking methods without an error result
 // (Run, WaitUntil…, StartCutover, …) end up. Implementations must be safe for
@@ -67,7 +73,11 @@ func (h *PanicErrorHandler) ReportError(from string, err error) {
 			dumped = ", state dump in stdout"
 		}
 	}
-	if postErr := h.post(errorReport{ErrFrom: from, ErrMessage: err.Error(), StateDump: state}); postErr != nil {
+	limit := httpCallbackTimeout
+	if errors.Is(err, ErrInterrupted) {
+		limit = interruptedTimeout
+	}
+	if postErr := h.post(limit, errorReport{ErrFrom: from, ErrMessage: err.Error(), StateDump: state}); postErr != nil {
 		logger.WithField("reason", postErr).Warn("failed to post the error callback")
 	}
 	// Last, because tools read the last error line.
@@ -93,7 +103,7 @@ func (h *PanicErrorHandler) state() (string, error) {
 	return h.Ferry.SerializeStateToJSON()
 }
 
-func (h *PanicErrorHandler) post(report errorReport) error {
+func (h *PanicErrorHandler) post(limit time.Duration, report errorReport) error {
 	if h.ErrorCallback.URI == "" {
 		return nil
 	}
@@ -103,8 +113,13 @@ func (h *PanicErrorHandler) post(report errorReport) error {
 	}
 	callback := h.ErrorCallback
 	callback.Payload = string(payload)
-	// Nobody's context: the run that had one is ending. The client has a timeout.
-	return callback.PostContext(context.Background(), nil)
+	// Nobody's context: the run that had one is ending.
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if h.Ferry != nil && h.Ferry.Config != nil {
+		return h.Ferry.post(ctx, callback)
+	}
+	return callback.PostContext(ctx, nil)
 }
 
 func (h *PanicErrorHandler) logger() Logger {

@@ -75,12 +75,14 @@ type Ferry struct {
 	sourceServer *server.Server
 	targetServer *server.Server
 	gate         *gate
-	reader       *sourceReader
-	ledger       *debtLedger
-	checkpoint   *checkpoint // nil when Config.Checkpoint is "off"
-	resume       *resumePoint
-	resuming     bool
-	startsAt     BinlogCoordinate // set by Start
+	// how outages are waited for
+	sourcePatience, targetPatience *patience
+	reader                         *sourceReader
+	ledger                         *debtLedger
+	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
+	resume                         *resumePoint
+	resuming                       bool
+	startsAt                       BinlogCoordinate // set by Start
 
 	orphaned []*foreignKeyAudit // owned by Run
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -41,7 +42,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 func (f *Ferry) NewSourceBinlogStreamer() *BinlogStreamer {
 	f.ensureInitialized()
 	s := f.newStreamer(f.SourceDB, f.Source, "source_binlog_streamer")
-	s.srv = f.sourceServer
+	s.srv, s.patience = f.sourceServer, f.sourcePatience
 	return s
 }
 
@@ -58,7 +59,8 @@ func (f *Ferry) NewTargetBinlogStreamer() (*BinlogStreamer, error) {
 		return nil, err
 	}
 	s := f.newStreamer(f.TargetDB, f.Target, "target_binlog_streamer")
-	s.srv, s.DatabaseRewrites, s.TableRewrites = f.targetServer, schemas, tables
+	s.srv, s.patience = f.targetServer, f.targetPatience
+	s.DatabaseRewrites, s.TableRewrites = schemas, tables
 	return s, nil
 }
 
@@ -83,7 +85,7 @@ func (f *Ferry) NewBinlogWriterWithoutStateTracker() *BinlogWriter {
 	w := &BinlogWriter{
 		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, Throttler: f.Throttler,
 		BatchSize: f.BinlogEventBatchSize, WriteRetries: f.DBWriteRetries, ErrorHandler: f.ErrorHandler,
-		logger: taggedLogger(f.logger, "binlog_writer"), gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, srv: f.targetServer,
+		logger: taggedLogger(f.logger, "binlog_writer"), patience: f.targetPatience, gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, srv: f.targetServer,
 	}
 	w.Initialize()
 	return w
@@ -101,7 +103,7 @@ func (f *Ferry) NewBatchWriterWithoutStateTracker() *BatchWriter {
 	f.ensureInitialized()
 	w := &BatchWriter{
 		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, WriteRetries: f.DBWriteRetries,
-		BulkLoad: f.BulkLoad, logger: taggedLogger(f.logger, "batch_writer"), ledger: f.ledger, srv: f.targetServer,
+		BulkLoad: f.BulkLoad, logger: taggedLogger(f.logger, "batch_writer"), patience: f.targetPatience, ledger: f.ledger, srv: f.targetServer,
 	}
 	w.Initialize()
 	return w
@@ -188,7 +190,11 @@ func (a appliedByRun) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) 
 }
 
 func (f *Ferry) sourceLogEnd(ctx context.Context) (BinlogCoordinate, error) {
-	end, err := f.sourceServer.LogEnd(ctx, f.SourceDB)
+	var end server.LogEnd
+	err := f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) (err error) {
+		end, err = f.sourceServer.LogEnd(ctx, f.SourceDB)
+		return err
+	})
 	return BinlogCoordinate{File: end.File, Pos: end.Pos}, err
 }
 

@@ -84,7 +84,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	}, func(ctx context.Context) error {
 		start = time.Now()
 		failpoint("cutover.lock")
-		err := f.CutoverLock.PostContext(ctx, nil)
+		err := f.post(ctx, f.CutoverLock)
 		failpoint("cutover.locked")
 		metricsOrGlobal(f.Metrics).Timer("CutoverLock", time.Since(start), nil, 1)
 		return err
@@ -106,7 +106,7 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 	}
 	start := time.Now()
 	failpoint("cutover.unlock")
-	err := f.CutoverUnlock.PostContext(ctx, nil)
+	err := f.post(ctx, f.CutoverUnlock)
 	failpoint("cutover.unlocked")
 	metrics := metricsOrGlobal(f.Metrics)
 	metrics.Timer("CutoverUnlock", time.Since(start), nil, 1)

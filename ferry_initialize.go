@@ -28,6 +28,9 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 		return err
 	}
 	f.logger = taggedLogger(f.Config.Logger, "ferry") // at the configured level
+	limit := time.Duration(f.MaxOutageSeconds) * time.Second
+	f.sourcePatience = &patience{server: "source", limit: limit, logger: f.logger}
+	f.targetPatience = &patience{server: "target", limit: limit, logger: f.logger}
 	for _, notice := range f.takeNotices() {
 		f.logger.Info(notice)
 	}
@@ -152,7 +155,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) error {
 		f.resuming = f.StateToResumeFrom != nil
 		return nil
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID, attempts: f.DBWriteRetries, logger: f.logger}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID, attempts: f.DBWriteRetries, patience: f.targetPatience}
 	if f.checkpoint.runID == "" {
 		f.checkpoint.runID = f.derivedRunID()
 	}
@@ -313,6 +316,7 @@ func hasRows(ctx context.Context, db *sql.DB, schema, table string) (bool, error
 func (f *Ferry) build() error {
 	f.gate = newGate()
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
+	f.reader.patience = f.sourcePatience
 	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
 	samples := f.DataIterationConcurrency * 10
 	if f.resume == nil && f.StateToResumeFrom != nil {

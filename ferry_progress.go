@@ -129,7 +129,7 @@ func (f *Ferry) reportProgress(ctx context.Context) {
 	data, err := json.Marshal(f.Progress())
 	if err == nil {
 		callback.Payload = string(data)
-		err = callback.PostContext(ctx, nil)
+		err = f.post(ctx, callback)
 	}
 	if err != nil {
 		f.logger.WithError(err).Warn("failed to post progress, but that is not a fatal error")
@@ -147,7 +147,7 @@ func (f *Ferry) reportState(ctx context.Context) {
 	state, err := f.SerializeStateToJSON()
 	if err == nil {
 		callback.Payload = state
-		err = callback.PostContext(ctx, nil)
+		err = f.post(ctx, callback)
 	}
 	if err != nil {
 		f.logger.WithError(err).Error("failed to post the state")

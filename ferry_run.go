@@ -270,7 +270,8 @@ func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 	if err != nil {
 		return err
 	}
-	f.startsAt, f.BinlogWriter.start, f.BinlogWriter.executed = at, at, *executed
+	f.startsAt, f.BinlogWriter.executed = at, *executed
+	f.BinlogWriter.startAt(at, f.sourceServer.IsMariaDB())
 	f.StateTracker.writtenUpTo(at)
 	return nil
 }

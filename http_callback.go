@@ -65,7 +65,7 @@ func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) erro
 		return nil
 	}
 	if client == nil {
-		client = newHTTPCallbackClient()
+		client = newHTTPCallbackClient(nil)
 	}
 
 	// An encoder, because it ends the document with the newline the wire form has.
@@ -98,9 +98,38 @@ func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) erro
 	return nil
 }
 
-func newHTTPCallbackClient() *http.Client {
+// CallbackClient returns the client that the configuration's callbacks are posted with:
+// the default one of [HTTPCallback.PostContext], with CallbackTLS if that is set.
+func (c *Config) CallbackClient() (*http.Client, error) {
+	if c.CallbackTLS == nil {
+		return newHTTPCallbackClient(nil), nil
+	}
+	config, err := c.CallbackTLS.BuildConfig()
+	if err != nil {
+		return nil, fmt.Errorf("CallbackTLS: %w", err)
+	}
+	// Connections are not kept: nobody would close them when the run has ended.
+	return newHTTPCallbackClient(&http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config.Clone(), DisableKeepAlives: true, ForceAttemptHTTP2: true,
+	}), nil
+}
+
+// post sends a payload with the configuration's client.
+func (c *Config) post(ctx context.Context, callback HTTPCallback) error {
+	if callback.URI == "" {
+		return nil
+	}
+	client, err := c.CallbackClient()
+	if err != nil {
+		return err
+	}
+	return callback.PostContext(ctx, client)
+}
+
+func newHTTPCallbackClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
-		Timeout: httpCallbackTimeout,
+		Transport: transport,
+		Timeout:   httpCallbackTimeout,
 		CheckRedirect: func(request *http.Request, via []*http.Request) error {
 			if request.URL.Host != via[0].URL.Host || request.URL.Scheme != via[0].URL.Scheme {
 				return fmt.Errorf("refused to follow a redirect to %s: name that host in the callback's URI", request.URL.Host)

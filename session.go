@@ -8,6 +8,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -153,6 +154,24 @@ func (p *sessionPool) put(ctx context.Context, s *session) {
 	}
 	p.mu.Unlock()
 	s.discard()
+}
+
+// failed takes back a session that is in doubt. When the server is gone, so are the idle
+// ones: each of them would cost the next attempt.
+func (p *sessionPool) failed(s *session, err error) {
+	s.discard()
+	switch mysqlerr.Classify(err) {
+	case mysqlerr.ConnectionLost, mysqlerr.ShuttingDown:
+	default:
+		return
+	}
+	p.mu.Lock()
+	idle := p.mu.idle
+	p.mu.idle = nil
+	p.mu.Unlock()
+	for _, s := range idle {
+		s.discard()
+	}
 }
 
 // close discards the idle sessions, and those put back later.

@@ -3,11 +3,12 @@ package ghostferry
 import (
 	"context"
 	"net"
+	"sync"
 	"time"
 )
 
 // silenceLimited is a connection whose reads fail when nothing came for a while. The
-// deadline is moved once a second at most: moving it for every packet costs a fifth of
+// deadline is moved a few times in that while: moving it for every packet costs a fifth of
 // the stream's processor time (measured).
 type silenceLimited struct {
 	net.Conn
@@ -16,7 +17,7 @@ type silenceLimited struct {
 }
 
 func (c *silenceLimited) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(c.moved) > time.Second {
+	if now := time.Now(); now.Sub(c.moved) > c.limit/10 {
 		c.moved = now
 		if err := c.SetReadDeadline(now.Add(c.limit)); err != nil {
 			return 0, err
@@ -25,14 +26,54 @@ func (c *silenceLimited) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// dialLimited connects like the standard dialer, with a limit on silence.
-func dialLimited(limit time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		dialer := net.Dialer{Timeout: limit}
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &silenceLimited{Conn: conn, limit: limit}, nil
+// closeLimit is how long a stream may take to end in order.
+const closeLimit = 500 * time.Millisecond
+
+// streamLink is one connection of a stream. Ending it lets no other be made: the replication client would otherwise connect once more to kill
+// the old one, which over a dead link takes until its timeout.
+type streamLink struct {
+	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	login login
+
+	mu struct {
+		sync.Mutex
+		conn   net.Conn
+		closed bool
 	}
+}
+
+// connect makes the connection.
+func (l *streamLink) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	closed := l.mu.closed
+	l.mu.Unlock()
+	if closed {
+		return nil, net.ErrClosed
+	}
+	conn, err := l.dial(context.WithValue(ctx, loginKey{}, &l.login), network, address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.closed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.mu.conn = conn
+	return conn, nil
+}
+
+// end closes the replication client, which lets a read that waits end by itself; if that
+// takes long, the connection is closed under it. It may be called more than once.
+func (l *streamLink) end(client interface{ Close() }) {
+	l.mu.Lock()
+	l.mu.closed = true
+	conn := l.mu.conn
+	l.mu.Unlock()
+	if conn != nil {
+		timer := time.AfterFunc(closeLimit, func() { _ = conn.Close() })
+		defer timer.Stop()
+	}
+	client.Close()
 }

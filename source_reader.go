@@ -24,6 +24,8 @@ type sourceReader struct {
 	server *server.Server
 	gate   *gate
 	pool   sessionPool
+	// patience is how outages of the source are waited for.
+	patience *patience
 }
 
 func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {
@@ -54,14 +56,21 @@ func (r *sourceReader) lockingReads() bool { return !r.server.IsMariaDB() && !r.
 
 // read runs f on a session in which everything up to the mark is visible. suffix is
 // what a SELECT needs at its end: a lock clause where visibility comes from row locks,
-// which are released at the end of each statement. f may be run again on a fresh session.
+// which are released at the end of each statement. f may be run again on a fresh session:
+// outages of the source are waited for.
 func (r *sourceReader) read(ctx context.Context, mark deliveredMark, f func(s *session, suffix string) error) error {
+	never := func(error) bool { return false }
+	return r.patience.doWhile(ctx, 1, never, func(ctx context.Context, _ int) error { return r.readOnce(ctx, mark, f) })
+}
+
+// readOnce is read without waiting for outages.
+func (r *sourceReader) readOnce(ctx context.Context, mark deliveredMark, f func(s *session, suffix string) error) error {
 	s, err := r.pool.get(ctx)
 	if err != nil {
 		return err
 	}
 	if err := r.readOn(ctx, s, mark, f); err != nil {
-		s.discard()
+		r.pool.failed(s, err)
 		return err
 	}
 	r.pool.put(ctx, s)

@@ -201,7 +201,10 @@ func (f *CopydbFerry) giveUp(ctx context.Context, reason error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	err := f.config.CutoverAbort.PostContext(ctx, nil)
+	client, err := f.config.CallbackClient()
+	if err == nil {
+		err = f.config.CutoverAbort.PostContext(ctx, client)
+	}
 	f.block = time.Since(f.cutover)
 	if err != nil {
 		return fmt.Errorf("%w; the source stays the side that counts, and its writes may still be blocked, because CutoverAbort failed: unblock them: %w", reason, err)

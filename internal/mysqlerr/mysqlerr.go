@@ -178,7 +178,7 @@ func Classify(err error) Class {
 	if errors.Is(err, mysql.ErrPktTooLarge) {
 		return PacketTooBig
 	}
-	if isTLSRefusal(err) {
+	if TLSRefused(err) {
 		return Permanent
 	}
 	if isConnectionLost(err) {
@@ -221,7 +221,12 @@ func mentionsErrno(message, number string) bool {
 	return false
 }
 
-func isTLSRefusal(err error) bool {
+// TLSRefused tells whether a side refused the encryption that the other one offered: a
+// certificate that is not to be trusted, no common version, or a server without TLS.
+func TLSRefused(err error) bool {
+	if err == nil {
+		return false
+	}
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
@@ -230,7 +235,9 @@ func isTLSRefusal(err error) bool {
 	if errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error") {
 		return true // how crypto/tls reports an alert, of a type it does not export
 	}
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.Is(err, mysql.ErrNoTLS)
+	// The replication client has no error of its own for a server without TLS.
+	return errors.As(err, &verification) || errors.As(err, &record) || errors.Is(err, mysql.ErrNoTLS) ||
+		strings.Contains(err.Error(), "does not support TLS")
 }
 
 func isConnectionLost(err error) bool {

@@ -130,3 +130,27 @@ func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 	}
 	return out
 }
+
+// KillConnections ends all connections of an account, as a server that restarts would.
+func (p *Pair) KillConnections(t *testing.T, db *sql.DB, user string) {
+	t.Helper()
+	var ids []int
+	rows, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE user=?", user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id int
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		_, _ = db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", id)) // it may be gone already
+	}
+}

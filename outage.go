@@ -1,0 +1,197 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+)
+
+const (
+	// conflictPatience is how long work that collides with others (deadlocks, lock waits)
+	// is repeated at least, however many attempts that takes.
+	conflictPatience = 30 * time.Second
+	// outagePause bounds the pauses between two attempts during an outage.
+	outagePause = 2 * time.Second
+)
+
+// OutageError says that a server could not be used for as long as Config.MaxOutageSeconds
+// allows.
+type OutageError struct {
+	final
+	// Server is "source" or "target".
+	Server string
+	// Lasted is how long it was tried, without the attempt before.
+	Lasted time.Duration
+	// Err is the last attempt's error.
+	Err error
+}
+
+// Error names server, reason and remedy.
+func (e *OutageError) Error() string {
+	return fmt.Sprintf("the %s could not be used for %s: %v: %s; the run can be resumed then", e.Server, e.Lasted.Round(time.Second), e.Err, outageRemedy(e.Err))
+}
+
+// Unwrap returns the last attempt's error.
+func (e *OutageError) Unwrap() error { return e.Err }
+
+// Resumable is true: nothing is wrong but the server.
+func (e *OutageError) Resumable() bool { return true }
+
+func outageRemedy(err error) string {
+	switch mysqlerr.Classify(err) {
+	case mysqlerr.ReadOnly:
+		return "set super_read_only and read_only to OFF there, or name the server that may be written"
+	case mysqlerr.DiskFull:
+		return "make room on its disk"
+	case mysqlerr.ServerBusy:
+		return "raise max_connections there, or lower DataIterationConcurrency and BinlogApplyLanes"
+	}
+	return "see that the server runs and can be reached"
+}
+
+// isOutage reports whether the server as a whole cannot be used at present.
+func isOutage(err error) bool {
+	switch mysqlerr.Classify(err) {
+	case mysqlerr.ConnectionLost, mysqlerr.ServerBusy, mysqlerr.ReadOnly, mysqlerr.DiskFull, mysqlerr.ShuttingDown:
+		return Retryable(err)
+	}
+	return false
+}
+
+// patience repeats work against one server while the reason may pass. All who wait for
+// the server wait with one message. A nil patience has the defaults and logs nothing.
+type patience struct {
+	// immutable
+	server string // "source" or "target"
+	limit  time.Duration
+	logger Logger
+
+	mu struct {
+		sync.Mutex
+		waiting int       // how many are between two attempts
+		since   time.Time // of the outage; zero when there is none
+	}
+}
+
+// attempts is how often work that collides with others is tried; 0 means without limit.
+// f gets the number of the attempt, from 1.
+func (p *patience) do(ctx context.Context, attempts int, f func(ctx context.Context, attempt int) error) error {
+	return p.doWhile(ctx, attempts, func(err error) bool {
+		return Retryable(err) && mysqlerr.Retryable(mysqlerr.Classify(err))
+	}, f)
+}
+
+// doWhile is do with an own idea of which errors may pass beside an outage.
+func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error) bool, f func(ctx context.Context, attempt int) error) error {
+	var began, outage time.Time // of the first failure, and of the present outage
+	defer func() {
+		if !outage.IsZero() {
+			p.waitsNoMore()
+		}
+	}()
+	for attempt := 1; ; attempt++ {
+		err := f(ctx, attempt)
+		if err == nil || ctx.Err() != nil {
+			if err == nil && !outage.IsZero() {
+				p.usable()
+			}
+			return err
+		}
+		now := time.Now()
+		if began.IsZero() {
+			began = now
+		}
+		wait := min(20*time.Millisecond<<min(attempt, 8), outagePause)
+		switch {
+		case isOutage(err):
+			if outage.IsZero() {
+				outage = now
+				p.waits(err)
+			}
+			if lasted := now.Sub(outage); lasted >= p.maximum() {
+				return &OutageError{Server: p.name(), Lasted: lasted, Err: err}
+			}
+		case !passing(err):
+			return err
+		case attempts > 0 && attempt >= attempts && now.Sub(began) >= conflictPatience:
+			return fmt.Errorf("after %d attempts in %s: %w", attempt, now.Sub(began).Round(time.Second), err)
+		default:
+			p.collided(attempt, err)
+		}
+		// Half of the pause is left to chance, so that workers that failed together do not
+		// return together.
+		if waitErr := retry.Sleep(ctx, wait/2+rand.N(wait/2)); waitErr != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// waits notes that somebody waits for the server, and says so once.
+func (p *patience) waits(err error) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.waiting++
+	if p.mu.since.IsZero() {
+		p.mu.since = time.Now()
+		p.logger.WithError(err).Warnf("the %s cannot be used; waiting for at most %s: %s", p.server, p.maximum(), outageRemedy(err))
+	}
+}
+
+// usable says that the outage is over.
+func (p *patience) usable() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.mu.since.IsZero() {
+		p.logger.Infof("the %s can be used again after %s", p.server, time.Since(p.mu.since).Round(time.Millisecond))
+		p.mu.since = time.Time{}
+	}
+}
+
+func (p *patience) waitsNoMore() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.waiting--; p.mu.waiting == 0 {
+		p.mu.since = time.Time{}
+	}
+}
+
+// collided tells of the first collision of a piece of work; the others would say the same.
+func (p *patience) collided(attempt int, err error) {
+	if p == nil {
+		return
+	}
+	log := p.logger.WithError(err).Debugf
+	if attempt == 1 {
+		log = p.logger.WithError(err).Warnf
+	}
+	log("work on the %s collided with others, attempt %d; trying it again", p.server, attempt)
+}
+
+func (p *patience) maximum() time.Duration {
+	if p == nil || p.limit <= 0 {
+		return defaultMaxOutageSeconds * time.Second
+	}
+	return p.limit
+}
+
+func (p *patience) name() string {
+	if p == nil {
+		return "server"
+	}
+	return p.server
+}
