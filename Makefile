@@ -5,13 +5,16 @@ SHELL := /bin/bash
 # The servers of `make demo`: mysql or mariadb. The rows it moves: empty for its default.
 SERVER ?= mysql
 ROWS ?=
-export SERVER ROWS
+# How often `make stress` kills, and the origin of its choices: empty for its defaults.
+KILLS ?=
+SEED ?=
+export SERVER ROWS KILLS SEED
 # How long `make stress-verify` writes and compares.
 DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench lint fmt model mutations stress-verify clean
+.PHONY: help demo test bench stress lint fmt model mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +29,9 @@ test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 
 bench: ## compare with other movers on this machine; results in bench/results/
 	@go run ./bench
+
+stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
+	@go run ./test/stress
 
 lint: ## golangci-lint (built from source the first time: some minutes)
 	@$(TOOL) golangci-lint run ./...
