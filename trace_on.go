@@ -31,6 +31,7 @@ import (
 //	empty    the chunk had no rows, nothing is written
 //	abandon  nothing of Chunk can come to the target
 //	close    the gate of Chunk closes
+//	fail     it is unknown what of Chunk is on the target; who waits for its gate gives up
 //	batch    the applier takes what is delivered up to At; all gates are closed
 //	send     COMMIT is about to be sent for Steps
 //	sent     it was acknowledged
@@ -306,7 +307,14 @@ func gateStep(kind string, g *gatedChunk) {
 }
 
 func traceAbandon(g *gatedChunk) { gateStep("abandon", g) }
-func traceClose(g *gatedChunk)   { gateStep("close", g) }
+
+func traceClose(g *gatedChunk) {
+	if g.failed != nil {
+		gateStep("fail", g)
+		return
+	}
+	gateStep("close", g)
+}
 
 func traceBatch(b *applyBatch) { emit(TraceStep{Kind: "batch", At: place(b.intent)}) }
 func traceRetry()              { emit(TraceStep{Kind: "retry"}) }

@@ -21,6 +21,8 @@ import (
 //	copy      rows and mark of Chunk are committed; Keys were skipped
 //	abandon   nothing of Chunk is or can come to the target
 //	close     the gate of Chunk closes
+//	fail      it is unknown what of Chunk is on the target; what waits for it is never
+//	          executed by this process
 //	batch     the applier takes what is delivered up to At; all gates are closed
 //	delete    Lane has committed the first phase of Table for Keys
 //	write     Lane has committed the last phase of Table for Keys; Skipped of them
@@ -187,7 +189,7 @@ func (a *acceptor) step(s Step) string {
 		return ""
 	case "deliver":
 		return a.deliver(s)
-	case "open", "barrier", "read", "copy", "abandon", "close":
+	case "open", "barrier", "read", "copy", "abandon", "close", "fail":
 		return a.chunk(s)
 	case "batch", "delete", "write", "position", "retry":
 		return a.apply(s)

@@ -7,6 +7,9 @@ type traceGate struct {
 	open  Step
 	d     int
 	ended bool
+	// failed: nothing waits for it any more, and what waited is held for ever. The lost
+	// transaction keeps the locks of its rows until it is decided.
+	failed bool
 	// visible: the barrier is passed; read: the rows are in memory.
 	visible, read bool
 	rows          map[string]Image
@@ -14,7 +17,7 @@ type traceGate struct {
 }
 
 func (g *traceGate) mayHold(table, key string) bool {
-	return table == g.open.Table && key != "" && (g.open.AnyKey || key > g.open.Low && (g.open.High == "" || key <= g.open.High))
+	return !g.failed && table == g.open.Table && key != "" && (g.open.AnyKey || key > g.open.Low && (g.open.High == "" || key <= g.open.High))
 }
 
 // chunk takes a step of a copier.
@@ -60,6 +63,8 @@ func (a *acceptor) chunk(s Step) string {
 			return "it is committed"
 		}
 		g.ended = true
+	case "fail":
+		g.failed = true
 	case "close":
 		if !g.ended {
 			return "it is neither committed nor abandoned"

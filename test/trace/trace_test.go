@@ -15,6 +15,7 @@ import (
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/internal/model"
 	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // traceEnv names the file that a mover's process writes its steps to.
@@ -76,6 +77,7 @@ func TestRunsAreAccepted(t *testing.T) {
 				t.Fatal(explain(steps, err))
 			}
 			rejectsCorrupted(t, steps)
+			replay(t, steps, s.Flavour == servers.MySQL && !s.GTID)
 		})
 	}
 }

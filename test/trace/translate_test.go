@@ -100,7 +100,7 @@ func (t *translator) line(s *ghostferry.TraceStep) {
 			t.steps[t.lastRow].End = true
 		}
 		t.lastRow = -1
-	case "open", "barrier", "read", "empty", "abandon", "close":
+	case "open", "barrier", "read", "empty", "abandon", "close", "fail":
 		t.copier(s)
 	case "send":
 		t.sent = t.transaction(s.Steps)
