@@ -202,14 +202,23 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
 		batch.chunk, batch.digests = c, digests
 		if err := d.callListeners(ctx, batch); err != nil {
-			err = origin("data_iterator", err)
-			d.reader.gate.failChunk(gated, err)
-			return err
+			return d.failedChunk(ctx, gated, err)
 		}
 	}
 	d.reader.gate.closeChunk(gated)
 	p.done(c, rows.Len(), rows.Bytes(), time.Since(start))
 	return nil
+}
+
+// failedChunk fails the gate with what ended the copy, which may be another worker's
+// failure: whoever waits for the chunk ends with the same error.
+func (d *DataIterator) failedChunk(ctx context.Context, gated *gatedChunk, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	err = origin("data_iterator", err)
+	d.reader.gate.failChunk(gated, err)
+	return err
 }
 
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is

@@ -419,9 +419,7 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	} else {
 		batch.chunk = c
 		if err := d.callListeners(ctx, batch); err != nil {
-			err = origin("data_iterator", err)
-			d.reader.gate.failChunk(gated, err)
-			return nil, err
+			return nil, d.failedChunk(ctx, gated, err)
 		}
 	}
 	d.reader.gate.closeChunk(gated)

@@ -238,21 +238,27 @@ func verify(f *ghostferry.Ferry) error {
 	return nil
 }
 
-// RunStarted is Move for a ferry that has been started.
+// RunStarted is Move for a ferry that has been started. When it returns, so has the run.
 func RunStarted(ctx context.Context, f *ghostferry.Ferry, fence func() error) error {
+	run, end := context.WithCancel(ctx)
+	defer end()
 	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(ctx) }()
+	go func() { ran <- f.RunContext(run) }()
 	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
 		return <-ran
 	}
-	if err := f.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
-		return fmt.Errorf("catch up: %w (run: %w)", err, <-ran)
-	}
-	if err := fence(); err != nil {
-		return fmt.Errorf("fence: %w", err)
-	}
-	if err := f.FlushBinlogAndStopStreamingContext(ctx); err != nil {
-		return fmt.Errorf("stop: %w", err)
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"catch up", func() error { return f.WaitUntilBinlogStreamerCatchesUpContext(ctx) }},
+		{"fence", fence},
+		{"stop", func() error { return f.FlushBinlogAndStopStreamingContext(ctx) }},
+	} {
+		if err := step.do(); err != nil {
+			end()
+			return fmt.Errorf("%s: %w (run: %w)", step.name, err, <-ran)
+		}
 	}
 	if err := <-ran; err != nil {
 		return fmt.Errorf("run: %w", err)
