@@ -14,7 +14,7 @@ DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench stress lint fmt model mutations stress-verify clean
+.PHONY: help demo test bench stress failpoints lint fmt model mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: ## compare with other movers on this machine; results in bench/results/
 
 stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
 	@go run ./test/stress
+
+failpoints: ## kill a mover at every failpoint, on both flavours (make test: each on one of them)
+	@GHOSTFERRY_FAILPOINTS=all go test -count=1 -run TestKilledAtEveryFailpoint -v ./test/stress
 
 lint: ## golangci-lint (built from source the first time: some minutes)
 	@$(TOOL) golangci-lint run ./...

@@ -149,6 +149,9 @@ func turn(rng *rand.Rand) []string {
 	case 9: // another key for a row
 		return []string{f("UPDATE IGNORE swaps.places SET id=id+IF(id%%3=0, 1, -1) WHERE id IN (%d, %d)", p, p+1)}
 	default: // many rows, so that a batch needs all lanes
+		if rng.IntN(5) > 0 {
+			return []string{f("UPDATE swaps.sparse SET v=v+2 WHERE id=%d", 1_000_003*rng.IntN(slots/4))}
+		}
 		return []string{f("UPDATE swaps.sparse SET v=v+1 WHERE v %% 2 = %d", rng.IntN(2))}
 	}
 }
