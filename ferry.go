@@ -83,7 +83,6 @@ type Ferry struct {
 	resume                         *resumePoint
 	resuming                       bool
 	startsAt                       BinlogCoordinate // set by Start
-	xaAtStart                      bool             // set by Start: XA transactions were prepared
 
 	orphaned []*foreignKeyAudit // owned by Run
 

@@ -34,9 +34,6 @@ type SerializableState struct {
 	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
 	// schemas again.
 	LastKnownTableSchemaCache TableSchemaCache
-	// TableDefinitions tells, for "schema.table" of the source, in words how it was defined
-	// when the run began; a run that resumes compares. Tables without an entry are not compared.
-	TableDefinitions map[string]string
 	// CompletedTables has every "schema.table" whose rows are all on the target.
 	CompletedTables map[string]bool
 	// LastWrittenBinlogPosition is the source position that everything is applied up
@@ -46,9 +43,6 @@ type SerializableState struct {
 	// source has no GTIDs. Where it is set it counts: at the start of a run the file
 	// position may lie behind transactions that were still being committed.
 	LastWrittenGTIDSet string
-	// LastExecutedBinlogCoordinate is up to where everything is on the target, when a run
-	// that resumes has to begin before that because XA transactions are prepared; else null.
-	LastExecutedBinlogCoordinate *BinlogCoordinate
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
@@ -107,11 +101,9 @@ type serializableStateJSON struct {
 	CopiedRanges                              map[string][]CopiedRange `json:",omitempty"`
 	GhostferryVersion                         string
 	LastKnownTableSchemaCache                 TableSchemaCache
-	TableDefinitions                          map[string]string `json:",omitempty"`
 	CompletedTables                           map[string]bool
 	LastWrittenBinlogPosition                 mysql.Position
-	LastWrittenGTIDSet                        string            `json:",omitempty"`
-	LastExecutedBinlogCoordinate              *BinlogCoordinate `json:",omitempty"`
+	LastWrittenGTIDSet                        string `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -137,11 +129,9 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		CopiedRanges:                              s.CopiedRanges,
 		GhostferryVersion:                         s.GhostferryVersion,
 		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,
-		TableDefinitions:                          s.TableDefinitions,
 		CompletedTables:                           s.CompletedTables,
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
-		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
@@ -186,11 +176,9 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		CopiedRanges:                              raw.CopiedRanges,
 		GhostferryVersion:                         raw.GhostferryVersion,
 		LastKnownTableSchemaCache:                 raw.LastKnownTableSchemaCache,
-		TableDefinitions:                          raw.TableDefinitions,
 		CompletedTables:                           completed,
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
-		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,

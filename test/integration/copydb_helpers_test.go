@@ -148,6 +148,17 @@ func (p *copydbProcess) result() copydbResult {
 	return r
 }
 
+// rehearsal is what -dryrun prints with -json.
+func (p *copydbProcess) rehearsal() (found struct {
+	Plan      *ghostferry.Plan
+	Preflight *ghostferry.PreflightReport
+	Refused   bool
+}) {
+	p.t.Helper()
+	require.NoError(p.t, json.Unmarshal(p.stdout.Bytes(), &found))
+	return found
+}
+
 type copydbResult struct {
 	copydb.Result
 	Error string `json:"error"`
