@@ -261,14 +261,14 @@ func (c *comparer) follow(ctx context.Context, interval time.Duration) error {
 			_, err := c.pass(ctx, false)
 			return err
 		})
-		if ctx.Err() != nil {
-			return nil
+		if err == nil {
+			err = retry.Sleep(ctx, interval)
 		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
 			return err
-		}
-		if retry.Sleep(ctx, interval) != nil {
-			return nil
 		}
 	}
 }

@@ -143,7 +143,8 @@ func (t *recheckQueue) addLocked(f *fingerprint, keys []string) {
 		w.keys[key] = struct{}{}
 		t.mu.bytes += len(key) + queuedKeyOverhead
 	}
-	for t.mu.bytes > t.limit && t.coalesceLocked() {
+	for gained := true; gained && t.mu.bytes > t.limit; {
+		gained = t.coalesceLocked()
 	}
 }
 

@@ -68,7 +68,10 @@ type Config struct {
 
 	// TableFilter chooses the tables. Required; set in code.
 	TableFilter TableFilter
-	// CopyFilter chooses rows; nil means all. Set in code.
+	// CopyFilter chooses rows; nil means all. Set in code. To compare both sides, the
+	// online verifier asks BuildSelect for queries on the target, too: with a table that
+	// has the target's names, and with a row digest as last column; and ApplicableEvent
+	// for single rows, as if they were inserted.
 	CopyFilter CopyFilter
 
 	// MyServerId is the replica id that the binary log is read with. 0 means a random

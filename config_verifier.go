@@ -57,7 +57,7 @@ type OnlineVerifierConfig struct {
 // Validate parses the duration.
 func (c *OnlineVerifierConfig) Validate() (err error) {
 	if c.Concurrency < 0 {
-		return fmt.Errorf("Concurrency: %d is negative", c.Concurrency)
+		return fmt.Errorf("a Concurrency of %d is negative", c.Concurrency)
 	}
 	if c.MaxExpectedDowntime != "" {
 		c.maxExpectedDowntime, err = parseDuration("MaxExpectedDowntime", c.MaxExpectedDowntime)

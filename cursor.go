@@ -255,18 +255,19 @@ func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {
 }
 
 // selectColumns returns the expressions of all columns, each named as its column, and the
-// row's digest when print is set.
-func (l *tableLayout) selectColumns(print *fingerprint) []string {
-	out := make([]string, len(l.columns))
+// row's digest when fp is set.
+func (l *tableLayout) selectColumns(fp *fingerprint) []string {
+	out := make([]string, 0, len(l.columns)+1)
 	for i := range l.columns {
 		ident := sqlesc.Ident(l.columns[i].Name)
-		out[i] = l.columns[i].SelectExpr(ident)
-		if out[i] != ident {
-			out[i] += " AS " + ident
+		expr := l.columns[i].SelectExpr(ident)
+		if expr != ident {
+			expr += " AS " + ident
 		}
+		out = append(out, expr)
 	}
-	if print != nil {
-		out = append(out, print.row+" AS "+rowDigestAlias)
+	if fp != nil {
+		out = append(out, fp.row+" AS "+rowDigestAlias)
 	}
 	return out
 }
@@ -296,7 +297,7 @@ func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, la
 
 // scanBatch reads a whole result into canonical rows. The result's columns are matched
 // to the table's by name.
-func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, print *fingerprint) (*RowBatch, error) {
+func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *fingerprint) (*RowBatch, error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
@@ -304,7 +305,7 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, print *fi
 	var columns, places []int // of the table, and in the result
 	digest := -1
 	for i, name := range names {
-		if print != nil && name == rowDigestAlias {
+		if fp != nil && name == rowDigestAlias {
 			digest = i
 			continue
 		}
@@ -314,7 +315,7 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, print *fi
 		}
 		columns, places = append(columns, c), append(places, i)
 	}
-	if print != nil && digest < 0 {
+	if fp != nil && digest < 0 {
 		return nil, fmt.Errorf("the query for %s does not select %s, which it was given as a column: row digests need it", table, rowDigestAlias)
 	}
 	out := codec.NewRows(len(columns), 0, 0)
@@ -325,11 +326,11 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, print *fi
 				return err
 			}
 		}
-		if print == nil {
+		if fp == nil {
 			return nil
 		}
 		var err error
-		digests, err = print.appendDigest(digests, values[digest], func(column int) driver.Value {
+		digests, err = fp.appendDigest(digests, values[digest], func(column int) driver.Value {
 			if at := slices.Index(columns, column); at >= 0 {
 				return values[places[at]]
 			}

@@ -222,15 +222,15 @@ func (d *DataIterator) failedChunk(ctx context.Context, gated *gatedChunk, err e
 }
 
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is
-// seen, with their digests when print is set. cut reports that the chunk was fuller than
+// seen, with their digests when fp is set. cut reports that the chunk was fuller than
 // its limits: the rows are its first.
-func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, print *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
+func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
 	err = r.readOnce(ctx, mark, func(s *session, suffix string) error {
 		traceBarrier(c)
 		rows, digests, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), nil, false
 		stmt := append(s.statement(), "SELECT "+l.selectList...)
-		if print != nil {
-			stmt = append(append(stmt, ','), print.row...)
+		if fp != nil {
+			stmt = append(append(stmt, ','), fp.row...)
 		}
 		stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
 		stmt = l.appendRange(stmt, c.keyRange)
@@ -245,11 +245,11 @@ func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, print *fin
 					return err
 				}
 			}
-			if print == nil {
+			if fp == nil {
 				return nil
 			}
 			var err error
-			digests, err = print.appendDigest(digests, values[len(l.columns)], func(column int) driver.Value { return values[column] })
+			digests, err = fp.appendDigest(digests, values[len(l.columns)], func(column int) driver.Value { return values[column] })
 			return err
 		})
 		cut = cut || rows.Len() == c.limit

@@ -71,19 +71,19 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	if len(ranges) == 0 {
 		return nil, nil
 	}
-	print, err := d.fingerprint(table)
+	fp, err := d.fingerprint(table)
 	if err != nil {
 		return nil, err
 	}
 	if d.CursorConfig.BuildSelect != nil {
-		return &filteredJob{d: d, table: table, layout: l, print: print, last: low, high: high, number: next}, nil
+		return &filteredJob{d: d, table: table, layout: l, print: fp, last: low, high: high, number: next}, nil
 	}
 	rows := func() int { return int(d.CursorConfig.GetBatchSize(table.Schema, table.Name)) }
 	p, err := newChunkPlanner(table, reader, ranges, next, rows, d.chunkBytes)
 	if err != nil {
 		return nil, err
 	}
-	p.print = print
+	p.print = fp
 	return &chunkJob{d: d, planner: p}, nil
 }
 

@@ -174,7 +174,8 @@ func (f *Ferry) NewIterativeVerifier() (*IterativeVerifier, error) {
 			return nil, err
 		}
 	}
-	return v, v.Initialize()
+	err := v.Initialize()
+	return v, err
 }
 
 // appliedByRun waits until the run has applied changes; before a run there is nothing to

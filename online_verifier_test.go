@@ -124,7 +124,6 @@ func TestOnlineVerifierFindsRows(t *testing.T) {
 // keyedTable is a table by a kind of key; both sides have rows 1 to 3 by its order.
 type keyedTable struct {
 	name, key   string
-	collated    bool
 	keys        []string // SQL literals
 	texts       []string // of the public keys
 	differently string   // SQL literal: the first key in other bytes, when collated

@@ -213,8 +213,8 @@ func (f *Ferry) queueRechecks() error {
 		return err
 	}
 	for id, keys := range f.resume.rechecks {
-		if print := c.byName[id]; print != nil {
-			c.queue.add(print, keys...)
+		if fp := c.byName[id]; fp != nil {
+			c.queue.add(fp, keys...)
 		}
 	}
 	return nil

@@ -373,3 +373,15 @@ func TestRepairOfAStillTarget(t *testing.T) {
 		requireEqual(t, newTestVerifier(t, db), "by another verifier")
 	})
 }
+
+// A comparison that takes longer than it may at the cutover stops the cutover.
+func TestVerificationObeysMaxExpectedDowntime(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		verifySides(t, db, "t (id INT PRIMARY KEY)")
+		mustExec(t, db, "INSERT INTO "+verifySource+".t VALUES (1)", "INSERT INTO "+verifyTarget+".t VALUES (1)")
+		v := newTestVerifier(t, db)
+		v.MaxExpectedDowntime = 1
+		require.ErrorContains(t, v.VerifyBeforeCutover(), "cutover stage verification will not complete within max downtime duration (took ")
+		requireEqual(t, v, "it is equal all the same")
+	})
+}

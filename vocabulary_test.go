@@ -91,6 +91,12 @@ var (
 	_ ghostferry.Logger                          = logrus.New()
 	_ ghostferry.Logger                          = logrus.New().WithField("a", 1)
 	_ ghostferry.Fields                          = logrus.Fields{}
+	_ ghostferry.Verifier                        = &ghostferry.InlineVerifier{}
+	_ ghostferry.Verifier                        = &ghostferry.IterativeVerifier{}
+	_ ghostferry.Verifier                        = &ghostferry.ChecksumTableVerifier{}
+	_ ghostferry.Verifier                        = &ghostferry.OnlineVerifier{}
+	_ error                                      = ghostferry.BatchWriterVerificationFailed{}
+	_ error                                      = ghostferry.UnsupportedCompressionError{}
 	_ error                                      = ghostferry.VerificationResult{}
 	_ error                                      = ghostferry.IncompleteVerificationError{}
 	_ logrus.Level                               = logrus.InfoLevel
@@ -118,6 +124,22 @@ var (
 	_ func(ghostferry.Logger) *slog.Logger                                                                                                                                                                                    = ghostferry.NewSlogLogger
 	_ func(io.Writer)                                                                                                                                                                                                         = ghostferry.SetLogOutput
 	_ func(*ghostferry.LagThrottlerConfig) (*ghostferry.LagThrottler, error)                                                                                                                                                  = ghostferry.NewLagThrottler
+	_ func(*ghostferry.Ferry) *ghostferry.InlineVerifier                                                                                                                                                                      = (*ghostferry.Ferry).NewInlineVerifier
+	_ func(*ghostferry.Ferry) *ghostferry.InlineVerifier                                                                                                                                                                      = (*ghostferry.Ferry).NewInlineVerifierWithoutStateTracker
+	_ func(*ghostferry.Ferry) *ghostferry.ChecksumTableVerifier                                                                                                                                                               = (*ghostferry.Ferry).NewChecksumTableVerifier
+	_ func(*ghostferry.Ferry) (*ghostferry.IterativeVerifier, error)                                                                                                                                                          = (*ghostferry.Ferry).NewIterativeVerifier
+	_ func(*ghostferry.InlineVerifier, *sql.Tx, string, string, *ghostferry.RowBatch, bool) ([]ghostferry.InlineVerifierMismatches, error)                                                                                    = (*ghostferry.InlineVerifier).CheckFingerprintInline
+	_ func(*ghostferry.InlineVerifier, context.Context)                                                                                                                                                                       = (*ghostferry.InlineVerifier).PeriodicallyVerifyBinlogEvents
+	_ func(*ghostferry.IterativeVerifier) (ghostferry.VerificationResult, error)                                                                                                                                              = (*ghostferry.IterativeVerifier).VerifyOnce
+	_ func(string, string, string, []schema.TableColumn, []interface{}) (string, []interface{}, error)                                                                                                                        = ghostferry.GetMd5HashesSql
+	_ func(*ghostferry.IterativeVerifier, *sql.DB, string, string, string, []schema.TableColumn, []interface{}) (map[string][]byte, error)                                                                                    = (*ghostferry.IterativeVerifier).GetHashes
+	_ func(*ghostferry.CompressionVerifier, *sql.DB, string, string, string, []schema.TableColumn, []interface{}) (map[string][]byte, error)                                                                                  = (*ghostferry.CompressionVerifier).GetCompressedHashes
+	_ func(*ghostferry.CompressionVerifier, string, string, string, []byte) ([]byte, error)                                                                                                                                   = (*ghostferry.CompressionVerifier).Decompress
+	_ func(ghostferry.TableColumnCompressionConfig, ghostferry.TableSchemaCache) (*ghostferry.CompressionVerifier, error)                                                                                                     = ghostferry.NewCompressionVerifier
+	_ func(*sql.DB, *ghostferry.StateTracker, *ghostferry.BinlogStreamer) (*ghostferry.TargetVerifier, error)                                                                                                                 = ghostferry.NewTargetVerifier
+	_ func(*ghostferry.TargetVerifier, []ghostferry.DMLEvent) error                                                                                                                                                           = (*ghostferry.TargetVerifier).BinlogEventListener
+	_ func() *ghostferry.ReverifyStore                                                                                                                                                                                        = ghostferry.NewReverifyStore
+	_ func(*ghostferry.ReverifyStore, int) []ghostferry.ReverifyBatch                                                                                                                                                         = (*ghostferry.ReverifyStore).FlushAndBatchByTable
 	_ func(*ghostferry.WaitUntilReplicaIsCaughtUpToMaster, mysql.Position, int) (bool, error)                                                                                                                                 = (*ghostferry.WaitUntilReplicaIsCaughtUpToMaster).IsCaughtUp
 )
 

@@ -72,7 +72,8 @@ func (l *lab) makeShop(ctx context.Context, rows int) (shop.Options, error) {
 // write starts the shop's application.
 func (l *lab) write(ctx context.Context, o shop.Options, rate int) (*shop.Writer, error) {
 	w := shop.NewWriter(shop.WriterConfig{DB: l.sourceDB, Shop: o, Connections: 4, Rate: rate})
-	return w, w.Start(ctx)
+	err := w.Start(ctx)
+	return w, err
 }
 
 // selected is the table filter.

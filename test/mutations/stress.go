@@ -48,7 +48,7 @@ func stressVerifiers(ctx context.Context, flavours []servers.Flavour, duration t
 				break
 			}
 		}
-		if err = errors.Join(err, l.close()); err != nil {
+		if err := errors.Join(err, l.close()); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,11 @@ func (l *lab) stress(ctx context.Context, verifier string, share time.Duration, 
 		return err
 	}, func() error { return nil })
 	total.Moves++
-	report := f.Verifier.(ghostferry.ReportingVerifier).Report()
+	v, ok := f.Verifier.(ghostferry.ReportingVerifier)
+	if !ok {
+		return fmt.Errorf("%T gives no report", f.Verifier)
+	}
+	report := v.Report()
 	total.RowsCompared += report.Rows
 	total.RowsRechecked += report.RowsRechecked
 	different := len(report.Mismatches) > 0
