@@ -212,6 +212,9 @@ type Config struct {
 	// ControlServerCustomScripts is the old place of ControlServerConfig.CustomScripts.
 	ControlServerCustomScripts map[string][]string
 
+	// CheckpointStore keeps the run's states outside of the target; nil means nowhere. A
+	// checkpoint on the target, if there is one, comes first. Set in code.
+	CheckpointStore CheckpointStore `json:"-"`
 	// Logger is the run's logger; nil means logrus' standard logger. Set in code.
 	Logger Logger `json:"-"`
 	// Metrics is the run's emitter; nil means the one of SetGlobalMetrics, if any.

@@ -82,6 +82,7 @@ type Ferry struct {
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	resume                         *resumePoint
 	resuming                       bool
+	stateStored                    bool             // StateToResumeFrom came from the CheckpointStore
 	startsAt                       BinlogCoordinate // set by Start
 
 	orphaned []*foreignKeyAudit // owned by Run

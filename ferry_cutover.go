@@ -218,6 +218,17 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 // before Start: the run then begins afresh. The rows of the earlier run have to be
 // removed from the target's tables first, or they would be kept for ever.
 func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
+	if f.CheckpointStore != nil {
+		if err := f.CheckpointStore.ForgetState(ctx, f.runID()); err != nil {
+			return err
+		}
+		if f.stateStored {
+			f.StateToResumeFrom, f.stateStored, f.resuming = nil, false, f.resume != nil
+			if f.resume == nil {
+				return f.buildAgain()
+			}
+		}
+	}
 	if f.resume == nil {
 		return nil
 	}
@@ -225,6 +236,11 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 		return fmt.Errorf("removing the checkpoint of run %s: %w", f.checkpoint.runID, err)
 	}
 	f.resume, f.resuming = nil, false
+	return f.buildAgain()
+}
+
+// buildAgain makes the components of a run that begins afresh after all.
+func (f *Ferry) buildAgain() error {
 	if err := f.build(); err != nil {
 		return err
 	}

@@ -152,19 +152,20 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 func (f *Ferry) findCheckpoint(ctx context.Context) error {
 	if f.Checkpoint == checkpointOff {
 		f.logger.Warn("no checkpoint is kept on the target: after a crash this run cannot go on, it has to start again with empty tables")
+		err := f.loadStoredState(ctx)
 		f.resuming = f.StateToResumeFrom != nil
-		return nil
+		return err
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.RunID, attempts: f.DBWriteRetries, patience: f.targetPatience}
-	if f.checkpoint.runID == "" {
-		f.checkpoint.runID = f.derivedRunID()
-	}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), attempts: f.DBWriteRetries, patience: f.targetPatience}
 	var err error
 	if f.resume, err = f.checkpoint.load(ctx); err != nil {
 		return fmt.Errorf("reading the checkpoint: %w", err)
 	}
 	if f.resume != nil && f.StateToResumeFrom != nil {
 		f.logger.Warn("the target holds a checkpoint of this run: it is used instead of the state given")
+	}
+	if err := f.loadStoredState(ctx); err != nil {
+		return err
 	}
 	f.resuming = f.resume != nil || f.StateToResumeFrom != nil
 	failpoint("resume.loaded")
@@ -196,6 +197,9 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 	}
 	if f.resume != nil && f.resume.source != f.sourceServer.Identity {
 		return fmt.Errorf("the checkpoint of run %s was made with another source server (%s, now %s): go on with that server, or start afresh", f.checkpoint.runID, f.resume.source, f.sourceServer.Identity)
+	}
+	if s := f.StateToResumeFrom; f.resume == nil && s != nil && s.SourceIdentity != "" && s.SourceIdentity != f.sourceServer.Identity {
+		return fmt.Errorf("the state to resume from was made with another source server (%s, now %s): go on with that server, or start afresh with empty target tables", s.SourceIdentity, f.sourceServer.Identity)
 	}
 	if err := f.checkLogHolds(ctx, at); err != nil {
 		return err

@@ -9,8 +9,17 @@ import (
 
 // SerializeStateToJSON returns the state of the run as JSON.
 func (f *Ferry) SerializeStateToJSON() (string, error) {
+	state, err := f.serializeState()
+	if err != nil {
+		return "", err
+	}
+	data, err := json.MarshalIndent(state, "", " ")
+	return string(data), err
+}
+
+func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.StateTracker == nil {
-		return "", errors.New("no valid StateTracker")
+		return nil, errors.New("no valid StateTracker")
 	}
 	tables := f.Tables
 	if f.DoNotIncludeSchemaCacheInStateDump {
@@ -28,8 +37,10 @@ func (f *Ferry) SerializeStateToJSON() (string, error) {
 		state.Verification = verification
 		state.LastStoredBinlogPositionForInlineVerifier = verification.Position.Position()
 	}
-	data, err := json.MarshalIndent(state, "", " ")
-	return string(data), err
+	if f.sourceServer != nil {
+		state.SourceIdentity = f.sourceServer.Identity
+	}
+	return state, nil
 }
 
 // Progress returns a snapshot of the run.

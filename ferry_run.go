@@ -155,10 +155,17 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	if serviceErr := services.Wait(); err == nil && serviceErr != nil && serviceCtx.Err() == nil {
 		err = serviceErr
 	}
-	_ = f.BatchWriter.Close() // of connections that are idle
+	_ = f.BatchWriter.Close()         // of connections that are idle
+	storeErr := f.storeLastState(ctx) // nothing moves any more
 	if err != nil {
 		f.saveLast(ctx)
+		if storeErr != nil {
+			f.logger.WithError(storeErr).Error("the last state was not stored; the one before still is")
+		}
 		return f.runError(ctx, err)
+	}
+	if storeErr != nil {
+		return storeErr
 	}
 	return f.finish(ctx)
 }
@@ -452,6 +459,9 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 		services.Go("progress", func(ctx context.Context) error {
 			return every(ctx, time.Duration(f.ProgressReportFrequency)*time.Millisecond, func() { f.reportProgress(ctx) })
 		})
+	}
+	if f.CheckpointStore != nil {
+		services.Go("checkpoint_store", f.storeStates)
 	}
 	if f.StateCallback.URI != "" {
 		services.Go("state", func(ctx context.Context) error {

@@ -43,6 +43,9 @@ type SerializableState struct {
 	// source has no GTIDs. Where it is set it counts: at the start of a run the file
 	// position may lie behind transactions that were still being committed.
 	LastWrittenGTIDSet string
+	// SourceIdentity is the source that the positions belong to: its server_uuid, or what
+	// MariaDB has in its place. Empty in states of upstream.
+	SourceIdentity string
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
@@ -104,6 +107,7 @@ type serializableStateJSON struct {
 	CompletedTables                           map[string]bool
 	LastWrittenBinlogPosition                 mysql.Position
 	LastWrittenGTIDSet                        string `json:",omitempty"`
+	SourceIdentity                            string `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -132,6 +136,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		CompletedTables:                           s.CompletedTables,
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
+		SourceIdentity:                            s.SourceIdentity,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
@@ -179,6 +184,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		CompletedTables:                           completed,
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
+		SourceIdentity:                            raw.SourceIdentity,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,

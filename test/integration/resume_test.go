@@ -7,10 +7,14 @@ import (
 	"errors"
 	"math/big"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
@@ -350,4 +354,50 @@ func awaitRows(t *testing.T, db *sql.DB, table string, n int, f *ghostferry.Ferr
 			t.Fatal(t.Context().Err())
 		}
 	}
+}
+
+// A host's own store is enough to go on from, after a run that was interrupted, and is
+// asked by itself. It holds no credentials, and neither does a state.
+func TestResumeFromACheckpointStore(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		o := p.Shop(t, "resume_store", 3000)
+		writer := p.Write(t, o, 100)
+		directory := t.TempDir()
+		ferry := func() *ghostferry.Ferry {
+			f := stateFerry(t, p, o.Database, "")
+			f.Config.CheckpointStore = ghostferry.FileCheckpointStore{Directory: directory}
+			return f
+		}
+
+		f := ferry()
+		mustStart(t, ctx, f)
+		run, stop := context.WithCancel(ctx)
+		first, last := &copies{}, &copies{}
+		f.DataIterator.AddBatchListener(first.listener(func(n int) {
+			if n == 20 {
+				stop()
+			}
+		}))
+		mustBeInterrupted(t, harness.RunStarted(run, f, nil))
+
+		files, err := filepath.Glob(filepath.Join(directory, "*"))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		text, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		require.Contains(t, string(text), "SourceIdentity")
+		require.NotContains(t, string(text), p.Source.Password())
+		require.NotContains(t, string(text), p.Target.Password())
+
+		f = ferry()
+		mustStart(t, ctx, f)
+		require.True(t, f.Resuming())
+		f.DataIterator.AddBatchListener(last.listener(nil))
+		require.NoError(t, harness.RunStarted(ctx, f, harness.StopWriter(writer)))
+		require.NoError(t, f.Close())
+		last.mustNotRepeat(t, first)
+		p.MustEqual(t, o.Database)
+	})
 }

@@ -1,0 +1,164 @@
+package ghostferry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// CheckpointStore keeps the states of runs outside of the target, for hosts that cannot
+// have the checkpoint's schema there. A state is written every StateReportFrequency
+// milliseconds and when the run has ended, when nothing moves any more; the next run of
+// the same id goes on from it. A state may be older than the rows on the target, which
+// does no harm, but must not be newer: on a target that can lose commits that it has
+// acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
+type CheckpointStore interface {
+	// LoadState returns the state of a run, nil when there is none.
+	LoadState(ctx context.Context, runID string) (*SerializableState, error)
+	// SaveState replaces the state of a run, durably and whole or not at all.
+	SaveState(ctx context.Context, runID string, state *SerializableState) error
+	// ForgetState removes the state of a run, if there is one.
+	ForgetState(ctx context.Context, runID string) error
+}
+
+// FileCheckpointStore keeps each run's state in a file of a directory, readable by its
+// owner only. A state has no credentials, but the keys of copied rows.
+type FileCheckpointStore struct {
+	// Directory is where the files are; it must exist.
+	Directory string
+}
+
+func (s FileCheckpointStore) path(runID string) string {
+	// Quoted, so that no id leaves the directory.
+	return filepath.Join(s.Directory, fmt.Sprintf("ghostferry-%x.json", runID))
+}
+
+// LoadState reads the run's file. One that is damaged is an error.
+func (s FileCheckpointStore) LoadState(_ context.Context, runID string) (*SerializableState, error) {
+	path := s.path(runID)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	state := &SerializableState{}
+	if err := json.Unmarshal(text, state); err != nil {
+		return nil, fmt.Errorf("the checkpoint %s is damaged: %w: remove it and start afresh with empty target tables", path, err)
+	}
+	return state, nil
+}
+
+// SaveState writes a new file, makes it durable, and gives it the run's name.
+func (s FileCheckpointStore) SaveState(_ context.Context, runID string, state *SerializableState) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing the checkpoint: %w", err)
+		}
+	}()
+	text, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(s.Directory, "ghostferry-*.tmp") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	_, err = file.Write(text)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), s.path(runID)); err != nil {
+		return err
+	}
+	return syncDirectory(s.Directory)
+}
+
+// ForgetState removes the run's file.
+func (s FileCheckpointStore) ForgetState(_ context.Context, runID string) error {
+	err := os.Remove(s.path(runID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing the checkpoint: %w", err)
+	}
+	return syncDirectory(s.Directory)
+}
+
+// syncDirectory makes a file's new name durable.
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
+}
+
+// loadStoredState takes the state that the host's store has of this run, unless there is
+// a better source to go on from.
+func (f *Ferry) loadStoredState(ctx context.Context) error {
+	if f.CheckpointStore == nil || f.resume != nil || f.StateToResumeFrom != nil {
+		return nil
+	}
+	state, err := f.CheckpointStore.LoadState(ctx, f.runID())
+	if err != nil || state == nil {
+		return err
+	}
+	f.StateToResumeFrom, f.stateStored = state, true
+	if err := f.ValidateConfig(); err != nil { // it judges states
+		return err
+	}
+	_, err = f.loadTables(ctx) // compared with the state's; faults of keys are known already
+	return err
+}
+
+// storeState hands the present state to the host's store.
+func (f *Ferry) storeState(ctx context.Context) error {
+	state, err := f.serializeState()
+	if err == nil {
+		err = f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	}
+	return err
+}
+
+// storeLastState is storeState at the end of a run, whose context may have ended.
+func (f *Ferry) storeLastState(ctx context.Context) error {
+	if f.CheckpointStore == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptedTimeout)
+	defer cancel()
+	return f.storeState(ctx)
+}
+
+// storeStates keeps the store up to date during a run.
+func (f *Ferry) storeStates(ctx context.Context) error {
+	return every(ctx, time.Duration(f.StateReportFrequency)*time.Millisecond, func() {
+		if err := f.storeState(ctx); err != nil && ctx.Err() == nil {
+			f.logger.WithError(err).Error("the state was not stored; the one before still is")
+		}
+	})
+}
+
+// runID names the run, for its checkpoints.
+func (f *Ferry) runID() string {
+	if f.RunID != "" {
+		return f.RunID
+	}
+	return f.derivedRunID()
+}

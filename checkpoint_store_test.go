@@ -1,0 +1,90 @@
+package ghostferry
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFileCheckpointStore(t *testing.T) {
+	store := FileCheckpointStore{Directory: t.TempDir()}
+	const run = "../a run/with odd \x00 bytes"
+	state, err := store.LoadState(t.Context(), run)
+	require.NoError(t, err)
+	require.Nil(t, state)
+	require.NoError(t, store.ForgetState(t.Context(), run))
+
+	for _, pos := range []uint32{4, 99} {
+		saved := &SerializableState{LastWrittenBinlogPosition: mysql.Position{Name: "b.000001", Pos: pos}}
+		require.NoError(t, store.SaveState(t.Context(), run, saved))
+		state, err = store.LoadState(t.Context(), run)
+		require.NoError(t, err)
+		require.Equal(t, saved.LastWrittenBinlogPosition, state.LastWrittenBinlogPosition)
+	}
+	files, err := os.ReadDir(store.Directory)
+	require.NoError(t, err)
+	require.Len(t, files, 1, "nothing is left of writing it")
+	info, err := files[0].Info()
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	path := filepath.Join(store.Directory, files[0].Name())
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text[:len(text)/2], 0o600))
+	_, err = store.LoadState(t.Context(), run)
+	require.ErrorContains(t, err, "is damaged")
+	require.NoError(t, store.ForgetState(t.Context(), run))
+	state, err = store.LoadState(t.Context(), run)
+	require.NoError(t, err)
+	require.Nil(t, state)
+}
+
+// The files of testdata are states as they were once written. They must be read for ever,
+// and the present form must not change unnoticed.
+func TestGoldenStates(t *testing.T) {
+	for _, c := range []struct {
+		file, key string
+		value     PaginationKey
+	}{
+		{"state_upstream.json", "shop.sessions", NewBinaryKeyWithColumn("token", []byte{0, 0xff, 0x10})},
+		{"state_upstream_integers.json", "shop.orders", NewUint64Key(8123)},
+		{"state_1.json", "shop.orders", NewUint64KeyWithColumn("id", 8123)},
+	} {
+		text, err := os.ReadFile(filepath.Join("testdata", c.file))
+		require.NoError(t, err)
+		state := &SerializableState{}
+		require.NoError(t, json.Unmarshal(text, state), c.file)
+		require.Equal(t, c.value, state.LastSuccessfulPaginationKeys[c.key], c.file)
+		require.Equal(t, "mysql-bin.000003", state.MinSourceBinlogPosition().Name)
+		config := validConfig()
+		config.StateToResumeFrom = state
+		require.NoError(t, config.ValidateConfig(), c.file)
+	}
+	written, err := json.MarshalIndent(goldenState(), "", " ")
+	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join("testdata", "state_1.json"))
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(written)+"\n", "a new form needs a new number, and a file of its own")
+}
+
+func goldenState() *SerializableState {
+	return &SerializableState{
+		GhostferryVersion: "golden", SourceIdentity: "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+		LastSuccessfulPaginationKeys: map[string]PaginationKey{
+			"shop.orders": NewUint64KeyWithColumn("id", 8123),
+			"shop.seats":  NewCompositeKey(NewInt64KeyWithColumn("row", -1), NewTextKeyWithColumn("seat", "ä")),
+			"shop.tokens": NewBinaryKeyWithColumn("token", []byte{0, 0xff}),
+		},
+		CopiedRanges:                              map[string][]CopiedRange{"shop.orders": {{After: NewUint64KeyWithColumn("id", 9000), UpTo: NewUint64KeyWithColumn("id", 9999)}}},
+		CompletedTables:                           map[string]bool{"shop.stock": true},
+		LastWrittenBinlogPosition:                 mysql.Position{Name: "mysql-bin.000003", Pos: 1234},
+		LastWrittenGTIDSet:                        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77",
+		BinlogVerifyStore:                         BinlogVerifySerializedStore{"shop": {"orders": {"17": 2}}},
+		LastStoredBinlogPositionForTargetVerifier: mysql.Position{Name: "target-bin.000001", Pos: 9},
+	}
+}
