@@ -238,6 +238,13 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 	if check, err = w.verifyInline(ctx, s, tw, batch); err != nil {
 		return nil, nil, err
 	}
+	if batch.held != nil {
+		// Now, and not after the COMMIT: a process that dies in between leaves rows that
+		// nobody looks at again (docs/algorithm.md, ping-after-commit).
+		if err := batch.held(); err != nil {
+			return nil, nil, err
+		}
+	}
 	traceCopy(s, batch.chunk, skipped)
 	if err := s.commit(ctx); err != nil {
 		return nil, nil, err

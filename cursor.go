@@ -161,6 +161,11 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 		if n == 0 {
 			return nil
 		}
+		var returned atomic.Bool
+		if c.RowLock {
+			batch.held = func() error { return stillLocked(tx, &returned) }
+		}
+		defer returned.Store(true)
 		if err := f(ctx, batch); err != nil {
 			return &listenerError{err}
 		}
@@ -170,6 +175,29 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 	return last, n, err
 }
 
+// stillLocked asks whether the reading transaction lives. With its connection, which may
+// die unnoticed, it loses its row locks, and what was read may be changed, and the change
+// applied, before the rows are written. A listener that hands rows on and returns is on
+// its own.
+func stillLocked(tx SqlPreparer, returned *atomic.Bool) error {
+	if returned.Load() {
+		return nil
+	}
+	stmt, err := tx.Prepare("SELECT 1")
+	if err != nil {
+		return &lostLocksError{err.Error()}
+	}
+	return stmt.Close()
+}
+
+// lostLocksError says that nothing was written because the locks of the read were gone.
+// It does not wrap its cause: writing the same rows again would not help, reading does.
+type lostLocksError struct{ cause string }
+
+func (e *lostLocksError) Error() string {
+	return "the transaction that read the rows was gone, and its locks with it, before they were committed on the target: " + e.cause
+}
+
 // listenerError marks an error of a listener: reading again would not help.
 type listenerError struct{ err error }
 
@@ -177,6 +205,10 @@ func (e *listenerError) Error() string { return e.err.Error() }
 func (e *listenerError) Unwrap() error { return e.err }
 
 func retryableRead(err error) bool {
+	var lost *lostLocksError
+	if errors.As(err, &lost) {
+		return true // what was written is rolled back
+	}
 	var listener *listenerError
 	if errors.As(err, &listener) {
 		return false

@@ -20,8 +20,9 @@ type RowBatch struct {
 	columns            []int // index in the table of each column of rows
 	rows               *codec.Rows
 	paginationKeyIndex int
-	chunk              *chunk // the chunk these rows were read for; nil outside the gated copy
-	digests            []byte // of each row, one after the other; nil when they were not selected
+	chunk              *chunk       // the chunk these rows were read for; nil outside the gated copy
+	held               func() error // fails when the row locks of the read are gone; nil without any
+	digests            []byte       // of each row, one after the other; nil when they were not selected
 
 	once         sync.Once
 	values       []RowData
