@@ -477,7 +477,7 @@ func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopAt = end
-	traceStop(end)
+	traceStop(s, end)
 	s.logger.WithField("coordinate", end.String()).Info("the stream stops here")
 	if !s.inTxn {
 		s.checkStopLocked()

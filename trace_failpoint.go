@@ -24,7 +24,7 @@ func traceBatch(*applyBatch)                                 { failpoint("apply.
 func traceRetry()                                            {}
 func traceLanded(*chunk)                                     {}
 func traceSettle(*TableSchema, string)                       {}
-func traceStop(BinlogCoordinate)                             { failpoint("cutover.stop") }
+func traceStop(*BinlogStreamer, BinlogCoordinate)            { failpoint("cutover.stop") }
 func traceDone()                                             { failpoint("cutover.done") }
 func traceVerified(bool)                                     { failpoint("cutover.verified") }
 

@@ -30,6 +30,6 @@ func traceSend(*session)                                                   {}
 func traceSent(*session, error)                                            {}
 func traceDiscard(*session)                                                {}
 func traceSettle(*TableSchema, string)                                     {}
-func traceStop(BinlogCoordinate)                                           {}
+func traceStop(*BinlogStreamer, BinlogCoordinate)                          {}
 func traceDone()                                                           {}
 func traceVerified(bool)                                                   {}

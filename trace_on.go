@@ -432,6 +432,12 @@ func traceSettle(table *TableSchema, key string) {
 	emit(TraceStep{Kind: "settle", Table: table.String(), Keys: encodedKeys(table.cachedLayout.Load(), []string{key})})
 }
 
-func traceStop(at BinlogCoordinate) { emit(TraceStep{Kind: "stop", At: place(at)}) }
-func traceDone()                    { emit(TraceStep{Kind: "done"}) }
-func traceVerified(equal bool)      { emit(TraceStep{Kind: "verified", Equal: equal}) }
+// traceStop tells of the source's stream, not of the target verifier's.
+func traceStop(s *BinlogStreamer, at BinlogCoordinate) {
+	if s.LogTag != "target_binlog_streamer" {
+		emit(TraceStep{Kind: "stop", At: place(at)})
+	}
+}
+
+func traceDone()               { emit(TraceStep{Kind: "done"}) }
+func traceVerified(equal bool) { emit(TraceStep{Kind: "verified", Equal: equal}) }
