@@ -453,33 +453,36 @@ func appendHex(dst, v []byte) []byte {
 func (c *checkpoint) committedBatch(ctx context.Context, s *session) (batch uint64, err error) {
 	var epoch uint64
 	err = s.conn.QueryRowContext(ctx, "SELECT epoch, batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 FOR UPDATE", c.runID).Scan(&epoch, &batch)
-	if err == nil && epoch != c.epoch {
-		err = &FencedError{RunID: c.runID, Epoch: epoch}
-	}
-	return batch, err
+	return batch, c.ownedAt(epoch, err)
 }
 
 // lockEpoch makes sure that this process owns the run until the session's transaction ends.
 func (c *checkpoint) lockEpoch(ctx context.Context, s *session) error {
 	var epoch uint64
 	err := s.conn.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
-	if err == nil && epoch != c.epoch {
-		err = &FencedError{RunID: c.runID, Epoch: epoch}
-	}
-	return err
+	return c.ownedAt(epoch, err)
 }
 
-// ownerError returns a FencedError when another process has taken the run over.
+// ownerError returns a FencedError when another process has taken the run over, and a
+// TargetLostCommitsError when the target has forgotten that this one had.
 func (c *checkpoint) ownerError(ctx context.Context) error {
 	var epoch uint64
 	err := c.db.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?", c.runID).Scan(&epoch)
-	if err != nil && !errors.Is(err, sqlorig.ErrNoRows) { // no row: the run was forgotten
+	return c.ownedAt(epoch, err)
+}
+
+// ownedAt judges the epoch that was read, if it was. The one before its own, or none,
+// means that the target has lost the transaction by which this process began.
+func (c *checkpoint) ownedAt(found uint64, err error) error {
+	switch {
+	case err != nil && !errors.Is(err, sqlorig.ErrNoRows):
 		return fmt.Errorf("reading the epoch of run %s: %w", c.runID, err)
+	case err == nil && found == c.epoch:
+		return nil
+	case err != nil || found == c.epoch-1:
+		return &TargetLostCommitsError{RunID: c.runID, What: "the beginning of this process"}
 	}
-	if epoch != c.epoch {
-		return &FencedError{RunID: c.runID, Epoch: epoch}
-	}
-	return nil
+	return &FencedError{RunID: c.runID, Epoch: found}
 }
 
 // forget removes every trace of the run.

@@ -18,11 +18,9 @@ func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *
 		}
 		defer func() { _ = tx.Rollback() }()
 		var epoch uint64
-		if err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch); err != nil {
+		err = tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
+		if err := c.ownedAt(epoch, err); err != nil {
 			return err
-		}
-		if epoch != c.epoch {
-			return &FencedError{RunID: c.runID, Epoch: epoch}
 		}
 		if err := f(ctx, tx); err != nil {
 			return err

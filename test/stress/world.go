@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -46,8 +47,9 @@ type world struct {
 	}
 }
 
-// newWorld starts everything but a mover. rows is about how many the shop has.
-func newWorld(ctx context.Context, screen *console, flavour servers.Flavour, rows int, seed uint64, rate int) (w *world, err error) {
+// newWorld starts everything but a mover. rows is about how many the shop has; the
+// target gets flags of its own.
+func newWorld(ctx context.Context, screen *console, flavour servers.Flavour, rows int, seed uint64, rate int, targetFlags ...string) (w *world, err error) {
 	w = &world{console: screen, flavour: flavour}
 	w.copied.keys = map[string]map[string]struct{}{}
 	defer func() {
@@ -66,7 +68,9 @@ func newWorld(ctx context.Context, screen *console, flavour servers.Flavour, row
 		// What a killed server has acknowledged must be there when it comes back.
 		Flags: []string{"--max-binlog-size=1M", "--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"},
 	}
-	if w.source, w.target, err = servers.StartPair(ctx, o, o); err != nil {
+	target := o
+	target.Flags = slices.Concat(o.Flags, targetFlags)
+	if w.source, w.target, err = servers.StartPair(ctx, o, target); err != nil {
 		return w, err
 	}
 	if w.sourceDB, err = w.source.DB(ctx); err != nil {
