@@ -257,7 +257,13 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 	var broken time.Time // since when no connection has brought an event
 	for failures := 0; ; {
 		before := s.lastEvent()
-		err := s.stream(ctx)
+		var err error
+		if failures > 0 {
+			err = s.checkServer(ctx)
+		}
+		if err == nil {
+			err = s.stream(ctx)
+		}
 		switch {
 		case err == nil:
 			return nil

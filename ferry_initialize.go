@@ -246,12 +246,15 @@ func (f *Ferry) checkNothingExecutedIsGone(ctx context.Context) error {
 // checkContains refuses a source that lacks transactions. One that is still being
 // committed there may have been applied already, so it is waited for.
 func (f *Ferry) checkContains(ctx context.Context, at BinlogCoordinate) error {
-	const patience = 15 * time.Second // a stalled semi-synchronous commit gives up after ten, unless configured otherwise
-	err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, patience)
-	if errors.Is(err, server.ErrBarrierTimeout) {
-		err = fmt.Errorf("the source lacks transactions that this run has applied (its set does not contain %s after %s): it was restored or replaced, then start afresh with empty target tables; or their commit is stalled there (semi-synchronous replication without a replica?), then start again when it is over", at.GTIDSet, patience)
+	err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, commitPatience)
+	if !errors.Is(err, server.ErrBarrierTimeout) {
+		return err
 	}
-	return err
+	missing, err := f.sourceServer.LackedGTIDs(ctx, f.SourceDB, at.GTIDSet)
+	if err != nil || missing == "" {
+		return err
+	}
+	return fmt.Errorf("the source lacks transactions that this run has applied (%s, waited for %s): it was restored or replaced, then start afresh with empty target tables; or their commit is stalled there (semi-synchronous replication without a replica?), then start again when it is over", missing, commitPatience)
 }
 
 // checkLogHolds makes sure that the source still has every transaction after a place,

@@ -127,6 +127,19 @@ func (s *Server) WaitForGTIDSet(ctx context.Context, q Querier, set string, time
 	return nil
 }
 
+// LackedGTIDs returns the transactions of set that are not committed on the server, empty when
+// it has them all. MySQL only (ErrUnsupported).
+func (s *Server) LackedGTIDs(ctx context.Context, q Querier, set string) (string, error) {
+	if s.IsMariaDB() {
+		return "", fmt.Errorf("%s: comparing GTID sets: %w", s, ErrUnsupported)
+	}
+	var lacked string
+	if err := q.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(?, @@GLOBAL.gtid_executed)", set).Scan(&lacked); err != nil {
+		return "", fmt.Errorf("%s: compare GTID set %s: %w", s, set, err)
+	}
+	return oneLine(lacked), nil
+}
+
 // isGTIDRune allows what a GTID set is made of: UUIDs, tags, intervals.
 func isGTIDRune(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("-_:, \n", r)

@@ -1,0 +1,58 @@
+package integration
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// The source comes back without transactions that are on the target already: the run ends
+// and says which, and cannot be resumed.
+func TestSourceLosesItsTail(t *testing.T) {
+	for _, s := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+		t.Run(s.Name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			p := harness.New(t, s)
+			p.Create(t, "tail", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+			p.In(t, p.SourceDB, "tail", "INSERT INTO t VALUES (1,1),(2,2)")
+			require.NoError(t, p.Source.Kill())
+			older := t.TempDir() + "/data"
+			copyDirectory(t, p.Source.DataDir, older)
+			require.NoError(t, p.Source.Restart(ctx))
+
+			config := p.Config("tail")
+			config.AutomaticCutover = false
+			f := &ghostferry.Ferry{Config: config}
+			mustStart(t, ctx, f)
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(ctx) }()
+			p.In(t, p.SourceDB, "tail", "INSERT INTO t VALUES (3,3)", "INSERT INTO t VALUES (4,4)")
+			awaitRows(t, p.TargetDB, "tail.t", 4, f)
+
+			require.NoError(t, p.Source.Kill())
+			require.NoError(t, os.RemoveAll(p.Source.DataDir))
+			copyDirectory(t, older, p.Source.DataDir)
+			require.NoError(t, p.Source.Restart(ctx))
+			err := <-ran
+			var lost *ghostferry.LostTransactionsError
+			require.ErrorAs(t, err, &lost)
+			require.NotEmpty(t, lost.Missing)
+			require.False(t, ghostferry.Resumable(err))
+			require.NoError(t, f.Close())
+		})
+	}
+}
+
+func copyDirectory(t *testing.T, from, to string) {
+	t.Helper()
+	output, err := exec.Command("cp", "-r", from, to).CombinedOutput()
+	require.NoError(t, err, string(output))
+}
