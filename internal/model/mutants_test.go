@@ -2,9 +2,12 @@ package model
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,4 +87,49 @@ func TestFreeRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEveryCounterexampleIsNamed: CE-1 to CE-29 of the design and M1 to M24 of its harness
+// are mutants or listed as not modelled, and the tests that cover those exist.
+func TestEveryCounterexampleIsNamed(t *testing.T) {
+	named := map[string]bool{}
+	name := func(text string) {
+		for _, word := range regexp.MustCompile(`\b(CE-|M)\d+b?\b`).FindAllString(text, -1) {
+			named[strings.TrimSuffix(word, "b")] = true
+		}
+	}
+	for _, mc := range MutantCases() {
+		name(mc.Known)
+	}
+	for _, text := range NotModelled() {
+		name(text)
+		for _, test := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
+			require.True(t, testExists(t, test), "%s does not exist: %s", test, text)
+		}
+	}
+	for i := range 29 {
+		require.True(t, named[fmt.Sprintf("CE-%d", i+1)], "CE-%d", i+1)
+	}
+	for i := range 24 {
+		require.True(t, named[fmt.Sprintf("M%d", i+1)], "M%d", i+1)
+	}
+}
+
+// testExists looks for a test among those on real servers. The numbers of promises in
+// front of a name come and go.
+func testExists(t *testing.T, name string) bool {
+	t.Helper()
+	numbers := regexp.MustCompile(`^Test(F\d+(To)?)*`)
+	wanted := regexp.MustCompile(`(?m)^func Test(F\d+(To)?)*` + numbers.ReplaceAllString(name, "") + `\(`)
+	files, err := filepath.Glob(filepath.Join("..", "..", "test", "*", "*_test.go"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if wanted.Match(text) {
+			return true
+		}
+	}
+	return false
 }
