@@ -8,6 +8,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // The writes of a run do not check foreign keys, because rows arrive in any order. So
@@ -82,10 +83,10 @@ func (f *Ferry) judgeOrphans(ctx context.Context) error {
 	verdict := &OrphanRowsError{}
 	for _, k := range f.orphaned {
 		orphans, err := k.find(ctx, target, k.child, k.parent, k.orphans)
-		if err != nil || len(orphans) == 0 {
-			if err != nil {
-				return err
-			}
+		if err != nil {
+			return err
+		}
+		if len(orphans) == 0 {
 			continue
 		}
 		ours, err := f.onlyOnTarget(ctx, source, k, orphans)
@@ -142,41 +143,47 @@ func (f *Ferry) onlyOnTarget(ctx context.Context, s *session, k *foreignKeyAudit
 // targetForeignKeys reads the foreign keys of the moved tables as they are on the target.
 func (f *Ferry) targetForeignKeys(ctx context.Context) ([]*foreignKeyAudit, error) {
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	var keys []*foreignKeyAudit
+	var all []*foreignKeyAudit
 	for _, t := range f.sortedTables() {
 		l, err := t.layout()
 		if err != nil {
 			return nil, err
 		}
 		schema, table := names.table(t.Schema, t.Name)
-		rows, err := f.TargetDB.QueryContext(ctx, `SELECT CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
-			FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND REFERENCED_TABLE_NAME IS NOT NULL
-			ORDER BY CONSTRAINT_NAME, ORDINAL_POSITION`, schema, table)
+		keys, err := readForeignKeys(ctx, f.TargetDB, TableIdentifier{schema, table})
 		if err != nil {
 			return nil, err
 		}
-		var last *foreignKeyAudit
-		for rows.Next() {
-			var name, column, referenced string
-			var parent TableIdentifier
-			if err = rows.Scan(&name, &column, &parent.SchemaName, &parent.TableName, &referenced); err != nil {
-				break
-			}
-			if last == nil || last.name != name {
-				last = &foreignKeyAudit{table: t, layout: l, name: name, child: TableIdentifier{schema, table}, parent: parent}
-				keys = append(keys, last)
-			}
-			last.columns, last.referenced = append(last.columns, column), append(last.referenced, referenced)
+		for _, k := range keys {
+			k.table, k.layout = t, l
 		}
-		_ = rows.Close()
-		if err == nil {
-			err = rows.Err()
-		}
-		if err != nil {
-			return nil, err
-		}
+		all = append(all, keys...)
 	}
-	return keys, nil
+	return all, nil
+}
+
+// readForeignKeys reads the foreign keys of one table.
+func readForeignKeys(ctx context.Context, db *sql.DB, table TableIdentifier) (keys []*foreignKeyAudit, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_SCHEMA, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME
+		FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND REFERENCED_TABLE_NAME IS NOT NULL
+		ORDER BY CONSTRAINT_NAME, ORDINAL_POSITION`, table.SchemaName, table.TableName)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name, column, referenced string
+		var parent TableIdentifier
+		if err := rows.Scan(&name, &column, &parent.SchemaName, &parent.TableName, &referenced); err != nil {
+			return nil, err
+		}
+		if n := len(keys); n == 0 || keys[n-1].name != name {
+			keys = append(keys, &foreignKeyAudit{name: name, child: table, parent: parent})
+		}
+		last := keys[len(keys)-1]
+		last.columns, last.referenced = append(last.columns, column), append(last.referenced, referenced)
+	}
+	return keys, rows.Err()
 }
 
 // find returns the keys of rows of a child table that have no parent, at most

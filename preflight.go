@@ -98,7 +98,7 @@ func (r *PreflightReport) Err() error {
 // Add adds findings of the host's own, and keeps errors first.
 func (r *PreflightReport) Add(findings ...PreflightFinding) {
 	var sorted []PreflightFinding
-	all := append(r.Findings[:len(r.Findings):len(r.Findings)], findings...)
+	all := slices.Concat(r.Findings, findings)
 	for _, severity := range []PreflightSeverity{PreflightError, PreflightWarning, PreflightInfo} {
 		for _, finding := range all {
 			if finding.Severity == severity {
