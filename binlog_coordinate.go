@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -22,9 +23,10 @@ type BinlogCoordinate struct {
 // IsZero reports whether the coordinate says nothing.
 func (c BinlogCoordinate) IsZero() bool { return c.File == "" && c.GTIDSet == "" }
 
-// Position returns the file and offset in the replication library's form.
+// Position returns the file and offset in the replication library's form, which ends at
+// 4 GiB: an offset beyond is given as the greatest.
 func (c BinlogCoordinate) Position() mysql.Position {
-	return mysql.Position{Name: c.File, Pos: uint32(c.Pos)}
+	return mysql.Position{Name: c.File, Pos: uint32(min(c.Pos, math.MaxUint32))}
 }
 
 // CompareFilePos orders two coordinates of one server by file number and offset: -1, 0 or 1.

@@ -73,23 +73,28 @@ type BinlogStreamer struct {
 	srv       *server.Server
 	listeners []func([]DMLEvent) error
 	// onEnd is told where transactions end; the Ferry's writer.
-	onEnd    []func(gtid binlog.GTID, end BinlogCoordinate)
+	onEnd    []func(transactionEnd)
 	handlers map[replication.EventType]func(*replication.BinlogEvent, []byte, *BinlogEventState) ([]byte, error)
 
 	// owned by the goroutine that handles events
-	txn      *sourceTxn // nil outside a transaction
-	explicit bool       // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
-	xa       bool       // XA START was seen
-	hadRows  bool       // the transaction had rows of our tables
-	query    []byte     // statement of the row events that follow
-	tableIDs map[uint64]*streamedTable
-	failure  error // what handling an event failed with
+	ctx        context.Context // ends with the connection
+	txn        *sourceTxn      // nil outside a transaction
+	explicit   bool            // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
+	xa         xaState
+	rowEvents  int            // row events of our tables in the transaction
+	savepoints map[string]int // rowEvents at each savepoint; nil without any
+	query      []byte         // statement of the row events that follow
+	tableIDs   map[uint64]*streamedTable
+	failure    error // what handling an event failed with
 
 	mu       sync.Mutex
-	start    BinlogCoordinate // where to connect: the end of a whole transaction
-	executed *binlog.GTIDSet  // the same as a set; nil without GTIDs
-	file     string           // file being streamed
-	streamed BinlogCoordinate // last transaction end or heartbeat
+	start    BinlogCoordinate  // where to connect: the end of a whole transaction
+	executed *binlog.GTIDSet   // the same as a set; nil without GTIDs
+	decided  *binlog.GTIDSet   // executed without undecided XA PREPAREs (MySQL); nil: there are none
+	hold     *BinlogCoordinate // the end before the first undecided XA PREPARE; nil: start
+	file     string            // file being streamed
+	pos      uint64            // end of the last event in it
+	streamed BinlogCoordinate  // last transaction end or heartbeat
 	stopAt   BinlogCoordinate
 	inTxn    bool
 	stopped  chan struct{} // closed when stopAt is reached
@@ -266,7 +271,7 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 		}
 		switch {
 		case err == nil:
-			return nil
+			return s.undecidedError()
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !s.brokenStream(err):
@@ -315,12 +320,16 @@ func (s *BinlogStreamer) brokenStream(err error) bool {
 
 // stream is one connection. It returns nil when the stop position is reached.
 func (s *BinlogStreamer) stream(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.ctx = ctx
 	link := &streamLink{}
 	cfg, err := s.syncerConfig(ctx, link)
 	if err != nil {
 		return err
 	}
-	s.txn, s.explicit, s.xa, s.hadRows, s.failure = nil, false, false, false, nil
+	s.txn, s.explicit, s.failure = nil, false, nil
+	s.dropReadingXA()
 	clear(s.tableIDs)
 	syncer := replication.NewBinlogSyncer(cfg)
 	defer link.end(syncer)
@@ -339,8 +348,6 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 		return cmp.Or(link.login.refused(), err)
 	}
 	failpoint("stream.connected")
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go func() {
 		select {
 		case <-s.stopped:
@@ -349,15 +356,19 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 		}
 	}()
 	_, err = stream.GetEvent(ctx) // returns only when the connection ends
+	cancel()
+	link.end(syncer) // from here on no event is being handled
 	select {
 	case <-s.stopped:
 		return nil
 	default:
 	}
-	link.end(syncer) // from here on no event is being handled
+	var replay *replayError
 	switch {
 	case errors.Is(s.failure, errStopReached):
 		return nil
+	case errors.As(s.failure, &replay) && s.brokenStream(replay.err):
+		return replay.err
 	case s.failure != nil:
 		return &streamError{s.failure}
 	}
@@ -428,6 +439,27 @@ func (s *BinlogStreamer) resumeFrom() BinlogCoordinate {
 	from.GTIDSet = s.executed.String()
 	return from
 }
+
+// laterFrom returns where a later process, which does not have what is prepared, begins.
+func (s *BinlogStreamer) laterFrom() BinlogCoordinate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from, set := s.start, s.executed
+	if s.hold != nil {
+		from = *s.hold
+		if !s.holes() {
+			return from
+		}
+	}
+	if s.decided != nil {
+		set = s.decided
+	}
+	from.GTIDSet = set.String()
+	return from
+}
+
+// holes reports whether sets of transactions can leave out one before others.
+func (s *BinlogStreamer) holes() bool { return s.executed != nil && !s.srv.IsMariaDB() }
 
 func (s *BinlogStreamer) lastEvent() time.Time {
 	s.mu.Lock()

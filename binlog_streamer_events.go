@@ -42,11 +42,14 @@ func (s *BinlogStreamer) handle(ev *replication.BinlogEvent) error {
 		body: body, whole: ev,
 	}
 	s.mu.Lock()
-	raw.end = BinlogCoordinate{File: s.file, Pos: uint64(ev.Header.LogPos)}
+	raw.end = BinlogCoordinate{File: s.file, Pos: s.extendLocked(ev.Header)}
 	stop := s.txn == nil && s.checkStopLocked()
 	s.mu.Unlock()
 	if stop {
 		return errStopReached
+	}
+	if err := s.checkOffset(raw); err != nil {
+		return err
 	}
 	return s.dispatch(raw)
 }
@@ -68,7 +71,11 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 	case replication.XID_EVENT:
 		return s.endTransaction(ev)
 	case replication.XA_PREPARE_LOG_EVENT:
-		return s.endTransaction(ev) // its rows were refused when they came
+		x, err := binlog.ParseXAPrepare(ev.body)
+		if err != nil {
+			return fmt.Errorf("XA PREPARE at %s: %w", ev.end, err)
+		}
+		return s.xaPrepared(ev, x)
 	case replication.QUERY_EVENT:
 		return s.statement(ev, ev.body)
 	case replication.MARIADB_QUERY_COMPRESSED_EVENT:
@@ -77,6 +84,8 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 			return s.unsupported(ev, nil, "a compressed statement that cannot be read: "+err.Error(), "set log_bin_compress=OFF on the source")
 		}
 		return s.statement(ev, body)
+	case replication.EXECUTE_LOAD_QUERY_EVENT:
+		return s.statement(ev, ev.body)
 	case replication.ROWS_QUERY_EVENT:
 		s.query = binlog.ParseRowsQuery(ev.body, false)
 	case replication.MARIADB_ANNOTATE_ROWS_EVENT:
@@ -99,14 +108,20 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 func (s *BinlogStreamer) otherEvent(ev *rawEvent) error {
 	switch ev.kind {
 	case replication.STOP_EVENT, replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT, replication.IGNORABLE_EVENT,
-		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT:
+		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT,
+		replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT:
 		// Group replication's bookkeeping, and context of statements, which are judged themselves.
 		return nil
+	case replication.INCIDENT_EVENT:
+		return s.unsupported(ev, nil, "an incident: the source says that changes are missing from its log; going on", "start again with empty target tables")
 	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		return s.compressedRows(ev)
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
 		t := s.tableOf(ev.body)
-		if t == nil || t.table == nil {
+		switch {
+		case t == nil:
+			return s.unsupported(ev, nil, "a row event without its table map", "start again; the log may be damaged")
+		case t.table == nil:
 			return nil
 		}
 		return s.unsupported(ev, t.table, "a partial JSON update", "set binlog_row_value_options='' for every session of the source and start again")
@@ -120,7 +135,7 @@ func (s *BinlogStreamer) otherEvent(ev *rawEvent) error {
 }
 
 func (s *BinlogStreamer) unsupported(ev *rawEvent, table *TableSchema, what, remedy string) error {
-	e := &UnsupportedEventError{Coordinate: ev.end.Position(), What: what, Remedy: remedy}
+	e := &UnsupportedEventError{Coordinate: ev.end.Position(), End: ev.end, What: what, Remedy: remedy}
 	if table != nil {
 		e.Table = table.String()
 	}
@@ -151,44 +166,68 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	if ev.kind == replication.MARIADB_GTID_EVENT {
 		// No BEGIN and no XA START follow: the group ends with COMMIT, XID or XA PREPARE
 		// unless it is standalone.
-		s.explicit, s.xa = !group.Standalone, group.PreparedXA
+		s.explicit = !group.Standalone
+		if group.PreparedXA {
+			s.beginXA()
+		}
 	}
 	return nil
 }
 
 func (s *BinlogStreamer) begin(g binlog.GTID) {
-	s.txn, s.explicit, s.xa, s.hadRows, s.query = &sourceTxn{gtid: g}, false, false, false, nil
+	s.txn, s.explicit, s.rowEvents, s.savepoints, s.query = &sourceTxn{gtid: g}, false, 0, nil, nil
+	s.dropReadingXA()
 	s.mu.Lock()
 	s.inTxn = true
 	s.mu.Unlock()
 }
 
 // endTransaction moves the place to resume from past the transaction.
-func (s *BinlogStreamer) endTransaction(ev *rawEvent) error {
-	var g binlog.GTID
+func (s *BinlogStreamer) endTransaction(ev *rawEvent) error { return s.endOf(ev, transactionEnd{}) }
+
+// endOf is endTransaction for an end of which more is known.
+func (s *BinlogStreamer) endOf(ev *rawEvent, e transactionEnd) error {
 	if s.txn != nil {
-		g = s.txn.gtid
+		e.gtid = s.txn.gtid
 	}
-	s.txn, s.explicit, s.xa, s.query = nil, false, false, nil
+	s.txn, s.explicit, s.query = nil, false, nil
+	s.dropReadingXA()
 	s.mu.Lock()
 	s.inTxn = false
-	s.start = BinlogCoordinate{File: ev.end.File, Pos: ev.end.Pos}
+	if !e.undecided || ev.end.CompareFilePos(s.start) >= 0 { // else a PREPARE that is sent once more
+		e.at, s.start = ev.end, ev.end
+	}
+	s.hold = s.xa.hold
+	if s.holes() && e.undecided && s.decided == nil {
+		s.decided = s.executed.Clone()
+	} else if s.decided != nil && !e.undecided {
+		s.decided.Add(e.gtid)
+		s.decided.Add(e.decides)
+	}
+	if len(s.xa.prepared) == 0 {
+		s.decided = nil
+	}
 	if s.executed != nil {
-		s.executed.Add(g)
+		s.executed.Add(e.gtid)
 	}
 	s.mu.Unlock()
 	s.tick(ev)
-	return s.reached(g, s.start)
+	return s.reached(e)
 }
 
 // reached publishes a place outside any transaction.
-func (s *BinlogStreamer) reached(g binlog.GTID, at BinlogCoordinate) error {
+func (s *BinlogStreamer) reached(e transactionEnd) error {
+	if !s.holes() {
+		e.hold = s.xa.hold
+	}
 	for _, f := range s.onEnd {
-		f(g, at)
+		f(e)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streamed = at
+	if e.at.File != "" {
+		s.streamed = e.at
+	}
 	s.checkStopLocked()
 	return nil
 }
@@ -197,7 +236,7 @@ func (s *BinlogStreamer) reached(g binlog.GTID, at BinlogCoordinate) error {
 // file, which a stream that begins in its middle is sent, too, lie before its start.
 func (s *BinlogStreamer) passed(ev *rawEvent) {
 	if s.txn == nil && ev.end.Pos > 0 && ev.flags&artificialFlag == 0 && ev.time != 0 && ev.end.CompareFilePos(s.resumeFrom()) >= 0 {
-		_ = s.reached(binlog.GTID{}, ev.end)
+		_ = s.reached(transactionEnd{at: ev.end})
 	}
 }
 
@@ -216,7 +255,7 @@ func (s *BinlogStreamer) heartbeat(ev *rawEvent) {
 		}
 	}
 	if at.Pos > 0 && at.File != "" {
-		_ = s.reached(binlog.GTID{}, at)
+		_ = s.reached(transactionEnd{at: at})
 	}
 }
 
@@ -236,121 +275,13 @@ func (s *BinlogStreamer) rotate(ev *rawEvent) error {
 		return fmt.Errorf("rotation at %s: %w", ev.end, err)
 	}
 	s.mu.Lock()
-	s.file = file
+	s.file, s.pos = file, pos
 	s.mu.Unlock()
 	if ev.time != 0 && ev.flags&artificialFlag == 0 && s.txn == nil {
 		failpoint("stream.rotated")
-		return s.reached(binlog.GTID{}, BinlogCoordinate{File: file, Pos: pos})
+		return s.reached(transactionEnd{at: BinlogCoordinate{File: file, Pos: pos}})
 	}
 	return nil
-}
-
-// statement judges a statement in the log: it begins or ends a transaction, or it may
-// have changed a moved table without row events.
-func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
-	q, err := binlog.ParseQuery(body)
-	if err != nil {
-		return fmt.Errorf("statement at %s: %w", ev.end, err)
-	}
-	if q.Text == "BEGIN" { // by far the most frequent
-		s.openExplicitly()
-		return nil
-	}
-	st := binlog.ScanStatement(q)
-	switch st.Kind {
-	case binlog.Begin:
-		s.openExplicitly()
-		return nil
-	case binlog.Commit:
-		return s.endTransaction(ev)
-	case binlog.Rollback:
-		if s.hadRows {
-			return s.unsupported(ev, nil, "a rollback after row changes in the log (tables of several storage engines in one transaction)", "move InnoDB tables only, and start again")
-		}
-		return s.endTransaction(ev)
-	case binlog.Savepoint:
-		return nil
-	case binlog.XA:
-		return s.xaStatement(ev, q)
-	case binlog.DDL, binlog.DML:
-		if err := s.judge(ev, q, &st); err != nil {
-			return err
-		}
-	}
-	if s.explicit {
-		return nil
-	}
-	return s.endTransaction(ev)
-}
-
-func (s *BinlogStreamer) openExplicitly() {
-	if s.txn == nil {
-		s.begin(binlog.GTID{})
-	}
-	s.explicit = true
-}
-
-func (s *BinlogStreamer) xaStatement(ev *rawEvent, q binlog.Query) error {
-	switch binlog.XAVerb(q.Text) {
-	case "START", "BEGIN":
-		s.openExplicitly()
-		s.xa = true
-		return nil
-	case "END", "PREPARE":
-		return nil
-	}
-	return s.endTransaction(ev) // COMMIT and ROLLBACK of what had no rows of ours
-}
-
-// judge refuses statements that change a moved table without row events: definitions,
-// and rows changed by statement. A statement that changes rows need not name the table,
-// which may be behind a view, a trigger or a function: the schema is enough.
-func (s *BinlogStreamer) judge(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
-	if s.own != nil && s.own([]byte(q.Text)) {
-		return nil
-	}
-	if st.Kind == binlog.DDL && !st.DropsSchema() && !st.ChangesTables() {
-		return nil
-	}
-	var statement error
-	for _, table := range s.TableSchema {
-		schema, name := s.streamedName(table)
-		if s.exempt != nil && s.exempt(table, ev.end) {
-			continue
-		}
-		named := st.MentionsTable(schema, name, q.Schema)
-		switch {
-		case st.Kind == binlog.DML && named:
-			return s.byStatement(ev, table, st)
-		case st.Kind == binlog.DML:
-			if q.Schema == schema || st.Mentions(schema) {
-				statement = s.byStatement(ev, nil, st)
-			}
-		case named && !st.DropsSchema(), st.DropsSchema() && st.Mentions(schema):
-			return s.unsupported(ev, table, "a change of the table's definition ("+st.Verb+")", "wait until schema changes are over, and start again with empty target tables")
-		}
-	}
-	return statement
-}
-
-func (s *BinlogStreamer) byStatement(ev *rawEvent, table *TableSchema, st *binlog.Statement) error {
-	return s.unsupported(ev, table, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source and start again")
-}
-
-// streamedName returns the name of a known table as the streamed server has it.
-func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) {
-	schema, name = table.Schema, table.Name
-	for streamed, known := range s.DatabaseRewrites {
-		if known == table.Schema {
-			schema = streamed
-		}
-	}
-	for streamed, known := range s.TableRewrites {
-		if known == table.Name {
-			name = streamed
-		}
-	}
-	return schema, name
 }
 
 // tableMap learns which table a table id stands for; most are repetitions.
@@ -414,11 +345,13 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if t.table == nil {
 		return nil
 	}
-	if s.xa {
-		return s.unsupported(ev, t.table, "a change by an XA transaction", "run the move while no XA transactions write to the moved tables")
-	}
 	if s.own != nil && s.query != nil && s.own(s.query) || s.exempt != nil && s.exempt(t.table, ev.end) {
 		return nil
+	}
+	if group := s.xa.reading; group != nil && group.again {
+		group.changes(t.table)
+		s.rowEvents++
+		return nil // it is read again
 	}
 	kind := rowsKind(ev.kind)
 	v2 := ev.kind >= replication.WRITE_ROWS_EVENTv2
@@ -437,18 +370,30 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if s.txn == nil {
 		s.begin(binlog.GTID{})
 	}
-	s.hadRows = true
+	s.rowEvents++
+	part := rowsPart{table: t, rows: rows, kind: kind, query: s.query}
+	if s.xa.reading != nil {
+		return s.keepXA(part)
+	}
+	return s.deliverPart(ev, part)
+}
+
+// deliverPart makes events of rows, at the place of ev and in the present transaction.
+func (s *BinlogStreamer) deliverPart(ev *rawEvent, part rowsPart) error {
 	place := rowEvent{
-		table: t.table, layout: t.layout, txn: s.txn, end: ev.end, resumable: s.resumable(),
-		query: s.query, timestamp: time.Unix(int64(ev.time), 0),
+		table: part.table.table, layout: part.table.layout, txn: s.txn, end: ev.end, resumable: s.resumable(),
+		query: part.query, timestamp: time.Unix(int64(ev.time), 0),
 	}
 	s.tick(ev)
-	return s.deliver(eventsOfRows(&place, rows, kind))
+	return s.deliver(eventsOfRows(&place, part.rows, part.kind))
 }
 
 func (s *BinlogStreamer) resumable() mysql.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.hold != nil {
+		return s.hold.Position()
+	}
 	return s.start.Position()
 }
 
@@ -480,19 +425,24 @@ func (s *BinlogStreamer) deliver(events []DMLEvent) error {
 
 // payload unwraps a compressed transaction; its events stand at the payload's place.
 func (s *BinlogStreamer) payload(ev *rawEvent) error {
+	var handling error
 	err := binlog.EachPayloadEvent(ev.body, func(h binlog.InnerEvent) error {
 		inner := &rawEvent{
 			kind: replication.EventType(h.Type), flags: h.Flags, server: h.ServerID, time: h.Timestamp, end: ev.end, body: h.Body, whole: ev.whole,
 		}
-		if rowsKind(inner.kind) != notRows {
-			inner.body = bytes.Clone(h.Body) // the buffer is used again
+		if inner.kind == replication.ROWS_QUERY_EVENT {
+			inner.body = bytes.Clone(h.Body) // the text is kept, the buffer used again
 		}
-		return s.dispatch(inner)
+		handling = s.dispatch(inner)
+		return handling
 	})
-	if err != nil {
-		return fmt.Errorf("compressed transaction at %s: %w", ev.end, err)
+	switch {
+	case err == nil:
+		return nil
+	case handling != nil:
+		return handling
 	}
-	return nil
+	return s.unsupported(ev, nil, "a compressed transaction that cannot be read: "+err.Error(), "set binlog_transaction_compression=OFF for every session of the source, and start again with empty target tables")
 }
 
 // compressedRows unwraps MariaDB's compressed row events.

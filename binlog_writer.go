@@ -55,7 +55,8 @@ type BinlogWriter struct {
 	checkpoint *checkpoint // nil: no position is recorded
 	ledger     *debtLedger // nil: a row left out is a conflict
 	laneCount  int
-	start      BinlogCoordinate // where the stream begins
+	start      BinlogCoordinate // where the stream begins, then the end of the last whole transaction
+	resumed    writerResume     // owned by the goroutine that builds batches
 	batch      uint64           // number of the last batch recorded
 
 	once     sync.Once
@@ -70,6 +71,7 @@ type BinlogWriter struct {
 		at      BinlogCoordinate // everything up to here is on the target
 		changed chan struct{}    // closed and replaced when at moves
 	}
+	recordAll     atomic.Bool   // every position is recorded before it is published
 	appliedRows   atomic.Uint64 // changes executed
 	lastTimestamp atomic.Int64  // unix seconds of the last change executed
 }
@@ -80,8 +82,10 @@ type queuedEvents struct {
 	waits  []*gatedChunk
 	bytes  int
 
-	// end is where the last of gtids' transactions ended; zero inside a transaction.
+	// end is where the last of gtids' transactions ended; zero inside a transaction. hold is
+	// where a later process has to begin when it is not there.
 	end   BinlogCoordinate
+	hold  *BinlogCoordinate
 	gtids []binlog.GTID
 }
 
@@ -144,13 +148,13 @@ func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 
 // transactionEnded records that the stream has passed the end of a transaction, of
 // tables that move or not.
-func (w *BinlogWriter) transactionEnded(gtid binlog.GTID, end BinlogCoordinate) {
+func (w *BinlogWriter) transactionEnded(e transactionEnd) {
 	w.Initialize()
 	if w.gate != nil {
-		w.gate.streamed(gtid)
+		w.gate.streamed(e.gtid)
 	}
 	traceEnd()
-	w.queue.pushEnd(gtid, end)
+	w.queue.pushEnd(e)
 }
 
 // Stop lets Run end when everything queued is on the target. Call it after the last event.
@@ -219,7 +223,7 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 	var recorded time.Time
 	var pending *applyBatch // a position without changes that is not recorded yet
 	for b := range batches {
-		if len(b.tables) == 0 && time.Since(recorded) < idlePosition {
+		if len(b.tables) == 0 && time.Since(recorded) < idlePosition && !w.recordAll.Load() {
 			pending = b
 			w.advance(b)
 			continue
@@ -257,7 +261,7 @@ func (w *BinlogWriter) advance(b *applyBatch) {
 		return
 	}
 	if w.StateTracker != nil {
-		w.StateTracker.writtenUpTo(b.end)
+		w.StateTracker.writtenUpTo(b.position, b.hold)
 	}
 	w.applied.Lock()
 	defer w.applied.Unlock()
@@ -333,17 +337,20 @@ func (q *applyQueue) push(item queuedEvents) {
 
 // pushEnd adds the end of a transaction to what was queued last, or merges it with ends
 // that wait already.
-func (q *applyQueue) pushEnd(gtid binlog.GTID, end BinlogCoordinate) {
+func (q *applyQueue) pushEnd(e transactionEnd) {
 	q.mu.Lock()
 	if len(q.items) == 0 {
 		q.items = append(q.items, queuedEvents{})
 	}
 	last := &q.items[len(q.items)-1]
-	if end.File != "" {
-		last.end = end
+	if e.at.File != "" {
+		last.end, last.hold = e.at, e.hold
 	}
-	if !gtid.IsZero() {
-		last.gtids = append(last.gtids, gtid)
+	if !e.gtid.IsZero() && (!e.undecided || e.gtid.MariaDB) { // MariaDB's sets have no holes: hold does it
+		last.gtids = append(last.gtids, e.gtid)
+	}
+	if !e.decides.IsZero() && !e.decides.MariaDB {
+		last.gtids = append(last.gtids, e.decides)
 	}
 	q.mu.Unlock()
 	notify(q.more)

@@ -14,7 +14,22 @@ type applyBatch struct {
 
 	end      BinlogCoordinate // end of the last whole transaction; File empty when there is none
 	intent   BinlogCoordinate // how far the batch reaches
-	position BinlogCoordinate // end, or that of the batch before
+	position BinlogCoordinate // up to where everything is executed: end, or that of the batch before
+
+	// hold is where a later process has to begin because XA transactions are prepared at
+	// position; nil: at position.
+	hold *BinlogCoordinate
+}
+
+// writerResume is what a writer takes over from an earlier process that had to begin
+// again before its position.
+type writerResume struct {
+	// position is how far that one had executed everything. Until the stream has come
+	// there the target may hold older images, so a later process has to begin no later
+	// than this one has come; but all decisions up to there are known to be executed.
+	position BinlogCoordinate
+	// hold is what the checkpoint has.
+	hold *BinlogCoordinate
 }
 
 // tableChanges are the changes of one table in a batch. Where Go can tell equal keys,
@@ -63,7 +78,7 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 			w.executed.Add(g)
 		}
 		if item.end.File != "" {
-			b.end = item.end
+			b.end, b.hold = item.end, item.hold
 		}
 	}
 	if b.end.File != "" {
@@ -83,12 +98,23 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 // transaction, the intent covers every row of the batch.
 func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 	if b.end.File != "" {
-		w.start = b.end
-	} else if b.end.IsZero() && last != nil && !w.queue.ends && w.checkpoint == nil {
-		b.end = coordinateFromPosition(last.resumable)
+		b.position, b.intent = b.end, b.end
+		if before := w.resumed.position; before.File != "" && b.end.CompareFilePos(before) < 0 {
+			b.position = before
+			if b.hold == nil {
+				b.hold = &b.end
+			}
+		}
+		w.start, w.resumed.hold = b.position, b.hold
+		return
 	}
-	b.position, b.intent = w.start, w.start
-	if last == nil || b.end.File != "" {
+	if b.end.IsZero() && last != nil && !w.queue.ends && w.checkpoint == nil {
+		b.end = coordinateFromPosition(last.resumable)
+		b.position, b.intent = b.end, b.end
+		return
+	}
+	b.position, b.intent, b.hold = w.start, w.start, w.resumed.hold
+	if last == nil {
 		return
 	}
 	// A part of a large transaction: it reaches beyond the position.

@@ -47,6 +47,7 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 	}
 	if w.checkpoint != nil {
 		w.batch++
+		w.checkpoint.held = b.hold
 	}
 	return w.settleDebts(ctx, b, skipped)
 }
@@ -255,6 +256,9 @@ func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
 	}
 	tracePosition(s, a.batch.position)
 	n, err := s.exec(ctx, c.appendPosition(s.statement(), a.batch.position, a.batch.intent, a.number))
+	if err == nil && n == 1 && !sameHold(c.held, a.batch.hold) {
+		_, err = s.exec(ctx, c.appendHold(s.statement(), a.batch.hold))
+	}
 	if err != nil || n == 1 {
 		return err
 	}

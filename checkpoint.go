@@ -28,6 +28,9 @@ import (
 //	chunks  one row a finished chunk of a table that is still being copied
 //	rechecks       rows that differed when their batch was written
 //	verifications  how far the verifier is, see verification_state.go
+//	held    one row while XA transactions are prepared: the stream goes on from there, and
+//	        everything up to lane 0's position is executed all the same
+//	definitions  how each table was defined when the run began
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
@@ -49,6 +52,8 @@ type checkpoint struct {
 		chunks    map[int]int  // by table number: how many are on the target
 		completed map[int]bool // tables whose copy is recorded as complete
 	}
+
+	held *BinlogCoordinate // what the table held has; owned by the writing goroutine
 }
 
 // resumePoint is what a checkpoint says of an earlier process of the run.
@@ -56,6 +61,7 @@ type resumePoint struct {
 	epoch     uint64
 	source    string // identity of the source
 	position  BinlogCoordinate
+	held      *BinlogCoordinate  // where to go on from, when it is not position
 	furthest  []BinlogCoordinate // how far lanes may have executed
 	batch     uint64
 	tables    map[TableIdentifier]*resumeTable
@@ -74,6 +80,8 @@ type resumeTable struct {
 	chunks    []resumeChunk
 	next      uint64 // next free chunk number
 	rows      uint64
+
+	definition string // tableDefinition at the start of the run; empty when it is not known
 }
 
 type resumeChunk struct {
@@ -114,6 +122,10 @@ func (c *checkpoint) create(ctx context.Context) error {
   row_key LONGBLOB NOT NULL, KEY (run_id)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("verifications") + ` (
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, state LONGBLOB NOT NULL) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("held") + ` (
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
+  run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -125,9 +137,8 @@ func (c *checkpoint) create(ctx context.Context) error {
 
 // load reads the run's checkpoint, nil when there is none.
 func (c *checkpoint) load(ctx context.Context) (*resumePoint, error) {
-	var exists int
-	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema=? AND table_name='runs'", c.schema).Scan(&exists)
-	if err != nil || exists == 0 {
+	existing, err := c.existingTables(ctx, c.db)
+	if err != nil || !existing["runs"] {
 		return nil, err
 	}
 	return c.loadFrom(ctx, c.db)
@@ -159,7 +170,69 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	if err := c.loadTables(ctx, db, p); err != nil {
 		return nil, err
 	}
-	return p, c.loadVerification(ctx, db, p)
+	existing, err := c.existingTables(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	// A checkpoint begun by an early version lacks these tables.
+	if existing["held"] {
+		err = c.loadHeld(ctx, db, p)
+	}
+	if err == nil && existing["definitions"] {
+		err = c.loadDefinitions(ctx, db, p)
+	}
+	if err == nil {
+		err = c.loadVerification(ctx, db, p)
+	}
+	return p, err
+}
+
+func (c *checkpoint) existingTables(ctx context.Context, db queryer) (map[string]bool, error) {
+	names := map[string]bool{}
+	rows, err := db.QueryContext(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema=?", c.schema)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names[name] = true
+	}
+	return names, rows.Err()
+}
+
+func (c *checkpoint) loadHeld(ctx context.Context, db queryer, p *resumePoint) error {
+	var at BinlogCoordinate
+	err := db.QueryRowContext(ctx, "SELECT file, pos, COALESCE(gtid_set,'') FROM "+c.table("held")+" WHERE run_id=?", c.runID).Scan(&at.File, &at.Pos, &at.GTIDSet)
+	if errors.Is(err, sqlorig.ErrNoRows) {
+		return nil
+	}
+	p.held = &at
+	return err
+}
+
+func (c *checkpoint) loadDefinitions(ctx context.Context, db queryer, p *resumePoint) error {
+	rows, err := db.QueryContext(ctx, "SELECT table_number, definition FROM "+c.table("definitions")+" WHERE run_id=?", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	byNumber := map[int]string{}
+	for rows.Next() {
+		var number int
+		var definition string
+		if err := rows.Scan(&number, &definition); err != nil {
+			return err
+		}
+		byNumber[number] = definition
+	}
+	for _, t := range p.tables {
+		t.definition = byNumber[t.number]
+	}
+	return rows.Err()
 }
 
 func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) error {
@@ -344,6 +417,13 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 		c.tableNumbers[id] = next
 		next++
 	}
+	for _, t := range tables {
+		// What is there stays: it is the definition that the run began with.
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("definitions")+" (run_id, table_number, definition) VALUES (?,?,?) ON DUPLICATE KEY UPDATE run_id=run_id",
+			c.runID, c.tableNumbers[NewTableIdentifierFromSchemaTable(t)], tableDefinition(t)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -426,6 +506,22 @@ func (c *checkpoint) appendPosition(dst []byte, position, intent BinlogCoordinat
 	return strconv.AppendUint(dst, batch-1, 10)
 }
 
+// appendHold appends the statement that keeps where a later process has to begin, or
+// that it is the position again. It is for a transaction that has recorded the position.
+func (c *checkpoint) appendHold(dst []byte, hold *BinlogCoordinate) []byte {
+	if hold == nil {
+		dst = append(dst, "DELETE FROM "+c.table("held")+" WHERE run_id="...)
+		return appendHex(dst, []byte(c.runID))
+	}
+	dst = append(dst, "REPLACE INTO "+c.table("held")+" SET run_id="...)
+	dst = append(appendHex(dst, []byte(c.runID)), ", file="...)
+	return c.appendCoordinate(dst, *hold, "")
+}
+
+func sameHold(a, b *BinlogCoordinate) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
 func (c *checkpoint) appendCoordinate(dst []byte, at BinlogCoordinate, prefix string) []byte {
 	dst = appendHex(dst, []byte(at.File))
 	dst = append(dst, ", "+prefix+"pos="...)
@@ -495,7 +591,7 @@ func (c *checkpoint) forget(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "rechecks", "verifications"} {
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "rechecks", "verifications"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

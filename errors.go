@@ -240,8 +240,10 @@ func (e *TargetLostCommitsError) Error() string {
 // be applied nor be proven irrelevant. The position has not moved past it.
 type UnsupportedEventError struct {
 	ruined
-	// Coordinate is where the event ends.
+	// Coordinate is where the event ends, at most 4 GiB.
 	Coordinate mysql.Position
+	// End is the same in full; zero in errors made by hosts.
+	End BinlogCoordinate
 	// Table is "schema.table" on the source, or empty when the event has none.
 	Table string
 	// What names the event.
@@ -252,15 +254,45 @@ type UnsupportedEventError struct {
 
 // Error names event, table, coordinate and remedy.
 func (e *UnsupportedEventError) Error() string {
-	text := fmt.Sprintf("%s at %s:%d", e.What, e.Coordinate.Name, e.Coordinate.Pos)
+	at := e.End
+	if at.IsZero() {
+		at = coordinateFromPosition(e.Coordinate)
+	}
+	text := fmt.Sprintf("%s at %s", e.What, at)
 	if e.Table != "" {
-		text = fmt.Sprintf("%s on table %s at %s:%d", e.What, e.Table, e.Coordinate.Name, e.Coordinate.Pos)
+		text = fmt.Sprintf("%s on table %s at %s", e.What, e.Table, at)
 	}
 	text += " is not supported"
 	if e.Remedy != "" {
 		text += ": " + e.Remedy
 	}
 	return text
+}
+
+// PreparedTransactionsError says that XA transactions are prepared on the source and
+// neither committed nor rolled back: at the start, where their rows would not be seen, or
+// at the stop position, where they changed moved tables and may be committed later.
+type PreparedTransactionsError struct {
+	final
+	// XIDs are the transactions, as XA COMMIT takes them.
+	XIDs []string
+	// Tables are "schema.table" names of the moved tables that they changed; empty at the
+	// start, when that is not known.
+	Tables []string
+	// Coordinate is the stop position; zero at the start.
+	Coordinate BinlogCoordinate
+}
+
+// Error names the transactions, the tables and the coordinate.
+func (e *PreparedTransactionsError) Error() string {
+	text := fmt.Sprintf("the source has prepared XA transactions (%s)", strings.Join(e.XIDs, "; "))
+	if len(e.Tables) > 0 {
+		text += " with changes of " + strings.Join(e.Tables, ", ")
+	}
+	if !e.Coordinate.IsZero() {
+		text += fmt.Sprintf(" at the stop position %s", e.Coordinate)
+	}
+	return text + ": XA COMMIT or XA ROLLBACK each of them on the source, and start again"
 }
 
 // LateWriteError says that the source was still written after its writers were said

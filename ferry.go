@@ -84,6 +84,7 @@ type Ferry struct {
 	resuming                       bool
 	stateStored                    bool             // StateToResumeFrom came from the CheckpointStore
 	startsAt                       BinlogCoordinate // set by Start
+	xaAtStart                      bool             // set by Start: XA transactions were prepared
 
 	orphaned []*foreignKeyAudit // owned by Run
 

@@ -190,6 +190,7 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 	if _, err := s.connect(ctx, stop); err != nil {
 		return err
 	}
+	s.xa.prepared = f.BinlogStreamer.xa.prepared // none of them changed a moved table
 	late := map[string]bool{}
 	s.AddEventListener(func(events []DMLEvent) error {
 		for _, ev := range events {

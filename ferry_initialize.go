@@ -213,6 +213,9 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 func (f *Ferry) resumePosition() BinlogCoordinate {
 	if f.resume != nil {
 		at := f.resume.position
+		if f.resume.held != nil {
+			at = *f.resume.held
+		}
 		// Changes that the verifier has not seen are delivered again.
 		if v := f.resume.verification; v != nil && v.VerifierType == f.VerifierType && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
 			at = v.Position
@@ -224,6 +227,20 @@ func (f *Ferry) resumePosition() BinlogCoordinate {
 		at.GTIDSet = f.StateToResumeFrom.LastWrittenGTIDSet
 	}
 	return at
+}
+
+// executedBefore is how far an earlier process has executed everything; held says that
+// this one begins before that because XA transactions were prepared.
+func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
+	switch {
+	case !f.resuming:
+		return at, false
+	case f.resume != nil:
+		return f.resume.position, f.resume.held != nil
+	case f.StateToResumeFrom.LastExecutedBinlogCoordinate != nil:
+		return *f.StateToResumeFrom.LastExecutedBinlogCoordinate, true
+	}
+	return coordinateFromPosition(f.StateToResumeFrom.LastWrittenBinlogPosition), false
 }
 
 // checkNothingExecutedIsGone looks beyond the position: lanes may have executed parts of

@@ -13,6 +13,7 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
 // StartContext is Start with a context. Nothing is written.
@@ -45,7 +46,10 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if err := f.startAt(ctx, from); err != nil {
 		return err
 	}
-	if err := f.refusePreparedTransactions(ctx); err != nil {
+	if err := f.prepareForXA(ctx); err != nil {
+		return err
+	}
+	if err := f.checkDefinitions(ctx); err != nil {
 		return err
 	}
 	return origin("binlog_streamer", f.connectWatch(ctx))
@@ -118,19 +122,79 @@ func (f *Ferry) startWatch(ctx context.Context, run *lifecycle.Group) {
 	})
 }
 
-// refusePreparedTransactions: a transaction that was prepared before the start is not
-// visible to reads and its commit carries no rows. The check comes after the start was
-// fixed: one prepared later is seen by the stream.
-func (f *Ferry) refusePreparedTransactions(ctx context.Context) error {
-	xids, err := f.sourceServer.PreparedXA(ctx, f.SourceDB)
-	if err != nil {
-		f.logger.WithError(err).Debug("prepared XA transactions could not be listed; preflight has warned")
+// preparedPatience is how long the start waits for XA transactions that are prepared.
+const preparedPatience = 5 * time.Second
+
+// prepareForXA deals with XA transactions that were prepared before the start: their rows
+// lie before it and no read sees them yet. It waits until they are decided; their COMMIT
+// then does no harm if the stream comes to it before the first read (see awaitEarlierXA).
+// One that is prepared later has its rows in the stream. A run that resumes begins before
+// everything that was undecided when the earlier process had read.
+func (f *Ferry) prepareForXA(ctx context.Context) (err error) {
+	if f.readBefore() {
 		return nil
 	}
-	if len(xids) > 0 {
-		return fmt.Errorf("the source has prepared XA transactions %v, whose rows would be lost: commit or roll them back and start again", xids)
+	f.BinlogStreamer.xa.unread = f.gate.deliverUnread
+	if f.xaAtStart, err = f.sourceServer.XAUsed(ctx, f.SourceDB); err != nil {
+		return err
 	}
+	var undecided []string
+	deadline := time.Now().Add(preparedPatience)
+	for first := true; ; first = false {
+		xids, err := f.sourceServer.PreparedXA(ctx, f.SourceDB)
+		if err != nil {
+			f.logger.WithError(err).Debug("prepared XA transactions could not be listed; preflight has warned")
+			break
+		}
+		if first {
+			undecided = xids
+			f.xaAtStart = f.xaAtStart || len(xids) > 0
+		}
+		undecided = slices.DeleteFunc(undecided, func(xid string) bool { return !slices.Contains(xids, xid) })
+		if len(undecided) == 0 || f.resuming {
+			break // those of a run that resumes may be in its stream
+		}
+		if time.Now().After(deadline) {
+			return &PreparedTransactionsError{XIDs: undecided}
+		}
+		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	f.BinlogWriter.recordAll.Store(f.xaAtStart)
 	return nil
+}
+
+// readBefore reports whether what an earlier process has read of the source is on the
+// target.
+func (f *Ferry) readBefore() bool {
+	switch {
+	case !f.resuming:
+		return false
+	case f.resume == nil:
+		return len(f.StateToResumeFrom.LastSuccessfulPaginationKeys)+len(f.StateToResumeFrom.CompletedTables) > 0
+	}
+	for _, t := range f.resume.tables {
+		if t.completed || len(t.chunks) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// awaitEarlierXA returns when the stream has come to the decisions of the transactions
+// that prepareForXA has waited for, and the checkpoint with it, before rows are read.
+func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
+	defer f.gate.beginReading()
+	if !f.xaAtStart {
+		return nil
+	}
+	defer f.BinlogWriter.recordAll.Store(false)
+	end, err := f.sourceLogEnd(ctx)
+	if err != nil {
+		return err
+	}
+	return f.BinlogWriter.WaitUntilApplied(ctx, end)
 }
 
 // RunContext copies the tables and follows the source until the host ends the stream
@@ -256,7 +320,10 @@ func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 		return err
 	}
 	f.rememberCopied()
-	f.BinlogWriter.batch = found.batch
+	f.BinlogWriter.batch, f.checkpoint.held = found.batch, found.held
+	if f.readBefore() {
+		f.BinlogStreamer.xa.unread = nil
+	}
 	if !moved {
 		return nil
 	}
@@ -279,7 +346,14 @@ func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 	}
 	f.startsAt, f.BinlogWriter.executed = at, *executed
 	f.BinlogWriter.startAt(at, f.sourceServer.IsMariaDB())
-	f.StateTracker.writtenUpTo(at)
+	before, held := f.executedBefore()
+	f.BinlogStreamer.xa.settled = before
+	if !held {
+		f.StateTracker.writtenUpTo(at, nil)
+		return nil
+	}
+	f.BinlogWriter.start, f.BinlogWriter.resumed = before, writerResume{position: before, hold: &at}
+	f.StateTracker.writtenUpTo(before, &at)
 	return nil
 }
 
@@ -355,6 +429,9 @@ func (f *Ferry) startStreams(group *lifecycle.Group, verification *lifecycle.Tas
 
 // phases is the run's course beside the streams.
 func (f *Ferry) phases(ctx context.Context) error {
+	if err := f.awaitEarlierXA(ctx); err != nil {
+		return origin("binlog_streamer", err)
+	}
 	if err := f.DataIterator.RunContext(ctx, f.sortedTables()); err != nil {
 		return origin("data_iterator", err)
 	}

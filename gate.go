@@ -27,6 +27,8 @@ type gate struct {
 		count   uint64 // how often pending grew
 		// position is the end of the last delivered event (servers without MySQL GTIDs).
 		position BinlogCoordinate
+		// reading: rows of the source have been read, or are about to be.
+		reading bool
 	}
 }
 
@@ -153,6 +155,26 @@ func (g *gate) passed(m deliveredMark) {
 	if g.mu.count == m.count {
 		g.mu.pending.Clear() // else the new ones stay, and those before do no harm
 	}
+}
+
+// beginReading records that rows of the source are read from here on.
+func (g *gate) beginReading() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.reading = true
+}
+
+// deliverUnread records a transaction whose rows are not delivered as delivered, if every
+// read of the source comes after it and therefore sees them; else it returns false.
+func (g *gate) deliverUnread(gtid binlog.GTID, at BinlogCoordinate) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mu.reading {
+		return false
+	}
+	g.pendLocked(gtid)
+	g.mu.position = BinlogCoordinate{File: at.File, Pos: at.Pos}
+	return true
 }
 
 // startAfter seeds the gate with the furthest position that an earlier run may have

@@ -34,6 +34,9 @@ type SerializableState struct {
 	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
 	// schemas again.
 	LastKnownTableSchemaCache TableSchemaCache
+	// TableDefinitions tells, for "schema.table" of the source, in words how it was defined
+	// when the run began; a run that resumes compares. Tables without an entry are not compared.
+	TableDefinitions map[string]string
 	// CompletedTables has every "schema.table" whose rows are all on the target.
 	CompletedTables map[string]bool
 	// LastWrittenBinlogPosition is the source position that everything is applied up
@@ -46,6 +49,9 @@ type SerializableState struct {
 	// SourceIdentity is the source that the positions belong to: its server_uuid, or what
 	// MariaDB has in its place. Empty in states of upstream.
 	SourceIdentity string
+	// LastExecutedBinlogCoordinate is up to where everything is on the target, when a run
+	// that resumes has to begin before that because XA transactions are prepared; else null.
+	LastExecutedBinlogCoordinate *BinlogCoordinate
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
@@ -104,10 +110,12 @@ type serializableStateJSON struct {
 	CopiedRanges                              map[string][]CopiedRange `json:",omitempty"`
 	GhostferryVersion                         string
 	LastKnownTableSchemaCache                 TableSchemaCache
+	TableDefinitions                          map[string]string `json:",omitempty"`
 	CompletedTables                           map[string]bool
 	LastWrittenBinlogPosition                 mysql.Position
-	LastWrittenGTIDSet                        string `json:",omitempty"`
-	SourceIdentity                            string `json:",omitempty"`
+	LastWrittenGTIDSet                        string            `json:",omitempty"`
+	LastExecutedBinlogCoordinate              *BinlogCoordinate `json:",omitempty"`
+	SourceIdentity                            string            `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -133,10 +141,12 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		CopiedRanges:                              s.CopiedRanges,
 		GhostferryVersion:                         s.GhostferryVersion,
 		LastKnownTableSchemaCache:                 s.LastKnownTableSchemaCache,
+		TableDefinitions:                          s.TableDefinitions,
 		CompletedTables:                           s.CompletedTables,
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
 		SourceIdentity:                            s.SourceIdentity,
+		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
@@ -181,10 +191,12 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		CopiedRanges:                              raw.CopiedRanges,
 		GhostferryVersion:                         raw.GhostferryVersion,
 		LastKnownTableSchemaCache:                 raw.LastKnownTableSchemaCache,
+		TableDefinitions:                          raw.TableDefinitions,
 		CompletedTables:                           completed,
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
 		SourceIdentity:                            raw.SourceIdentity,
+		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,

@@ -36,7 +36,8 @@ type StateTracker struct {
 
 	// guarded by BinlogRWMutex
 	lastWritten       mysql.Position
-	lastWrittenSet    string // the same as a GTID set
+	lastWrittenSet    string            // the same as a GTID set
+	executedUpTo      *BinlogCoordinate // set when XA transactions hold lastWritten back
 	lastVerified      mysql.Position
 	lastTargetWatched mysql.Position
 
@@ -47,6 +48,8 @@ type StateTracker struct {
 	ranges    map[string]*copiedRanges
 	resumed   map[string][]CopiedRange // what the state had beyond lastKeys
 	speed     *ring.Ring
+
+	definitions map[string]string // of the tables when the run began; guarded by CopyRWMutex
 }
 
 // copiedRanges are the ranges of one table that are on the target: everything up to
@@ -121,6 +124,8 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 	t.resumed = maps.Clone(serializedState.CopiedRanges)
 	t.lastWritten = serializedState.LastWrittenBinlogPosition
 	t.lastWrittenSet = serializedState.LastWrittenGTIDSet
+	t.executedUpTo = serializedState.LastExecutedBinlogCoordinate
+	t.definitions = serializedState.TableDefinitions
 	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
 	t.lastTargetWatched = serializedState.LastStoredBinlogPositionForTargetVerifier
 	return t
@@ -130,13 +135,19 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 func (t *StateTracker) UpdateLastResumableSourceBinlogPosition(pos mysql.Position) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
-	t.lastWritten, t.lastWrittenSet = pos, ""
+	t.lastWritten, t.lastWrittenSet, t.executedUpTo = pos, "", nil
 }
 
-// writtenUpTo records a whole coordinate up to which changes are on the target.
-func (t *StateTracker) writtenUpTo(c BinlogCoordinate) {
+// writtenUpTo records up to where changes are on the target, and where a later process
+// has to begin when it is not there (nil: there).
+func (t *StateTracker) writtenUpTo(c BinlogCoordinate, hold *BinlogCoordinate) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
+	t.executedUpTo = nil
+	if hold != nil {
+		executed := c
+		t.executedUpTo, c = &executed, *hold
+	}
 	t.lastWritten, t.lastWrittenSet = c.Position(), c.GTIDSet
 }
 
@@ -153,6 +164,14 @@ func (t *StateTracker) UpdateLastResumableBinlogPositionForTargetVerifier(pos my
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
 	t.lastTargetWatched = pos
+}
+
+// keepDefinitions records how the tables were defined when the run began; the map is not
+// changed any more.
+func (t *StateTracker) keepDefinitions(definitions map[string]string) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.definitions = definitions
 }
 
 // UpdateLastSuccessfulPaginationKey records that a table ("schema.table") is copied up
@@ -336,6 +355,8 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		CompletedTables:                           make(map[string]bool, len(t.completed)),
 		LastWrittenBinlogPosition:                 t.lastWritten,
 		LastWrittenGTIDSet:                        t.lastWrittenSet,
+		LastExecutedBinlogCoordinate:              t.executedUpTo,
+		TableDefinitions:                          t.definitions,
 		LastStoredBinlogPositionForInlineVerifier: t.lastVerified,
 		LastStoredBinlogPositionForTargetVerifier: t.lastTargetWatched,
 	}

@@ -55,11 +55,13 @@ func NewTargetVerifier(targetDB *sql.DB, stateTracker *StateTracker, binlogStrea
 	v := &TargetVerifier{DB: targetDB, BinlogStreamer: binlogStreamer, StateTracker: stateTracker}
 	binlogStreamer.own = v.isOwn
 	binlogStreamer.AddEventListener(v.BinlogEventListener)
-	binlogStreamer.onEnd = append(binlogStreamer.onEnd, func(_ binlog.GTID, end BinlogCoordinate) {
-		if v.StateTracker != nil {
-			v.StateTracker.UpdateLastResumableBinlogPositionForTargetVerifier(end.Position())
+	binlogStreamer.onEnd = append(binlogStreamer.onEnd, func(e transactionEnd) {
+		if v.StateTracker != nil && e.at.File != "" {
+			v.StateTracker.UpdateLastResumableBinlogPositionForTargetVerifier(e.at.Position())
 		}
 	})
+	// An XA transaction that was prepared before the watch began was written before it.
+	binlogStreamer.xa.unread = func(binlog.GTID, BinlogCoordinate) bool { return true }
 	return v, nil
 }
 

@@ -180,7 +180,7 @@ func (f *Ferry) verificationState() *VerificationState {
 	if err != nil || c.counters.chunks.Load() == 0 && c.counters.rechecks.Load() == 0 && f.VerifierType != VerifierTypeInline {
 		return nil
 	}
-	state := &VerificationState{VerifierType: f.VerifierType, Position: f.BinlogStreamer.resumeFrom()} // before the queue is read
+	state := &VerificationState{VerifierType: f.VerifierType, Position: f.BinlogStreamer.laterFrom()} // before the queue is read
 	state.Tables = c.save()
 	return state
 }

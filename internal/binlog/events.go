@@ -100,43 +100,6 @@ func ParseMariaDBGTID(serverID uint32, body []byte) (MariaDBGroup, error) {
 	}, nil
 }
 
-// Query is a statement in the log with its default schema.
-type Query struct {
-	Schema string
-	Text   string
-	mode   uint64 // the session's sql_mode
-}
-
-// ParseQuery reads a QUERY_EVENT: thread (4), seconds (4), schema length (1), error (2),
-// length of the status variables (2), the variables, the schema, a zero byte, the text.
-func ParseQuery(body []byte) (Query, error) {
-	if len(body) < 13 {
-		return Query{}, errTruncated
-	}
-	schema := int(body[8])
-	vars := int(binary.LittleEndian.Uint16(body[11:]))
-	at := 13 + vars
-	if len(body) < at+schema+1 {
-		return Query{}, errTruncated
-	}
-	q := Query{Schema: string(body[at : at+schema]), Text: string(body[at+schema+1:])}
-	q.mode = sqlMode(body[13:at])
-	return q, nil
-}
-
-// sqlMode reads the session's sql_mode from the status variables of a QUERY_EVENT:
-// code (1) and value of each; the flags (code 0, 4 bytes) come before the mode (1, 8).
-func sqlMode(vars []byte) uint64 {
-	const flagsCode, modeCode = 0, 1
-	if len(vars) >= 5 && vars[0] == flagsCode {
-		vars = vars[5:]
-	}
-	if len(vars) >= 9 && vars[0] == modeCode {
-		return binary.LittleEndian.Uint64(vars[1:])
-	}
-	return 0
-}
-
 // ParseRotate reads a ROTATE_EVENT: position (8), name of the next file.
 func ParseRotate(body []byte) (file string, pos uint64, err error) {
 	if len(body) < 9 {

@@ -152,12 +152,18 @@ func (s *GTIDSet) Empty() bool { return s == nil || len(s.sources) == 0 }
 // Clear empties the set.
 func (s *GTIDSet) Clear() { s.sources = s.sources[:0] }
 
+// Clone returns a copy.
+func (s *GTIDSet) Clone() *GTIDSet {
+	c := &GTIDSet{sources: slices.Clone(s.sources)}
+	for i := range c.sources {
+		c.sources[i].ranges = slices.Clone(c.sources[i].ranges)
+	}
+	return c
+}
+
 // With returns the text of the set with one more transaction.
 func (s *GTIDSet) With(g GTID) string {
-	more := &GTIDSet{sources: slices.Clone(s.sources)}
-	for i := range more.sources {
-		more.sources[i].ranges = slices.Clone(more.sources[i].ranges)
-	}
+	more := s.Clone()
 	more.Add(g)
 	return more.String()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -24,6 +25,8 @@ const (
 	headerSize = 19
 	// maxInnerEvent bounds one unwrapped event: the server's own limit of a packet.
 	maxInnerEvent = 1 << 30
+	// maxColumns is the limit of a table's columns, and more.
+	maxColumns = 1 << 16
 	// payloadMemory bounds what the decompressor holds.
 	payloadMemory = 64 << 20
 )
@@ -91,14 +94,11 @@ func eachEvent(r io.Reader, f func(InnerEvent) error) error {
 		if size < 0 || size > maxInnerEvent {
 			return errTruncated
 		}
-		if int64(cap(body)) < size {
-			body = make([]byte, size)
-		}
-		body = body[:size]
-		if _, err := io.ReadFull(r, body); err != nil {
+		var err error
+		if body, err = readBody(r, body[:0], int(size)); err != nil {
 			return err
 		}
-		err := f(InnerEvent{
+		err = f(InnerEvent{
 			Timestamp: binary.LittleEndian.Uint32(header[:]), Type: header[4],
 			ServerID: binary.LittleEndian.Uint32(header[5:]), Flags: binary.LittleEndian.Uint16(header[17:]), Body: body,
 		})
@@ -108,14 +108,40 @@ func eachEvent(r io.Reader, f func(InnerEvent) error) error {
 	}
 }
 
+// readBody reads size bytes. Memory grows with what is really there: a damaged header
+// may claim anything.
+func readBody(r io.Reader, body []byte, size int) ([]byte, error) {
+	const step = 1 << 20
+	for len(body) < size {
+		n := min(size-len(body), max(step, len(body)))
+		body = slices.Grow(body, n)[:len(body)+n]
+		if _, err := io.ReadFull(r, body[len(body)-n:]); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errTruncated
+			}
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
 // packedInt reads a length-encoded integer.
 func packedInt(data []byte) (v uint64, rest []byte, ok bool) {
 	if len(data) == 0 {
 		return 0, nil, false
 	}
-	n := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[data[0]]
-	if n == 0 {
-		return uint64(data[0]), data[1:], data[0] < 0xfb
+	n := 0
+	switch first := data[0]; {
+	case first < 0xfb:
+		return uint64(first), data[1:], true
+	case first == 0xfc:
+		n = 2
+	case first == 0xfd:
+		n = 3
+	case first == 0xfe:
+		n = 8
+	default:
+		return 0, nil, false
 	}
 	if len(data) < n+1 {
 		return 0, nil, false
@@ -177,7 +203,7 @@ func UncompressRows(body []byte, update bool) ([]byte, error) {
 		return nil, errTruncated
 	}
 	columns, rest, ok := packedInt(body[8:])
-	if !ok {
+	if !ok || columns > maxColumns {
 		return nil, errTruncated
 	}
 	bitmaps := (int(columns) + 7) / 8
@@ -221,13 +247,4 @@ func ParseHeartbeatV2(body []byte) (file string, pos uint64, err error) {
 		return "", 0, errTruncated
 	}
 	return file, pos, nil
-}
-
-// XAVerb returns the word after XA in upper case.
-func XAVerb(text string) string {
-	words := bytes.Fields(bytes.ToUpper([]byte(text)))
-	if len(words) < 2 {
-		return ""
-	}
-	return string(words[1])
 }

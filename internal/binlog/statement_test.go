@@ -43,45 +43,6 @@ func TestScanStatement(t *testing.T) {
 	}
 }
 
-func TestStatementsThatChangeTables(t *testing.T) {
-	for text, want := range map[string]bool{
-		"ALTER TABLE t ADD x INT":                       true,
-		"TRUNCATE t":                                    true,
-		"TRUNCATE TABLE t":                              true,
-		"DROP TABLE IF EXISTS t":                        true,
-		"RENAME TABLE t TO u":                           true,
-		"CREATE UNIQUE INDEX i ON t (a)":                true,
-		"DROP INDEX i ON t":                             true,
-		"CREATE OR REPLACE TABLE t (a INT)":             true,
-		"CREATE TABLE IF NOT EXISTS t (a INT)":          false,
-		"CREATE TEMPORARY TABLE t (a INT)":              false,
-		"DROP TEMPORARY TABLE IF EXISTS t":              false,
-		"CREATE OR REPLACE VIEW v AS SELECT * FROM t":   false,
-		"CREATE DEFINER=`r`@`h` TRIGGER g AFTER INSERT": false,
-		"DROP DATABASE d":                               false,
-		"TRUNCATE event":                                true,
-		"RENAME USER t TO u":                            false,
-		"CREATE OR REPLACE ALGORITHM=UNDEFINED DEFINER=`a`@`b` SQL SECURITY DEFINER VIEW v AS SELECT 1": false,
-	} {
-		if s := ScanStatement(Query{Text: text}); s.ChangesTables() != want {
-			t.Errorf("%q: ChangesTables is %v", text, !want)
-		}
-	}
-	if s := ScanStatement(Query{Text: "DROP /* x */ SCHEMA IF EXISTS d"}); !s.DropsSchema() || !s.Mentions("d") {
-		t.Error("DROP SCHEMA was not recognised")
-	}
-}
-
-func FuzzScanStatement(f *testing.F) {
-	f.Add("alter table `a``b` /* c */ 'x")
-	f.Add("SELECT \"a\\\"b\" . `c`")
-	f.Fuzz(func(_ *testing.T, text string) {
-		for _, mode := range []uint64{0, modeANSIQuotes, modeNoBackslashEscapes} {
-			ScanStatement(Query{Text: text, mode: mode})
-		}
-	})
-}
-
 func TestMentionsTable(t *testing.T) {
 	for _, c := range []struct {
 		text, session string
@@ -108,15 +69,99 @@ func TestMentionsTable(t *testing.T) {
 	}
 }
 
-func TestQueryMode(t *testing.T) {
-	vars := []byte{0, 1, 2, 3, 4, 1, 4, 0, 16, 0, 0, 0, 0, 0, 6, 3, 's', 't', 'd'}
+func TestQueryVariables(t *testing.T) {
+	vars := []byte{0, 1, 2, 3, 4, 1, 4, 0, 16, 0, 0, 0, 0, 0, 6, 3, 's', 't', 'd', 3, 1, 0, 1, 0, 4, 28, 0, 45, 0, 45, 0,
+		5, 3, 'U', 'T', 'C', 11, 1, 'u', 1, 'h', 12, 2, 'a', 0, 'b', 'c', 0, 13, 1, 2, 3}
 	body := append(make([]byte, 8), 1, 0, 0, byte(len(vars)), 0)
 	body = append(append(body, vars...), "d\x00SELECT 1"...)
 	q, err := ParseQuery(body)
-	if err != nil || q.Schema != "d" || q.Text != "SELECT 1" || q.mode != modeANSIQuotes|modeNoBackslashEscapes {
+	if err != nil || q.Schema != "d" || q.Text != "SELECT 1" || q.mode != modeANSIQuotes|modeNoBackslashEscapes || q.ClientCollation() != 28 {
 		t.Fatalf("%+v %v", q, err)
 	}
-	for n := range body {
-		_, _ = ParseQuery(body[:n])
+	if names, known := q.UpdatedSchemas(); !known || len(names) != 2 || names[0] != "a" || names[1] != "bc" {
+		t.Fatalf("%q %v", names, known)
 	}
+	for n := range body {
+		if q, err := ParseQuery(body[:n]); err == nil {
+			q.UpdatedSchemas()
+		}
+	}
+	for n := range len(vars) - 4 {
+		q := Query{vars: vars[:n]}
+		if names, known := q.UpdatedSchemas(); known {
+			t.Errorf("%d bytes: %q", n, names)
+		}
+	}
+	load, err := ParseLoadQuery(append(append(append([]byte(nil), body[:13]...), make([]byte, 13)...), body[13:]...))
+	if err != nil || load.Text != "SELECT 1" || load.ClientCollation() != 28 {
+		t.Fatalf("%+v %v", load, err)
+	}
+}
+
+func TestParseXA(t *testing.T) {
+	for text, want := range map[string]XAStatement{
+		"XA START X'61',X'62',7":              {Verb: "START", XID: "X'61',X'62',7"},
+		"XA COMMIT X'6A4B',X'',1":             {Verb: "COMMIT", XID: "X'6a4b',X'',1"},
+		"XA COMMIT X'61',X'',1 ONE PHASE":     {Verb: "COMMIT", XID: "X'61',X'',1", OnePhase: true},
+		"xa rollback  x'61' , x'' , -1":       {Verb: "ROLLBACK", XID: "X'61',X'',-1"},
+		"XA COMMIT 'a'":                       {},
+		"XA":                                  {},
+		"XA COMMIT X'6g',X'',1":               {},
+		"XA COMMIT X'61',X'',":                {},
+		"XA COMMIT X'61',X'',1 OR ELSE":       {},
+		"SELECT X'61',X'',1":                  {},
+		"XA COMMIT X'61',X'62',7,X'61',X'',1": {},
+	} {
+		got, err := ParseXA(text)
+		if want.Verb == "" {
+			if err == nil {
+				t.Errorf("%q was read as %+v", text, got)
+			}
+		} else if err != nil || got != want {
+			t.Errorf("%q: %+v %v", text, got, err)
+		}
+	}
+	body := []byte{1, 7, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 'a', 0xff, 'c'}
+	if x, err := ParseXAPrepare(body); err != nil || x != (XAStatement{Verb: "PREPARE", XID: "X'61ff',X'63',7", OnePhase: true}) {
+		t.Errorf("%+v %v", x, err)
+	}
+	for n := range body {
+		if x, err := ParseXAPrepare(body[:n]); err == nil {
+			t.Errorf("%d bytes were read as %+v", n, x)
+		}
+	}
+}
+
+func TestSavepoints(t *testing.T) {
+	for text, want := range map[string]Statement{
+		"SAVEPOINT `a b`":                     {Kind: Savepoint, Savepoint: "a b"},
+		"ROLLBACK TO `S`":                     {Kind: Savepoint, Savepoint: "s", BacksOut: true},
+		"ROLLBACK WORK TO SAVEPOINT s":        {Kind: Savepoint, Savepoint: "s", BacksOut: true},
+		"ROLLBACK TO savepoint":               {Kind: Savepoint, Savepoint: "savepoint", BacksOut: true},
+		"RELEASE SAVEPOINT s":                 {Kind: Savepoint},
+		"ROLLBACK /* TO s */":                 {Kind: Rollback},
+		"ROLLBACK AND CHAIN":                  {Kind: Rollback},
+		"/*!50000 ROLLBACK */ TO SAVEPOINT s": {Kind: Savepoint, Savepoint: "s", BacksOut: true},
+	} {
+		s := ScanStatement(Query{Text: text})
+		if s.Kind != want.Kind || s.Savepoint != want.Savepoint || s.BacksOut != want.BacksOut {
+			t.Errorf("%q: %+v", text, s)
+		}
+	}
+}
+
+func FuzzStatementScan(f *testing.F) {
+	for _, c := range definitions {
+		f.Add(c.text)
+	}
+	for _, text := range []string{"alter table `a``b` /* c */ 'x", "SELECT \"a\\\"b\" . `c`", "XA COMMIT X'61',X'',1 ONE PHASE", "ROLLBACK WORK TO SAVEPOINT s", "RENAME TABLE a TO b,", "-", "/*!", "a."} {
+		f.Add(text)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		for _, mode := range []uint64{0, modeANSIQuotes, modeNoBackslashEscapes} {
+			s := ScanStatement(Query{Text: text, mode: mode})
+			s.ChangesTable("s", "t", "s")
+		}
+		_, _ = ParseXA(text)
+	})
 }

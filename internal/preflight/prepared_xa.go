@@ -5,9 +5,13 @@ import (
 	"fmt"
 )
 
-// checkPreparedXA refuses to start while the source holds prepared XA transactions: their changes
-// lie in the binary log before any position to start from, and no read sees them yet.
+// checkPreparedXA warns of XA transactions that are prepared on the source: their changes lie in
+// the binary log before any position to start from, and no read sees them yet. The start waits
+// for them, and refuses when that takes long. A run that resumes begins before them.
 func (r *run) checkPreparedXA(ctx context.Context) error {
+	if r.Resuming {
+		return nil
+	}
 	xids, err := r.SourceServer.PreparedXA(ctx, r.Source)
 	switch {
 	case err != nil && denied(err):
@@ -23,8 +27,8 @@ func (r *run) checkPreparedXA(ctx context.Context) error {
 	case err != nil:
 		return err
 	case len(xids) > 0:
-		r.fault("prepared", "source", fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)),
-			fmt.Sprintf("finish each on the source: XA COMMIT %[1]s or XA ROLLBACK %[1]s", xids[0]))
+		r.warn("prepared", "source", fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)),
+			fmt.Sprintf("the start waits some seconds for them and then refuses; finish each on the source: XA COMMIT %[1]s or XA ROLLBACK %[1]s", xids[0]))
 	}
 	return nil
 }

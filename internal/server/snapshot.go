@@ -96,6 +96,16 @@ func (s *Server) PreparedXA(ctx context.Context, q Querier) ([]string, error) {
 	return xids, nil
 }
 
+// XAUsed tells whether an XA transaction was prepared on the server since it was started.
+func (s *Server) XAUsed(ctx context.Context, q Querier) (bool, error) {
+	var name string
+	var count uint64
+	if err := q.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Com_xa_prepare'").Scan(&name, &count); err != nil {
+		return false, fmt.Errorf("%s: counter of XA PREPARE: %w", s, err)
+	}
+	return count > 0, nil
+}
+
 func (s *Server) xaError(err error) error {
 	// ER_XAER_RMERR, "fatal error in the transaction branch", is how MySQL says it.
 	if mysqlerr.Number(err) == 1401 || mysqlerr.Classify(err) == mysqlerr.AccessDenied {

@@ -1,0 +1,196 @@
+package ghostferry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// statement judges a statement in the log: it begins or ends a transaction, or it may
+// have changed a moved table without row events.
+func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
+	parse := binlog.ParseQuery
+	if ev.kind == replication.EXECUTE_LOAD_QUERY_EVENT {
+		parse = binlog.ParseLoadQuery
+	}
+	q, err := parse(body)
+	if err != nil {
+		return fmt.Errorf("statement at %s: %w", ev.end, err)
+	}
+	if q.Text == "BEGIN" { // by far the most frequent
+		s.openExplicitly()
+		return nil
+	}
+	st := binlog.ScanStatement(q)
+	switch st.Kind {
+	case binlog.Begin:
+		s.openExplicitly()
+		return nil
+	case binlog.Commit:
+		return s.endTransaction(ev)
+	case binlog.Rollback:
+		if s.rowEvents > 0 {
+			return s.unsupported(ev, nil, "a rollback after row changes in the log (tables of several storage engines in one transaction)", "move InnoDB tables only, and start again")
+		}
+		return s.endTransaction(ev)
+	case binlog.Savepoint:
+		return s.savepoint(ev, &st)
+	case binlog.XA:
+		return s.xaStatement(ev, q)
+	case binlog.DDL:
+		err = s.definition(ev, q, &st)
+	case binlog.DML:
+		err = s.changeByStatement(ev, q, &st)
+	}
+	if err != nil {
+		return err
+	}
+	if s.explicit {
+		return nil
+	}
+	return s.endTransaction(ev)
+}
+
+func (s *BinlogStreamer) openExplicitly() {
+	if s.txn == nil {
+		s.begin(binlog.GTID{})
+	}
+	s.explicit = true
+}
+
+// savepoint: what is rolled back to a savepoint is usually taken out of the log. Where a
+// table without transactions was changed as well it stays, followed by ROLLBACK TO.
+func (s *BinlogStreamer) savepoint(ev *rawEvent, st *binlog.Statement) error {
+	switch {
+	case st.BacksOut:
+		if before, ok := s.savepoints[st.Savepoint]; s.rowEvents > 0 && (!ok || before < s.rowEvents) {
+			return s.unsupported(ev, nil, "a rollback to savepoint `"+st.Savepoint+"` after row changes in the log (tables of several storage engines in one transaction)",
+				"keep tables without transactions out of transactions that change the moved tables, and start again with empty target tables")
+		}
+	case st.Savepoint != "":
+		if s.savepoints == nil {
+			s.savepoints = map[string]int{}
+		}
+		s.savepoints[st.Savepoint] = s.rowEvents
+	}
+	return nil
+}
+
+func (s *BinlogStreamer) xaStatement(ev *rawEvent, q binlog.Query) error {
+	x, err := binlog.ParseXA(q.Text)
+	if err != nil {
+		return s.unsupported(ev, nil, "the statement "+q.Text+", which is not understood,", "report it; the position has not moved past it")
+	}
+	switch x.Verb {
+	case "START", "BEGIN":
+		s.openExplicitly()
+		s.beginXA()
+		return nil
+	case "END":
+		return nil
+	case "COMMIT", "ROLLBACK":
+		if x.OnePhase {
+			return s.xaPrepared(ev, x)
+		}
+		return s.xaDecided(ev, x)
+	}
+	return s.unsupported(ev, nil, "the statement "+q.Text+", which is not understood,", "report it; the position has not moved past it")
+}
+
+// definition refuses statements that change the definition of a moved table, or drop its
+// rows without row events.
+func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
+	if s.own != nil && s.own([]byte(q.Text)) {
+		return nil
+	}
+	texts := []*binlog.Statement{st}
+	if converted, err := s.inUTF8(q); err != nil {
+		return err
+	} else if converted != nil {
+		texts = append(texts, converted)
+	}
+	for _, table := range s.TableSchema {
+		if s.exempt != nil && s.exempt(table, ev.end) {
+			continue
+		}
+		schema, name := s.streamedName(table)
+		for _, st := range texts {
+			if st.ChangesTable(schema, name, q.Schema) {
+				return s.unsupported(ev, table, st.Verb+", a change of the table's definition or a loss of rows that no row events tell,",
+					"finish or undo schema changes, then start again with empty target tables")
+			}
+		}
+	}
+	return nil
+}
+
+// inUTF8 scans a statement with other than ASCII characters once more, converted by the
+// server from the character set of the session that issued it; nil when it is in UTF-8.
+// Names that the server wrote itself are in UTF-8 in any case, so both readings count.
+func (s *BinlogStreamer) inUTF8(q binlog.Query) (*binlog.Statement, error) {
+	collation := q.ClientCollation()
+	if collation == 0 || strings.IndexFunc(q.Text, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return nil, nil
+	}
+	text, err := s.srv.ToUTF8(s.ctx, s.DB, collation, q.Text)
+	if err != nil {
+		return nil, fmt.Errorf("converting a statement in the binary log to UTF-8: %w", err)
+	}
+	if text == q.Text {
+		return nil, nil
+	}
+	q.Text = text
+	st := binlog.ScanStatement(q)
+	return &st, nil
+}
+
+// changeByStatement refuses statements that may have changed rows of a moved table. They
+// need not name it: it may be behind a view, a trigger or a function. MySQL logs which
+// schemas were written; elsewhere the session's schema and those named count.
+func (s *BinlogStreamer) changeByStatement(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
+	if s.own != nil && s.own([]byte(q.Text)) {
+		return nil
+	}
+	updated, known := q.UpdatedSchemas()
+	var found *TableSchema
+	refused := false
+	for _, table := range s.TableSchema {
+		if s.exempt != nil && s.exempt(table, ev.end) {
+			continue
+		}
+		schema, name := s.streamedName(table)
+		if known && !slices.ContainsFunc(updated, func(u string) bool { return strings.EqualFold(u, schema) }) {
+			continue
+		}
+		if st.MentionsTable(schema, name, q.Schema) {
+			found, refused = table, true
+			break
+		}
+		refused = refused || known || strings.EqualFold(q.Schema, schema) || st.Mentions(schema)
+	}
+	if !refused {
+		return nil
+	}
+	return s.unsupported(ev, found, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source, and start again with empty target tables")
+}
+
+// streamedName returns the name of a known table as the streamed server has it.
+func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) {
+	schema, name = table.Schema, table.Name
+	for streamed, known := range s.DatabaseRewrites {
+		if known == table.Schema {
+			schema = streamed
+		}
+	}
+	for streamed, known := range s.TableRewrites {
+		if known == table.Name {
+			name = streamed
+		}
+	}
+	return schema, name
+}

@@ -1,0 +1,219 @@
+package binlog
+
+import (
+	"slices"
+	"strings"
+)
+
+// change is what a definition changes.
+type change struct {
+	what       string // the statement's kind for people: "ALTER TABLE"
+	tables     []name // tables whose definition or rows change
+	schema     string // the schema that is dropped, lower case
+	understood bool   // false: every table that the statement mentions may be meant
+}
+
+// parser reads a statement's tokens from at on.
+type parser struct {
+	tokens []token
+	at     int
+}
+
+// peek returns the next word in upper case, empty when something else comes.
+func (p *parser) peek() string { return p.peekAt(0) }
+
+func (p *parser) peekAt(n int) string {
+	if p.at+n < len(p.tokens) && p.tokens[p.at+n].kind == wordToken {
+		return strings.ToUpper(p.tokens[p.at+n].text)
+	}
+	return ""
+}
+
+func (p *parser) word() string {
+	w := p.peek()
+	p.at++
+	return w
+}
+
+// skip passes the next word if it is this one.
+func (p *parser) skip(word string) bool {
+	if p.peek() != word {
+		return false
+	}
+	p.at++
+	return true
+}
+
+func (p *parser) skipWords(words ...string) {
+	for _, w := range words {
+		p.skip(w)
+	}
+}
+
+// name reads a name with at most one qualifier.
+func (p *parser) name() (n name, ok bool) {
+	if p.at >= len(p.tokens) || !p.tokens[p.at].isName() {
+		return n, false
+	}
+	n.name = strings.ToLower(p.tokens[p.at].text)
+	p.at++
+	if p.at+1 < len(p.tokens) && p.tokens[p.at].is(".") && p.tokens[p.at+1].isName() {
+		n.qualifier, n.name = n.name, strings.ToLower(p.tokens[p.at+1].text)
+		p.at += 2
+	}
+	return n, true
+}
+
+// untilWord moves behind the next occurrence of a word, or to the end.
+func (p *parser) untilWord(word string) bool {
+	for p.at < len(p.tokens) {
+		if p.word() == word {
+			return true
+		}
+	}
+	return false
+}
+
+// definition reads what a definition whose verb has been read changes. Making a table
+// changes none (it exists: nothing happens), nor does anything about views, triggers,
+// routines, events, accounts and temporary tables.
+func (p *parser) definition(verb string) change {
+	switch verb {
+	case "TRUNCATE":
+		p.skip("TABLE")
+		return p.listed("TRUNCATE TABLE")
+	case "RENAME":
+		return p.rename()
+	case "ALTER", "CREATE", "DROP":
+	default:
+		return change{what: verb}
+	}
+	replaces, temporary := false, false
+	for {
+		switch word := p.word(); word {
+		case "REPLACE":
+			replaces = true
+		case "TEMPORARY":
+			temporary = true
+		case "TABLE", "TABLES":
+			if temporary || verb == "CREATE" && !replaces {
+				return change{what: verb + " TABLE", understood: true}
+			}
+			return p.table(verb)
+		case "INDEX":
+			p.untilWord("ON")
+			return p.listed(verb + " INDEX")
+		case "DATABASE", "SCHEMA":
+			return p.schema(verb)
+		case "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE", "PACKAGE",
+			"TABLESPACE", "LOGFILE", "INSTANCE", "RESOURCE", "UNDO", "LIBRARY", "MASKING":
+			return change{what: verb + " " + word, understood: true}
+		case "":
+			if p.at >= len(p.tokens) {
+				return change{what: verb}
+			}
+		}
+	}
+}
+
+func (p *parser) table(verb string) change {
+	switch verb {
+	case "ALTER":
+		return p.alterTable()
+	case "CREATE":
+		p.skipWords("IF", "NOT", "EXISTS")
+		return p.listed("CREATE OR REPLACE TABLE")
+	}
+	return p.listed("DROP TABLE")
+}
+
+// listed reads a list of tables.
+func (p *parser) listed(what string) change {
+	c := change{what: what}
+	p.skipWords("IF", "EXISTS")
+	for {
+		n, ok := p.name()
+		if !ok {
+			return c
+		}
+		c.tables, c.understood = append(c.tables, n), true
+		if p.at >= len(p.tokens) || !p.tokens[p.at].is(",") {
+			return c
+		}
+		p.at++
+	}
+}
+
+// rename reads RENAME TABLE a TO b, c TO d: every name is changed.
+func (p *parser) rename() change {
+	c := change{what: "RENAME TABLE"}
+	if word := p.word(); word != "TABLE" && word != "TABLES" {
+		c.what, c.understood = "RENAME "+word, word == "USER"
+		return c
+	}
+	p.skipWords("IF", "EXISTS")
+	for {
+		n, ok := p.name()
+		if !ok {
+			return c
+		}
+		c.tables, c.understood = append(c.tables, n), true
+		for p.at < len(p.tokens) && !p.tokens[p.at].is(",") {
+			if p.word() == "TO" {
+				break
+			}
+		}
+		if p.at < len(p.tokens) && p.tokens[p.at].is(",") {
+			p.at++
+		}
+	}
+}
+
+// alterTable reads ALTER TABLE a …, which may change a second table: that of EXCHANGE
+// PARTITION … WITH TABLE b, CONVERT TABLE b TO PARTITION, CONVERT PARTITION … TO TABLE
+// b, and the new name of RENAME.
+func (p *parser) alterTable() change {
+	c := p.listed("ALTER TABLE")
+	if !c.understood {
+		return c
+	}
+	for previous := ""; p.at < len(p.tokens); {
+		word := p.word()
+		other := word == "TABLE" && (previous == "WITH" || previous == "TO" || previous == "CONVERT")
+		switch {
+		case word == "PARTITION" && slices.Contains(partitionVerbs, previous) && c.what == "ALTER TABLE":
+			c.what += " … " + previous + " PARTITION"
+		case word == "RENAME":
+			switch p.peek() {
+			case "COLUMN", "INDEX", "KEY", "CONSTRAINT":
+			default:
+				p.skipWords("TO", "AS")
+				if p.at < len(p.tokens) && p.tokens[p.at].is("=") {
+					p.at++
+				}
+				other = true
+			}
+		}
+		if other {
+			if n, ok := p.name(); ok {
+				c.tables = append(c.tables, n)
+			}
+		}
+		previous = word
+	}
+	return c
+}
+
+// partitionVerbs stand before PARTITION in the clauses that change rows or partitions.
+var partitionVerbs = []string{"EXCHANGE", "TRUNCATE", "DROP", "ADD", "CONVERT", "REORGANIZE", "COALESCE"}
+
+func (p *parser) schema(verb string) change {
+	c := change{what: verb + " DATABASE", understood: true}
+	if verb != "DROP" {
+		return c
+	}
+	p.skipWords("IF", "EXISTS")
+	n, ok := p.name()
+	c.schema, c.understood = n.name, ok
+	return c
+}
