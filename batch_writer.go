@@ -115,7 +115,7 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err == nil {
-		tw.bulk.Store(w.bulkLoads(srv) && tw.layout.bulk())
+		tw.bulk.Store(w.bulkLoads(srv) && tw.layout.bulk() && tw.layout.scope == nil)
 		w.writers[table] = tw
 	}
 	return tw, err

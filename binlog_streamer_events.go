@@ -402,11 +402,11 @@ func (s *BinlogStreamer) deliver(events []DMLEvent) error {
 	if s.Filter != nil {
 		kept := events[:0]
 		for _, ev := range events {
-			applicable, err := s.Filter.ApplicableEvent(ev)
+			ev, err := s.applicable(ev)
 			if err != nil {
-				return fmt.Errorf("the copy filter's answer for a change of %s.%s at %s: %w", ev.Database(), ev.Table(), ev.BinlogPosition(), err)
+				return err
 			}
-			if applicable {
+			if ev != nil {
 				kept = append(kept, ev)
 			}
 		}
@@ -421,6 +421,29 @@ func (s *BinlogStreamer) deliver(events []DMLEvent) error {
 		}
 	}
 	return nil
+}
+
+// applicable returns what a change means for the move, nil for nothing.
+func (s *BinlogStreamer) applicable(ev DMLEvent) (DMLEvent, error) {
+	l, err := ev.TableSchema().layout()
+	if err != nil {
+		return nil, err
+	}
+	if l.scope != nil {
+		part, err := l.scope.project(s.ctx, ev)
+		if err != nil {
+			return nil, fmt.Errorf("the row filter's answer for a change of %s.%s at %s: %w", ev.Database(), ev.Table(), ev.BinlogPosition(), err)
+		}
+		return part, nil
+	}
+	applicable, err := s.Filter.ApplicableEvent(ev)
+	if err != nil {
+		return nil, fmt.Errorf("the copy filter's answer for a change of %s.%s at %s: %w", ev.Database(), ev.Table(), ev.BinlogPosition(), err)
+	}
+	if !applicable {
+		return nil, nil
+	}
+	return ev, nil
 }
 
 // payload unwraps a compressed transaction; its events stand at the payload's place.

@@ -197,7 +197,7 @@ func (p *chunkPlanner) computedBoundary(r keyRange) keyTuple {
 func (p *chunkPlanner) readBoundary(ctx context.Context, r keyRange) (keyTuple, error) {
 	var key keyTuple
 	err := p.reader.read(ctx, deliveredMark{}, func(s *session, _ string) error {
-		stmt := append(s.statement(), "SELECT "+p.layout.keySelectList()+" FROM "+sqlesc.Table(p.table.Schema, p.table.Name)+p.layout.forceKeyIndex()+" WHERE "...)
+		stmt := append(s.statement(), "SELECT "+p.layout.keySelectList()+" FROM "+sqlesc.Table(p.table.Schema, p.table.Name)+p.layout.forceRangeIndex()+" WHERE "...)
 		stmt = p.layout.appendRange(stmt, r)
 		stmt = append(stmt, " ORDER BY "+p.layout.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(int(p.mu.target)-1)...)
 		var err error
@@ -284,8 +284,13 @@ func keyFromOrdinal(c *codec.Column, u uint64) []byte {
 	return strconv.AppendInt(nil, int64(u^1<<63), 10)
 }
 
-// appendRange appends the predicate of a range; an open range is TRUE.
+// appendRange appends the predicate of the rows in scope of a range; an open range is
+// TRUE.
 func (l *tableLayout) appendRange(dst []byte, r keyRange) []byte {
+	return l.appendInScope(l.appendWholeRange(dst, r))
+}
+
+func (l *tableLayout) appendWholeRange(dst []byte, r keyRange) []byte {
 	switch {
 	case r.low == nil && r.high == nil:
 		return append(dst, "TRUE"...)
@@ -314,8 +319,8 @@ func (l *tableLayout) queryKey(ctx context.Context, s querySession, stmt []byte)
 	return key, err
 }
 
-// edgeKey returns the table's lowest or highest key that is visible, nil when the
-// table is empty. The highest key of a server without GTIDs is read with a lock, so
+// edgeKey returns the lowest or highest key of the table's rows in scope that is visible,
+// nil when there is none. The highest key of a server without GTIDs is read with a lock, so
 // that a row being committed at its end is waited for.
 func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest bool) (keyTuple, error) {
 	l, err := table.layout()
@@ -324,8 +329,8 @@ func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest 
 	}
 	var key keyTuple
 	err = r.read(ctx, deliveredMark{}, func(s *session, suffix string) error {
-		stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceKeyIndex()+
-			" ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)
+		stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceRangeIndex()+" WHERE "...)
+		stmt = append(l.appendRange(stmt, keyRange{}), " ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)
 		var err error
 		key, err = l.queryKey(ctx, s, stmt)
 		return err

@@ -18,6 +18,15 @@ const rowDigestAlias = "__ghostferry_row_digest"
 // filteredPage is how many rows of a host's query are compared at once.
 const filteredPage = 2000
 
+// filterOf is the filter whose query says which rows of a table are compared; nil: all,
+// or those that every statement is about.
+func (c *comparer) filterOf(f *fingerprint) CopyFilter {
+	if f.layout.scope != nil {
+		return nil
+	}
+	return c.filter
+}
+
 // walkFiltered compares the rows that the filter's query selects on both servers, page
 // by page. Which rows of the target belong to the move is asked of the same query, made
 // for the target's table: the filter is given a table with the target's names.

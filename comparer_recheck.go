@@ -416,7 +416,7 @@ func (c *comparer) compareBatch(ctx context.Context, b keyBatch) (map[string]obs
 
 // scoped takes away what is not part of the move, and what then does not differ.
 func (c *comparer) scoped(ctx context.Context, f *fingerprint, found map[string]observation) (map[string]observation, error) {
-	if c.filter == nil {
+	if c.filterOf(f) == nil {
 		return found, nil
 	}
 	for key, seen := range found {

@@ -95,7 +95,7 @@ func (w *tableWalk) left() []keyRange {
 
 // walkTable compares chunks of one table until none is left to claim.
 func (c *comparer) walkTable(ctx context.Context, w *tableWalk, still bool) error {
-	if c.filter != nil {
+	if c.filterOf(w.f) != nil {
 		return c.walkFiltered(ctx, w, still)
 	}
 	for {

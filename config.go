@@ -68,8 +68,9 @@ type Config struct {
 
 	// TableFilter chooses the tables. Required; set in code.
 	TableFilter TableFilter
-	// CopyFilter chooses rows; nil means all. Set in code. To compare both sides, the
-	// online verifier asks BuildSelect for queries on the target, too: with a table that
+	// CopyFilter chooses rows; nil means all. Set in code. A [*RowFilter] describes them by
+	// values of columns, which is what most hosts need. Of any other filter, to compare
+	// both sides, the online verifier asks BuildSelect for queries on the target, too: with a table that
 	// has the target's names, and with a row digest as last column; and ApplicableEvent
 	// for single rows, as if they were inserted.
 	CopyFilter CopyFilter

@@ -232,7 +232,7 @@ func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *finger
 		if fp != nil {
 			stmt = append(append(stmt, ','), fp.row...)
 		}
-		stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceKeyIndex()+" WHERE "...)
+		stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceRangeIndex()+" WHERE "...)
 		stmt = l.appendRange(stmt, c.keyRange)
 		stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
 		err := s.query(ctx, stmt, func(values []driver.Value) error {

@@ -67,7 +67,7 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	d.TargetPaginationKeys.Store(table.String(), l.paginationKey(table, high))
 	done, next := d.copiedBefore(table, l)
 	d.StateTracker.copied(table, l, done)
-	low, ranges := l.gaps(done, high, d.CursorConfig.BuildSelect != nil)
+	low, ranges := l.gaps(done, high, d.hostQuery(l))
 	if len(ranges) == 0 {
 		return nil, nil
 	}
@@ -75,7 +75,7 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	if err != nil {
 		return nil, err
 	}
-	if d.CursorConfig.BuildSelect != nil {
+	if d.hostQuery(l) {
 		return &filteredJob{d: d, table: table, layout: l, print: fp, last: low, high: high, number: next}, nil
 	}
 	rows := func() int { return int(d.CursorConfig.GetBatchSize(table.Schema, table.Name)) }
@@ -85,6 +85,11 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	}
 	p.print = fp
 	return &chunkJob{d: d, planner: p}, nil
+}
+
+// hostQuery reports whether a table's rows are those of a host's query.
+func (d *DataIterator) hostQuery(l *tableLayout) bool {
+	return d.CursorConfig.BuildSelect != nil && l.scope == nil
 }
 
 // fingerprint is how a table's rows are digested, nil when they are not.

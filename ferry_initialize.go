@@ -145,6 +145,9 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 			faults = append(faults, err)
 		}
 	}
+	if err := f.scopeTables(ctx); err != nil {
+		return nil, err
+	}
 	return faults, nil
 }
 
@@ -182,6 +185,9 @@ func (f *Ferry) derivedRunID() string {
 		t := f.Tables[name]
 		schema, table := names.table(t.Schema, t.Name)
 		fmt.Fprintf(h, "%q.%q>%q.%q\n", t.Schema, t.Name, schema, table)
+		if l, err := t.layout(); err == nil && l.scope != nil {
+			fmt.Fprintf(h, " WHERE %s\n", l.scope.predicate)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }
@@ -317,7 +323,7 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 			continue
 		}
 		schema, table := names.table(id.SchemaName, id.TableName)
-		onTarget, err := hasRows(ctx, f.TargetDB, schema, table)
+		onTarget, err := hasRows(ctx, f.TargetDB, f.Tables.Get(id.SchemaName, id.TableName), schema, table)
 		if err != nil {
 			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
 		}
@@ -330,9 +336,14 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 	return nil
 }
 
-func hasRows(ctx context.Context, db *sql.DB, schema, table string) (bool, error) {
-	var found bool
-	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+sqlesc.Table(schema, table)+")").Scan(&found)
+// hasRows reports whether a table of the target has rows in scope.
+func hasRows(ctx context.Context, db *sql.DB, t *TableSchema, schema, table string) (found bool, err error) {
+	l, err := t.layout()
+	if err != nil {
+		return false, err
+	}
+	query := l.appendInScope([]byte("SELECT EXISTS (SELECT 1 FROM " + sqlesc.Table(schema, table) + " WHERE TRUE"))
+	err = db.QueryRowContext(ctx, string(query)+")").Scan(&found)
 	return found, err
 }
 

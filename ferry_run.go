@@ -282,6 +282,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 	if err := report.Err(); err != nil {
 		return err
 	}
+	if err := f.findScopeIndexes(ctx); err != nil {
+		return err
+	}
 	if f.resuming {
 		if err := f.waitForExecuted(ctx); err != nil {
 			return err

@@ -139,7 +139,8 @@ type fingerprint struct {
 	table  *TableSchema
 	layout *tableLayout
 	row    string // expression: the digest of a row, 32 bytes
-	hint   string
+	hint   string // by keys
+	forced bool   // hint is the host's choice, for ranges, too
 
 	compared    []int          // columns that are compared
 	compressed  []int          // those that are compared decompressed
@@ -161,7 +162,7 @@ func newFingerprintOf(t *TableSchema, ignored map[string]struct{}, compressed ma
 	}
 	f := &fingerprint{table: t, layout: l, hint: l.forceKeyIndex(), compression: map[int]string{}}
 	if t.ForcedIndexForVerification != "" {
-		f.hint = " FORCE INDEX (" + QuoteField(t.ForcedIndexForVerification) + ")"
+		f.hint, f.forced = " FORCE INDEX ("+QuoteField(t.ForcedIndexForVerification)+")", true
 	}
 	for _, name := range sortedNames(compressed) {
 		i := columnByName(t.Columns, name)
@@ -319,7 +320,7 @@ func (r *fingerprintReader) chunk(ctx context.Context, f *fingerprint, keys keyR
 	err := r.read(ctx, func(s querySession, suffix string) error {
 		stmt := append(s.statement(), "SELECT COUNT(*),GROUP_CONCAT("...)
 		stmt = append(append(stmt, f.row...), " SEPARATOR '') FROM "...)
-		stmt = append(append(append(stmt, r.tableName(f.table)...), f.hint...), " WHERE "...)
+		stmt = append(append(append(stmt, r.tableName(f.table)...), r.rangeHint(f)...), " WHERE "...)
 		stmt = append(f.layout.appendRange(stmt, keys), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			rows, err := RowData{values[0]}.GetUint64(0)
@@ -338,7 +339,7 @@ func (r *fingerprintReader) chunk(ctx context.Context, f *fingerprint, keys keyR
 func (r *fingerprintReader) decompressedChunk(ctx context.Context, f *fingerprint, keys keyRange) (chunkDigest, error) {
 	var rows uint64
 	var digests []byte
-	err := r.scan(ctx, f, func(stmt []byte) []byte {
+	err := r.scan(ctx, f, r.rangeHint(f), func(stmt []byte) []byte {
 		return append(f.layout.appendRange(stmt, keys), " ORDER BY "+f.layout.keyOrder(false)...)
 	}, func() { rows, digests = 0, nil }, func(_, digest string) {
 		rows++
@@ -349,13 +350,13 @@ func (r *fingerprintReader) decompressedChunk(ctx context.Context, f *fingerprin
 
 // rows returns the digests of the rows of a range by encoded key.
 func (r *fingerprintReader) rows(ctx context.Context, f *fingerprint, keys keyRange) (map[string]string, error) {
-	return r.digests(ctx, f, func(stmt []byte) []byte { return f.layout.appendRange(stmt, keys) })
+	return r.digests(ctx, f, r.rangeHint(f), func(stmt []byte) []byte { return f.layout.appendRange(stmt, keys) })
 }
 
 // keys returns the digests of the rows that have one of the encoded keys, in the
 // server's sense, by their own encoded key.
 func (r *fingerprintReader) keys(ctx context.Context, f *fingerprint, keys []string) (map[string]string, error) {
-	return r.digests(ctx, f, func(stmt []byte) []byte { return f.appendKeys(stmt, keys) })
+	return r.digests(ctx, f, f.hint, func(stmt []byte) []byte { return f.appendKeys(stmt, keys) })
 }
 
 func (f *fingerprint) appendKeys(stmt []byte, keys []string) []byte {
@@ -363,15 +364,15 @@ func (f *fingerprint) appendKeys(stmt []byte, keys []string) []byte {
 	return stmt
 }
 
-func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, where func(stmt []byte) []byte) (map[string]string, error) {
+func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, hint string, where func(stmt []byte) []byte) (map[string]string, error) {
 	var found map[string]string
-	err := r.scan(ctx, f, where, func() { found = map[string]string{} }, func(key, digest string) { found[key] = digest })
+	err := r.scan(ctx, f, hint, where, func() { found = map[string]string{} }, func(key, digest string) { found[key] = digest })
 	return found, err
 }
 
 // scan reads keys and digests of rows. begin is called before the first row, again
 // when the reading is repeated.
-func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, where func(stmt []byte) []byte, begin func(), row func(key, digest string)) error {
+func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, hint string, where func(stmt []byte) []byte, begin func(), row func(key, digest string)) error {
 	err := r.read(ctx, func(s querySession, suffix string) error {
 		begin()
 		stmt := append(s.statement(), "SELECT "...)
@@ -379,7 +380,7 @@ func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, where func
 		for _, i := range f.compressed {
 			stmt = append(append(stmt, ','), f.layout.columns[i].SelectExpr(QuoteField(f.layout.columns[i].Name))...)
 		}
-		stmt = append(stmt, " FROM "+r.tableName(f.table)+f.hint+" WHERE "...)
+		stmt = append(stmt, " FROM "+r.tableName(f.table)+hint+" WHERE "...)
 		stmt = append(where(stmt), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			digest, ok := values[0].([]byte)
@@ -497,13 +498,24 @@ func (r *fingerprintReader) columns(ctx context.Context, f *fingerprint, key str
 func (r *fingerprintReader) keyAt(ctx context.Context, f *fingerprint, keys keyRange, n int) (keyTuple, error) {
 	var key keyTuple
 	err := r.read(ctx, func(s querySession, _ string) (err error) {
-		stmt := append(s.statement(), "SELECT "+f.layout.keySelectList()+" FROM "+r.tableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
+		stmt := append(s.statement(), "SELECT "+f.layout.keySelectList()+" FROM "+r.tableName(f.table)+r.rangeHint(f)+" WHERE "...)
 		stmt = f.layout.appendRange(stmt, keys)
 		stmt = append(stmt, " ORDER BY "+f.layout.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(n-1)...)
 		key, err = f.layout.queryKey(ctx, s, stmt)
 		return err
 	})
 	return key, r.failed(f, err)
+}
+
+// rangeHint is the index by which ranges are read.
+func (r *fingerprintReader) rangeHint(f *fingerprint) string {
+	switch {
+	case f.forced:
+		return f.hint
+	case r.side == "target":
+		return f.layout.forceRangeIndexOnTarget()
+	}
+	return f.layout.forceRangeIndex()
 }
 
 func (r *fingerprintReader) failed(f *fingerprint, err error) error {

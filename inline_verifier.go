@@ -167,7 +167,7 @@ func (v *InlineVerifier) check(ctx context.Context, s querySession, quotedTable 
 	}
 	reader := inTransaction(s, quotedTable)
 	// A range also shows rows that nobody copied; with a filter those are not ours.
-	whole := batch.chunk != nil && c.filter == nil
+	whole := batch.chunk != nil && c.filterOf(f) == nil
 	if whole {
 		target, err := reader.chunk(ctx, f, batch.chunk.keyRange)
 		if err != nil {

@@ -79,16 +79,8 @@ func allRows(rows *codec.Rows) []rowRef {
 func (w *tableWriter) insert(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (int64, error) {
 	var total int64
 	for len(rows) > 0 {
-		stmt := append(s.statement(), w.head...)
-		n := 0
-		for n < len(rows) && (n == 0 || len(stmt)+rows[n].rows.RowBytes(rows[n].row) < w.maxBytes) {
-			if n > 0 {
-				stmt = append(stmt, ',')
-			}
-			stmt = rows[n].rows.AppendTuple(stmt, rows[n].row, w.layout.columns, columns)
-			n++
-		}
-		affected, err := s.exec(ctx, append(stmt, tail...))
+		stmt, n := w.appendInsert(s.statement(), rows, columns, tail)
+		affected, err := s.exec(ctx, stmt)
 		if err != nil {
 			return total, err
 		}
@@ -98,9 +90,26 @@ func (w *tableWriter) insert(ctx context.Context, s *session, rows []rowRef, col
 	return total, nil
 }
 
+// appendInsert appends an INSERT of the first rows, as many as fit, and returns how many.
+func (w *tableWriter) appendInsert(stmt []byte, rows []rowRef, columns []int, tail string) ([]byte, int) {
+	stmt = append(stmt, w.head...)
+	n := 0
+	for n < len(rows) && (n == 0 || len(stmt)+rows[n].rows.RowBytes(rows[n].row) < w.maxBytes) {
+		if n > 0 {
+			stmt = append(stmt, ',')
+		}
+		stmt = rows[n].rows.AppendTuple(stmt, rows[n].row, w.layout.columns, columns)
+		n++
+	}
+	return append(stmt, tail...), n
+}
+
 // insertAbsent inserts the rows that are not there and returns the encoded keys of
 // those that another row's unique value keeps out. It must run inside a transaction.
 func (w *tableWriter) insertAbsent(ctx context.Context, s *session, rows []rowRef) (skipped []string, err error) {
+	if w.layout.scope != nil {
+		return w.insertScoped(ctx, s, rows)
+	}
 	inserted, err := w.insert(ctx, s, rows, w.layout.writable, w.absent)
 	if err != nil || inserted == int64(len(rows)) || !w.layout.secondaryUnique {
 		// Without a further unique index a row that was not inserted is there.

@@ -67,7 +67,7 @@ func (f *Ferry) plan() (*Plan, error) {
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
 		tp.Chunks = int(t.dataLength/max(1, f.DataIterationChunkBytes)) + 1
 		tp.CopiedBy = "INSERT"
-		if f.targetServer != nil && f.targetServer.LocalInfile && f.BulkLoad != bulkLoadOff && l.bulk() {
+		if f.targetServer != nil && f.targetServer.LocalInfile && f.BulkLoad != bulkLoadOff && l.bulk() && l.scope == nil {
 			tp.CopiedBy = "LOAD DATA"
 		}
 		p.Tables = append(p.Tables, tp)
@@ -79,6 +79,10 @@ func (f *Ferry) plan() (*Plan, error) {
 
 func (f *Ferry) pathOf(l *tableLayout) string {
 	switch {
+	case l.scope != nil && l.keyBytes:
+		return "parallel chunks of the row filter's rows; changes in two phases"
+	case l.scope != nil:
+		return "conservative: the row filter's rows; only the server can compare keys, changes are applied one by one"
 	case f.CopyFilter != nil:
 		return "one worker: the copy filter's query"
 	case !l.keyBytes:

@@ -219,6 +219,9 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	for _, t := range f.sortedTables() {
 		table := preflight.Table{Schema: t.Schema, Name: t.Name, KeyColumns: t.keyColumnNames(), Bytes: t.dataLength}
 		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
+		if l, err := t.layout(); err == nil && l.scope != nil {
+			table.Scope = l.scope.predicate
+		}
 		in.Tables = append(in.Tables, table)
 	}
 	in.Tables = append(in.Tables, f.faultyTables(faults)...)

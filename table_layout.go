@@ -26,6 +26,8 @@ type tableLayout struct {
 	// another row's unique value, or of a JSON value that the server takes for equal
 	// ({"n": 1} and {"n": 1.0}) and therefore does not store.
 	replaced bool
+	// scope is the rows that move; nil: all.
+	scope *tableScope
 	// keyBytes: equal canonical bytes are equal keys for the server, and the reverse.
 	keyBytes bool
 	// keyOrdered: Go can order keys as the server does.
@@ -225,14 +227,28 @@ func (l *tableLayout) appendKeyLiteral(dst []byte, i int, v []byte) []byte {
 	return l.columns[l.keys[i]].AppendCompared(dst, v)
 }
 
-// appendKeyList appends a predicate that is true for the first of n keys, as many as fit
-// into a statement of maxBytes (0: all), and returns how many: k IN (…).
+// appendKeyList appends a predicate that is true for the rows in scope with the first of
+// n keys, as many as fit into a statement of maxBytes (0: all), and returns how many.
+func (l *tableLayout) appendKeyList(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
+	dst, n = l.appendAnyKeys(dst, n, maxBytes, at)
+	return l.appendInScope(dst), n
+}
+
+// appendInScope appends that a row is in scope, too, where that is not all rows.
+func (l *tableLayout) appendInScope(dst []byte) []byte {
+	if l.scope == nil {
+		return dst
+	}
+	return append(append(dst, " AND "...), l.scope.predicate...)
+}
+
+// appendAnyKeys is appendKeyList for rows in scope or not: k IN (…).
 //
 // A list with unsigned values on both sides of 2^63 makes MariaDB scan the whole table
 // (measured on 10.11): such values stand in a list of their own. A list of several
 // tuples with a number for an ENUM or SET column finds nothing on MySQL (measured on
 // 9.7): such keys are compared part by part.
-func (l *tableLayout) appendKeyList(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
+func (l *tableLayout) appendAnyKeys(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
 	if l.numberedKey {
 		return l.appendKeyAlternatives(dst, n, maxBytes, at)
 	}
@@ -255,7 +271,7 @@ func (l *tableLayout) appendKeyList(dst []byte, n, maxBytes int, at func(i int) 
 	return append(dst, "))"...), i
 }
 
-// appendKeyAlternatives is appendKeyList in the form ((a=1 AND b=2) OR (a=3 AND b=4)).
+// appendKeyAlternatives is appendAnyKeys in the form ((a=1 AND b=2) OR (a=3 AND b=4)).
 func (l *tableLayout) appendKeyAlternatives(dst []byte, n, maxBytes int, at func(i int) keyTuple) ([]byte, int) {
 	dst = append(dst, '(')
 	i := 0
@@ -344,6 +360,23 @@ func (l *tableLayout) forceKeyIndex() string {
 		return ""
 	}
 	return " FORCE INDEX (" + sqlesc.Ident(l.keyIndex) + ")"
+}
+
+// forceRangeIndex is the hint by which a key range is read on the source: where only
+// some rows are in scope, their own index.
+func (l *tableLayout) forceRangeIndex() string {
+	if l.scope != nil && l.scope.index != "" {
+		return " FORCE INDEX (" + sqlesc.Ident(l.scope.index) + ")"
+	}
+	return l.forceKeyIndex()
+}
+
+// forceRangeIndexOnTarget is the same on the target, which may lack that index.
+func (l *tableLayout) forceRangeIndexOnTarget() string {
+	if l.scope != nil && l.scope.index != "" && !l.scope.onTarget.Load() {
+		return ""
+	}
+	return l.forceRangeIndex()
 }
 
 // describeKey renders a key for messages.

@@ -21,6 +21,8 @@ type Table struct {
 	KeyColumns []string
 	// NoKey says why the table has no usable key, when the caller knows more than that.
 	NoKey error
+	// Scope is a predicate that is true for the rows that move; empty: not known, or all.
+	Scope string
 	// Bytes is about how large the table is on the source.
 	Bytes uint64
 }

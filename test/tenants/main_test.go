@@ -1,0 +1,91 @@
+// Package tenants shows on real servers what holds when only some rows of shared tables
+// move: rows of others stay as they are, byte by byte.
+package tenants
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	ghostferry.SetLogLevel(ghostferry.LogLevelWarn)
+	code := m.Run()
+	harness.Stop()
+	os.Exit(code)
+}
+
+func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	for _, s := range harness.Settings {
+		t.Run(s.Name, func(t *testing.T) { f(t, harness.Shared(t, s)) })
+	}
+}
+
+func minutes(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// record returns every statement that changes data, as the target was told it while f
+// ran. Statements of the checkpoint are left out.
+func record(t *testing.T, db *sql.DB, f func()) []string {
+	t.Helper()
+	for _, statement := range []string{"SET GLOBAL log_output='TABLE'", "TRUNCATE mysql.general_log", "SET GLOBAL general_log=ON"} {
+		harness.Exec(t, db, statement)
+	}
+	f()
+	harness.Exec(t, db, "SET GLOBAL general_log=OFF")
+	defer harness.Exec(t, db, "TRUNCATE mysql.general_log")
+	rows, err := db.QueryContext(t.Context(), "SELECT CONVERT(argument USING latin1) FROM mysql.general_log WHERE command_type IN ('Query','Execute')")
+	require.NoError(t, err)
+	defer func() { _ = rows.Close() }()
+	var told []string
+	for rows.Next() {
+		var text string
+		require.NoError(t, rows.Scan(&text))
+		if _, rest, ok := strings.Cut(text, "*/"); ok && strings.HasPrefix(text, "/*") {
+			text = strings.TrimSpace(rest)
+		}
+		word := strings.ToUpper(strings.Fields(text + " .")[0])
+		switch word {
+		case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "TRUNCATE":
+			if !strings.Contains(text, "`_ghostferry`") {
+				told = append(told, text)
+			}
+		}
+	}
+	require.NoError(t, rows.Err())
+	return told
+}
+
+// mustKeepToScope fails on statements that could touch a row of others: only plain
+// INSERTs, and DELETEs and UPDATEs with the scope's predicate.
+func mustKeepToScope(t *testing.T, told []string, predicate string) {
+	t.Helper()
+	deletes := 0
+	for _, text := range told {
+		shown := text[:min(len(text), 200)]
+		switch word := strings.ToUpper(strings.Fields(text)[0]); word {
+		case "INSERT":
+			require.NotContains(t, text, "ON DUPLICATE KEY", shown)
+			require.NotContains(t, text, "IGNORE", shown)
+		case "DELETE", "UPDATE":
+			deletes++
+			require.True(t, strings.HasSuffix(text, " AND "+predicate), shown)
+		default:
+			t.Errorf("the target was told: %s", shown)
+		}
+	}
+	require.NotZero(t, len(told)-deletes, "no row was inserted")
+}
