@@ -97,8 +97,9 @@ type BinlogStreamer struct {
 	streamed BinlogCoordinate  // last transaction end or heartbeat
 	stopAt   BinlogCoordinate
 	inTxn    bool
-	stopped  chan struct{} // closed when stopAt is reached
-	eventAt  time.Time     // time by the source's clock of the last event, or of a heartbeat
+	stopped  chan struct{}              // closed when stopAt is reached
+	waiting  *PreparedTransactionsError // undecided XA transactions that changed our tables; nil: none
+	eventAt  time.Time                  // time by the source's clock of the last event, or of a heartbeat
 	started  bool
 }
 
@@ -547,6 +548,20 @@ func (s *BinlogStreamer) checkStopLocked() bool {
 		close(s.stopped)
 	}
 	return true
+}
+
+// goOn forgets a stop position that is not reached, and reports whether the stream goes on.
+func (s *BinlogStreamer) goOn() bool {
+	s.initialize()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.stopped:
+		return false
+	default:
+		s.stopAt = BinlogCoordinate{}
+		return true
+	}
 }
 
 // stopCoordinate returns the stop position, zero until one is set.

@@ -207,6 +207,7 @@ func (s *BinlogStreamer) endOf(ev *rawEvent, e transactionEnd) error {
 	if len(s.xa.prepared) == 0 {
 		s.decided = nil
 	}
+	s.waiting = s.undecided()
 	if s.executed != nil {
 		s.executed.Add(e.gtid)
 	}

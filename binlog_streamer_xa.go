@@ -275,7 +275,34 @@ func (s *BinlogStreamer) unknownCommit(ev *rawEvent, xid string) error {
 // undecidedError is what a stream ends with when transactions that changed moved tables
 // are prepared at its stop position, nil when there are none.
 func (s *BinlogStreamer) undecidedError() error {
-	e := &PreparedTransactionsError{Coordinate: s.stopCoordinate()}
+	e := s.undecided()
+	if e == nil {
+		return nil
+	}
+	e.Coordinate = s.stopCoordinate()
+	return e
+}
+
+// undecidedNow is undecidedError for a place that the stream has passed; any goroutine may
+// ask.
+func (s *BinlogStreamer) undecidedNow(at BinlogCoordinate) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting == nil {
+		return nil
+	}
+	e := *s.waiting
+	e.Coordinate = at
+	return &e
+}
+
+// undecided lists the prepared transactions that changed moved tables; nil when there are
+// none.
+func (s *BinlogStreamer) undecided() *PreparedTransactionsError {
+	if len(s.xa.prepared) == 0 {
+		return nil
+	}
+	e := &PreparedTransactionsError{}
 	for xid, p := range s.xa.prepared {
 		if len(p.tables) == 0 {
 			continue

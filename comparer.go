@@ -70,7 +70,8 @@ type comparer struct {
 	prints []*fingerprint
 	byName map[TableIdentifier]*fingerprint
 
-	queue *recheckQueue
+	queue     *recheckQueue
+	following followControl
 
 	phase sync.Mutex // held by the one comparison that runs
 	// Owned by whoever holds phase.
@@ -101,7 +102,7 @@ type comparer struct {
 type comparerCounters struct {
 	rows, chunks, differing, rechecks, passes atomic.Uint64
 	tablesDone, suspects                      atomic.Int64
-	before, during                            atomic.Int64 // nanoseconds
+	before, during, recheckTime               atomic.Int64 // nanoseconds
 }
 
 // tableStats is what was done for one table.
@@ -257,11 +258,17 @@ func (c *comparer) duringCutover(ctx context.Context) (VerificationResult, error
 // little is left whenever the cutover comes. That the context ended is no error.
 func (c *comparer) follow(ctx context.Context, interval time.Duration) error {
 	for {
-		err := c.run(ctx, &c.counters.before, func(ctx context.Context) error {
+		pass, end, err := c.following.begin(ctx)
+		if err != nil {
+			return nil
+		}
+		err = c.run(pass, &c.counters.before, func(ctx context.Context) error {
 			_, err := c.pass(ctx, false)
 			return err
 		})
-		if err == nil {
+		held := pass.Err() != nil // by a cutover, which takes the connections over
+		end()
+		if err == nil || held {
 			err = retry.Sleep(ctx, interval)
 		}
 		switch {

@@ -1,9 +1,5 @@
 package ghostferry
 
-import (
-	"sync/atomic"
-)
-
 // Values of [Config.VerifierType].
 const (
 	// VerifierTypeOnline compares both sides in chunks while the source is written.
@@ -32,6 +28,7 @@ const (
 	defaultMaxCutoverRetries       = 1
 	defaultCutoverRetryWaitSeconds = 1
 	defaultReportFrequency         = 1000
+	defaultTailGuardSeconds        = 5
 	defaultMaxOutageSeconds        = 300
 	defaultCheckpointSchema        = "_ghostferry"
 )
@@ -133,10 +130,17 @@ type Config struct {
 	CutoverLock HTTPCallback
 	// CutoverUnlock is posted when the target may be written.
 	CutoverUnlock HTTPCallback
+	// CutoverAbort is posted when a cutover is given up after CutoverLock: the hook has to
+	// let writes to the source go on, which stays the one that counts. CutoverUnlock is
+	// not posted then. Without a URI the source stays blocked until somebody unblocks it.
+	CutoverAbort HTTPCallback
 	// MaxCutoverRetries is how often CutoverLock is tried in total. Default 1.
 	MaxCutoverRetries int
 	// CutoverRetryWaitSeconds is the pause between two tries. Default 1.
 	CutoverRetryWaitSeconds int
+	// TailGuardSeconds is for how long Cutover reads the source's log after the switch: a
+	// change of a moved table there is an alarm. Default 5; negative: not at all.
+	TailGuardSeconds int
 
 	// StateToResumeFrom is the state of an interrupted run; nil means a fresh run, or
 	// the one that the checkpoint on the target tells of.
@@ -224,6 +228,8 @@ type Config struct {
 
 	// notices tell what is off because it was not set; see takeNotices.
 	notices []string
+	// updates tells who obeys UpdatableConfig of changes; made by ValidateConfig.
+	updates *updateHub
 }
 
 // takeNotices returns what ValidateConfig wants to be logged once, and forgets it.
@@ -231,30 +237,6 @@ func (c *Config) takeNotices() []string {
 	notices := c.notices
 	c.notices = nil
 	return notices
-}
-
-// UpdatableConfig is what can be changed during a run.
-type UpdatableConfig struct {
-	// DataIterationBatchSize is the greatest number of rows of a batch. 0 means that
-	// the size follows from DataIterationChunkBytes and the rows' size. Read it with
-	// BatchSize during a run.
-	DataIterationBatchSize uint64
-}
-
-// Validate has nothing to refuse.
-func (c *UpdatableConfig) Validate() error { return nil }
-
-// BatchSize reads DataIterationBatchSize; safe while Update is called.
-func (c *UpdatableConfig) BatchSize() uint64 {
-	return atomic.LoadUint64(&c.DataIterationBatchSize)
-}
-
-// Update takes over the values that are not zero. It may be called during a run;
-// batches read afterwards obey it.
-func (c *Config) Update(updatedConfig UpdatableConfig) {
-	if updatedConfig.DataIterationBatchSize != 0 {
-		atomic.StoreUint64(&c.UpdatableConfig.DataIterationBatchSize, updatedConfig.DataIterationBatchSize)
-	}
 }
 
 // CascadingPaginationColumnConfig chooses the columns that tables are walked by. A nil

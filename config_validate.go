@@ -48,6 +48,7 @@ func (c *Config) ValidateConfig() error {
 	}
 	c.validateUnsupported(add)
 	c.validateNumbers(add)
+	c.fillUpdatable()
 	c.validateBulkLoad(add)
 	c.validateCheckpoint(add)
 	return joinErrors(faults)
@@ -214,6 +215,9 @@ func (c *Config) validateNumbers(add addFault) {
 		if *number.value == 0 {
 			*number.value = number.byItself
 		}
+	}
+	if c.TailGuardSeconds == 0 {
+		c.TailGuardSeconds = defaultTailGuardSeconds
 	}
 	if c.DataIterationChunkBytes == 0 {
 		c.DataIterationChunkBytes = defaultDataIterationChunkBytes

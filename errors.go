@@ -313,11 +313,41 @@ type LateWriteError struct {
 	final
 	// Tables are "schema.table" names on the source.
 	Tables []string
+	// Writes are the first of them, as far as they are known.
+	Writes []LateWrite
+	// Switched says that the target had taken over when it was noticed.
+	Switched bool
 }
 
-// Error names the tables.
+// LateWrite is one change of the source that came too late.
+type LateWrite struct {
+	// Table is "schema.table" on the source, Key the row's key as text.
+	Table, Key string
+	// Coordinate is where the change ends in the source's log.
+	Coordinate BinlogCoordinate
+}
+
+// Error names the tables and the first keys.
 func (e *LateWriteError) Error() string {
-	return fmt.Sprintf("the source was written after the stop position, in %s: not all writers were stopped; stop them and run again before the target takes over", strings.Join(e.Tables, ", "))
+	text := "the source was written after the stop position, in " + strings.Join(e.Tables, ", ")
+	for i, w := range e.Writes {
+		separator := "; "
+		if i == 0 {
+			separator = " ("
+		}
+		text += fmt.Sprintf("%s%s key %s at %s", separator, w.Table, w.Key, w.Coordinate)
+		if i == 4 && len(e.Writes) > 5 {
+			text += fmt.Sprintf("; and %d more", len(e.Writes)-5)
+			break
+		}
+	}
+	if len(e.Writes) > 0 {
+		text += ")"
+	}
+	if e.Switched {
+		return text + ": the target has taken over without these changes; find who wrote them, stop it, and bring each over by hand"
+	}
+	return text + ": not all writers were stopped; stop them and run again before the target takes over"
 }
 
 // DebtError says that rows left out because another row held their unique value were

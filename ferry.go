@@ -88,6 +88,9 @@ type Ferry struct {
 
 	orphaned []*foreignKeyAudit // owned by Run
 
+	cut        cutoverState  // see cutover_phase.go
+	unreported throttleSince // of a throttler that does not say since when
+
 	watch          *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask      *lifecycle.Task
 	rowsCopied     chan struct{} // closed when the rows are copied

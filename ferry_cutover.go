@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
@@ -75,6 +74,7 @@ func (f *Ferry) waitApplied(ctx context.Context, at BinlogCoordinate) error {
 // source have stopped.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
+	f.enterPhase(PhaseFence)
 	policy := retry.Policy{
 		Attempts: f.MaxCutoverRetries,
 		First:    time.Duration(f.CutoverRetryWaitSeconds) * time.Second, Max: time.Duration(f.CutoverRetryWaitSeconds) * time.Second,
@@ -104,6 +104,7 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 			return fmt.Errorf("the cutover is not ended: %w", err)
 		}
 	}
+	f.enterPhase(PhaseCommit)
 	start := time.Now()
 	failpoint("cutover.unlock")
 	err := f.post(ctx, f.CutoverUnlock)
@@ -114,6 +115,7 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 	if err != nil {
 		return fmt.Errorf("the cutover unlock callback %s failed: %w", f.CutoverUnlock.URI, err)
 	}
+	f.enterPhase(PhaseDone)
 	return nil
 }
 
@@ -134,7 +136,25 @@ func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
 			return origin("wait_replica", err)
 		}
 	}
+	f.enterPhase(PhaseDrain)
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
+}
+
+// AbortCutoverContext gives a cutover up that was begun by StartCutover: a stop position
+// that the stream has not reached is forgotten, and CutoverAbort is posted. It fails, after
+// posting, when the run has ended or is about to: the source then has to be moved from
+// again by a run that resumes. It is of no use to Cutover, which does so itself.
+func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
+	f.enterPhase(PhaseAbort)
+	goesOn := f.BinlogStreamer.goOn()
+	if err := f.post(ctx, f.CutoverAbort); err != nil {
+		return fmt.Errorf("the cutover abort callback %s failed, writes to the source may still be blocked: %w", f.CutoverAbort.URI, err)
+	}
+	f.enterPhase(PhaseUnfenced)
+	if !goesOn {
+		return errors.New("the stream has ended at its stop position, so the run does not follow the source any more: start it again, it resumes")
+	}
+	return nil
 }
 
 // StopTargetVerifierContext follows the target's binary log to its present end and ends
@@ -174,7 +194,7 @@ func (f *Ferry) StopCoordinate() BinlogCoordinate {
 
 // CheckLateWrites looks, after Run has returned, for changes of the moved tables that
 // were made after the stop position: then not all writers were stopped, and the error
-// is a *LateWriteError naming the tables.
+// is a *LateWriteError naming the tables and keys.
 func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 	stop := f.StopCoordinate()
 	end, err := f.sourceLogEnd(ctx)
@@ -184,35 +204,18 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 	if stop.IsZero() || end.CompareFilePos(stop) <= 0 {
 		return nil
 	}
-	s := f.NewSourceBinlogStreamer()
-	s.LogTag = "late_write_check"
-	s.logger = taggedLogger(f.logger, s.LogTag)
-	if _, err := s.connect(ctx, stop); err != nil {
+	s, late, err := f.tailStream(ctx, stop, "late_write_check")
+	if err != nil {
 		return err
 	}
-	s.xa.prepared = f.BinlogStreamer.xa.prepared // none of them changed a moved table
-	late := map[string]bool{}
-	s.AddEventListener(func(events []DMLEvent) error {
-		for _, ev := range events {
-			late[ev.TableSchema().String()] = true
-		}
-		return nil
-	})
+	late.arm(stop, nil)
 	s.stopAt = end
 	group, _ := lifecycle.New(ctx)
 	group.Go("late_write_check", s.RunContext)
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("looking for changes after the stop position: %w", err)
 	}
-	if len(late) == 0 {
-		return nil
-	}
-	e := &LateWriteError{}
-	for table := range late {
-		e.Tables = append(e.Tables, table)
-	}
-	sort.Strings(e.Tables)
-	return e
+	return late.error()
 }
 
 // ForgetCheckpoint removes the run's checkpoint from the target, after Initialize and

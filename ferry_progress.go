@@ -50,6 +50,7 @@ func (f *Ferry) Progress() *Progress {
 		CurrentState: state, CustomPayload: f.ProgressCallback.Payload, VerifierType: f.VerifierType,
 		Tables: make(map[string]TableProgress, len(f.Tables)), TimeTaken: time.Since(f.StartTime).Seconds(),
 	}
+	p.CutoverPhase, p.Cutover = f.Phase(), f.cutoverStatus()
 	if f.BinlogStreamer == nil {
 		return p
 	}
@@ -57,7 +58,9 @@ func (f *Ferry) Progress() *Progress {
 	p.FinalBinlogPos = f.StopCoordinate().Position()
 	p.BinlogStreamerLag = f.BinlogStreamer.lag().Seconds()
 	p.BinlogWriterLag = f.writerLag().Seconds()
-	p.Throttled = f.Throttler.Throttled()
+	if p.Throttle = f.throttleReport(); p.Throttle != nil {
+		p.Throttled = true
+	}
 	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()

@@ -38,6 +38,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		f.BinlogStreamer.AddEventListener(v.binlogEventListener)
 		f.BatchWriter.InlineVerifier, f.DataIterator.SelectFingerprint = v, true
 	}
+	f.BinlogStreamer.AddEventListener(f.cut.late.observe)
 	f.DataIterator.addBatchListener(f.BatchWriter.WriteRowBatchContext)
 	var from BinlogCoordinate
 	if f.resuming {
@@ -453,6 +454,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 		return origin("ferry", err)
 	}
 	f.OverallState.Store(StateCutover)
+	f.enterPhase(PhaseReady)
 	failpoint("cutover.entered")
 	f.reportProgress(ctx)
 	f.logger.Info("entering cutover phase")
@@ -564,7 +566,7 @@ func (f *Ferry) handleSignals(ctx context.Context, run *lifecycle.Group) error {
 		case <-ctx.Done():
 			return nil
 		case s := <-signals:
-			if f.OverallState.Load() == StateCutover {
+			if f.OverallState.Load() == StateCutover && !f.interruptible() {
 				f.logger.Warnf("Received signal: %s during cutover. Refusing to interrupt and will attempt to complete the run.", s)
 				continue
 			}
@@ -572,6 +574,10 @@ func (f *Ferry) handleSignals(ctx context.Context, run *lifecycle.Group) error {
 		}
 	}
 }
+
+// interruptible reports whether a cutover that Cutover drives is not at a point where the
+// writers wait.
+func (f *Ferry) interruptible() bool { return f.cut.driven.Load() && !f.cut.blocked.Load() }
 
 // every calls f at an interval until the context ends.
 func every(ctx context.Context, interval time.Duration, f func()) error {

@@ -349,6 +349,19 @@ func (v *InlineVerifier) VerifyDuringCutoverContext(ctx context.Context) (Verifi
 		return VerificationResult{}, err
 	}
 	v.cutover.Store(true)
+	return v.verdict(ctx, c)
+}
+
+// verifyFenced is VerifyDuringCutoverContext after which changes may come again.
+func (v *InlineVerifier) verifyFenced(ctx context.Context) (VerificationResult, error) {
+	c, err := v.core()
+	if err != nil {
+		return VerificationResult{}, err
+	}
+	return v.verdict(ctx, c)
+}
+
+func (v *InlineVerifier) verdict(ctx context.Context, c *comparer) (VerificationResult, error) {
 	result, err := c.duringCutover(ctx)
 	if err == nil && c.counters.rows.Load()+c.counters.rechecks.Load() == 0 {
 		return VerificationResult{}, fmt.Errorf("%w: no row of the %d tables was copied or changed, so none was compared", IncompleteVerificationError{}, len(c.prints))

@@ -211,6 +211,10 @@ func (v *IterativeVerifier) VerifyDuringCutoverContext(ctx context.Context) (Ver
 	return result, nil
 }
 
+func (v *IterativeVerifier) verifyFenced(ctx context.Context) (VerificationResult, error) {
+	return v.VerifyDuringCutoverContext(ctx)
+}
+
 // firstMismatches returns the keys of the first table, by name, with differing rows.
 func firstMismatches(mismatches []OnlineVerifierMismatch) (table string, keys []string) {
 	for _, m := range mismatches {

@@ -45,7 +45,8 @@ type LagThrottler struct {
 	updateInterval time.Duration
 	logger         Logger
 
-	lag atomic.Pointer[lagSample] // nil until Run has asked once
+	lag   atomic.Pointer[lagSample] // nil until Run has asked once
+	since throttleSince
 }
 
 // lagSample is what one query said: the lag, or why there is none.
@@ -110,6 +111,15 @@ func (t *LagThrottler) ThrottleReason() string {
 		return fmt.Sprintf("the lag is %g, at most %d is allowed", sample.lag, t.config.MaxLag)
 	}
 	return ""
+}
+
+// ThrottleReport says whether it was paused by hand or by the lag, and since when.
+func (t *LagThrottler) ThrottleReport() *ThrottleReport {
+	if report := t.PauserThrottler.ThrottleReport(); report != nil {
+		return report
+	}
+	why := t.ThrottleReason()
+	return t.since.see(why != "", "lag", why)
 }
 
 // Run asks for the lag until ctx ends and returns the context's error. A query that

@@ -198,3 +198,17 @@ func quieter(logger Logger) Logger {
 	}
 	return logger
 }
+
+// logrusOf returns the logger whose level decides about a Logger's lines; nil when there
+// is none that could be set.
+func logrusOf(logger Logger) *logrus.Logger {
+	switch l := logger.(type) {
+	case nil:
+		return logrus.StandardLogger()
+	case *logrus.Logger:
+		return l
+	case *logrus.Entry:
+		return l.Logger
+	}
+	return nil
+}

@@ -163,6 +163,10 @@ func (v *OnlineVerifier) VerifyDuringCutoverContext(ctx context.Context) (Verifi
 	return result, err
 }
 
+func (v *OnlineVerifier) verifyFenced(ctx context.Context) (VerificationResult, error) {
+	return v.VerifyDuringCutoverContext(ctx)
+}
+
 func (v *OnlineVerifier) follow(ctx context.Context) error {
 	c, err := v.core()
 	if err != nil {

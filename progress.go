@@ -38,6 +38,11 @@ type Progress struct {
 	// CurrentState is one of the State constants.
 	CurrentState string
 
+	// CutoverPhase is where the cutover is, beside CurrentState; empty before the rows are
+	// copied. Cutover tells more of it.
+	CutoverPhase CutoverPhase
+	Cutover      CutoverStatus
+
 	// CustomPayload is the configured Payload of the progress callback.
 	CustomPayload string
 
@@ -52,6 +57,8 @@ type Progress struct {
 	BinlogWriterLag float64
 	// Throttled says whether the run is pausing now.
 	Throttled bool
+	// Throttle says who makes the run pause, why and since when; null when nobody does.
+	Throttle *ThrottleReport `json:",omitempty"`
 
 	// TargetBinlogStreamerLag is the same for the watch on the target; 0 when off.
 	TargetBinlogStreamerLag float64

@@ -70,13 +70,25 @@ func (t *ThrottlerBase) SetDisabled(disabled bool) { t.disabled.Store(disabled) 
 type PauserThrottler struct {
 	ThrottlerBase
 	paused atomic.Bool
+	since  throttleSince
 }
 
 // Throttled says whether SetPaused(true) was the last word.
 func (t *PauserThrottler) Throttled() bool { return t.paused.Load() }
 
 // SetPaused pauses and continues.
-func (t *PauserThrottler) SetPaused(paused bool) { t.paused.Store(paused) }
+func (t *PauserThrottler) SetPaused(paused bool) {
+	t.paused.Store(paused)
+	t.since.see(paused, pausedByHand, "paused by hand")
+}
+
+// pausedByHand is the name of the pauser in reports.
+const pausedByHand = "pauser"
+
+// ThrottleReport says that somebody paused the run, and since when.
+func (t *PauserThrottler) ThrottleReport() *ThrottleReport {
+	return t.since.see(t.Throttled(), pausedByHand, "paused by hand")
+}
 
 // Run has nothing to observe and returns at once.
 func (t *PauserThrottler) Run(ctx context.Context) error { return nil }

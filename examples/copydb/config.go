@@ -76,12 +76,6 @@ type Config struct {
 	// VerificationReport are files to write the verifier's report to, in the form that
 	// their names' ends say: ".json", ".md" or ".html".
 	VerificationReport []string
-
-	// CutoverAbort is posted when a cutover is given up after CutoverLock: the hook
-	// has to let writes to the source go on, which stays the one that counts.
-	// CutoverUnlock is not posted then, because it says that the target may be
-	// written. Without a URI the source stays blocked until somebody unblocks it.
-	CutoverAbort ghostferry.HTTPCallback
 }
 
 // ReadConfig reads a configuration from JSON. Unknown and misspelt settings are

@@ -1,0 +1,113 @@
+package ghostferry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrTrafficUnknown is wrapped by what CutoverHooks.Switch returns when it cannot tell
+// whether the traffic goes to the target. The source then stays fenced: it must not be
+// written while the target may be.
+var ErrTrafficUnknown = errors.New("it is not known which side owns the traffic")
+
+// TrafficOwner says which side the application writes to.
+type TrafficOwner string
+
+// The answers to who owns the traffic.
+const (
+	TrafficOnSource TrafficOwner = "source"
+	TrafficOnTarget TrafficOwner = "target"
+	TrafficUnknown  TrafficOwner = "unknown"
+)
+
+// WriteBlockBudgetError says that a cutover was given up because it would have kept the
+// writers waiting for longer than MaxWriteBlock. It can be tried again.
+type WriteBlockBudgetError struct {
+	// Phase is what would have taken too long.
+	Phase CutoverPhase
+	// Budget is MaxWriteBlock.
+	Budget time.Duration
+	// Needs is how long the block would have been by an estimate; 0 when the time was up.
+	Needs time.Duration
+}
+
+// Error names the phase, the budget and the remedy.
+func (e *WriteBlockBudgetError) Error() string {
+	what := "was not over"
+	if e.Needs > 0 {
+		what = fmt.Sprintf("would have been over after %s,", e.Needs.Round(time.Millisecond))
+	}
+	return fmt.Sprintf("the %s %s within MaxWriteBlock=%s: raise it, or try when the source is written less", e.Phase, what, e.Budget)
+}
+
+// CutoverError says how a cutover failed: what the target has, who owns the traffic, and
+// whether the source's writers are still kept waiting.
+type CutoverError struct {
+	// Phase is where it failed.
+	Phase CutoverPhase
+	// Traffic is the side that the application writes to.
+	Traffic TrafficOwner
+	// Fenced: the source's writers were told to stop. Blocked: they may still be waiting.
+	Fenced, Blocked bool
+	// Coordinate is the place of the source's log at which the writers had stopped; zero when
+	// it was not read.
+	Coordinate BinlogCoordinate
+	// Complete: everything up to Coordinate is on the target.
+	Complete bool
+	// Following: the run goes on and follows the source; Cutover may be called again.
+	Following bool
+	// WriteBlock is how long the writers were kept waiting.
+	WriteBlock time.Duration
+	// Err is what went wrong.
+	Err error
+	// UnfenceErr is why the writers could not be let go on; nil when they were, or when that
+	// must not be tried.
+	UnfenceErr error
+}
+
+// Error tells all of it.
+func (e *CutoverError) Error() string {
+	text := fmt.Sprintf("cutover, %s: %v", e.Phase, e.Err)
+	switch {
+	case e.Coordinate.IsZero():
+	case e.Complete:
+		text += fmt.Sprintf("; the target has everything up to %s", e.Coordinate)
+	default:
+		text += fmt.Sprintf("; the target does not have everything up to %s yet", e.Coordinate)
+	}
+	switch e.Traffic {
+	case TrafficOnTarget:
+		return text + "; the target owns the traffic"
+	case TrafficUnknown:
+		return text + "; whether the traffic was switched is not known, and the source stays fenced: look, then either finish the switch or unfence the source"
+	}
+	text += "; the source stays the side that counts"
+	switch {
+	case !e.Fenced:
+	case e.UnfenceErr != nil:
+		text += fmt.Sprintf(", and its writes may still be blocked: unblock them: %v", e.UnfenceErr)
+	case e.Blocked:
+		text += ", and its writes may still be blocked"
+	default:
+		text += fmt.Sprintf(", and its writes were unblocked after %s", e.WriteBlock.Round(time.Millisecond))
+	}
+	return text
+}
+
+// Unwrap returns what went wrong, and why unfencing failed.
+func (e *CutoverError) Unwrap() []error {
+	if e.UnfenceErr != nil {
+		return []error{e.Err, e.UnfenceErr}
+	}
+	return []error{e.Err}
+}
+
+// Resumable is that of what went wrong, unless the target may own the traffic: then the
+// source must not be followed any more.
+func (e *CutoverError) Resumable() bool {
+	return e.Traffic == TrafficOnSource && Resumable(e.Err)
+}
+
+// Retryable is that of what went wrong, while the run follows the source.
+func (e *CutoverError) Retryable() bool { return e.Following && Retryable(e.Err) }

@@ -1,0 +1,439 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+)
+
+// CutoverReport tells how a cutover went.
+type CutoverReport struct {
+	// Attempts counts the times that the writers were stopped, the last one included.
+	Attempts int
+	// Coordinate is the place of the source's log at which source and target are equal.
+	Coordinate BinlogCoordinate
+	// WriteBlock is how long the writers waited in the last attempt: from the call of Fence
+	// until Switch, or Unfence, had returned. Fence, Drain, Verify and Commit are its parts.
+	WriteBlock, Fence, Drain, Verify, Commit time.Duration
+	// Verdict is the verifier's; zero without one.
+	Verdict VerificationResult
+	// Fenced: there was a hook that stopped the writers.
+	Fenced bool
+}
+
+// Cutover waits until the rows are copied and the cutover is allowed, and then switches
+// over: fence, drain, verify, commit. Run has to be running; it has returned when Cutover
+// returns without an error. The target guard is ended, and the tail of the source's log is
+// watched for TailGuardSeconds more.
+//
+// When the writers would wait for longer than MaxWriteBlock, they are let go on, the run
+// follows the source, and the cutover is tried again later, until ctx ends. Any other
+// failure after Fence was called has Unfence called, and is a [*CutoverError], which says
+// what the target has and who owns the traffic. An error before that is as it came.
+func (f *Ferry) Cutover(ctx context.Context, hooks CutoverHooks) (CutoverReport, error) {
+	if !f.cut.running.TryLock() {
+		return CutoverReport{}, errors.New("a cutover is under way already")
+	}
+	defer f.cut.running.Unlock()
+	f.prepareChannels()
+	f.cut.driven.Store(true)
+	defer f.cut.driven.Store(false)
+	ctx, cancel := f.untilRunEnds(ctx)
+	defer cancel()
+	var report CutoverReport
+	hooks = hooks.orCallbacks(f)
+	for n := 1; ; n++ {
+		if err := f.readyForCutover(ctx); err != nil {
+			return report, err
+		}
+		a := &cutoverAttempt{f: f, hooks: hooks, report: CutoverReport{Attempts: n, Fenced: hooks.Fence != nil}}
+		err := a.run(ctx)
+		report = a.report
+		if err == nil {
+			return report, f.guardAfterSwitch(context.WithoutCancel(ctx), hooks)
+		}
+		if budget, ok := errors.AsType[*WriteBlockBudgetError](err); !ok || !err.(*CutoverError).Following || a.stillBlocked() {
+			return report, err
+		} else {
+			f.logger.WithError(budget).Warnf("the cutover is tried again in %s", cutoverPause(n))
+		}
+		if err := retry.Sleep(ctx, cutoverPause(n)); err != nil {
+			return report, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+// cutoverPause is how long to wait after the n-th attempt that took too long.
+func cutoverPause(n int) time.Duration { return min(time.Second<<min(n-1, 6), time.Minute) }
+
+// untilRunEnds returns a context that ends when the run ends with an error.
+func (f *Ferry) untilRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-f.runEnded:
+			switch {
+			case f.runErr != nil:
+				cancel(f.runErr)
+			case f.Phase() != PhaseCommit && f.Phase() != PhaseDone:
+				cancel(errors.New("the run has ended before the cutover: something else has stopped its stream"))
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil); <-watched }
+}
+
+// readyForCutover returns when little is left to do: everything is copied and compared,
+// changes arrive within moments, and nothing pauses the run.
+func (f *Ferry) readyForCutover(ctx context.Context) error {
+	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-f.runEnded:
+		return f.endedBefore("the cutover began")
+	default:
+	}
+	f.enterPhase(PhaseReady)
+	if err := WaitForThrottleContext(ctx, f.Throttler); err != nil {
+		return causeOf(ctx, err)
+	}
+	if v, ok := f.Verifier.(fencedVerifier); ok {
+		if err := v.VerifyBeforeCutoverContext(ctx); err != nil {
+			return origin("verifier", err)
+		}
+	}
+	return f.WaitUntilBinlogStreamerCatchesUpContext(ctx)
+}
+
+// causeOf prefers the reason why a context ended to the error that says that it has.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// fencedVerifier is a verifier of ours: it can give its verdict while the stream goes on,
+// and go on itself when the cutover is given up.
+type fencedVerifier interface {
+	contextVerifier
+	// verifyFenced is VerifyDuringCutoverContext that may be followed by further changes.
+	verifyFenced(ctx context.Context) (VerificationResult, error)
+	core() (*comparer, error)
+}
+
+// cutoverAttempt is one way from fence to commit or abort.
+type cutoverAttempt struct {
+	f      *Ferry
+	hooks  CutoverHooks
+	report CutoverReport
+
+	phase    CutoverPhase
+	began    time.Time
+	complete bool // everything up to report.Coordinate is on the target
+	ended    bool // the run has, without an error
+	unfenced bool
+	switched bool
+}
+
+func (a *cutoverAttempt) enter(phase CutoverPhase) {
+	a.phase = phase
+	a.f.enterPhase(phase)
+}
+
+func (a *cutoverAttempt) stillBlocked() bool { return a.report.Fenced && !a.unfenced }
+
+// run returns nil or a *CutoverError.
+func (a *cutoverAttempt) run(ctx context.Context) error {
+	f := a.f
+	a.began = time.Now()
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	bounded, release := a.withinBudget(attempt)
+	defer release()
+	defer f.cut.late.disarm()
+	if v, ok := f.Verifier.(fencedVerifier); ok {
+		if c, err := v.core(); err == nil {
+			defer c.hold()()
+		}
+	}
+	var err error
+	for _, step := range []struct {
+		phase CutoverPhase
+		took  *time.Duration
+		do    func(ctx context.Context) error
+	}{
+		{PhaseFence, &a.report.Fence, a.fence},
+		{PhaseDrain, &a.report.Drain, func(ctx context.Context) error { return a.drain(ctx, cancel) }},
+		{PhaseVerify, &a.report.Verify, a.verify},
+	} {
+		a.enter(step.phase)
+		begun := time.Now()
+		err = step.do(bounded)
+		*step.took = time.Since(begun)
+		if err = causeIfEnded(bounded, err); err != nil {
+			return a.abort(ctx, err)
+		}
+	}
+	a.enter(PhaseCommit)
+	begun := time.Now()
+	err = a.commit(attempt)
+	a.report.Commit = time.Since(begun)
+	if err != nil {
+		return a.abort(ctx, causeIfEnded(attempt, err))
+	}
+	a.report.WriteBlock = time.Since(a.began)
+	a.switched = true
+	metricsOrGlobal(f.Metrics).Timer("CutoverTime", a.report.WriteBlock, nil, 1)
+	f.enterPhase(PhaseDone)
+	return nil
+}
+
+// causeIfEnded returns the cause of a context's end: that is why the step failed, or why
+// the next must not begin.
+func causeIfEnded(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil {
+		return err
+	}
+	return cause
+}
+
+// withinBudget bounds the block by MaxWriteBlock, counted from now.
+func (a *cutoverAttempt) withinBudget(ctx context.Context) (context.Context, context.CancelFunc) {
+	budget := a.f.UpdatableConfig.maxWriteBlock()
+	if budget == 0 || a.hooks.Fence == nil {
+		return ctx, func() {}
+	}
+	bounded, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(budget, func() { cancel(&WriteBlockBudgetError{Phase: a.f.Phase(), Budget: budget}) })
+	return bounded, func() { timer.Stop(); cancel(nil) }
+}
+
+func (a *cutoverAttempt) fence(ctx context.Context) error {
+	if a.hooks.Fence == nil {
+		a.f.logger.Warn("nothing stops the writers of the source: there is neither a Fence hook nor a CutoverLock")
+		return nil
+	}
+	return a.f.callHook(ctx, "fence", a.hooks.Fence)
+}
+
+// drain reads the log's end, which the writers can no longer move, and waits until the
+// target has everything up to it. From here on a change behind it ends the attempt.
+func (a *cutoverAttempt) drain(ctx context.Context, cancel context.CancelCauseFunc) error {
+	f := a.f
+	if gate := f.WaitUntilReplicaIsCaughtUpToMaster; gate != nil {
+		if err := gate.WaitContext(ctx); err != nil {
+			return origin("wait_replica", err)
+		}
+	}
+	end, err := f.sourceLogEnd(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the source's log end: %w", err)
+	}
+	a.report.Coordinate = end
+	f.cut.late.arm(end, func(e *LateWriteError) { cancel(e) })
+	if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
+		return err
+	}
+	a.complete = true
+	if err := f.BinlogStreamer.undecidedNow(end); err != nil {
+		return err
+	}
+	return a.stillFenced(ctx)
+}
+
+func (a *cutoverAttempt) stillFenced(ctx context.Context) error {
+	if a.hooks.Fenced == nil {
+		return nil
+	}
+	if err := safely(func() error { return a.hooks.Fenced(ctx) }); err != nil {
+		return fmt.Errorf("the writers are no longer stopped: %w", err)
+	}
+	return nil
+}
+
+// verify has the verifier give its verdict.
+func (a *cutoverAttempt) verify(ctx context.Context) error {
+	f := a.f
+	if f.Verifier == nil {
+		return nil
+	}
+	var err error
+	switch v := f.Verifier.(type) {
+	case fencedVerifier:
+		if err := a.withinBudgetByEstimate(v); err != nil {
+			return err
+		}
+		a.report.Verdict, err = v.verifyFenced(ctx)
+	case interface {
+		VerifyDuringCutoverContext(ctx context.Context) (VerificationResult, error)
+	}:
+		a.report.Verdict, err = v.VerifyDuringCutoverContext(ctx)
+	default:
+		a.report.Verdict, err = verifyWithin(ctx, v)
+	}
+	switch {
+	case err != nil:
+		return origin("verifier", fmt.Errorf("comparing source and target: %w", err))
+	case !a.report.Verdict.DataCorrect:
+		return a.report.Verdict
+	}
+	return f.cut.late.error()
+}
+
+// verifyWithin is the verdict of a host's verifier, waited for until ctx ends.
+func verifyWithin(ctx context.Context, v Verifier) (VerificationResult, error) {
+	type answer struct {
+		verdict VerificationResult
+		err     error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		verdict, err := v.VerifyDuringCutover()
+		answers <- answer{verdict, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.verdict, a.err
+	case <-ctx.Done():
+		return VerificationResult{}, context.Cause(ctx)
+	}
+}
+
+// withinBudgetByEstimate gives up before a comparison that would not be over in time.
+func (a *cutoverAttempt) withinBudgetByEstimate(v fencedVerifier) error {
+	budget := a.f.UpdatableConfig.maxWriteBlock()
+	if budget == 0 || a.hooks.Fence == nil {
+		return nil
+	}
+	c, err := v.core()
+	if err != nil {
+		return err
+	}
+	if needs := time.Since(a.began) + c.estimate(); needs > budget {
+		return &WriteBlockBudgetError{Phase: PhaseVerify, Budget: budget, Needs: needs}
+	}
+	return nil
+}
+
+// commit ends the stream, waits for the run's last words, and switches the traffic. Once
+// Switch is called there is no way back that would be safe without the host's word.
+func (a *cutoverAttempt) commit(ctx context.Context) error {
+	f := a.f
+	if err := f.BinlogStreamer.flushAndStop(ctx); err != nil {
+		return origin("binlog_streamer", err)
+	}
+	select {
+	case <-f.runEnded:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if f.runErr != nil {
+		return f.runErr
+	}
+	a.ended = true
+	if err := f.cut.late.error(); err != nil {
+		return err
+	}
+	a.report.Coordinate = f.StopCoordinate()
+	if err := f.StopTargetVerifierContext(ctx); err != nil {
+		return err
+	}
+	if err := f.ownedStill(ctx); err != nil {
+		return err
+	}
+	if err := a.stillFenced(ctx); err != nil {
+		return err
+	}
+	if err := f.CheckLateWrites(ctx); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if a.hooks.Switch == nil {
+		return nil
+	}
+	last, cancel := lifecycle.Detach(ctx, hookTimeout)
+	defer cancel()
+	return f.callHook(last, "switch", a.hooks.Switch)
+}
+
+// ownedStill fails when another process has taken the run over.
+func (f *Ferry) ownedStill(ctx context.Context) error {
+	if !f.checkpoint.begun() {
+		return nil
+	}
+	var fenced *FencedError
+	if err := f.checkpoint.ownerError(ctx); errors.As(err, &fenced) {
+		return err
+	}
+	return nil
+}
+
+// abort lets the writers go on and describes the failure.
+func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
+	f := a.f
+	e := &CutoverError{
+		Phase: a.phase, Traffic: TrafficOnSource, Fenced: a.report.Fenced, Coordinate: a.report.Coordinate, Complete: a.complete, Err: err,
+	}
+	if errors.Is(err, ErrTrafficUnknown) {
+		e.Traffic, e.Blocked, e.WriteBlock = TrafficUnknown, a.report.Fenced, time.Since(a.began)
+		f.cutoverFailed(err)
+		return e
+	}
+	a.enter(PhaseAbort)
+	e.Blocked, e.UnfenceErr = a.unfence(ctx, err)
+	a.report.WriteBlock = time.Since(a.began)
+	e.WriteBlock = a.report.WriteBlock
+	f.cutoverFailed(err)
+	if !e.Blocked {
+		a.unfenced = true
+		f.enterPhase(PhaseUnfenced)
+	}
+	select {
+	case <-f.runEnded:
+	default:
+		e.Following = f.BinlogStreamer.goOn()
+	}
+	return e
+}
+
+// unfence reports whether the writers may still be blocked, and why. Another process that
+// has taken the run over decides about them itself.
+func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked bool, err error) {
+	var fenced *FencedError
+	switch {
+	case a.hooks.Fence == nil:
+		return false, nil
+	case errors.As(reason, &fenced):
+		return true, errors.New("the process that has taken the run over decides about them")
+	case a.hooks.Unfence == nil:
+		return true, errors.New("there is no Unfence hook, and no CutoverAbort is configured")
+	}
+	limit := hookTimeout
+	if ctx.Err() != nil {
+		limit = hastyTimeout
+	}
+	ctx, cancel := lifecycle.Detach(ctx, limit)
+	defer cancel()
+	if err := a.f.callHook(ctx, "unfence", a.hooks.Unfence); err != nil {
+		return true, err
+	}
+	return false, nil
+}
+
+func (f *Ferry) cutoverFailed(err error) {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	f.cut.mu.status.LastError = err.Error()
+}

@@ -1,0 +1,265 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/shop"
+)
+
+// hooked is a move whose cutover is driven by hooks around a shop's writer.
+type hooked struct {
+	*harness.Pair
+	ferry  *ghostferry.Ferry
+	writer *shop.Writer
+	shop   shop.Options
+	hooks  ghostferry.CutoverHooks
+
+	ran   chan error
+	calls struct {
+		sync.Mutex
+		names []string
+	}
+}
+
+// newHooked starts a run; the hooks pause and resume the writer, and note their calls.
+func newHooked(t *testing.T, p *harness.Pair, database string, adjust func(*ghostferry.Ferry)) *hooked {
+	t.Helper()
+	o := p.Shop(t, database, 400)
+	h := &hooked{Pair: p, shop: o, writer: p.Write(t, o, 100), ran: make(chan error, 1)}
+	h.ferry = &ghostferry.Ferry{Config: p.Config(o.Database)}
+	h.ferry.TailGuardSeconds = -1
+	if adjust != nil {
+		adjust(h.ferry)
+	}
+	h.hooks = ghostferry.CutoverHooks{
+		Fence:   func(ctx context.Context) error { h.called("fence"); return h.writer.Pause(ctx) },
+		Unfence: func(context.Context) error { h.called("unfence"); h.writer.Resume(); return nil },
+		Fenced:  func(context.Context) error { h.called("fenced"); return nil },
+		Switch:  func(context.Context) error { h.called("switch"); return nil },
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	require.NoError(t, h.ferry.InitializeContext(ctx))
+	require.NoError(t, h.ferry.StartContext(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.ran <- h.ferry.RunContext(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		require.NoError(t, h.ferry.Close())
+	})
+	return h
+}
+
+func (h *hooked) called(name string) {
+	h.calls.Lock()
+	defer h.calls.Unlock()
+	h.calls.names = append(h.calls.names, name)
+}
+
+func (h *hooked) allCalls() []string {
+	h.calls.Lock()
+	defer h.calls.Unlock()
+	return slices.Clone(h.calls.names)
+}
+
+func cutoverContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// One call switches over: fence, drain, verify, commit; then both sides are equal.
+func TestCutoverByHooks(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		h := newHooked(t, p, "cutover_hooks", nil)
+		require.Equal(t, ghostferry.PhaseNone, h.ferry.Phase())
+		phases := map[string]ghostferry.CutoverPhase{}
+		fence, swtch := h.hooks.Fence, h.hooks.Switch
+		h.hooks.Fence = func(ctx context.Context) error { phases["fence"] = h.ferry.Phase(); return fence(ctx) }
+		h.hooks.Switch = func(ctx context.Context) error { phases["switch"] = h.ferry.Phase(); return swtch(ctx) }
+		report, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		require.NoError(t, err)
+		require.NoError(t, <-h.ran)
+		require.Equal(t, []string{"fence", "fenced", "fenced", "switch"}, h.allCalls())
+		require.Equal(t, map[string]ghostferry.CutoverPhase{"fence": ghostferry.PhaseFence, "switch": ghostferry.PhaseCommit}, phases)
+		require.Equal(t, ghostferry.PhaseDone, h.ferry.Phase())
+		require.Equal(t, ghostferry.StateDone, h.ferry.OverallState.Load())
+		require.True(t, report.Verdict.DataCorrect)
+		require.Equal(t, 1, report.Attempts)
+		require.Positive(t, report.WriteBlock)
+		require.Equal(t, h.ferry.StopCoordinate(), report.Coordinate)
+		status := h.ferry.Progress()
+		require.Equal(t, ghostferry.PhaseDone, status.CutoverPhase)
+		require.Equal(t, 1, status.Cutover.Attempts)
+		p.MustEqual(t, h.shop.Database)
+	})
+}
+
+// A drain that takes longer than the budget is given up: the writers go on, the run
+// follows them, and the next attempt switches over with nothing lost.
+func TestCutoverGivesUpInTimeAndTriesAgain(t *testing.T) {
+	for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline} {
+		t.Run(verifier, func(t *testing.T) {
+			p := harness.Shared(t, harness.Settings[0])
+			h := newHooked(t, p, "cutover_retry", func(f *ghostferry.Ferry) {
+				f.UpdatableConfig.MaxWriteBlock = ghostferry.Duration(300 * time.Millisecond)
+				f.VerifierType = verifier
+			})
+			ctx := cutoverContext(t)
+			// While it holds this lock nothing is applied: the drain cannot end.
+			lock, err := p.TargetDB.Conn(ctx)
+			require.NoError(t, err)
+			defer lock.Close()
+			fence, unfence := h.hooks.Fence, h.hooks.Unfence
+			attempts := 0
+			h.hooks.Fence = func(ctx context.Context) error {
+				if attempts++; attempts == 1 {
+					if _, err := lock.ExecContext(ctx, "FLUSH TABLES WITH READ LOCK"); err != nil {
+						return err
+					}
+					_, err := p.SourceDB.ExecContext(ctx, "UPDATE `"+h.shop.Database+"`.customers SET email = CONCAT(email, '.x') LIMIT 1")
+					if err != nil {
+						return err
+					}
+				} else {
+					h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(time.Minute)})
+				}
+				return fence(ctx)
+			}
+			var resumed shop.Stats
+			h.hooks.Unfence = func(ctx context.Context) error {
+				if _, err := lock.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+					return err
+				}
+				resumed = h.writer.Stats()
+				h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: -1})
+				return unfence(ctx)
+			}
+			report, err := h.ferry.Cutover(ctx, h.hooks)
+			require.NoError(t, err)
+			require.NoError(t, <-h.ran)
+			require.Equal(t, 2, report.Attempts)
+			require.Equal(t, []string{"fence", "unfence", "fence", "fenced", "fenced", "switch"}, h.allCalls())
+			require.Greater(t, h.writer.Stats().Committed, resumed.Committed, "the writers did not go on")
+			status := h.ferry.Progress().Cutover
+			require.Equal(t, 1, status.Aborts)
+			require.Contains(t, status.LastError, "MaxWriteBlock")
+			p.MustEqual(t, h.shop.Database)
+		})
+	}
+}
+
+// Whatever fails after the fence, the writers are let go on, and the error says who owns
+// the traffic.
+func TestCutoverFailures(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	refused := errors.New("no")
+	for name, test := range map[string]struct {
+		spoil    func(h *hooked)
+		phase    ghostferry.CutoverPhase
+		traffic  ghostferry.TrafficOwner
+		complete bool
+		follows  bool
+		calls    []string
+	}{
+		"fence": {
+			func(h *hooked) {
+				h.hooks.Fence = func(context.Context) error { h.called("fence"); return refused }
+			},
+			ghostferry.PhaseFence, ghostferry.TrafficOnSource, false, true, []string{"fence", "unfence"},
+		},
+		"fenced": {
+			func(h *hooked) {
+				h.hooks.Fenced = func(context.Context) error { h.called("fenced"); return refused }
+			},
+			ghostferry.PhaseDrain, ghostferry.TrafficOnSource, true, true, []string{"fence", "fenced", "unfence"},
+		},
+		"switch": {
+			func(h *hooked) {
+				h.hooks.Switch = func(context.Context) error { h.called("switch"); return refused }
+			},
+			ghostferry.PhaseCommit, ghostferry.TrafficOnSource, true, false, []string{"fence", "fenced", "fenced", "switch", "unfence"},
+		},
+		"switch unknown": {
+			func(h *hooked) {
+				h.hooks.Switch = func(context.Context) error {
+					h.called("switch")
+					return errors.Join(refused, ghostferry.ErrTrafficUnknown)
+				}
+			},
+			ghostferry.PhaseCommit, ghostferry.TrafficUnknown, true, false, []string{"fence", "fenced", "fenced", "switch"},
+		},
+		"panic": {
+			func(h *hooked) {
+				h.hooks.Fenced = func(context.Context) error { h.called("fenced"); panic(refused) }
+			},
+			ghostferry.PhaseDrain, ghostferry.TrafficOnSource, true, true, []string{"fence", "fenced", "unfence"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHooked(t, p, "cutover_failures", nil)
+			test.spoil(h)
+			_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+			failure, ok := errors.AsType[*ghostferry.CutoverError](err)
+			require.True(t, ok, "%v", err)
+			require.Contains(t, err.Error(), refused.Error())
+			require.Equal(t, test.phase, failure.Phase)
+			require.Equal(t, test.traffic, failure.Traffic)
+			require.Equal(t, test.complete, failure.Complete)
+			require.Equal(t, test.follows, failure.Following)
+			require.Equal(t, test.traffic == ghostferry.TrafficUnknown, failure.Blocked)
+			require.Equal(t, test.calls, h.allCalls())
+			if !test.follows {
+				require.NoError(t, <-h.ran)
+			}
+		})
+	}
+}
+
+// A write that the fence has let through gives the cutover up, with its key; one that
+// comes after the switch is an alarm.
+func TestCutoverNoticesLateWrites(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	late := func(ctx context.Context, h *hooked) error {
+		_, err := h.SourceDB.ExecContext(ctx, "INSERT INTO `"+h.shop.Database+"`.events_empty (id, happened_at) VALUES (424242, NOW(6))")
+		return err
+	}
+	t.Run("before the switch", func(t *testing.T) {
+		h := newHooked(t, p, "cutover_late", nil)
+		h.hooks.Fenced = func(ctx context.Context) error { return late(ctx, h) }
+		_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		found, ok := errors.AsType[*ghostferry.LateWriteError](err)
+		require.True(t, ok, "%v", err)
+		require.False(t, found.Switched)
+		require.Equal(t, "424242", found.Writes[0].Key)
+		require.Contains(t, h.allCalls(), "unfence")
+		require.NotContains(t, h.allCalls(), "switch")
+	})
+	t.Run("after the switch", func(t *testing.T) {
+		h := newHooked(t, p, "cutover_later", func(f *ghostferry.Ferry) { f.TailGuardSeconds = 20 })
+		h.hooks.Switch = func(ctx context.Context) error { return late(ctx, h) }
+		var alarm *ghostferry.LateWriteError
+		h.hooks.LateWrite = func(e *ghostferry.LateWriteError) { alarm = e }
+		_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		found, ok := errors.AsType[*ghostferry.LateWriteError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, found, alarm)
+		require.True(t, found.Switched)
+		require.Equal(t, []string{h.shop.Database + ".events_empty"}, found.Tables)
+		require.Equal(t, "424242", found.Writes[0].Key)
+		require.Equal(t, ghostferry.PhaseDone, h.ferry.Phase())
+	})
+}
