@@ -193,11 +193,11 @@ type Config struct {
 	// cascades that the binary log does not record, parents that do not move, rows
 	// without a parent at the end.
 	SkipForeignKeyConstraintsCheck bool
-	// EnableRowBatchSize adds the bytes written to the progress.
+	// EnableRowBatchSize is accepted for its users; the progress always has the bytes.
 	EnableRowBatchSize bool
 	// AllowSuperUserOnReadOnly allows a target that is read_only.
 	AllowSuperUserOnReadOnly bool
-	// EnablePProf serves net/http/pprof on localhost:6060 during Run.
+	// EnablePProf serves profiles at http://127.0.0.1:6060/debug/pprof/ from Run to Close.
 	EnablePProf bool
 
 	// LogBackend may be "logrus", the only one there is.

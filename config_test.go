@@ -95,17 +95,20 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"inline config", func(c *Config) { c.VerifierType = "Inline"; c.InlineVerifierConfig.MaxExpectedDowntime = "-1s" }, "InlineVerifierConfig", "is negative"},
 		{"online config", func(c *Config) { c.VerifierType = "Online"; c.OnlineVerifierConfig.MaxExpectedDowntime = "1" }, "OnlineVerifierConfig", "missing unit"},
 		{"repair of filtered rows", func(c *Config) { c.OnlineVerifierConfig.Repair = true; c.CopyFilter = struct{ CopyFilter }{} }, "OnlineVerifierConfig.Repair", "CopyFilter"},
-		{"control server", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{Enabled: true} }, "ControlServerConfig.Enabled", "control_server: "},
-		{"bind address", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{ServerBindAddr: ":1"} }, "ControlServerConfig.ServerBindAddr", "not supported yet"},
-		{"old bind address", func(c *Config) { c.ServerBindAddr = ":1" }, "ServerBindAddr", "not supported yet"},
-		{"old web dir", func(c *Config) { c.WebBasedir = "." }, "WebBasedir", "not supported yet"},
-		{"old scripts", func(c *Config) { c.ControlServerCustomScripts = map[string][]string{"a": {"b"}} }, "ControlServerCustomScripts", "not supported yet"},
+		{"control server", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{Enabled: true} }, "ControlServerConfig.TokenFile", "control_server: "},
+		{"old bind address", func(c *Config) {
+			c.ControlServerConfig, c.ServerBindAddr = &ControlServerConfig{Enabled: true, Token: operateToken}, "x"
+		}, "ControlServerConfig.ServerBindAddr", "not host:port"},
+		{"old web dir", func(c *Config) {
+			c.ControlServerConfig, c.WebBasedir = &ControlServerConfig{Enabled: true, Token: operateToken}, "/nowhere"
+		}, "ControlServerConfig.WebBasedir", "has no page"},
+		{"old scripts", func(c *Config) {
+			c.ControlServerConfig, c.ControlServerCustomScripts = &ControlServerConfig{Enabled: true, Token: operateToken}, map[string][]string{"a": nil}
+		}, "ControlServerConfig.CustomScripts", "no program"},
 		{"batch sizes", func(c *Config) {
 			c.DataIterationBatchSizePerTableOverride = &DataIterationBatchSizePerTableOverride{MinRowSize: 1, MaxRowSize: 2, ControlPoints: map[int]uint64{1: 1}}
 		}, "DataIterationBatchSizePerTableOverride", "DataIterationBatchSizePoints invalid: "},
 		{"rewrites", func(c *Config) { c.DatabaseRewrites = map[string]string{"a": "x", "b": "x"} }, "DatabaseRewrites", "duplicate target to source rewrite detected"},
-		{"pprof", func(c *Config) { c.EnablePProf = true }, "EnablePProf", "not supported yet"},
-		{"row batch size", func(c *Config) { c.EnableRowBatchSize = true }, "EnableRowBatchSize", "not supported yet"},
 		{"row image", func(c *Config) { c.SkipBinlogRowImageCheck = true }, "SkipBinlogRowImageCheck", "losing data"},
 		{"negative", func(c *Config) { c.DBWriteRetries = -1 }, "DBWriteRetries", "must not be negative"},
 		{"bulk load", func(c *Config) { c.BulkLoad = "on" }, "BulkLoad", "leave it empty for LOAD DATA"},
@@ -130,7 +133,7 @@ func TestValidateConfigFaults(t *testing.T) {
 func TestValidateConfigReportsAllFaultsInOrder(t *testing.T) {
 	config := &Config{
 		LogBackend: "x", LogLevel: "y", Source: &DatabaseConfig{}, VerifierType: "z",
-		EnablePProf: true, DBReadRetries: -1,
+		BulkLoad: "z", DBReadRetries: -1,
 	}
 	var fields []string
 	for _, fault := range ConfigErrors(config.ValidateConfig()) {
@@ -138,7 +141,7 @@ func TestValidateConfigReportsAllFaultsInOrder(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"LogBackend", "LogLevel", "Source.Host", "Source.Port", "Source.User", "Target",
-		"TableFilter", "VerifierType", "EnablePProf", "DBReadRetries",
+		"TableFilter", "VerifierType", "DBReadRetries", "BulkLoad",
 	}, fields)
 }
 
@@ -270,7 +273,7 @@ func TestVerifierConfigs(t *testing.T) {
 	server := &ControlServerConfig{}
 	require.NoError(t, server.Validate())
 	require.Equal(t, "127.0.0.1:8000", server.ServerBindAddr)
-	require.Equal(t, ".", server.WebBasedir)
+	require.Empty(t, server.WebBasedir, "the built-in page")
 
 	var cascading *CascadingPaginationColumnConfig
 	_, found := cascading.PaginationColumnFor("s", "t")

@@ -36,7 +36,7 @@ func (c *Config) ValidateConfig() error {
 	}
 	c.validateState(add)
 	c.validateVerifier(add)
-	c.validateControlServer(add)
+	faults = append(faults, c.validateControlServer()...)
 	c.validateUpdatable(add)
 	if err := c.DataIterationBatchSizePerTableOverride.Validate(); err != nil {
 		faults = append(faults, &ConfigError{
@@ -127,33 +127,31 @@ func (c *Config) validateVerifier(add addFault) {
 	}
 }
 
-func (c *Config) validateControlServer(add addFault) {
-	if c.ServerBindAddr != "" {
-		add("ServerBindAddr", "control_server: ServerBindAddr is not supported yet", "remove it")
-	}
-	if c.WebBasedir != "" {
-		add("WebBasedir", "control_server: WebBasedir is not supported yet", "remove it")
-	}
-	if len(c.ControlServerCustomScripts) > 0 {
-		add("ControlServerCustomScripts", "control_server: ControlServerCustomScripts is not supported yet", "remove it")
-	}
-
+// validateControlServer takes the settings' old places over, and checks them.
+func (c *Config) validateControlServer() []error {
 	if c.ControlServerConfig == nil {
 		c.ControlServerConfig = &ControlServerConfig{}
 	}
-	for _, setting := range []struct {
-		name string
-		set  bool
-	}{
-		{"Enabled", c.ControlServerConfig.Enabled},
-		{"ServerBindAddr", c.ControlServerConfig.ServerBindAddr != ""},
-		{"WebBasedir", c.ControlServerConfig.WebBasedir != ""},
-		{"CustomScripts", len(c.ControlServerConfig.CustomScripts) > 0},
-	} {
-		if setting.set {
-			add("ControlServerConfig."+setting.name, "control_server: the control server is not supported yet", "remove ControlServerConfig."+setting.name)
-		}
+	to := c.ControlServerConfig
+	moved := func(name string) {
+		taggedLogger(c.Logger, "config").Warnf("%s is deprecated, use ControlServerConfig.%s", name, strings.TrimPrefix(name, "ControlServer"))
 	}
+	if c.ServerBindAddr != "" {
+		to.ServerBindAddr, c.ServerBindAddr = c.ServerBindAddr, ""
+		moved("ServerBindAddr")
+	}
+	if c.WebBasedir != "" {
+		to.WebBasedir, c.WebBasedir = c.WebBasedir, ""
+		moved("WebBasedir")
+	}
+	if len(c.ControlServerCustomScripts) > 0 {
+		to.CustomScripts, c.ControlServerCustomScripts = c.ControlServerCustomScripts, nil
+		moved("ControlServerCustomScripts")
+	}
+	if err := to.Validate(); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 func (c *Config) validateUpdatable(add addFault) {
@@ -170,17 +168,6 @@ func (c *Config) validateUpdatable(add addFault) {
 // validateUnsupported refuses what does not exist yet where it is set, and notes what
 // is off because it is not set and could be expected to be on.
 func (c *Config) validateUnsupported(add addFault) {
-	for _, setting := range []struct {
-		name string
-		set  bool
-	}{
-		{"EnablePProf", c.EnablePProf},
-		{"EnableRowBatchSize", c.EnableRowBatchSize},
-	} {
-		if setting.set {
-			add(setting.name, setting.name+" is not supported yet", "remove it")
-		}
-	}
 	if c.SkipBinlogRowImageCheck {
 		add("SkipBinlogRowImageCheck", "SkipBinlogRowImageCheck is not supported: changes with partial row images cannot be applied without losing data",
 			"remove it and set binlog_row_image=FULL on the source")

@@ -8,8 +8,6 @@ import (
 const (
 	defaultVerifyBinlogEventsInterval   = "1s"
 	defaultIterativeVerifierConcurrency = 4
-	defaultControlServerBindAddr        = "127.0.0.1:8000"
-	defaultControlServerWebBasedir      = "."
 )
 
 // InlineVerifierConfig belongs to VerifierTypeInline.
@@ -113,32 +111,6 @@ func parseDuration(setting, text string) (time.Duration, error) {
 		return 0, fmt.Errorf("%s: duration %q is negative", setting, text)
 	}
 	return duration, nil
-}
-
-// ControlServerConfig is the HTTP control server.
-type ControlServerConfig struct {
-	// Enabled switches it on.
-	Enabled bool
-	// ServerBindAddr is host:port. Default 127.0.0.1:8000.
-	ServerBindAddr string
-	// WebBasedir is a directory with webui/ that replaces the built-in pages.
-	WebBasedir string
-	// CustomScripts is name → command line, to be run from the page.
-	CustomScripts map[string][]string
-}
-
-// Validate fills the defaults.
-func (c *ControlServerConfig) Validate() error {
-	if c.ServerBindAddr == "" {
-		c.ServerBindAddr = defaultControlServerBindAddr
-	}
-	if WebUiBasedir != "" {
-		c.WebBasedir = WebUiBasedir
-	}
-	if c.WebBasedir == "" {
-		c.WebBasedir = defaultControlServerWebBasedir
-	}
-	return nil
 }
 
 // ColumnCompressionConfig is schema → table → column → algorithm.

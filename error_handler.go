@@ -125,7 +125,7 @@ func (h *PanicErrorHandler) post(limit time.Duration, report errorReport) error 
 func (h *PanicErrorHandler) logger() Logger {
 	var logger Logger
 	if h.Ferry != nil && h.Ferry.Config != nil {
-		logger = h.Ferry.Config.Logger
+		logger = h.Ferry.baseLogger()
 	}
 	return taggedLogger(logger, "error_handler")
 }

@@ -70,8 +70,14 @@ type Ferry struct {
 	// OverallState holds one of the State constants as a string.
 	OverallState atomic.Value
 
+	// ControlServer shows the run and takes orders; nil unless
+	// ControlServerConfig.Enabled is set. Set by Initialize.
+	ControlServer *ControlServer
+
 	// immutable after Initialize
-	logger       Logger
+	logger       Logger  // in front of Config.Logger
+	log          *runLog // what logger feeds
+	waits        *waitLog
 	sourceServer *server.Server
 	targetServer *server.Server
 	gate         *gate
@@ -91,17 +97,17 @@ type Ferry struct {
 	cut        cutoverState  // see cutover_phase.go
 	unreported throttleSince // of a throttler that does not say since when
 
-	watch          *lifecycle.Group // of the target's stream, which outlives the run; nil without one
-	watchTask      *lifecycle.Task
-	rowsCopied     chan struct{} // closed when the rows are copied
-	copied         chan struct{} // closed when the cutover may begin
-	cutoverAllowed chan struct{} // closed by AllowCutover
-	allowOnce      sync.Once
-	copyTook       atomic.Int64  // nanoseconds, set when the rows are copied
-	copyBegan      atomic.Int64  // unix nanoseconds
-	runEnded       chan struct{} // closed when Run has ended, runErr set before
-	runErr         error
-	runOnce        sync.Once
+	watch      *lifecycle.Group // of the target's stream, which outlives the run; nil without one
+	watchTask  *lifecycle.Task
+	control    *lifecycle.Group // of the control server, which outlives the run; nil without one
+	rowsCopied chan struct{}    // closed when the rows are copied
+	copied     chan struct{}    // closed when the cutover may begin
+	permission cutoverPermission
+	copyTook   atomic.Int64  // nanoseconds, set when the rows are copied
+	copyBegan  atomic.Int64  // unix nanoseconds
+	runEnded   chan struct{} // closed when Run has ended, runErr set before
+	runErr     error
+	runOnce    sync.Once
 }
 
 // Resuming reports whether this run goes on from an earlier one: from the checkpoint on
@@ -110,14 +116,53 @@ func (f *Ferry) Resuming() bool { return f.resuming }
 
 // AllowCutover lets the cutover begin once the rows are copied, as AutomaticCutover does
 // from the start. It may be called at any time, from any goroutine.
-func (f *Ferry) AllowCutover() {
-	f.prepareChannels()
-	f.allowOnce.Do(func() { close(f.cutoverAllowed) })
+func (f *Ferry) AllowCutover() { f.permission.set(true) }
+
+// DenyCutover takes AllowCutover and AutomaticCutover back, as long as the run still waits
+// or copies. It may be called at any time, from any goroutine.
+func (f *Ferry) DenyCutover() { f.permission.set(false) }
+
+// CutoverAllowed tells whether the cutover may begin once the rows are copied.
+func (f *Ferry) CutoverAllowed() bool { return f.permission.allowed(f.AutomaticCutover) }
+
+// cutoverPermission is what the host or the operator has said last about the cutover;
+// before that AutomaticCutover counts. Its zero value is ready.
+type cutoverPermission struct {
+	mu      sync.Mutex
+	said    bool
+	allow   bool
+	changed chan struct{} // closed and replaced by set; nil until somebody waits
+}
+
+func (p *cutoverPermission) set(allow bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said, p.allow = true, allow
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+func (p *cutoverPermission) allowed(automatic bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.said && p.allow || !p.said && automatic
+}
+
+// wait returns a channel that the next word closes.
+func (p *cutoverPermission) wait() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.changed
 }
 
 func (f *Ferry) prepareChannels() {
 	f.runOnce.Do(func() {
-		f.rowsCopied, f.copied, f.cutoverAllowed, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f.rowsCopied, f.copied, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	})
 }
 

@@ -22,12 +22,13 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	if f.ErrorHandler == nil {
 		f.ErrorHandler = &PanicErrorHandler{Ferry: f, ErrorCallback: f.ErrorCallback, DumpStateToStdoutOnError: f.DumpStateToStdoutOnError}
 	}
-	f.logger = taggedLogger(f.Config.Logger, "ferry")
+	f.log, f.logger = newRunLog(f.Config.Logger)
+	f.logger, f.waits = taggedLogger(f.logger, "ferry"), &waitLog{}
 	f.logger.Infof("hello world from %s", VersionString)
 	if err := f.ValidateConfig(); err != nil {
 		return err
 	}
-	f.logger = taggedLogger(f.Config.Logger, "ferry") // at the configured level
+	f.log.to = loggerOrStandard(f.Config.Logger) // at the configured level
 	limit := time.Duration(f.MaxOutageSeconds) * time.Second
 	f.sourcePatience = &patience{server: "source", limit: limit, logger: f.logger}
 	f.targetPatience = &patience{server: "target", limit: limit, logger: f.logger}
@@ -36,6 +37,7 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if err != nil {
+			f.stopControlServer()
 			f.closeConnections()
 		}
 	}()
@@ -53,7 +55,12 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	if err := f.build(); err != nil {
 		return err
 	}
-	return f.chooseVerifier()
+	if err := f.chooseVerifier(); err != nil {
+		return err
+	}
+	id := f.runID()
+	f.log.runID.Store(&id)
+	return f.prepareControlServer()
 }
 
 // connect opens both servers; when neither can be used, the error tells of both.
@@ -80,8 +87,10 @@ func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (
 
 // Close ends the Ferry's connections. Call it when the run has returned and the
 // verifier has given its verdict; a run that failed has closed them already. It is safe
-// to call more than once.
+// to call more than once. The control server, which goes on after a run of either kind,
+// ends with it.
 func (f *Ferry) Close() error {
+	f.stopControlServer()
 	f.closeConnections()
 	return nil
 }

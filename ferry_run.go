@@ -204,6 +204,7 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	defer func() { f.runErr = err; close(f.runEnded) }()
 	defer f.closeConnectionsAfterFailure(&err)
+	f.startControlServer(ctx)
 	if err := f.prepareTarget(ctx); err != nil {
 		return err
 	}
@@ -462,17 +463,25 @@ func (f *Ferry) phases(ctx context.Context) error {
 	return nil
 }
 
-// waitForCutoverAllowed waits for AllowCutover. A host that sets AutomaticCutover while
-// the run waits, as it could upstream, is noticed within a second.
+// permissionPoll is how soon a host that sets AutomaticCutover while the run waits, as it
+// could upstream, is noticed.
+const permissionPoll = time.Second
+
+// waitForCutoverAllowed waits until the cutover is allowed.
 func (f *Ferry) waitForCutoverAllowed(ctx context.Context) error {
-	if f.AutomaticCutover {
-		return nil
-	}
-	select {
-	case <-f.cutoverAllowed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	ticker := time.NewTicker(permissionPoll)
+	defer ticker.Stop()
+	for {
+		changed := f.permission.wait()
+		if f.CutoverAllowed() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

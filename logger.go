@@ -89,10 +89,14 @@ func SetLogOutput(w io.Writer) { logrus.SetOutput(w) }
 // taggedLogger is how a component gets its logger: the run's, or the process's
 // standard logger where a component is used alone, with the component's name.
 func taggedLogger(logger Logger, tag string) Logger {
+	return loggerOrStandard(logger).WithField("tag", tag)
+}
+
+func loggerOrStandard(logger Logger) Logger {
 	if logger == nil {
-		logger = logrus.StandardLogger()
+		return logrus.StandardLogger()
 	}
-	return logger.WithField("tag", tag)
+	return logger
 }
 
 // loggerAtLevel returns a logger that writes where the given one writes, at a level

@@ -284,6 +284,16 @@ func (t *StateTracker) RowStatsWrittenPerTable() map[string]RowStats {
 	return out
 }
 
+// eachTable calls f for every name with what is known of its copy, all of the same moment;
+// f must not block.
+func (t *StateTracker) eachTable(names []string, f func(i int, completed bool, written RowStats, last PaginationKey)) {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	for i, name := range names {
+		f(i, t.completed[name], t.written[name], t.lastKeys[name])
+	}
+}
+
 // LastSuccessfulPaginationKey returns the key up to which a table is copied: its
 // kind's highest when complete, its lowest when nothing is copied yet.
 func (t *StateTracker) LastSuccessfulPaginationKey(table string, tableSchema *TableSchema) PaginationKey {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,8 @@ type packageSet struct {
 	suites []string // tried in this order
 	main   string   // the package that gives the tree its version
 	more   []string // further packages
+
+	without []string // packages that are not unpacked although apt adds them
 }
 
 // serverPackages is what a flavour's server needs; apt adds the libraries.
@@ -109,8 +112,8 @@ func (s packageSet) unpack(ctx context.Context, o Options, cache string, root ap
 		if name == s.main {
 			version, _, _ = strings.Cut(rest, "_")
 		}
-		if isPerl(name) {
-			continue // only the servers' helper scripts need it
+		if isPerl(name) || slices.Contains(s.without, name) {
+			continue // only the servers' helper scripts need perl
 		}
 		if _, err := output(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, tree)); err != nil {
 			return "", fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)

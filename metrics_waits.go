@@ -1,0 +1,72 @@
+package ghostferry
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// waitCause names why a part of the run waits.
+type waitCause int
+
+// Every wait of the engine has one of these causes.
+const (
+	waitThrottled    waitCause = iota // copy, apply or comparison is paused by the throttler
+	waitSourceOutage                  // the source cannot be used
+	waitTargetOutage                  // the target cannot be used
+	waitConflict                      // work that collided with others is about to be repeated
+	waitBarrier                       // a read waits until the source has committed what was streamed
+	waitChunk                         // changes wait for the copy of the chunk that they are in
+	waitQueueFull                     // the stream waits for room in the writer's queue
+	waitPermission                    // the rows are copied and the cutover is not allowed
+	waitCauses
+)
+
+var waitNames = [waitCauses]string{"throttled", "source_outage", "target_outage", "conflict", "barrier", "chunk", "queue_full", "cutover_permission"}
+
+// WaitStats tells how much parts of a run have waited for one cause.
+type WaitStats struct {
+	// Cause is a name such as "throttled" or "queue_full"; docs/operations.md lists them.
+	Cause string
+	// Waiting is how many wait now.
+	Waiting int64
+	// Count is how often somebody has waited, Seconds how long altogether; waits under
+	// way are not in Seconds yet.
+	Count   uint64
+	Seconds float64
+}
+
+// waitLog counts waits by cause. A nil one counts nothing; it is safe for concurrent use.
+type waitLog struct {
+	causes [waitCauses]struct {
+		waiting atomic.Int64
+		count   atomic.Uint64
+		nanos   atomic.Int64
+	}
+}
+
+// begin notes that somebody waits; the function returned, that it is over.
+func (w *waitLog) begin(cause waitCause) (end func()) {
+	if w == nil {
+		return func() {}
+	}
+	c, start := &w.causes[cause], time.Now()
+	c.waiting.Add(1)
+	c.count.Add(1)
+	return func() {
+		c.waiting.Add(-1)
+		c.nanos.Add(int64(time.Since(start)))
+	}
+}
+
+// stats returns all causes.
+func (w *waitLog) stats() []WaitStats {
+	out := make([]WaitStats, waitCauses)
+	for i := range out {
+		out[i].Cause = waitNames[i]
+		if w != nil {
+			c := &w.causes[i]
+			out[i].Waiting, out[i].Count, out[i].Seconds = c.waiting.Load(), c.count.Load(), time.Duration(c.nanos.Load()).Seconds()
+		}
+	}
+	return out
+}
