@@ -8,13 +8,15 @@ ROWS ?=
 # How often `make stress` kills, and the origin of its choices: empty for its defaults.
 KILLS ?=
 SEED ?=
-export SERVER ROWS KILLS SEED
+# How long `make fuzz` runs each fuzz test.
+FUZZTIME ?= 60s
+export SERVER ROWS KILLS SEED FUZZTIME
 # How long `make stress-verify` writes and compares.
 DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench stress failpoints lint fmt model mutations stress-verify clean
+.PHONY: help demo test bench stress failpoints lint fmt model fuzz mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +46,9 @@ fmt: ## format the code
 
 model: ## check the engine's algorithm exhaustively
 	@go run ./internal/model/cmd/model
+
+fuzz: ## run every fuzz test for a while (FUZZTIME=60s); make test runs their seeds
+	@go run ./test/fuzz
 
 mutations: ## change rows behind a move's back and see that every verifier names them
 	@go run ./test/mutations

@@ -79,7 +79,7 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 	case replication.QUERY_EVENT:
 		return s.statement(ev, ev.body)
 	case replication.MARIADB_QUERY_COMPRESSED_EVENT:
-		body, err := binlog.UncompressQuery(ev.body)
+		body, err := binlog.UncompressQuery(ev.body, s.largestEvent())
 		if err != nil {
 			return s.unsupported(ev, nil, "a compressed statement that cannot be read: "+err.Error(), "set log_bin_compress=OFF on the source")
 		}
@@ -291,9 +291,16 @@ func (s *BinlogStreamer) tableMap(ev *rawEvent) error {
 	if err != nil {
 		return fmt.Errorf("table map at %s: %w", ev.end, err)
 	}
-	if t.table != nil && t.mapped.Columns() != len(t.layout.columns) {
+	switch {
+	case t.table == nil:
+	case t.mapped.Columns() != len(t.layout.columns):
 		return s.unsupported(ev, t.table, fmt.Sprintf("a row with %d columns where the table had %d", t.mapped.Columns(), len(t.layout.columns)),
 			"its definition was changed during the run: start again with an empty target table")
+	case s.own == nil: // a target may have other types
+		if i := t.mapped.Differs(t.layout.columns); i >= 0 {
+			return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column `%s` has another type than the table had", t.layout.columns[i].Name),
+				"its definition was changed during the run, out of the log's sight: start again with an empty target table")
+		}
 	}
 	return nil
 }
@@ -445,45 +452,4 @@ func (s *BinlogStreamer) applicable(ev DMLEvent) (DMLEvent, error) {
 		return nil, nil
 	}
 	return ev, nil
-}
-
-// payload unwraps a compressed transaction; its events stand at the payload's place.
-func (s *BinlogStreamer) payload(ev *rawEvent) error {
-	var handling error
-	err := binlog.EachPayloadEvent(ev.body, func(h binlog.InnerEvent) error {
-		inner := &rawEvent{
-			kind: replication.EventType(h.Type), flags: h.Flags, server: h.ServerID, time: h.Timestamp, end: ev.end, body: h.Body, whole: ev.whole,
-		}
-		if inner.kind == replication.ROWS_QUERY_EVENT {
-			inner.body = bytes.Clone(h.Body) // the text is kept, the buffer used again
-		}
-		handling = s.dispatch(inner)
-		return handling
-	})
-	switch {
-	case err == nil:
-		return nil
-	case handling != nil:
-		return handling
-	}
-	return s.unsupported(ev, nil, "a compressed transaction that cannot be read: "+err.Error(), "set binlog_transaction_compression=OFF for every session of the source, and start again with empty target tables")
-}
-
-// compressedRows unwraps MariaDB's compressed row events.
-func (s *BinlogStreamer) compressedRows(ev *rawEvent) error {
-	t := s.tableOf(ev.body)
-	if t != nil && t.table == nil {
-		return nil
-	}
-	body, err := binlog.UncompressRows(ev.body, ev.kind == replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1)
-	if err != nil {
-		return s.unsupported(ev, nil, "a compressed row event that cannot be read: "+err.Error(), "set log_bin_compress=OFF on the source")
-	}
-	plain := *ev
-	plain.kind = map[replication.EventType]replication.EventType{
-		replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1:  replication.WRITE_ROWS_EVENTv1,
-		replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1: replication.UPDATE_ROWS_EVENTv1,
-		replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1: replication.DELETE_ROWS_EVENTv1,
-	}[ev.kind]
-	return s.rows(&plain, body)
 }

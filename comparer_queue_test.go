@@ -12,7 +12,7 @@ import (
 )
 
 // keyedFingerprint is a table whose key is one column of a type, without a server.
-func keyedFingerprint(t *testing.T, rawType string, columnType int, collation string) *fingerprint {
+func keyedFingerprint(t testing.TB, rawType string, columnType int, collation string) *fingerprint {
 	t.Helper()
 	column := schema.TableColumn{Name: "k", Type: columnType, RawType: rawType, Collation: collation}
 	f, err := newFingerprint(&TableSchema{
@@ -118,4 +118,24 @@ func TestKeyTexts(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"a,b", `c\`, ""}, splitComposite(`a\,b,c\\,`))
+}
+
+// Keys that were kept outside the process are of the table's columns, or refused.
+func FuzzSavedKeys(f *testing.F) {
+	numbers := keyedFingerprint(f, "int", schema.TYPE_NUMBER, "")
+	f.Add("0000000131", "0000000135", "")
+	f.Add("ffffffff", "00000001", "zz")
+	f.Fuzz(func(t *testing.T, key, low, high string) {
+		w, err := numbers.loadWork(&TableVerificationState{Keys: []string{key}, Ranges: []CopiedRangeKeys{{&low, &high}, {nil, &high}}, First: []CopiedRangeKeys{{&low, nil}}})
+		if err != nil {
+			return
+		}
+		w.coalesce(numbers)
+		for _, text := range []string{key, low, high} {
+			tuple, err := numbers.keyOfHex(&text)
+			require.NoError(t, err)
+			w.covers(numbers, numbers.encodeKey(tuple))
+			numbers.keyText(numbers.encodeKey(tuple))
+		}
+	})
 }

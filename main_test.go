@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func testServer(t *testing.T, flavour servers.Flavour) *servers.Server {
+func testServer(t testing.TB, flavour servers.Flavour) *servers.Server {
 	t.Helper()
 	testServers.Lock()
 	defer testServers.Unlock()

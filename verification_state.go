@@ -70,7 +70,16 @@ func (f *fingerprint) keyOfHex(text *string) (keyTuple, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.splitKey(string(raw)), nil
+	return f.checkedKey(string(raw))
+}
+
+// checkedKey splits a key that was kept outside the process.
+func (f *fingerprint) checkedKey(encoded string) (keyTuple, error) {
+	key := f.splitKey(encoded)
+	if len(key) != len(f.layout.keys) || f.encodeKey(key) != encoded {
+		return nil, fmt.Errorf("%x is not a key of %d columns", encoded, len(f.layout.keys))
+	}
+	return key, nil
 }
 
 // save returns what is left to compare. The position has to be read before.
@@ -213,8 +222,15 @@ func (f *Ferry) queueRechecks() error {
 		return err
 	}
 	for id, keys := range f.resume.rechecks {
-		if fp := c.byName[id]; fp != nil {
-			c.queue.add(fp, keys...)
+		fp := c.byName[id]
+		if fp == nil {
+			continue
+		}
+		for _, key := range keys {
+			if _, err := fp.checkedKey(key); err != nil {
+				return &TableError{Schema: id.SchemaName, Table: id.TableName, Err: fmt.Errorf("the checkpoint's list of rows to compare again is damaged: %w: start again with empty target tables", err)}
+			}
+			c.queue.add(fp, key)
 		}
 	}
 	return nil

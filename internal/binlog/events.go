@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/google/uuid"
 )
 
@@ -54,19 +53,6 @@ func ParseGTID(body []byte) (GTID, error) {
 	g := GTID{Number: int64(binary.LittleEndian.Uint64(body[17:]))}
 	copy(g.SID[:], body[1:17])
 	return g, nil
-}
-
-// ParseTaggedGTID reads a GTID_TAGGED_LOG_EVENT (MySQL 8.3 and later).
-func ParseTaggedGTID(body []byte) (GTID, error) {
-	var e replication.GtidTaggedLogEvent
-	if err := e.Decode(body); err != nil {
-		return GTID{}, err
-	}
-	sid, err := uuid.FromBytes(e.SID)
-	if err != nil {
-		return GTID{}, err
-	}
-	return GTID{SID: sid, Tag: e.Tag.String(), Number: e.GNO}, nil
 }
 
 // MariaDB GTID event flags.

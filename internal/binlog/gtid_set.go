@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,12 +52,18 @@ func ParseGTIDSet(text string, mariaDB bool) (*GTIDSet, error) {
 }
 
 func (s *GTIDSet) parseDomain(part string) error {
-	var g GTID
-	if _, err := fmt.Sscanf(part, "%d-%d-%d", &g.Domain, &g.Server, &g.Number); err != nil {
+	fields := strings.Split(part, "-")
+	if len(fields) != 3 {
 		return fmt.Errorf("%q is not domain-server-sequence", part)
 	}
-	g.MariaDB = true
-	s.Add(g)
+	var numbers [3]uint64
+	for i, bits := range []int{32, 32, 63} {
+		var err error
+		if numbers[i], err = strconv.ParseUint(fields[i], 10, bits); err != nil {
+			return fmt.Errorf("%q is not domain-server-sequence: %w", part, err)
+		}
+	}
+	s.Add(GTID{MariaDB: true, Domain: uint32(numbers[0]), Server: uint32(numbers[1]), Number: int64(numbers[2])})
 	return nil
 }
 
@@ -73,7 +80,9 @@ func (s *GTIDSet) parseSource(part string) error {
 			return fmt.Errorf("%q has an empty interval", part)
 		}
 		if field[0] < '0' || field[0] > '9' {
-			tag = strings.ToLower(field)
+			if tag = strings.ToLower(field); !isTag(tag) {
+				return fmt.Errorf("%q is not a tag", field)
+			}
 			continue
 		}
 		from, to, isRange := strings.Cut(field, "-")
@@ -88,7 +97,8 @@ func (s *GTIDSet) parseSource(part string) error {
 		if err != nil {
 			return err
 		}
-		if first < 1 || last < first {
+		// The server's greatest number is one below the greatest integer.
+		if first < 1 || last < first || last == math.MaxInt64 {
 			return fmt.Errorf("%q is not an interval", field)
 		}
 		s.source(sid, tag).add(first, last)

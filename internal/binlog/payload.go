@@ -23,12 +23,12 @@ type InnerEvent struct {
 
 const (
 	headerSize = 19
-	// maxInnerEvent bounds one unwrapped event: the server's own limit of a packet.
-	maxInnerEvent = 1 << 30
+	// MaxEvent is the protocol's limit of one event: that of a packet.
+	MaxEvent = 1 << 30
 	// maxColumns is the limit of a table's columns, and more.
 	maxColumns = 1 << 16
-	// payloadMemory bounds what the decompressor holds.
-	payloadMemory = 64 << 20
+	// payloadMemory bounds what the decompressor holds: the window of the highest level.
+	payloadMemory = 128 << 20
 )
 
 // Fields of a TRANSACTION_PAYLOAD_EVENT; source: MySQL's payload event documentation.
@@ -41,8 +41,9 @@ const (
 )
 
 // EachPayloadEvent calls f for each event inside a TRANSACTION_PAYLOAD_EVENT, reading
-// the payload as a stream, so that a large transaction is never whole in memory.
-func EachPayloadEvent(body []byte, f func(InnerEvent) error) error {
+// the payload as a stream, so that a large transaction is never whole in memory. An event
+// of more than limit bytes is an error: a small payload may claim and hold anything.
+func EachPayloadEvent(body []byte, limit int, f func(InnerEvent) error) error {
 	compression := uint64(compressionZstd)
 	for {
 		kind, rest, ok := packedInt(body)
@@ -67,7 +68,7 @@ func EachPayloadEvent(body []byte, f func(InnerEvent) error) error {
 	var reader io.Reader = bytes.NewReader(body)
 	switch compression {
 	case compressionZstd:
-		z, err := zstd.NewReader(reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxInnerEvent), zstd.WithDecoderMaxWindow(payloadMemory))
+		z, err := zstd.NewReader(reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(payloadMemory), zstd.WithDecoderMaxWindow(payloadMemory))
 		if err != nil {
 			return err
 		}
@@ -77,10 +78,10 @@ func EachPayloadEvent(body []byte, f func(InnerEvent) error) error {
 	default:
 		return fmt.Errorf("compression %d is not known", compression)
 	}
-	return eachEvent(reader, f)
+	return eachEvent(reader, limit, f)
 }
 
-func eachEvent(r io.Reader, f func(InnerEvent) error) error {
+func eachEvent(r io.Reader, limit int, f func(InnerEvent) error) error {
 	var header [headerSize]byte
 	var body []byte
 	for {
@@ -91,8 +92,11 @@ func eachEvent(r io.Reader, f func(InnerEvent) error) error {
 			return err
 		}
 		size := int64(binary.LittleEndian.Uint32(header[9:])) - headerSize
-		if size < 0 || size > maxInnerEvent {
+		switch {
+		case size < 0:
 			return errTruncated
+		case size > int64(limit):
+			return &eventTooLargeError{size, limit}
 		}
 		var err error
 		if body, err = readBody(r, body[:0], int(size)); err != nil {
@@ -106,6 +110,16 @@ func eachEvent(r io.Reader, f func(InnerEvent) error) error {
 			return err
 		}
 	}
+}
+
+// eventTooLargeError refuses what would take too much memory once it is unwrapped.
+type eventTooLargeError struct {
+	size  int64
+	limit int
+}
+
+func (e *eventTooLargeError) Error() string {
+	return fmt.Sprintf("an event of %d bytes is in it, and %d are the most that is held in memory", e.size, e.limit)
 }
 
 // readBody reads size bytes. Memory grows with what is really there: a damaged header
@@ -154,7 +168,7 @@ func packedInt(data []byte) (v uint64, rest []byte, ok bool) {
 
 // uncompress reads MariaDB's compressed data: a byte with the algorithm in its upper
 // and the number of length bytes in its lower half, the length (big-endian), zlib data.
-func uncompress(data []byte) ([]byte, error) {
+func uncompress(data []byte, limit int) ([]byte, error) {
 	if len(data) < 1 {
 		return nil, errTruncated
 	}
@@ -169,8 +183,8 @@ func uncompress(data []byte) ([]byte, error) {
 	for _, b := range data[1 : 1+n] {
 		size = size<<8 | int(b)
 	}
-	if size > maxInnerEvent {
-		return nil, fmt.Errorf("%d bytes are more than an event can hold", size)
+	if size > limit {
+		return nil, &eventTooLargeError{int64(size), limit}
 	}
 	z, err := zlib.NewReader(bytes.NewReader(data[1+n:]))
 	if err != nil {
@@ -183,8 +197,9 @@ func uncompress(data []byte) ([]byte, error) {
 	return out, errors.Join(err, z.Close())
 }
 
-// UncompressQuery returns the body of a plain QUERY_EVENT for MariaDB's compressed one.
-func UncompressQuery(body []byte) ([]byte, error) {
+// UncompressQuery returns the body of a plain QUERY_EVENT for MariaDB's compressed one,
+// whose text may have limit bytes.
+func UncompressQuery(body []byte, limit int) ([]byte, error) {
 	if len(body) < 13 {
 		return nil, errTruncated
 	}
@@ -192,13 +207,14 @@ func UncompressQuery(body []byte) ([]byte, error) {
 	if len(body) < at {
 		return nil, errTruncated
 	}
-	text, err := uncompress(body[at:])
+	text, err := uncompress(body[at:], limit)
 	return append(append([]byte(nil), body[:at]...), text...), err
 }
 
 // UncompressRows returns the body of a plain row event (version 1) for MariaDB's
-// compressed one: everything up to the images stays as it is.
-func UncompressRows(body []byte, update bool) ([]byte, error) {
+// compressed one: everything up to the images stays as it is. More than limit bytes of
+// images are an error.
+func UncompressRows(body []byte, update bool, limit int) ([]byte, error) {
 	if len(body) < 8 {
 		return nil, errTruncated
 	}
@@ -214,7 +230,7 @@ func UncompressRows(body []byte, update bool) ([]byte, error) {
 	if len(body) < at {
 		return nil, errTruncated
 	}
-	rows, err := uncompress(body[at:])
+	rows, err := uncompress(body[at:], limit)
 	return append(append([]byte(nil), body[:at]...), rows...), err
 }
 

@@ -38,24 +38,49 @@ func AppendJSONText(dst, doc []byte) ([]byte, error) {
 	if len(doc) == 0 {
 		return append(dst, "null"...), nil
 	}
-	return appendJSONValue(dst, doc[0], doc[1:], 0)
+	d := jsonDocument{unread: len(doc)}
+	return d.appendValue(dst, doc[0], doc[1:], 0)
 }
 
-func appendJSONValue(dst []byte, typ byte, data []byte, depth int) ([]byte, error) {
+// jsonDocument is a document that is being read. No byte of it belongs to two values:
+// without this bound a small document whose elements all point to one child, and so on
+// downwards, would become a text without end.
+type jsonDocument struct{ unread int }
+
+// take counts bytes that no other value has.
+func (d *jsonDocument) take(n int) error {
+	if d.unread -= n; d.unread < 0 {
+		return errJSON
+	}
+	return nil
+}
+
+func (d *jsonDocument) appendValue(dst []byte, typ byte, data []byte, depth int) ([]byte, error) {
 	if depth > jsonMaxDepth {
 		return nil, errJSON
 	}
 	switch typ {
 	case jsonSmallObject, jsonLargeObject, jsonSmallArray, jsonLargeArray:
-		return appendJSONContainer(dst, typ, data, depth)
-	case jsonString:
+		return d.appendContainer(dst, typ, data, depth)
+	case jsonString, jsonOpaque:
+		opaque := typ == jsonOpaque
+		if opaque {
+			if len(data) < 1 {
+				return nil, errJSON
+			}
+			typ, data = data[0], data[1:]
+		}
 		s, err := jsonBytes(data)
-		if err != nil {
+		if err == nil {
+			err = d.take(len(s))
+		}
+		switch {
+		case err != nil:
 			return nil, err
+		case opaque:
+			return appendJSONOpaque(dst, typ, s)
 		}
 		return appendJSONString(dst, s), nil
-	case jsonOpaque:
-		return appendJSONOpaque(dst, data)
 	}
 	return appendJSONScalar(dst, typ, data)
 }
@@ -89,7 +114,11 @@ func appendJSONScalar(dst []byte, typ byte, data []byte) ([]byte, error) {
 	case jsonUint64:
 		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(data), 10), nil
 	default:
-		return appendJSONDouble(dst, math.Float64frombits(binary.LittleEndian.Uint64(data))), nil
+		f := math.Float64frombits(binary.LittleEndian.Uint64(data))
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return nil, errJSON
+		}
+		return appendJSONDouble(dst, f), nil
 	}
 }
 
@@ -105,10 +134,10 @@ func appendJSONDouble(dst []byte, f float64) []byte {
 	return append(dst, ".0"...)
 }
 
-// appendJSONContainer: element count and byte size, then for objects the key
+// appendContainer: element count and byte size, then for objects the key
 // entries (offset, 2-byte length), the value entries (type, offset or inlined
 // value), the keys and the values. Small containers use 2-byte, large 4-byte offsets.
-func appendJSONContainer(dst []byte, typ byte, data []byte, depth int) ([]byte, error) {
+func (d *jsonDocument) appendContainer(dst []byte, typ byte, data []byte, depth int) ([]byte, error) {
 	width := 2
 	if typ == jsonLargeObject || typ == jsonLargeArray {
 		width = 4
@@ -129,7 +158,8 @@ func appendJSONContainer(dst []byte, typ byte, data []byte, depth int) ([]byte, 
 		entries += count * (width + 2)
 		open, end = '{', '}'
 	}
-	if entries+count*(1+width) > size {
+	header := entries + count*(1+width)
+	if header > size || d.take(header) != nil {
 		return nil, errJSON
 	}
 	dst = append(dst, open)
@@ -140,7 +170,7 @@ func appendJSONContainer(dst []byte, typ byte, data []byte, depth int) ([]byte, 
 		if object {
 			at := keys + i*(width+2)
 			off, n := offsetAt(data, at, width), offsetAt(data, at+width, 2)
-			if off+n > size {
+			if off+n > size || d.take(n) != nil {
 				return nil, errJSON
 			}
 			dst = append(appendJSONString(dst, data[off:off+n]), ": "...)
@@ -155,7 +185,7 @@ func appendJSONContainer(dst []byte, typ byte, data []byte, depth int) ([]byte, 
 			value = data[off:]
 		}
 		var err error
-		if dst, err = appendJSONValue(dst, data[at], value, depth+1); err != nil {
+		if dst, err = d.appendValue(dst, data[at], value, depth+1); err != nil {
 			return nil, err
 		}
 	}
@@ -223,21 +253,13 @@ func appendJSONString(dst, s []byte) []byte {
 
 // appendJSONOpaque renders values that JSON text has no form for the way the server
 // prints them: decimals as numbers, temporal values and bytes as strings.
-func appendJSONOpaque(dst, data []byte) ([]byte, error) {
-	if len(data) < 1 {
-		return nil, errJSON
-	}
-	typ := data[0]
-	v, err := jsonBytes(data[1:])
-	if err != nil {
-		return nil, err
-	}
+func appendJSONOpaque(dst []byte, typ byte, v []byte) ([]byte, error) {
 	switch typ {
 	case typeNewDecimal:
 		if len(v) < 2 {
 			return nil, errJSON
 		}
-		dst, _, err = appendDecimal(dst, v[2:], int(v[0]), int(v[1]))
+		dst, _, err := appendDecimal(dst, v[2:], int(v[0]), int(v[1]))
 		return dst, err
 	case typeDate, typeDateTime, typeTimestamp, typeTime:
 		if len(v) < 8 {

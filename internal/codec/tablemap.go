@@ -194,8 +194,13 @@ func (t *TableMap) DecodeRows(h RowsHeader, columns []Column, rows *Rows) error 
 			bitmap = h.After
 		}
 		n, err := t.decodeImage(body, bitmap, columns, rows)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case n == 0: // an image of no columns: there is no end of them
+			return errTruncated
+		case len(rows.buf) > MaxRowsBytes:
+			return fmt.Errorf("the rows of one event have more than %d bytes", MaxRowsBytes)
 		}
 		body = body[n:]
 		after = h.After != nil && !after

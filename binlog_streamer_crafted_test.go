@@ -1,0 +1,168 @@
+package ghostferry
+
+import (
+	"encoding/binary"
+	"math"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// craftedEvent is an event that ends at a place, of which the header has 32 bits, and
+// claims a size without having it.
+func craftedEvent(kind replication.EventType, end uint64, size uint32, body []byte) *replication.BinlogEvent {
+	raw := make([]byte, replication.EventHeaderSize, replication.EventHeaderSize+len(body))
+	binary.LittleEndian.PutUint32(raw, 1700000000)
+	raw[4] = byte(kind)
+	binary.LittleEndian.PutUint32(raw[5:], 1)
+	binary.LittleEndian.PutUint32(raw[9:], size)
+	binary.LittleEndian.PutUint32(raw[13:], uint32(end))
+	return recordedEvent(append(raw, body...))
+}
+
+// craftedGTID begins the transaction of a number on MySQL.
+func craftedGTID(number byte) []byte {
+	body := make([]byte, 25)
+	body[17] = number
+	return body
+}
+
+// The header has 32 bits for an event's end, and one transaction can make a file longer.
+func TestPositionsBeyond4GiB(t *testing.T) {
+	const gib = 1 << 30
+	long := func(r *recordedStream) (err error) {
+		at := uint64(4)
+		step := func(kind replication.EventType, size uint32, body []byte) {
+			if at += uint64(size); err == nil {
+				err = r.handle(craftedEvent(kind, at, size, body))
+			}
+		}
+		for n := byte(1); n <= 3; n++ {
+			step(replication.GTID_EVENT, 60, craftedGTID(n))
+			for range 2 * int(n) { // rows of a table that is not ours: their content does not matter
+				step(replication.IGNORABLE_EVENT, gib, nil)
+			}
+			step(replication.XID_EVENT, 31, make([]byte, 8))
+		}
+		return err
+	}
+
+	t.Run("with GTIDs the stream goes on", func(t *testing.T) {
+		r := newRecordedStream(t, false)
+		r.executed = &binlog.GTIDSet{}
+		require.NoError(t, long(r))
+		require.Len(t, r.ends, 3)
+		require.Equal(t, []uint64{4 + 2*gib + 91, 4 + 6*gib + 182, 4 + 12*gib + 273}, []uint64{r.ends[0].Pos, r.ends[1].Pos, r.ends[2].Pos})
+		require.Equal(t, "00000000-0000-0000-0000-000000000000:1-3", r.resumeFrom().GTIDSet)
+	})
+
+	t.Run("without it ends before what it could not come back to", func(t *testing.T) {
+		r := newRecordedStream(t, false)
+		r.srv.GTIDMode = false
+		var refused *UnsupportedEventError
+		require.ErrorAs(t, long(r), &refused)
+		require.Equal(t, uint64(4+4*gib+2*60+31), refused.End.Pos)       // inside the second transaction
+		require.Equal(t, uint32(math.MaxUint32), refused.Coordinate.Pos) // as far as its form goes
+		require.NotEmpty(t, refused.Remedy)
+		require.Equal(t, []BinlogCoordinate{{File: "log.000001", Pos: 4 + 2*gib + 91}}, r.ends)
+		require.Equal(t, r.ends[0], r.resumeFrom())
+	})
+
+	t.Run("a heartbeat has the place of the last event", func(t *testing.T) {
+		r := newRecordedStream(t, false)
+		r.executed = &binlog.GTIDSet{}
+		require.NoError(t, long(r))
+		end := r.ends[2]
+		require.NoError(t, r.handle(craftedEvent(replication.HEARTBEAT_EVENT, end.Pos, 39, []byte(end.File))))
+		require.Equal(t, end, r.ends[len(r.ends)-1])
+	})
+
+	t.Run("a new file begins anew", func(t *testing.T) {
+		r := newRecordedStream(t, false)
+		r.executed = &binlog.GTIDSet{}
+		require.NoError(t, long(r))
+		require.NoError(t, r.handle(craftedEvent(replication.ROTATE_EVENT, r.ends[2].Pos+40, 40, append([]byte{4, 0, 0, 0, 0, 0, 0, 0}, "log.000002"...))))
+		require.NoError(t, r.handle(craftedEvent(replication.FORMAT_DESCRIPTION_EVENT, 126, 122, nil)))
+		require.NoError(t, r.handle(craftedEvent(replication.GTID_EVENT, 186, 60, craftedGTID(4))))
+		require.NoError(t, r.handle(craftedEvent(replication.XID_EVENT, 217, 31, make([]byte, 8))))
+		require.Equal(t, BinlogCoordinate{File: "log.000002", Pos: 217}, r.ends[len(r.ends)-1])
+	})
+}
+
+// MariaDB leaves out where the events inside a transaction end: their sizes tell it.
+func TestEventsWithoutAPosition(t *testing.T) {
+	r := newRecordedStream(t, true)
+	gtid := append([]byte{7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0}, 0, 0)
+	require.NoError(t, r.handle(craftedEvent(replication.MARIADB_GTID_EVENT, 100, 96, gtid)))
+	require.NoError(t, r.handle(craftedEvent(replication.MARIADB_ANNOTATE_ROWS_EVENT, 0, 50, []byte("INSERT"))))
+	require.NoError(t, r.handle(craftedEvent(replication.IGNORABLE_EVENT, 0, 1000, nil)))
+	require.NoError(t, r.handle(craftedEvent(replication.XID_EVENT, 1181, 31, make([]byte, 8))))
+	require.Equal(t, []BinlogCoordinate{{File: "log.000001", Pos: 1181}}, r.ends)
+
+	require.NoError(t, r.handle(craftedEvent(replication.MARIADB_GTID_EVENT, 1281, 100, gtid)))
+	require.NoError(t, r.handle(craftedEvent(replication.XID_EVENT, 0, 31, make([]byte, 8))))
+	require.Equal(t, uint64(1312), r.ends[1].Pos)
+}
+
+// The list of events that are understood is a list: every other number ends the stream,
+// unless its author says that it may be skipped. What damages a transaction does, too.
+func TestUnknownEventsEndTheStream(t *testing.T) {
+	understood := map[replication.EventType]bool{}
+	for _, kind := range []replication.EventType{
+		replication.QUERY_EVENT, replication.STOP_EVENT, replication.ROTATE_EVENT, replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT,
+		replication.FORMAT_DESCRIPTION_EVENT, replication.XID_EVENT, replication.BEGIN_LOAD_QUERY_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT,
+		replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT, replication.TABLE_MAP_EVENT, replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2, replication.IGNORABLE_EVENT,
+		replication.ROWS_QUERY_EVENT, replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.PREVIOUS_GTIDS_EVENT, replication.GTID_TAGGED_LOG_EVENT,
+		replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT, replication.XA_PREPARE_LOG_EVENT, replication.TRANSACTION_PAYLOAD_EVENT,
+		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT, replication.MARIADB_GTID_EVENT, replication.MARIADB_GTID_LIST_EVENT,
+		replication.MARIADB_START_ENCRYPTION_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT,
+	} {
+		understood[kind] = true
+	}
+	for kind := range 256 {
+		kind := replication.EventType(kind)
+		for _, ignorable := range []bool{false, true} {
+			r := newRecordedStream(t, false)
+			ev := craftedEvent(kind, 60, 56, make([]byte, 30))
+			if ignorable {
+				ev.Header.Flags = binlog.IgnorableFlag
+			}
+			err := r.handle(ev)
+			var refused *UnsupportedEventError
+			switch {
+			case understood[kind]:
+			case ignorable && rowsKind(kind) == notRows && err == nil:
+			default:
+				require.ErrorAs(t, err, &refused, "event type %d", kind)
+				require.Equal(t, uint64(60), refused.End.Pos)
+				require.NotEmpty(t, refused.Remedy)
+				require.Empty(t, r.ends)
+				require.Equal(t, uint64(4), r.resumeFrom().Pos)
+			}
+		}
+	}
+}
+
+// An event that says that the source's own log has a gap ends the stream, and so do
+// rows without their table and a transaction without an id where all have one.
+func TestDamagedTransactionsEndTheStream(t *testing.T) {
+	for what, ev := range map[string]*replication.BinlogEvent{
+		"incident":            craftedEvent(replication.INCIDENT_EVENT, 60, 56, []byte{1, 0, 0}),
+		"rows without a map":  craftedEvent(replication.WRITE_ROWS_EVENTv2, 60, 56, make([]byte, 30)),
+		"partial rows":        craftedEvent(replication.PARTIAL_UPDATE_ROWS_EVENT, 60, 56, make([]byte, 30)),
+		"anonymous":           craftedEvent(replication.ANONYMOUS_GTID_EVENT, 60, 56, make([]byte, 30)),
+		"damaged payload":     craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 60, 56, []byte{2, 1, 0, 0, 1, 2, 3}),
+		"payload in itself":   craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 60, 56, append([]byte{2, 3, 0xfc, 255, 0, 0}, craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 0, 21, []byte{0, 0}).RawData...)),
+		"no XA to be decided": craftedEvent(replication.XA_PREPARE_LOG_EVENT, 60, 56, []byte{0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 'x'}),
+	} {
+		r := newRecordedStream(t, false)
+		var refused *UnsupportedEventError
+		require.ErrorAs(t, r.handle(ev), &refused, what)
+		require.NotEmpty(t, refused.Remedy, what)
+		require.Equal(t, uint64(60), refused.End.Pos, what)
+		require.Empty(t, r.ends, what)
+	}
+}
