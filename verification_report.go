@@ -1,15 +1,16 @@
 package ghostferry
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -117,6 +118,9 @@ func (c *comparer) report() *VerificationReport {
 		Tables: []TableReport{}, Mismatches: []OnlineVerifierMismatch{}, Repaired: []RepairedRow{},
 	}
 	r.Mismatches = append(r.Mismatches, c.mismatches()...)
+	slices.SortFunc(r.Mismatches, func(a, b OnlineVerifierMismatch) int {
+		return cmp.Or(strings.Compare(a.Table, b.Table), strings.Compare(a.Key, b.Key))
+	})
 	c.found.Lock()
 	r.Repaired = append(r.Repaired, c.found.repaired...)
 	c.found.Unlock()
@@ -131,7 +135,8 @@ func (c *comparer) report() *VerificationReport {
 		r.Coordinate = at.String()
 	}
 	whole := sha256.New()
-	for _, f := range c.prints {
+	byName := slices.SortedFunc(slices.Values(c.prints), func(a, b *fingerprint) int { return strings.Compare(a.table.String(), b.table.String()) })
+	for _, f := range byName {
 		t := c.tableReport(f, differ[f.table.String()], left[f] != nil)
 		r.Rows, r.Chunks, r.RowsRechecked = r.Rows+t.Rows, r.Chunks+t.Chunks, r.RowsRechecked+t.RowsRechecked
 		r.Tables = append(r.Tables, t)
@@ -191,7 +196,7 @@ func (r *VerificationReport) WriteJSON(w io.Writer) error {
 func (r *VerificationReport) WriteMarkdown(w io.Writer) error {
 	cell := strings.NewReplacer("|", `\|`, "\n", " ").Replace
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Verification: %s\n\n", r.Result)
+	fmt.Fprintf(&b, "# Verification: %s\n\n%s\n\n", r.Result, r.Verdict())
 	for _, line := range r.summary() {
 		fmt.Fprintf(&b, "- %s: `%s`\n", line[0], line[1])
 	}
@@ -228,37 +233,3 @@ func (r *VerificationReport) summary() [][2]string {
 	}
 	return lines
 }
-
-// WriteHTML writes the report as a page without scripts or references.
-func (r *VerificationReport) WriteHTML(w io.Writer) error {
-	return reportPage.Execute(w, struct {
-		*VerificationReport
-		Summary [][2]string
-	}{r, r.summary()})
-}
-
-var reportPage = template.Must(template.New("report").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Verification: {{.Result}}</title>
-<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1b1f24}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dee4;vertical-align:top}
-th{background:#f6f8fa}td.n{text-align:right;font-variant-numeric:tabular-nums}
-code{font-size:.85em;word-break:break-all}.equal{color:#116329}.different{color:#a40e26}.incomplete{color:#7d4e00}
-</style></head><body>
-<h1>Verification: <span class="{{.Result}}">{{.Result}}</span></h1>
-<table>{{range .Summary}}<tr><th scope="row">{{index . 0}}</th><td><code>{{index . 1}}</code></td></tr>{{end}}</table>
-<h2>Tables</h2>
-<table><tr><th>table</th><th>on the target</th><th>result</th><th>rows</th><th>chunks</th><th>differing</th><th>re-checked</th><th>seconds</th><th>digest</th></tr>
-{{range .Tables}}<tr><td>{{.Table}}</td><td>{{.Target}}</td><td class="{{.Result}}">{{.Result}}</td><td class="n">{{.Rows}}</td><td class="n">{{.Chunks}}</td><td class="n">{{.DifferingChunks}}</td><td class="n">{{.RowsRechecked}}</td><td class="n">{{printf "%.1f" .Seconds}}</td><td><code>{{.Digest}}</code></td></tr>
-{{end}}</table>
-{{if .Mismatches}}<h2>Rows that differ</h2>
-<table><tr><th>table</th><th>key</th><th>kind</th><th>columns</th><th>source</th><th>target</th></tr>
-{{range .Mismatches}}<tr><td>{{.Table}}</td><td>{{.Key}}</td><td>{{.Kind}}</td><td>{{.ColumnNames}}</td><td><code>{{.SourceDigest}}</code></td><td><code>{{.TargetDigest}}</code></td></tr>
-{{end}}</table>{{end}}
-{{if .Repaired}}<h2>Rows that were repaired</h2>
-<table><tr><th>table</th><th>key</th><th>was</th><th>columns</th><th>done</th><th>at</th></tr>
-{{range .Repaired}}<tr><td>{{.Table}}</td><td>{{.Key}}</td><td>{{.Kind}}</td><td>{{.ColumnNames}}</td><td>{{.Action}}</td><td>{{.At}}</td></tr>
-{{end}}</table>{{end}}
-</body></html>
-`))

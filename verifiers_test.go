@@ -325,6 +325,7 @@ func TestVerificationReport(t *testing.T) {
 			return digests
 		}
 		require.Equal(t, byTable(equal), byTable(again.Report()))
+		require.Equal(t, equal.Digest, again.Report().Digest, "whatever the order of the tables")
 
 		mustExec(t, db, "UPDATE "+verifySource+".t SET v = 100 WHERE id = 777", "INSERT INTO "+verifyTarget+".`<b>|` VALUES (1)")
 		v = newTestVerifier(t, db)
@@ -384,4 +385,20 @@ func TestVerificationObeysMaxExpectedDowntime(t *testing.T) {
 		require.ErrorContains(t, v.VerifyBeforeCutover(), "cutover stage verification will not complete within max downtime duration (took ")
 		requireEqual(t, v, "it is equal all the same")
 	})
+}
+
+// The sentence on top of a report claims nothing that was not compared.
+func TestVerdicts(t *testing.T) {
+	tables := []TableReport{{Table: "s.t"}}
+	at := "log.000001:4"
+	for want, r := range map[string]*VerificationReport{
+		"All 1,234,567 rows of 1 table were compared on both servers, and are equal, at the source's coordinate log.000001:4.": {Result: reportEqual, Rows: 1234567, Tables: tables, Coordinate: at},
+		"The rows of 1 table that were copied or changed by the run are equal on both servers.":                                {Result: reportEqual, Verifier: VerifierTypeInline, RowsRechecked: 1, Tables: tables},
+		"No row was compared: this says nothing about whether source and target are equal.":                                    {Result: reportIncomplete, Tables: tables},
+		"Not everything was compared: 1 row so far, and none of them differs.":                                                 {Result: reportIncomplete, Rows: 1, Tables: tables},
+		"Rows that differ: 1, of 1 table that were compared, at the source's coordinate log.000001:4.":                         {Result: reportDifferent, Rows: 5, Tables: tables, Coordinate: at, Mismatches: make([]OnlineVerifierMismatch, 1)},
+	} {
+		require.Equal(t, want, r.Verdict())
+	}
+	require.Equal(t, []string{"0 ms", "999 ms", "1.0 s", "59.9 s", "2 min 5 s"}, []string{readableSeconds(0), readableSeconds(0.9999), readableSeconds(1), readableSeconds(59.9), readableSeconds(125.4)})
 }

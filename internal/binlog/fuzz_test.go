@@ -237,3 +237,13 @@ func TestPayloadBomb(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// The highest level of compression has a window of 128 MiB, whatever the size of the data.
+func TestPayloadWithTheLargestWindow(t *testing.T) {
+	event := innerEvent(2, "BEGIN")
+	body := []byte{payloadCompression, 1, compressionZstd, payloadEnd, 0x28, 0xb5, 0x2f, 0xfd, 0, 17 << 3, byte(1 | len(event)<<3), byte(len(event) >> 5), 0}
+	n := 0
+	if err := EachPayloadEvent(append(body, event...), fuzzLimit, func(InnerEvent) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("%d events, %v", n, err)
+	}
+}

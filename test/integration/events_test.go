@@ -28,7 +28,7 @@ const eventSchema = "refused"
 // that stays, and returns when its one row is on the target.
 func follow(t *testing.T, p *harness.Pair) *following {
 	t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	rollbackPrepared(t, p)
 	p.Create(t, eventSchema,
 		"CREATE TABLE moved (id INT NOT NULL PRIMARY KEY, v INT NULL, w INT NULL, j JSON NULL, b BLOB NULL, name VARCHAR(20) NULL)",

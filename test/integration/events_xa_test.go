@@ -141,7 +141,7 @@ func (r *following) interrupt() string {
 // again goes on from the checkpoint, or from a state when one is given.
 func (r *following) again(state string) *following {
 	r.t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	r.t.Cleanup(stop)
 	c := r.p.Config(eventSchema)
 	c.TableFilter, c.AutomaticCutover, c.VerifierType = r.f.TableFilter, false, ""
