@@ -63,6 +63,7 @@ type BinlogWriter struct {
 	srv      *server.Server // owned by the writing goroutine after Run began
 	writers  map[*TableSchema]*tableWriter
 	sessions sessionPool
+	pauses   tablePauses
 	queue    applyQueue
 	executed binlog.GTIDSet // transactions up to the last end; owned by the goroutine that builds batches
 

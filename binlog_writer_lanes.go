@@ -28,6 +28,10 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 			return err
 		}
 	}
+	if err := w.pauses.enter(ctx, b.tables); err != nil {
+		return err
+	}
+	defer w.pauses.leave()
 	traceBatch(b)
 	var skipped map[*TableSchema][]string
 	err := w.patience.do(ctx, w.WriteRetries, func(ctx context.Context, attempt int) error {

@@ -31,6 +31,7 @@ import (
 //	held    one row while XA transactions are prepared: the stream goes on from there, and
 //	        everything up to lane 0's position is executed all the same
 //	definitions  how each table was defined when the run began
+//	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
@@ -126,6 +127,7 @@ func (c *checkpoint) create(ctx context.Context) error {
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
+		c.createIndexRecords(),
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -591,7 +593,7 @@ func (c *checkpoint) forget(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "rechecks", "verifications"} {
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

@@ -153,6 +153,16 @@ type Config struct {
 	// cheaper for the target. What the server did is checked row by row either way.
 	BulkLoad string
 
+	// DeferSecondaryIndexes says which secondary indexes of empty target tables are dropped
+	// before rows are copied to them, and created when the rows are there, which is faster:
+	// "off", "non-unique" or "all". Empty means "off". What has to be created is kept in
+	// the checkpoint until it is done; an index that could not be created exactly as it was
+	// stays. Ferry.Plan tells which are deferred.
+	DeferSecondaryIndexes string
+	// DeferSecondaryIndexesMinBytes: tables whose rows take less on the source, by its own
+	// estimate and without indexes, keep theirs. Default 0: all tables.
+	DeferSecondaryIndexesMinBytes uint64
+
 	// Checkpoint is "off" to keep no checkpoint on the target: then an interrupted run
 	// goes on only from StateToResumeFrom. Empty means on.
 	Checkpoint string

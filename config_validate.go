@@ -51,6 +51,7 @@ func (c *Config) ValidateConfig() error {
 	c.fillUpdatable()
 	c.validateBulkLoad(add)
 	c.validateCheckpoint(add)
+	c.validateDeferredIndexes(add)
 	return joinErrors(faults)
 }
 
@@ -214,6 +215,19 @@ func (c *Config) validateNumbers(add addFault) {
 func (c *Config) validateBulkLoad(add addFault) {
 	if c.BulkLoad != "" && c.BulkLoad != bulkLoadOff {
 		add("BulkLoad", fmt.Sprintf("BulkLoad is %q", c.BulkLoad), `leave it empty for LOAD DATA where it fits, or set it to "off"`)
+	}
+}
+
+func (c *Config) validateDeferredIndexes(add addFault) {
+	switch c.DeferSecondaryIndexes {
+	case "", DeferIndexesOff:
+	case DeferIndexesNonUnique, DeferIndexesAll:
+		if c.Checkpoint == checkpointOff {
+			add("DeferSecondaryIndexes", fmt.Sprintf("DeferSecondaryIndexes is %q and Checkpoint is off: after a crash nobody would know which indexes are missing", c.DeferSecondaryIndexes),
+				`keep the checkpoint, or set DeferSecondaryIndexes to "off"`)
+		}
+	default:
+		add("DeferSecondaryIndexes", fmt.Sprintf("DeferSecondaryIndexes is %q", c.DeferSecondaryIndexes), fmt.Sprintf("it is %q, %q or %q", DeferIndexesOff, DeferIndexesNonUnique, DeferIndexesAll))
 	}
 }
 

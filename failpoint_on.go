@@ -8,10 +8,14 @@ import "sync/atomic"
 var failpointNames = []string{
 	"resume.loaded", "resume.checked", "resume.created", "resume.before_commit", "resume.taken_over",
 
+	"index.recorded", "index.dropped",
+
 	"stream.connected", "stream.rows", "stream.transaction_end", "stream.rotated",
 
 	"copy.opened", "copy.barrier", "copy.read", "copy.empty", "copy.recorded",
 	"copy.before_commit", "copy.after_commit", "copy.closed", "copy.completing", "copy.completed",
+
+	"index.waited", "index.creating", "index.created", "index.settled",
 
 	"apply.batch", "apply.intent", "apply.deleted", "apply.before_delete_commit", "apply.after_delete_commit",
 	"apply.written", "apply.before_images_commit", "apply.after_images_commit", "apply.serial",

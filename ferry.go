@@ -86,6 +86,7 @@ type Ferry struct {
 	reader                         *sourceReader
 	ledger                         *debtLedger
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
+	indexes                        *deferredIndexes
 	resume                         *resumePoint
 	resuming                       bool
 	stateStored                    bool             // StateToResumeFrom came from the CheckpointStore

@@ -220,7 +220,8 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 
 // ForgetCheckpoint removes the run's checkpoint from the target, after Initialize and
 // before Start: the run then begins afresh. The rows of the earlier run have to be
-// removed from the target's tables first, or they would be kept for ever.
+// removed from the target's tables first, or they would be kept for ever. Indexes that it
+// had dropped and not created yet are created.
 func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	if f.CheckpointStore != nil {
 		if err := f.CheckpointStore.ForgetState(ctx, f.runID()); err != nil {
@@ -235,6 +236,9 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	}
 	if f.resume == nil {
 		return nil
+	}
+	if err := f.indexes.restore(ctx, f.sortedTables(), f.resume); err != nil {
+		return err
 	}
 	if err := f.checkpoint.forget(ctx); err != nil {
 		return fmt.Errorf("removing the checkpoint of run %s: %w", f.checkpoint.runID, err)

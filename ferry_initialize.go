@@ -378,6 +378,7 @@ func (f *Ferry) build() error {
 	f.BinlogWriter.queue.ends = true
 	f.DataIterator = f.NewDataIterator()
 	f.BatchWriter = f.NewBatchWriter()
+	f.indexes = f.newDeferredIndexes()
 	return f.buildTargetVerifier()
 }
 

@@ -309,6 +309,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.indexes.begin(ctx, f.sortedTables(), f.resume); err != nil {
+		return err
+	}
 	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
 	return nil
 }
@@ -441,6 +444,9 @@ func (f *Ferry) phases(ctx context.Context) error {
 		return origin("data_iterator", err)
 	}
 	f.copyTook.Store(time.Now().UnixNano() - f.copyBegan.Load())
+	if err := f.createDeferredIndexes(ctx); err != nil {
+		return origin("ferry", err)
+	}
 	close(f.rowsCopied)
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")

@@ -216,8 +216,13 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	if f.checkpoint != nil {
 		in.RunID = f.checkpoint.runID
 	}
+	later, err := f.indexesComeLater(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range f.sortedTables() {
 		table := preflight.Table{Schema: t.Schema, Name: t.Name, KeyColumns: t.keyColumnNames(), Bytes: t.dataLength}
+		table.IndexesComeLater = later[NewTableIdentifierFromSchemaTable(t)]
 		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
 		if l, err := t.layout(); err == nil && l.scope != nil {
 			table.Scope = l.scope.predicate

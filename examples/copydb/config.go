@@ -89,7 +89,9 @@ func ReadConfig(r io.Reader) (*Config, error) {
 }
 
 // InitializeAndValidateConfig sets table filter and rewrites from Databases and
-// Tables, chooses the online verifier if none is named, and validates everything. It
+// Tables, chooses the online verifier if none is named, creates the secondary indexes of
+// tables from 32 MiB on when their rows are copied if DeferSecondaryIndexes does not say
+// otherwise, and validates everything. It
 // reports all faults at once, see [ghostferry.ConfigErrors]. A table filter that is
 // set already stays. It may be called again.
 func (c *Config) InitializeAndValidateConfig() error {
@@ -123,10 +125,28 @@ func (c *Config) InitializeAndValidateConfig() error {
 		c.VerifierType = ghostferry.VerifierTypeOnline
 	}
 
+	c.deferIndexes()
+
 	if err := c.ValidateConfig(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// largeTable is from how many bytes of rows on copydb creates a table's secondary indexes
+// when the rows are there. Below, an ALTER at either end costs what it saves.
+const largeTable = 32 << 20
+
+// deferIndexes decides about secondary indexes where the configuration does not, by the
+// tables' sizes; unique ones are among them. Without a checkpoint all stay.
+func (c *Config) deferIndexes() {
+	if c.DeferSecondaryIndexes != "" || c.Checkpoint != "" {
+		return
+	}
+	c.DeferSecondaryIndexes = ghostferry.DeferIndexesAll
+	if c.DeferSecondaryIndexesMinBytes == 0 {
+		c.DeferSecondaryIndexesMinBytes = largeTable
+	}
 }
 
 // validateReplica checks the settings of a source that is a replica, and refuses those

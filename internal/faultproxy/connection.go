@@ -95,6 +95,12 @@ func (c *connection) command(p packet) bool {
 		case Hold:
 			c.hold(t, p)
 			return false
+		case Refuse:
+			if _, err := c.client.Write(errorPacket(p.sequence()+1, t.rule.Error)); err != nil {
+				c.reset()
+				return false
+			}
+			return true
 		case Delay:
 			pause(t.rule.Wait, c.ended)
 		case LoseAnswer, Cut:

@@ -60,3 +60,10 @@ func leavesProtocol(first packet) (tls, compressed bool) {
 	tls = flags&clientTLS != 0 && len(payload) == tlsRequestBytes
 	return tls, !tls && flags&(clientCompress|clientZstd) != 0
 }
+
+// errorPacket is a server's answer that a command failed.
+func errorPacket(sequence byte, number uint16) packet {
+	const text = "#HY000refused by the proxy"
+	payload := append([]byte{0xff, byte(number), byte(number >> 8)}, text...)
+	return append(packet{byte(len(payload)), byte(len(payload) >> 8), 0, sequence}, payload...)
+}

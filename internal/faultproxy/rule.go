@@ -74,6 +74,8 @@ const (
 	// Cut forwards the packet and resets the connection in the middle of the answer, after
 	// Rule.Bytes of it; of a packet from the server it forwards the first half.
 	Cut
+	// Refuse answers in the server's place with Rule.Error; the server does not see the packet.
+	Refuse
 )
 
 // Rule says what to do with which packet.
@@ -90,6 +92,8 @@ type Rule struct {
 	Wait time.Duration
 	// Bytes belongs to Cut.
 	Bytes int
+	// Error belongs to Refuse: the error's number.
+	Error uint16
 }
 
 // Trigger is a rule at work.

@@ -294,3 +294,18 @@ func Retryable(c Class) bool {
 func NothingSent(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 }
+
+// NoSuchThread is the server's answer to a KILL of a connection that has ended.
+const NoSuchThread = 1094 // ER_NO_SUCH_THREAD
+
+// NeedsQuietTable tells whether an online change of a table's indexes failed for a reason that
+// does not hold while nobody writes to it.
+func NeedsQuietTable(err error) bool {
+	switch Number(err) {
+	case 1799, // ER_INNODB_ONLINE_LOG_TOO_BIG: more was written meanwhile than the server keeps
+		1845, 1846, // ER_ALTER_OPERATION_NOT_SUPPORTED, … _REASON: not without a lock
+		1062, 1859: // ER_DUP_ENTRY, ER_DUP_UNKNOWN_IN_INDEX
+		return true
+	}
+	return false
+}

@@ -25,6 +25,8 @@ type Table struct {
 	Scope string
 	// Bytes is about how large the table is on the source.
 	Bytes uint64
+	// IndexesComeLater: secondary indexes that the target's table lacks are created by the run.
+	IndexesComeLater bool
 }
 
 // String returns schema.table of the source.

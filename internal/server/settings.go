@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -148,4 +149,28 @@ func (s *Server) HasType(dataType string) bool {
 		return s.mariaAtLeast(10, 10, 0)
 	}
 	return true
+}
+
+// IndexSetup returns the statements after which a session creates indexes faster: MySQL sorts in
+// buffers of 1 MiB by default, and merges the more often the smaller they are.
+func (s *Server) IndexSetup() []string {
+	if s.mysqlAtLeast(8, 0, 27) {
+		return []string{"SET SESSION innodb_ddl_buffer_size = 33554432"}
+	}
+	return nil
+}
+
+// ThreadIdle tells whether a connection of the same account waits for its next statement; false
+// when there is none, or it is not shown to the account.
+func (s *Server) ThreadIdle(ctx context.Context, q Querier, id int64) (bool, error) {
+	rows, err := q.QueryContext(ctx, "SHOW FULL PROCESSLIST")
+	if err != nil {
+		return false, fmt.Errorf("%s: SHOW FULL PROCESSLIST: %w", s, err)
+	}
+	idle := false
+	err = eachRow(rows, func(columns map[string]string) error {
+		idle = idle || columns["id"] == strconv.FormatInt(id, 10) && columns["command"] == "Sleep"
+		return nil
+	})
+	return idle, err
 }

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -176,6 +177,9 @@ func (c *comparison) each(ctx context.Context, plans []*plan, do func(context.Co
 	return workers.Wait()
 }
 
+// noSuchIndex is the answer to a hint that names an index which is missing, INVISIBLE or IGNORED.
+const noSuchIndex = 1176
+
 // count counts the rows of a table on both sides, by every index: an index that
 // disagrees with its table is corrupt.
 func (c *comparison) count(ctx context.Context, p *plan) error {
@@ -190,7 +194,11 @@ func (c *comparison) count(ctx context.Context, p *plan) error {
 		for _, index := range s.table.countable() {
 			var entries int64
 			query := "SELECT COUNT(*) FROM " + s.table.quoted() + " FORCE INDEX (" + quote(index) + ")"
-			if err := s.side.db.QueryRowContext(ctx, query).Scan(&entries); err != nil {
+			err := s.side.db.QueryRowContext(ctx, query).Scan(&entries)
+			if answer, ok := errors.AsType[*mysql.MySQLError](err); ok && answer.Number == noSuchIndex {
+				continue // it is hidden from queries
+			}
+			if err != nil {
 				return fmt.Errorf("counting entries of index %s on the %s: %w", index, s.side.name, err)
 			}
 			if entries != *s.rows {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/compare"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 	"github.com/ghostferry-go/ghostferry/test/shop"
@@ -29,6 +30,7 @@ const (
 type world struct {
 	*console
 	flavour   servers.Flavour
+	seed      uint64
 	directory string
 	program   string // the mover's
 	config    string // its configuration file
@@ -50,7 +52,7 @@ type world struct {
 // newWorld starts everything but a mover. rows is about how many the shop has; the
 // target gets flags of its own.
 func newWorld(ctx context.Context, screen *console, flavour servers.Flavour, rows int, seed uint64, rate int, targetFlags ...string) (w *world, err error) {
-	w = &world{console: screen, flavour: flavour}
+	w = &world{console: screen, flavour: flavour, seed: seed}
 	w.copied.keys = map[string]map[string]struct{}{}
 	defer func() {
 		if err != nil {
@@ -156,6 +158,7 @@ func (w *world) writeConfig() error {
 	text, err := json.Marshal(map[string]any{
 		"Source": at(w.source), "Target": at(w.target), "Databases": map[string]any{"Whitelist": []string{shopSchema, swaps}},
 		"CutoverLock": uri("/lock"), "CutoverUnlock": uri("/unlock"), "CutoverAbort": uri("/abort"),
+		"DeferSecondaryIndexes": w.deferring(), "DeferSecondaryIndexesMinBytes": 1,
 		"DataIterationBatchSize": chunkRows, "DataIterationConcurrency": workers, "DBWriteRetries": 12,
 	})
 	if err != nil {
@@ -163,6 +166,11 @@ func (w *world) writeConfig() error {
 	}
 	w.config = filepath.Join(w.directory, "copydb.json")
 	return os.WriteFile(w.config, text, 0o600)
+}
+
+// deferring is when the target gets its indexes: by the seed with the rows or after them.
+func (w *world) deferring() string {
+	return []string{ghostferry.DeferIndexesOff, ghostferry.DeferIndexesAll}[w.seed%2]
 }
 
 // start starts a mover: always with the same command.

@@ -1,0 +1,189 @@
+package ghostferry
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// indexDefinition is one index as SHOW CREATE TABLE writes it.
+type indexDefinition struct {
+	// Name is the index's, without quotes; empty for the primary key.
+	Name string `json:"name"`
+	// Clause is what ALTER TABLE … ADD takes: UNIQUE KEY `u` (`a`(10) DESC) COMMENT '…'.
+	Clause string `json:"clause"`
+
+	kind    string   // "PRIMARY", "UNIQUE", "" or "FULLTEXT" and others
+	columns []string // of its parts in their order; empty where a part is an expression
+}
+
+// errNotUnderstood: a definition that this file cannot read; the table's indexes stay.
+var errNotUnderstood = errors.New("the table's definition is not understood")
+
+// tableElements splits a CREATE TABLE statement, as the server shows it, into the texts
+// between its outer parentheses: columns, indexes and constraints, in their order.
+func tableElements(statement string) ([]string, error) {
+	begin := outside(statement, 0, func(c byte, depth int) bool { return c == '(' && depth == 1 })
+	if begin < 0 {
+		return nil, errNotUnderstood
+	}
+	var elements []string
+	for at := begin + 1; ; {
+		end := outside(statement, at, func(c byte, depth int) bool { return c == ',' && depth == 0 || c == ')' && depth < 0 })
+		if end < 0 {
+			return nil, errNotUnderstood
+		}
+		elements = append(elements, strings.TrimSpace(statement[at:end]))
+		if statement[end] == ')' {
+			return elements, nil
+		}
+		at = end + 1
+	}
+}
+
+// outside returns the place of the first byte from at on that stands in no quotes and for
+// which is says true, or -1. depth counts parentheses from 0, the byte's own included.
+func outside(text string, at int, is func(c byte, depth int) bool) int {
+	depth := 0
+	for ; at < len(text); at++ {
+		c := text[at]
+		switch c {
+		case '`', '\'', '"':
+			end := quotedEnd(text, at)
+			if end < 0 {
+				return -1
+			}
+			at = end
+			continue
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if is(c, depth) {
+			return at
+		}
+	}
+	return -1
+}
+
+// quotedEnd returns the place of the closing quote of the text that begins at a quote, or
+// -1. A quote inside is doubled; a backslash escapes, except in names.
+func quotedEnd(text string, at int) int {
+	quote := text[at]
+	for i := at + 1; i < len(text); i++ {
+		switch {
+		case text[i] == '\\' && quote != '`':
+			i++
+		case text[i] != quote:
+		case i+1 < len(text) && text[i+1] == quote:
+			i++
+		default:
+			return i
+		}
+	}
+	return -1
+}
+
+// indexesOf picks the indexes out of a table's elements.
+func indexesOf(elements []string) ([]indexDefinition, error) {
+	var indexes []indexDefinition
+	for _, element := range elements {
+		kind, rest, ok := indexKind(element)
+		if !ok {
+			continue
+		}
+		index := indexDefinition{Clause: element, kind: kind}
+		if kind != "PRIMARY" {
+			if !strings.HasPrefix(rest, "`") {
+				return nil, errNotUnderstood
+			}
+			end := quotedEnd(rest, 0)
+			if end < 0 {
+				return nil, errNotUnderstood
+			}
+			index.Name = strings.ReplaceAll(rest[1:end], "``", "`")
+			rest = strings.TrimSpace(rest[end+1:])
+		}
+		parts, err := tableElements(rest)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			column := ""
+			if end := 0; strings.HasPrefix(part, "`") {
+				if end = quotedEnd(part, 0); end < 0 {
+					return nil, errNotUnderstood
+				}
+				column = strings.ReplaceAll(part[1:end], "``", "`")
+			}
+			index.columns = append(index.columns, column)
+		}
+		indexes = append(indexes, index)
+	}
+	return indexes, nil
+}
+
+// indexKind says whether an element is an index, of which kind, and what follows the word
+// KEY. Columns begin with a quote; constraints, checks and periods with words of their own.
+func indexKind(element string) (kind, rest string, ok bool) {
+	if strings.HasPrefix(element, "`") || strings.HasPrefix(element, "CONSTRAINT ") {
+		return "", "", false
+	}
+	if rest, ok = strings.CutPrefix(element, "KEY "); ok {
+		return "", rest, true
+	}
+	kind, rest, ok = strings.Cut(element, " KEY ")
+	return kind, rest, ok && !strings.ContainsAny(kind, " (`")
+}
+
+// neededColumns are the columns of a table on the target whose index cannot be missed, as
+// its first column: those of foreign keys from and to the table, and AUTO_INCREMENT.
+type neededColumns []string
+
+func (n neededColumns) has(column string) bool {
+	return slices.ContainsFunc(n, func(c string) bool { return strings.EqualFold(c, column) })
+}
+
+// deferrable returns the indexes that can be dropped from an empty table and created when
+// its rows are there so that the table's definition is the same as before, byte by byte.
+//
+// Not deferred are the primary key; what somebody needs meanwhile; FULLTEXT and SPATIAL
+// indexes, which cannot be created while rows are written; indexes on expressions, behind
+// which the server keeps hidden columns; unique ones of a table without a primary key,
+// whose rows are ordered by one of them. A table with a unique index by hash, MariaDB's for
+// long values, keeps all: the server would copy the whole table to create another one.
+//
+// A server shows indexes by kind, those of one kind in the order of their creation. So an
+// index stays, too, when one of its kind that stays comes behind it.
+func deferrable(indexes []indexDefinition, unique bool, needed neededColumns) []indexDefinition {
+	if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.unique() && strings.HasSuffix(i.Clause, " USING HASH") }) {
+		return nil
+	}
+	hasPrimary := slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.kind == "PRIMARY" })
+	var deferred []indexDefinition
+	stays := map[string]bool{} // kinds of which one stays behind
+	for _, index := range slices.Backward(indexes) {
+		can := !slices.Contains(index.columns, "") && !needed.has(index.columns[0])
+		switch index.kind {
+		case "":
+		case "UNIQUE":
+			can = can && unique && hasPrimary && !strings.Contains(index.Clause, "WITHOUT OVERLAPS")
+		default:
+			can = false
+		}
+		kind := index.kind
+		if kind != "UNIQUE" && kind != "FULLTEXT" && kind != "PRIMARY" {
+			kind = "" // shown among the ordinary ones
+		}
+		if !can || stays[kind] {
+			stays[kind] = true
+			continue
+		}
+		deferred = append(deferred, index)
+	}
+	slices.Reverse(deferred)
+	return deferred
+}
+
+func (i indexDefinition) unique() bool { return strings.HasPrefix(i.Clause, "UNIQUE ") }

@@ -1,0 +1,315 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+const indexed = "indexed"
+
+// indexedTable is a table and which of its indexes are deferred by "all"; those behind
+// the bar are unique, and stay by "non-unique".
+type indexedTable struct {
+	name, ddl string
+	deferred  string // "a b|u"
+	only      servers.Flavour
+}
+
+var indexedTables = []indexedTable{
+	{"ordinary", `CREATE TABLE ordinary (id BIGINT NOT NULL PRIMARY KEY, a INT NOT NULL, b VARCHAR(200) NULL, c INT NULL, u INT NULL, v INT NOT NULL,
+		UNIQUE KEY u (u), UNIQUE KEY uv (v, u), KEY a (a), KEY ` + "`odd ``name`" + ` (b(10), a) USING BTREE COMMENT 'with ''quotes'', (a) back\\slash and, comma', KEY down (c DESC, a))`,
+		"a,odd `name,down|u,uv", ""},
+	// By kind and in their order: c stays for the foreign key, and so does what is before it.
+	{"children", `CREATE TABLE children (id INT NOT NULL PRIMARY KEY AUTO_INCREMENT, a INT, parent BIGINT, c INT, d INT,
+		KEY a (a), KEY by_parent (parent, a), KEY c (c), UNIQUE KEY d (d), CONSTRAINT fk FOREIGN KEY (parent) REFERENCES ordinary (id))`,
+		"c|d", ""},
+	{"referenced", `CREATE TABLE referenced (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, x INT, UNIQUE KEY code (code), KEY x (x))`, "x|", ""},
+	{"refers", `CREATE TABLE refers (id INT NOT NULL PRIMARY KEY, code INT, KEY code (code), CONSTRAINT to_code FOREIGN KEY (code) REFERENCES referenced (code))`, "|", ""},
+	{"counted", `CREATE TABLE counted (id INT NOT NULL PRIMARY KEY, n INT NOT NULL AUTO_INCREMENT, x INT, KEY n (n, x), KEY x (x))`, "x|", ""},
+	{"keyless", `CREATE TABLE keyless (a INT NOT NULL, b INT NOT NULL, x INT, UNIQUE KEY a (a), UNIQUE KEY b (b), KEY x (x))`, "x|", ""},
+	{"words", `CREATE TABLE words (id INT NOT NULL PRIMARY KEY, t TEXT, g GEOMETRY NOT NULL, x INT, FULLTEXT KEY t (t), KEY y (x, id), SPATIAL KEY g (g), KEY x (x))`, "x|", ""},
+	{"made", `CREATE TABLE made (id INT NOT NULL PRIMARY KEY, x INT, s INT AS (x+1) STORED, w INT AS (x*2) VIRTUAL, KEY s (s), KEY w (w))`, "s,w|", ""},
+	{"parted", `CREATE TABLE parted (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x)) PARTITION BY HASH (id) PARTITIONS 3`, "x|", ""},
+	{"functional", `CREATE TABLE functional (id INT NOT NULL PRIMARY KEY, x INT, j JSON, KEY x (x), KEY hidden (x, id) INVISIBLE, KEY f ((x+1)), UNIQUE KEY m (x, id), KEY behind (x, id, (x*2)), KEY last_ (id, x))`,
+		"last_|m", servers.MySQL},
+	{"invisible", `CREATE TABLE invisible (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) INVISIBLE, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MySQL},
+	{"ignored", `CREATE TABLE ignored (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) IGNORED, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MariaDB},
+	{"hashed", `CREATE TABLE hashed (id INT NOT NULL PRIMARY KEY, x INT, t TEXT, KEY a (x), UNIQUE KEY long_ (t))`, "|", servers.MariaDB},
+}
+
+// createIndexed makes the tables of a flavour on both sides, and rows on the source.
+func createIndexed(t *testing.T, p *harness.Pair) []indexedTable {
+	t.Helper()
+	var tables []indexedTable
+	var ddl []string
+	for _, table := range indexedTables {
+		if table.only == "" || table.only == p.Flavour {
+			tables, ddl = append(tables, table), append(ddl, table.ddl)
+		}
+	}
+	p.Create(t, indexed, ddl...)
+	p.In(t, p.SourceDB, indexed,
+		"INSERT INTO ordinary SELECT seq, seq%7, CONCAT('b', seq), -seq, seq, seq FROM (SELECT a.n+10*b.n+100*c.n AS seq FROM "+digits("a")+" JOIN "+digits("b")+" JOIN "+digits("c")+") s",
+		"INSERT INTO children (a, parent, c, d) SELECT a, id, c, id FROM ordinary", "INSERT INTO referenced SELECT id, id, a FROM ordinary WHERE id < 100",
+		"INSERT INTO refers SELECT id, code FROM referenced", "INSERT INTO counted SELECT id, id+1, a FROM ordinary WHERE id < 50",
+		"INSERT INTO keyless SELECT id, id, a FROM ordinary", "INSERT INTO words SELECT id, CONCAT('word', id), POINT(id, id), a FROM ordinary WHERE id < 100",
+		"INSERT INTO made (id, x) SELECT id, a FROM ordinary", "INSERT INTO parted SELECT id, a FROM ordinary")
+	return tables
+}
+
+func digits(alias string) string {
+	return "(SELECT 0 n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9) " + alias
+}
+
+// handOver are changes that hand unique values from row to row of the table ordinary.
+func handOver(_ context.Context, tx *harness.Tx) error {
+	a, b := tx.Rand.IntN(1000), tx.Rand.IntN(1000)
+	if a == b {
+		return nil
+	}
+	for _, statement := range []string{
+		fmt.Sprintf("SELECT u, v INTO @au, @av FROM %s.ordinary WHERE id=%d FOR UPDATE", indexed, a),
+		fmt.Sprintf("SELECT u, v INTO @bu, @bv FROM %s.ordinary WHERE id=%d FOR UPDATE", indexed, b),
+		fmt.Sprintf("UPDATE %s.ordinary SET u=NULL, v=-1-id WHERE id=%d", indexed, a),
+		fmt.Sprintf("UPDATE %s.ordinary SET u=@au, v=@av, a=a+1 WHERE id=%d", indexed, b),
+		fmt.Sprintf("UPDATE %s.ordinary SET u=@bu, v=@bv WHERE id=%d", indexed, a),
+	} {
+		if err := tx.Exec(statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// definitions are what SHOW CREATE TABLE says of the tables' columns, indexes and
+// constraints: all but the options behind, which have the next AUTO_INCREMENT value.
+func definitions(t *testing.T, db *sql.DB, tables []indexedTable) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, table := range tables {
+		var name, text string
+		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW CREATE TABLE "+indexed+"."+table.name).Scan(&name, &text))
+		all[table.name] = text[:strings.LastIndex(text, "\n)")]
+	}
+	return all
+}
+
+// indexNames are the indexes that a table of the target has at the moment.
+func indexNames(t *testing.T, db *sql.DB, table string) []string {
+	return harness.Rows(t, db, "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA='"+indexed+"' AND TABLE_NAME='"+table+"' ORDER BY 1")
+}
+
+// Indexes that are created later are exactly those that can be, are away while rows are
+// copied, and leave the definition as it was, byte by byte, under a writer that hands
+// unique values on.
+func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		for _, mode := range []string{ghostferry.DeferIndexesNonUnique, ghostferry.DeferIndexesAll} {
+			t.Run(mode, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				tables := createIndexed(t, p)
+				before := definitions(t, p.TargetDB, tables)
+				f := &ghostferry.Ferry{Config: p.Config(indexed)}
+				f.DeferSecondaryIndexes = mode
+				f.UpdatableConfig.DataIterationBatchSize = 100
+				plan, err := f.Plan(ctx)
+				require.NoError(t, err)
+				for _, table := range tables {
+					others, unique, _ := strings.Cut(table.deferred, "|")
+					want := []string{}
+					if mode == ghostferry.DeferIndexesAll {
+						want = strings.FieldsFunc(unique, func(r rune) bool { return r == ',' })
+					}
+					want = append(want, strings.FieldsFunc(others, func(r rune) bool { return r == ',' })...)
+					at := slices.IndexFunc(plan.Tables, func(p ghostferry.TablePlan) bool { return p.Table == table.name })
+					require.Equal(t, want, append([]string{}, plan.Tables[at].DeferredIndexes...), table.name)
+				}
+				require.NoError(t, f.InitializeContext(ctx))
+				require.NoError(t, f.StartContext(ctx))
+				var once sync.Once
+				var during []string
+				f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
+					once.Do(func() { during = indexNames(t, p.TargetDB, "ordinary") })
+					return nil
+				})
+				churn := p.Churn(t, harness.ChurnOptions{Every: 3 * time.Millisecond}, handOver, handOver)
+				require.NoError(t, harness.RunStarted(ctx, f, churn.Stop))
+				require.NoError(t, f.Close())
+				want := []string{`"PRIMARY"|`}
+				if mode == ghostferry.DeferIndexesNonUnique {
+					want = append(want, `"u"|`, `"uv"|`)
+				}
+				require.Equal(t, want, during)
+				require.Equal(t, before, definitions(t, p.TargetDB, tables))
+				p.MustEqual(t, indexed)
+				require.Equal(t, []string{`"0"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM _ghostferry.deferred_indexes"))
+			})
+		}
+	})
+}
+
+// proxiedTarget is a configuration whose target is behind a proxy.
+func proxiedTarget(t *testing.T, p *harness.Pair) (*ghostferry.Ferry, *faultproxy.Proxy) {
+	t.Helper()
+	proxy, err := faultproxy.Start(fmt.Sprintf("%s:%d", p.Target.Host, p.Target.Port))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	f := &ghostferry.Ferry{Config: p.Config(indexed)}
+	f.Target.Host, f.Target.Port = "127.0.0.1", uint16(proxy.Port())
+	f.DeferSecondaryIndexes = ghostferry.DeferIndexesAll
+	return f, proxy
+}
+
+const creates = "^ALTER TABLE .*ADD (UNIQUE )?KEY.*LOCK=NONE"
+
+// What a server refuses to do while rows change is done with the table's changes held
+// back; and what it refuses then, too, is an error after which the run can go on.
+func TestIndexesThatNeedAQuietTable(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tables := createIndexed(t, p)
+		before := definitions(t, p.TargetDB, tables)
+		churn := p.Churn(t, harness.ChurnOptions{Every: 3 * time.Millisecond}, handOver)
+
+		f, proxy := proxiedTarget(t, p)
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1799, Times: 1})
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*ordinary.*ADD UNIQUE"), Do: faultproxy.Refuse, Error: 1062, Times: 2})
+		err := harness.Move(ctx, f, churn.Stop)
+		require.NoError(t, f.Close())
+		var missing *ghostferry.DeferredIndexError
+		require.ErrorAs(t, err, &missing)
+		require.Contains(t, missing.Table, "ordinary")
+		require.True(t, ghostferry.Resumable(err))
+
+		f, proxy = proxiedTarget(t, p)
+		f.DeferSecondaryIndexes = "" // what is owed is created all the same
+		quiet := proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1799, Times: 100})
+		require.NoError(t, harness.Move(ctx, f, churn.Stop))
+		require.NoError(t, f.Close())
+		require.Positive(t, quiet.Taken())
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// A run that goes on waits for an ALTER of the process before that still runs, before
+// anything is applied.
+func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		tables := createIndexed(t, p)
+		before := definitions(t, p.TargetDB, tables)
+
+		f, proxy := proxiedTarget(t, p)
+		f.SkipTargetVerification = true
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		// A transaction that has read the table keeps its ALTER from ending.
+		var reader *sql.Tx
+		var once sync.Once
+		f.DataIterator.AddDoneListener(func() (err error) {
+			once.Do(func() {
+				if reader, err = p.TargetDB.BeginTx(ctx, nil); err == nil {
+					_, err = reader.ExecContext(ctx, "SELECT * FROM "+indexed+".ordinary LIMIT 1")
+				}
+			})
+			return err
+		})
+		run, stop := context.WithCancel(ctx)
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(run) }()
+		waitForMetadataLock(ctx, t, p)
+		proxy.Silence() // the server does not learn that nobody waits for its answer
+		stop()
+		require.ErrorIs(t, <-ran, ghostferry.ErrInterrupted)
+		require.NoError(t, f.Close())
+		p.In(t, p.SourceDB, indexed, "UPDATE ordinary SET a=4711 WHERE id=1")
+
+		f, second := proxiedTarget(t, p)
+		waits := second.On(faultproxy.Rule{Match: faultproxy.Query("^SELECT GET_LOCK"), Do: faultproxy.Delay})
+		moved := make(chan error, 1)
+		go func() { moved <- harness.Move(ctx, f, func() error { return nil }) }()
+		select {
+		case <-waits.Fired():
+		case <-ctx.Done():
+			t.Fatal("nobody asked for the lock")
+		}
+		require.Equal(t, []string{`"1"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM "+indexed+".ordinary WHERE id=1 AND a<>4711"))
+		select {
+		case err := <-moved:
+			t.Fatalf("the run did not wait: %v", err)
+		default:
+		}
+		require.NoError(t, reader.Rollback())
+		require.NoError(t, <-moved)
+		require.NoError(t, f.Close())
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// waitForMetadataLock waits until a statement on the target waits for a table's metadata lock.
+func waitForMetadataLock(ctx context.Context, t *testing.T, p *harness.Pair) {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		var waiting int
+		require.NoError(t, p.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'").Scan(&waiting))
+		if waiting > 0 {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatal("no statement waits for a metadata lock")
+		}
+	}
+}
+
+// A run that is forgotten gives back the indexes that it owes.
+func TestForgottenRunGivesIndexesBack(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tables := createIndexed(t, p)
+	before := definitions(t, p.TargetDB, tables)
+	f, _ := proxiedTarget(t, p)
+	require.NoError(t, f.InitializeContext(ctx))
+	require.NoError(t, f.StartContext(ctx))
+	enough := errors.New("enough")
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { return enough })
+	require.ErrorIs(t, f.RunContext(ctx), enough)
+	require.NoError(t, f.Close())
+	require.NotEqual(t, before, definitions(t, p.TargetDB, tables))
+	for _, table := range tables {
+		p.In(t, p.TargetDB, indexed, "SET foreign_key_checks=0", "DELETE FROM "+table.name)
+	}
+
+	f, _ = proxiedTarget(t, p)
+	f.DeferSecondaryIndexes = ghostferry.DeferIndexesOff
+	require.NoError(t, f.InitializeContext(ctx))
+	require.NoError(t, f.ForgetCheckpoint(ctx))
+	require.Equal(t, before, definitions(t, p.TargetDB, tables))
+	require.NoError(t, f.StartContext(ctx))
+	require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+	require.NoError(t, f.Close())
+	p.MustEqual(t, indexed)
+}
