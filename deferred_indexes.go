@@ -212,7 +212,7 @@ func (d *deferredIndexes) choose(ctx context.Context, tables []*TableSchema, pre
 // examine reads a table's definition and decides which of its indexes are deferred. It
 // says whether the table is empty.
 func (d *deferredIndexes) examine(ctx context.Context, t *deferredTable, needed map[TableIdentifier]neededColumns) (empty bool, err error) {
-	full, err := hasRows(ctx, d.db, t.schema, t.name)
+	full, err := hasRows(ctx, d.db, t.table, t.schema, t.name)
 	if err != nil || full {
 		return false, err
 	}

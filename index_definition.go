@@ -173,8 +173,12 @@ func deferrable(indexes []indexDefinition, unique bool, needed neededColumns) []
 			can = false
 		}
 		kind := index.kind
-		if kind != "UNIQUE" && kind != "FULLTEXT" && kind != "PRIMARY" {
-			kind = "" // shown among the ordinary ones
+		switch {
+		case kind == "UNIQUE" || kind == "FULLTEXT" || kind == "PRIMARY":
+		case slices.Contains(index.columns, ""):
+			kind = "functional" // shown behind the ordinary ones
+		default:
+			kind = ""
 		}
 		if !can || stays[kind] {
 			stays[kind] = true

@@ -45,7 +45,7 @@ var indexedTables = []indexedTable{
 	{"made", `CREATE TABLE made (id INT NOT NULL PRIMARY KEY, x INT, s INT AS (x+1) STORED, w INT AS (x*2) VIRTUAL, KEY s (s), KEY w (w))`, "s,w|", ""},
 	{"parted", `CREATE TABLE parted (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x)) PARTITION BY HASH (id) PARTITIONS 3`, "x|", ""},
 	{"functional", `CREATE TABLE functional (id INT NOT NULL PRIMARY KEY, x INT, j JSON, KEY x (x), KEY hidden (x, id) INVISIBLE, KEY f ((x+1)), UNIQUE KEY m (x, id), KEY behind (x, id, (x*2)), KEY last_ (id, x))`,
-		"last_|m", servers.MySQL},
+		"x,hidden,last_|m", servers.MySQL},
 	{"invisible", `CREATE TABLE invisible (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) INVISIBLE, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MySQL},
 	{"ignored", `CREATE TABLE ignored (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) IGNORED, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MariaDB},
 	{"hashed", `CREATE TABLE hashed (id INT NOT NULL PRIMARY KEY, x INT, t TEXT, KEY a (x), UNIQUE KEY long_ (t))`, "|", servers.MariaDB},
@@ -251,7 +251,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatal("nobody asked for the lock")
 		}
-		require.Equal(t, []string{`"1"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM "+indexed+".ordinary WHERE id=1 AND a<>4711"))
+		require.Zero(t, f.Progress().BinlogRowsApplied)
 		select {
 		case err := <-moved:
 			t.Fatalf("the run did not wait: %v", err)
