@@ -28,7 +28,22 @@ func TestEveryVerifierOnALiveShop(t *testing.T) {
 					config := p.Config("verified_shop")
 					config.VerifierType = verifier
 					f := &ghostferry.Ferry{Config: config}
-					require.NoError(t, harness.Move(context.Background(), f, harness.StopWriter(w)))
+					var atFence ghostferry.OnlineVerifierStats
+					online := func() ghostferry.OnlineVerifierStats {
+						if v, ok := f.Verifier.(*ghostferry.OnlineVerifier); ok {
+							return v.Stats()
+						}
+						return ghostferry.OnlineVerifierStats{}
+					}
+					require.NoError(t, harness.Move(context.Background(), f, func() error {
+						atFence = online()
+						return harness.StopWriter(w)()
+					}))
+					if end := online(); verifier == ghostferry.VerifierTypeOnline {
+						require.Equal(t, end.Tables, atFence.TablesDone, "the cutover came before everything was compared")
+						require.Equal(t, atFence.Chunks, end.Chunks, "under the write block more than single keys was compared")
+						require.Positive(t, end.DuringCutover)
+					}
 					p.MustEqual(t, "verified_shop")
 					require.NoError(t, f.Close())
 				})
