@@ -42,21 +42,19 @@ type RowFilter struct {
 type RowCondition map[string][]any
 
 // RowFilterer is implemented by a host's own CopyFilter to have tables treated as by a
-// RowFilter. Tables that the filter returned has no condition for are left to the
-// host's BuildSelect and ApplicableEvent. It is asked once, when tables are loaded.
+// RowFilter.
 type RowFilterer interface {
 	CopyFilter
-	// RowFilter returns the conditions; nil has none.
-	RowFilter() *RowFilter
+	// RowCondition returns a table's condition; nil leaves the table to the host's
+	// BuildSelect and ApplicableEvent, an empty one takes it whole. It is asked once a
+	// table.
+	RowCondition(table *TableSchema) RowCondition
 }
 
 var _ RowFilterer = (*RowFilter)(nil)
 
-// RowFilter returns the filter itself.
-func (r *RowFilter) RowFilter() *RowFilter { return r }
-
-// condition returns a table's condition, nil when there is none.
-func (r *RowFilter) condition(table *TableSchema) RowCondition {
+// RowCondition returns a table's condition, nil when there is none.
+func (r *RowFilter) RowCondition(table *TableSchema) RowCondition {
 	if c, ok := r.Tables[table.String()]; ok {
 		if c == nil {
 			c = RowCondition{}
@@ -76,7 +74,7 @@ func (r *RowFilter) scope(table *TableSchema) (*tableScope, error) {
 	if err != nil || l.scope != nil {
 		return l.scopeOrNil(), err
 	}
-	c := r.condition(table)
+	c := r.RowCondition(table)
 	if c == nil {
 		return nil, nil
 	}
@@ -117,35 +115,38 @@ func (r *RowFilter) ApplicableEvent(ev DMLEvent) (bool, error) {
 	return was || is, err
 }
 
-// rowFilterOf returns what a host's filter says about the set, nil for nothing.
-func rowFilterOf(filter CopyFilter) *RowFilter {
-	if f, ok := filter.(RowFilterer); ok {
-		return f.RowFilter()
-	}
-	return nil
+// scopeTables resolves the filter against the tables that move. All faults are returned.
+func (f *Ferry) scopeTables(ctx context.Context) error { return f.scope(ctx, f.Tables, false) }
+
+// ScopeTables resolves the Ferry's row filter against tables that the host has loaded from
+// the source by itself, after Initialize: statements about them then keep to their rows in
+// the set. Those in Ferry.Tables are resolved already. Without a row filter it does nothing.
+func (f *Ferry) ScopeTables(ctx context.Context, tables TableSchemaCache) error {
+	return f.scope(ctx, tables, true)
 }
 
-// scopeTables resolves the filter against the tables that move. All faults are returned.
-func (f *Ferry) scopeTables(ctx context.Context) error {
-	filter := rowFilterOf(f.CopyFilter)
-	if filter == nil {
+// scope is scopeTables for other tables, some of those that the filter knows when some is
+// set.
+func (f *Ferry) scope(ctx context.Context, tables TableSchemaCache, some bool) error {
+	filter, ok := f.CopyFilter.(RowFilterer)
+	if !ok {
 		return nil
 	}
 	var faults []error
-	for _, name := range sortedNames(filter.Tables) {
-		if f.Tables[name] == nil {
-			faults = append(faults, &ConfigError{Field: "CopyFilter", Problem: "the row filter has a condition for table " + name + ", which does not move", Remedy: "write \"schema.table\" of the source, or have the TableFilter choose it"})
+	if r, ok := filter.(*RowFilter); ok && !some {
+		for _, name := range sortedNames(r.Tables) {
+			if tables[name] == nil {
+				faults = append(faults, &ConfigError{Field: "CopyFilter", Problem: "the row filter has a condition for table " + name + ", which does not move", Remedy: "write \"schema.table\" of the source, or have the TableFilter choose it"})
+			}
 		}
 	}
 	server := &collationRules{db: f.SourceDB, patience: f.sourcePatience}
-	for _, t := range f.sortedTables() {
+	for _, name := range sortedNames(tables) {
+		t := tables[name]
 		l, err := t.layout()
-		if err != nil {
-			continue // reported as a fault of the table
-		}
-		c := filter.condition(t)
-		if c == nil {
-			continue
+		c := filter.RowCondition(t)
+		if err != nil || l.scope != nil || c == nil {
+			continue // a fault of the table is reported as such
 		}
 		s, err := newTableScope(ctx, t, l, c, server)
 		if err != nil {

@@ -1,0 +1,118 @@
+// Sharding moves one tenant's rows from one MySQL or MariaDB server to another while the
+// source is written.
+//
+//	sharding [-config-path FILE] [-cancel [-even-if-finished]] [-version] < CONFIG.json
+//
+// Exit status: 0 done and compared, or cancelled; 1 refused before anything was written;
+// 2 failed; 3 interrupted (the same command goes on); 4 the comparison found differences.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/sharding"
+)
+
+const defaultStatsD = "127.0.0.1:8125"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("sharding", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config-path", "", "read the configuration from this `file` instead of standard input")
+	cancel := flags.Bool("cancel", false, "remove from the target what the move of this configuration has brought, and forget the move")
+	finished := flags.Bool("even-if-finished", false, "with -cancel: also a move that went to its end")
+	version := flags.Bool("version", false, "print the version")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 1
+	case *version:
+		_, _ = fmt.Fprint(stdout, ghostferry.VersionString)
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	config, err := readConfig(*path, stdin)
+	if err == nil {
+		err = sharding.InitializeMetrics("sharding", config)
+	}
+	var ferry *sharding.ShardingFerry
+	if err == nil {
+		ferry, err = sharding.NewFerry(config)
+	}
+	wrote := false
+	if err == nil {
+		wrote, err = move(ctx, ferry, *cancel, *finished, stderr)
+	}
+	if err == nil {
+		sharding.StopAndFlushMetrics()
+		return 0
+	}
+	_, _ = fmt.Fprintln(stderr, "sharding:", err)
+	return status(ctx, err, wrote)
+}
+
+func readConfig(path string, stdin io.Reader) (*sharding.Config, error) {
+	if path != "" {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }()
+		stdin = file
+	}
+	config, err := sharding.ReadConfig(stdin)
+	if err != nil {
+		return nil, err
+	}
+	if config.MyServerId != 0 {
+		return nil, &ghostferry.ConfigError{Field: "MyServerId", Problem: "MyServerId is set", Remedy: "remove it: an id that is not in use is chosen"}
+	}
+	if config.StatsDAddress == "" {
+		config.StatsDAddress = defaultStatsD
+	}
+	config.AutomaticCutover = true
+	return config, nil
+}
+
+// move moves or cancels; wrote says whether the target may have been written.
+func move(ctx context.Context, ferry *sharding.ShardingFerry, cancel, finished bool, stderr io.Writer) (wrote bool, err error) {
+	if err := ferry.InitializeContext(ctx); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, ferry.Close()) }()
+	if cancel {
+		removed, err := ferry.CancelContext(ctx, finished)
+		_, _ = fmt.Fprintf(stderr, "%d rows removed from the target\n", removed)
+		return removed > 0, err
+	}
+	if err := ferry.StartContext(ctx); err != nil {
+		return false, err
+	}
+	err = ferry.RunContext(ctx)
+	return ferry.Ferry.OverallState.Load() != ghostferry.StateStarting, err
+}
+
+func status(ctx context.Context, err error, wrote bool) int {
+	var different ghostferry.VerificationResult
+	switch {
+	case errors.As(err, &different):
+		return 4
+	case ctx.Err() != nil && ghostferry.Resumable(err):
+		return 3
+	case !wrote:
+		return 1
+	}
+	return 2
+}

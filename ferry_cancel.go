@@ -1,0 +1,94 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+)
+
+// cancelBatch is how many rows one statement removes.
+const cancelBatch = 5000
+
+// RemoveMovedRows gives the run up: it takes it over from whoever still makes it, removes
+// from the target every row that it has brought, and forgets its checkpoint. Call it after
+// Initialize and instead of Start; the move can begin anew then. It needs a [*RowFilter],
+// which says exactly which rows of the target are the run's, and a checkpoint, which says
+// that there is a run; it may be called again when it was interrupted.
+//
+// A run that has finished is refused unless evenIfFinished is set: applications may
+// already use the rows. also, unless nil, is called when no other process of the run can
+// write any more, and before the checkpoint is forgotten: it removes what the host has
+// brought by itself. It returns how many rows were removed, without also's.
+func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also func(ctx context.Context) error) (removed int64, err error) {
+	if f.checkpoint == nil || f.resume == nil {
+		return 0, errors.New("the target has no checkpoint of this run: nothing was brought that could be removed (is the configuration the same?)")
+	}
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	for _, t := range f.sortedTables() {
+		if l, err := t.layout(); err != nil || l.scope == nil {
+			return 0, fmt.Errorf("which rows of %s this run has brought is not known, only a RowFilter tells: %w", t, errors.Join(err, errors.ErrUnsupported))
+		}
+	}
+	if err := f.checkpoint.fenceOut(ctx, evenIfFinished); err != nil {
+		return 0, err
+	}
+	if also != nil {
+		if err := also(ctx); err != nil {
+			return 0, err
+		}
+	}
+	for _, t := range f.sortedTables() {
+		if f.resume.tables[NewTableIdentifierFromSchemaTable(t)] == nil {
+			continue // the run has not begun with it
+		}
+		schema, table := names.table(t.Schema, t.Name)
+		l, err := t.layout()
+		if err != nil {
+			return removed, err
+		}
+		statement := fmt.Sprintf("DELETE FROM %s WHERE %s LIMIT %d", sqlesc.Table(schema, table), l.scope.predicate, cancelBatch)
+		for {
+			var n int64
+			err := f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
+				result, err := f.TargetDB.ExecContext(ctx, statement)
+				if err == nil {
+					n, err = result.RowsAffected()
+				}
+				return err
+			})
+			if err != nil {
+				return removed, fmt.Errorf("removing rows from %s: %w", sqlesc.Table(schema, table), err)
+			}
+			removed += n
+			if n < cancelBatch {
+				break
+			}
+		}
+	}
+	return removed, f.ForgetCheckpoint(ctx)
+}
+
+// fenceOut raises the epoch, so that no other process of the run can write any more.
+func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool) error {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	var epoch uint64
+	var finished bool
+	if err := tx.QueryRowContext(ctx, "SELECT epoch, finished FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&epoch, &finished); err != nil {
+		return fmt.Errorf("taking over run %s: %w", c.runID, err)
+	}
+	if finished && !evenIfFinished {
+		return fmt.Errorf("run %s has finished: its rows may be in use by now, they are not removed unless that is asked for by name", c.runID)
+	}
+	for _, statement := range []string{"UPDATE " + c.table("runs") + " SET epoch=? WHERE run_id=?", "UPDATE " + c.table("lanes") + " SET epoch=? WHERE run_id=?"} {
+		if _, err := tx.ExecContext(ctx, statement, epoch+1, c.runID); err != nil {
+			return fmt.Errorf("taking over run %s: %w", c.runID, err)
+		}
+	}
+	return tx.Commit()
+}
