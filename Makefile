@@ -29,8 +29,8 @@ test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner ./...
 
-bench: ## compare with other movers on this machine; results in bench/results/
-	@go run ./bench
+bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=cutover: write blocks)
+	@go run ./bench$(if $(filter cutover,$(BENCH)),/$(BENCH))
 
 stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
 	@go run ./test/stress

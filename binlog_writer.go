@@ -55,6 +55,7 @@ type BinlogWriter struct {
 	checkpoint *checkpoint // nil: no position is recorded
 	ledger     *debtLedger // nil: a row left out is a conflict
 	laneCount  int
+	lanes      func() int       // how many lanes are wanted now
 	start      BinlogCoordinate // where the stream begins, then the end of the last whole transaction
 	resumed    writerResume     // owned by the goroutine that builds batches
 	batch      uint64           // number of the last batch recorded
@@ -116,6 +117,9 @@ func (w *BinlogWriter) Initialize() {
 		}
 		if w.laneCount <= 0 {
 			w.laneCount = defaultBinlogApplyLanes
+		}
+		if w.lanes == nil {
+			w.lanes = func() int { return w.laneCount }
 		}
 		w.sessions.open = func(ctx context.Context) (*session, error) {
 			return openSession(ctx, w.DB, w.srv, server.Target, targetSession)

@@ -42,6 +42,9 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 			}
 			traceRetry()
 		}
+		if err := w.checkpoint.ensureLanes(ctx, a.lanes); err != nil {
+			return err
+		}
 		var err error
 		skipped, err = a.run(ctx)
 		return err
@@ -60,7 +63,7 @@ func (w *BinlogWriter) lanesFor(b *applyBatch) int {
 	if b.changes < soleLaneRows {
 		return 1
 	}
-	return w.laneCount
+	return max(1, w.lanes())
 }
 
 // settleDebts strikes the keys that the batch has executed off the ledger, then adds

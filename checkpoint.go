@@ -42,6 +42,7 @@ type checkpoint struct {
 	schema string
 	runID  string
 	epoch  uint64
+	lanes  int // how many have a row; owned by the writing goroutine after begin
 
 	attempts int // how often a transaction of its own is tried; 0 means without limit
 	patience *patience
@@ -346,6 +347,7 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source st
 			return nil, err
 		}
 	}
+	c.lanes = lanes
 	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
 		return nil, err
 	}
@@ -356,6 +358,23 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source st
 	c.countRecorded(previous)
 	traceBegin(c, previous, at)
 	return previous, nil
+}
+
+// ensureLanes adds the rows of lanes that the run did not have so far. The epoch is the
+// condition, as everywhere: of a process that was fenced out nothing is added.
+func (c *checkpoint) ensureLanes(ctx context.Context, lanes int) error {
+	if c == nil {
+		return nil
+	}
+	for ; c.lanes < lanes; c.lanes++ {
+		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set)"+
+			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, file AS f, pos AS p, gtid_set AS g FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
+			" ON DUPLICATE KEY UPDATE epoch=?", c.lanes, c.runID, c.epoch, c.epoch)
+		if err != nil {
+			return fmt.Errorf("adding lane %d to the checkpoint: %w", c.lanes, err)
+		}
+	}
+	return nil
 }
 
 // beginNew records a run that nobody has begun. Its first epoch is drawn by lot, so that

@@ -128,7 +128,7 @@ func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) 
 // run's gate, and the target when it has what the source's log had.
 func (c *comparer) wire(f *Ferry) {
 	c.gate, c.applied, c.logEnd = f.gate, appliedByRun{f}, f.sourceLogEnd
-	c.throttler, c.filter = f.Throttler, f.CopyFilter
+	c.throttler, c.filter = f.copyThrottler(), f.CopyFilter
 }
 
 // compareEverything queues every row of every table.

@@ -134,6 +134,9 @@ type Config struct {
 	// let writes to the source go on, which stays the one that counts. CutoverUnlock is
 	// not posted then. Without a URI the source stays blocked until somebody unblocks it.
 	CutoverAbort HTTPCallback
+	// CutoverFence is a ready-made fence that Cutover closes instead of posting CutoverLock;
+	// nil means none.
+	CutoverFence *FenceConfig
 	// MaxCutoverRetries is how often CutoverLock is tried in total. Default 1.
 	MaxCutoverRetries int
 	// CutoverRetryWaitSeconds is the pause between two tries. Default 1.
@@ -226,6 +229,10 @@ type Config struct {
 	WebBasedir string
 	// ControlServerCustomScripts is the old place of ControlServerConfig.CustomScripts.
 	ControlServerCustomScripts map[string][]string
+
+	// Throttlers pause the run while servers are behind or busy. They are not used when the
+	// host sets Ferry.Throttler.
+	Throttlers ThrottlersConfig
 
 	// CheckpointStore keeps the run's states outside of the target; nil means nowhere. A
 	// checkpoint on the target, if there is one, comes first. Set in code.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
 const (
@@ -49,6 +51,7 @@ func (c *Config) ValidateConfig() error {
 	c.validateUnsupported(add)
 	c.validateNumbers(add)
 	c.fillUpdatable()
+	c.validateFence(add)
 	c.validateBulkLoad(add)
 	c.validateCheckpoint(add)
 	c.validateDeferredIndexes(add)
@@ -209,6 +212,33 @@ func (c *Config) validateNumbers(add addFault) {
 	}
 	if c.DataIterationChunkBytes == 0 {
 		c.DataIterationChunkBytes = defaultDataIterationChunkBytes
+	}
+}
+
+func (c *Config) validateFence(add addFault) {
+	f := c.CutoverFence
+	if f == nil {
+		return
+	}
+	if c.CutoverLock.URI != "" {
+		add("CutoverFence", "CutoverFence and CutoverLock exclude each other", "keep the one that stops the writers")
+	}
+	switch f.Kind {
+	case FenceReadOnly, FenceLockTables:
+		if len(f.Accounts) > 0 {
+			add("CutoverFence.Accounts", fmt.Sprintf("a fence of kind %q takes no accounts", f.Kind), fmt.Sprintf("remove them, or use %q", FenceAccounts))
+		}
+	case FenceAccounts:
+		if len(f.Accounts) == 0 {
+			add("CutoverFence.Accounts", "the fence has no accounts to lock", `name those of the application, like "app@%"`)
+		}
+		for _, text := range f.Accounts {
+			if _, err := server.ParseAccount(text); err != nil {
+				add("CutoverFence.Accounts", err.Error(), "")
+			}
+		}
+	default:
+		add("CutoverFence.Kind", fmt.Sprintf("there is no fence of kind %q", f.Kind), fmt.Sprintf("it is %q, %q or %q", FenceReadOnly, FenceAccounts, FenceLockTables))
 	}
 }
 

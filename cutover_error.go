@@ -61,6 +61,8 @@ type CutoverError struct {
 	WriteBlock time.Duration
 	// Err is what went wrong.
 	Err error
+	// UnfencedBy names the hook that let the writers go on: "Unfence" or "CutoverAbort".
+	UnfencedBy string
 	// UnfenceErr is why the writers could not be let go on; nil when they were, or when that
 	// must not be tried.
 	UnfenceErr error
@@ -68,29 +70,32 @@ type CutoverError struct {
 
 // Error tells all of it.
 func (e *CutoverError) Error() string {
-	text := fmt.Sprintf("cutover, %s: %v", e.Phase, e.Err)
+	return fmt.Sprintf("cutover, %s: %v; %s", e.Phase, e.Err, e.Consequence())
+}
+
+// Consequence says what the target has, who owns the traffic, and whether the writers wait.
+func (e *CutoverError) Consequence() string {
+	text := ""
 	switch {
 	case e.Coordinate.IsZero():
 	case e.Complete:
-		text += fmt.Sprintf("; the target has everything up to %s", e.Coordinate)
+		text = fmt.Sprintf("the target has everything up to %s; ", e.Coordinate)
 	default:
-		text += fmt.Sprintf("; the target does not have everything up to %s yet", e.Coordinate)
+		text = fmt.Sprintf("the target does not have everything up to %s yet; ", e.Coordinate)
 	}
 	switch e.Traffic {
 	case TrafficOnTarget:
-		return text + "; the target owns the traffic"
+		return text + "the target owns the traffic"
 	case TrafficUnknown:
-		return text + "; whether the traffic was switched is not known, and the source stays fenced: look, then either finish the switch or unfence the source"
+		return text + "whether the host has switched over is not known, and the source stays fenced: look, then either finish the switch or unfence the source"
 	}
-	text += "; the source stays the side that counts"
+	text += "the source stays the side that counts"
 	switch {
 	case !e.Fenced:
 	case e.UnfenceErr != nil:
-		text += fmt.Sprintf(", and its writes may still be blocked: unblock them: %v", e.UnfenceErr)
-	case e.Blocked:
-		text += ", and its writes may still be blocked"
+		text += fmt.Sprintf(", and its writes %v", e.UnfenceErr)
 	default:
-		text += fmt.Sprintf(", and its writes were unblocked after %s", e.WriteBlock.Round(time.Millisecond))
+		text += fmt.Sprintf(", and its writes were unblocked by %s after %s", e.UnfencedBy, e.WriteBlock.Round(time.Millisecond))
 	}
 	return text
 }

@@ -13,8 +13,8 @@ import (
 // again after an error, or when it is not known what an earlier call did. Their context
 // ends with the cutover's budget, Unfence's and Switch's after half a minute.
 //
-// A hook that is nil is replaced by the callback of the configuration: CutoverLock for
-// Fence, CutoverAbort for Unfence, CutoverUnlock for Switch, of which only status 200
+// A hook that is nil is replaced by what the configuration has: the ready-made CutoverFence
+// for Fence, Unfence and Fenced; or callbacks: CutoverLock for Fence, CutoverAbort for Unfence, CutoverUnlock for Switch, of which only status 200
 // counts, and whose failure to answer means to Switch that the traffic is unknown. Where
 // that has no URI there is no hook. Without Fence the source is not fenced: a change after
 // the stop position is noticed and refused.
@@ -35,6 +35,8 @@ type CutoverHooks struct {
 	// LateWrite is called, once, when the tail guard has found a change that came after the
 	// fence and after the switch. The same is logged, and returned by Cutover.
 	LateWrite func(*LateWriteError)
+
+	names struct{ unfence, blocked string } // for messages
 }
 
 // hookTimeout bounds Unfence and Switch, which go on when the cutover's context has ended;
@@ -43,6 +45,27 @@ const (
 	hookTimeout  = 30 * time.Second
 	hastyTimeout = 3 * time.Second
 )
+
+// allHooks completes the hooks by what is configured. Call done when the cutover is over.
+func (f *Ferry) allHooks(h CutoverHooks) (complete CutoverHooks, done func(), err error) {
+	done = func() {}
+	if h.Fence == nil && f.CutoverFence != nil {
+		fence, err := f.NewFence(f.CutoverFence)
+		if err != nil {
+			return h, done, err
+		}
+		ready := FenceHooks(fence)
+		h.Fence, h.Unfence, h.Fenced = ready.Fence, ready.Unfence, ready.Fenced
+		done = func() {
+			ctx, cancel := context.WithTimeout(context.Background(), hookTimeout)
+			defer cancel()
+			if err := fence.Close(ctx); err != nil {
+				f.logger.WithError(err).Warn("closing the fence's connections")
+			}
+		}
+	}
+	return h.orCallbacks(f), done, nil
+}
 
 // orCallbacks replaces what is nil by the configured callbacks.
 func (h CutoverHooks) orCallbacks(f *Ferry) CutoverHooks {
@@ -62,10 +85,12 @@ func (h CutoverHooks) orCallbacks(f *Ferry) CutoverHooks {
 			return nil
 		}
 	}
+	h.names.unfence, h.names.blocked = "Unfence", "are still blocked by Fence, because there is no Unfence: unblock them"
 	if h.Fence == nil {
 		h.Fence = post("lock", f.CutoverLock)
 		if h.Unfence == nil {
 			h.Unfence = post("abort", f.CutoverAbort)
+			h.names.unfence, h.names.blocked = "CutoverAbort", "are still blocked by CutoverLock, because no CutoverAbort is configured: unblock them"
 		}
 	}
 	if h.Switch == nil {

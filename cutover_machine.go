@@ -45,7 +45,11 @@ func (f *Ferry) Cutover(ctx context.Context, hooks CutoverHooks) (CutoverReport,
 	ctx, cancel := f.untilRunEnds(ctx)
 	defer cancel()
 	var report CutoverReport
-	hooks = hooks.orCallbacks(f)
+	hooks, done, err := f.allHooks(hooks)
+	if err != nil {
+		return report, err
+	}
+	defer done()
 	for n := 1; ; n++ {
 		if err := f.readyForCutover(ctx); err != nil {
 			return report, err
@@ -134,6 +138,7 @@ type fencedVerifier interface {
 type cutoverAttempt struct {
 	f      *Ferry
 	hooks  CutoverHooks
+	drill  bool // stops before the commit
 	report CutoverReport
 
 	phase    CutoverPhase
@@ -182,6 +187,9 @@ func (a *cutoverAttempt) run(ctx context.Context) error {
 		if err = causeIfEnded(bounded, err); err != nil {
 			return a.abort(ctx, err)
 		}
+	}
+	if a.drill {
+		return a.abort(ctx, errDrill)
 	}
 	a.enter(PhaseCommit)
 	begun := time.Now()
@@ -397,7 +405,7 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 	e.WriteBlock = a.report.WriteBlock
 	f.cutoverFailed(err)
 	if !e.Blocked {
-		a.unfenced = true
+		a.unfenced, e.UnfencedBy = true, a.hooks.names.unfence
 		f.enterPhase(PhaseUnfenced)
 	}
 	select {
@@ -416,9 +424,9 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 	case a.hooks.Fence == nil:
 		return false, nil
 	case errors.As(reason, &fenced):
-		return true, errors.New("the process that has taken the run over decides about them")
+		return true, errors.New("are for the process to decide about that has taken the run over")
 	case a.hooks.Unfence == nil:
-		return true, errors.New("there is no Unfence hook, and no CutoverAbort is configured")
+		return true, errors.New(a.hooks.names.blocked)
 	}
 	limit := hookTimeout
 	if ctx.Err() != nil {
@@ -427,7 +435,7 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 	ctx, cancel := lifecycle.Detach(ctx, limit)
 	defer cancel()
 	if err := a.f.callHook(ctx, "unfence", a.hooks.Unfence); err != nil {
-		return true, err
+		return true, fmt.Errorf("may still be blocked, because %s failed: unblock them: %w", a.hooks.names.unfence, err)
 	}
 	return false, nil
 }
@@ -435,5 +443,8 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 func (f *Ferry) cutoverFailed(err error) {
 	f.cut.mu.Lock()
 	defer f.cut.mu.Unlock()
-	f.cut.mu.status.LastError = err.Error()
+	f.cut.mu.status.LastError = ""
+	if err != nil {
+		f.cut.mu.status.LastError = err.Error()
+	}
 }

@@ -42,9 +42,14 @@ type DataIterator struct {
 
 	reader     *sourceReader // nil: no gate, locked cursors
 	chunkBytes int
-	logger     Logger
-	resume     *resumePoint
-	checkpoint *checkpoint
+	// liveWorkers, when set, is used as long as Concurrency is what it was made with, and
+	// updates tells of changes.
+	liveWorkers func() int
+	madeWith    int
+	updates     *updateHub
+	logger      Logger
+	resume      *resumePoint
+	checkpoint  *checkpoint
 
 	batchListeners []func(context.Context, *RowBatch) error
 	doneListeners  []func() error
@@ -92,9 +97,7 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 		group.Cancel(err)
 		return errors.Join(group.Wait())
 	}
-	for worker := 1; worker <= d.Concurrency; worker++ {
-		group.Go("copy-"+strconv.Itoa(worker), func(ctx context.Context) error { return queue.work(ctx, worker) })
-	}
+	group.Go("copy-workers", func(ctx context.Context) error { return d.startWorkers(ctx, group, queue) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -104,6 +107,33 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 		}
 	}
 	return nil
+}
+
+// startWorkers starts as many workers as are wanted, and more when more are, until all
+// tables are copied. Those that are not wanted any more wait until they are again.
+func (d *DataIterator) startWorkers(ctx context.Context, group *lifecycle.Group, queue *copyQueue) error {
+	for started := 0; ; {
+		changed := d.updates.wait()
+		for ; started < d.workers(); started++ {
+			worker := started + 1
+			group.Go("copy-"+strconv.Itoa(worker), func(ctx context.Context) error { return queue.work(ctx, worker) })
+		}
+		select {
+		case <-changed:
+		case <-queue.over:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// workers is how many workers are wanted now.
+func (d *DataIterator) workers() int {
+	if d.liveWorkers != nil && d.Concurrency == d.madeWith {
+		return max(1, d.liveWorkers())
+	}
+	return d.Concurrency
 }
 
 func (d *DataIterator) initialize() {

@@ -28,11 +28,12 @@ type copyQueue struct {
 	mu      sync.Mutex
 	jobs    []copyJob
 	changed chan struct{} // closed and replaced when a piece ends
+	over    chan struct{} // closed when no table is left
 }
 
 // newCopyQueue finds what is left to copy of each table; empty tables are complete.
 func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) (*copyQueue, error) {
-	q := &copyQueue{d: d, changed: make(chan struct{})}
+	q := &copyQueue{d: d, changed: make(chan struct{}), over: make(chan struct{})}
 	for _, table := range tables {
 		job, err := d.newCopyJob(ctx, table)
 		if err != nil {
@@ -45,6 +46,9 @@ func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) 
 			continue
 		}
 		q.jobs = append(q.jobs, job)
+	}
+	if len(q.jobs) == 0 {
+		close(q.over)
 	}
 	return q, nil
 }
@@ -176,6 +180,9 @@ func (l *tableLayout) compareLows(a, b keyTuple) int {
 // work takes pieces until all tables are copied.
 func (q *copyQueue) work(ctx context.Context, worker int) error {
 	for {
+		if wanted, err := q.wanted(ctx, worker); err != nil || !wanted {
+			return err
+		}
 		if q.d.CursorConfig.Throttler != nil {
 			if err := WaitForThrottleContext(ctx, q.d.CursorConfig.Throttler); err != nil {
 				return err
@@ -201,6 +208,24 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 		}
 		if err := q.ended(ctx); err != nil {
 			return err
+		}
+	}
+}
+
+// wanted returns when the worker is among those that are wanted; false when none is needed
+// any more.
+func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
+	for {
+		changed := q.d.updates.wait()
+		if worker <= q.d.workers() {
+			return true, nil
+		}
+		select {
+		case <-changed:
+		case <-q.over:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
 		}
 	}
 }
@@ -246,6 +271,9 @@ func (q *copyQueue) ended(ctx context.Context) error {
 			}
 		}
 		q.jobs = kept
+		if len(kept) == 0 {
+			close(q.over)
+		}
 		q.mu.Unlock()
 	}
 	q.mu.Lock()

@@ -319,6 +319,9 @@ type LateWriteError struct {
 	Switched bool
 }
 
+// Resumable is false once the target has taken over: the source must not be followed then.
+func (e *LateWriteError) Resumable() bool { return !e.Switched }
+
 // LateWrite is one change of the source that came too late.
 type LateWrite struct {
 	// Table is "schema.table" on the source, Key the row's key as text.

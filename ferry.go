@@ -95,8 +95,10 @@ type Ferry struct {
 
 	orphaned []*foreignKeyAudit // owned by Run
 
-	cut        cutoverState  // see cutover_phase.go
-	unreported throttleSince // of a throttler that does not say since when
+	cut cutoverState // see cutover_phase.go
+	// madeThrottler is Throttler, when the configuration asked for it.
+	madeThrottler *CombinedThrottler
+	unreported    throttleSince // of a throttler that does not say since when
 
 	watch      *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask  *lifecycle.Task

@@ -23,7 +23,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 	d := &DataIterator{
 		DB: f.SourceDB, Concurrency: f.DataIterationConcurrency, ErrorHandler: f.ErrorHandler,
 		CursorConfig: &CursorConfig{
-			DB: f.SourceDB, Throttler: f.Throttler, BatchSize: &f.UpdatableConfig.DataIterationBatchSize,
+			DB: f.SourceDB, Throttler: f.copyThrottler(), BatchSize: &f.UpdatableConfig.DataIterationBatchSize,
 			BatchSizePerTableOverride: f.DataIterationBatchSizePerTableOverride, ReadRetries: f.DBReadRetries,
 		},
 		SelectFingerprint:    f.VerifierType == VerifierTypeInline,
@@ -32,6 +32,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 		chunkBytes:           int(f.DataIterationChunkBytes),
 		logger:               taggedLogger(f.logger, "data_iterator"),
 	}
+	d.liveWorkers, d.madeWith, d.updates = f.UpdatableConfig.workers, d.Concurrency, f.updates
 	if f.CopyFilter != nil {
 		d.CursorConfig.BuildSelect = f.CopyFilter.BuildSelect
 	}
@@ -83,9 +84,9 @@ func (f *Ferry) NewBinlogWriter() *BinlogWriter {
 func (f *Ferry) NewBinlogWriterWithoutStateTracker() *BinlogWriter {
 	f.ensureInitialized()
 	w := &BinlogWriter{
-		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, Throttler: f.Throttler,
+		DB: f.TargetDB, DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites, Throttler: f.applyThrottler(),
 		BatchSize: f.BinlogEventBatchSize, WriteRetries: f.DBWriteRetries, ErrorHandler: f.ErrorHandler,
-		logger: taggedLogger(f.logger, "binlog_writer"), patience: f.targetPatience, gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, srv: f.targetServer,
+		logger: taggedLogger(f.logger, "binlog_writer"), patience: f.targetPatience, gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, lanes: f.UpdatableConfig.lanes, srv: f.targetServer,
 	}
 	w.Initialize()
 	return w
@@ -156,7 +157,7 @@ func (f *Ferry) NewIterativeVerifier() (*IterativeVerifier, error) {
 	f.ensureInitialized()
 	c := &f.IterativeVerifierConfig
 	v := &IterativeVerifier{
-		CursorConfig:   &CursorConfig{DB: f.SourceDB, Throttler: f.Throttler, BatchSize: &f.UpdatableConfig.DataIterationBatchSize, ReadRetries: f.DBReadRetries},
+		CursorConfig:   &CursorConfig{DB: f.SourceDB, Throttler: f.copyThrottler(), BatchSize: &f.UpdatableConfig.DataIterationBatchSize, ReadRetries: f.DBReadRetries},
 		BinlogStreamer: f.BinlogStreamer, TableSchemaCache: f.Tables, SourceDB: f.SourceDB, TargetDB: f.TargetDB, Tables: f.sortedTables(),
 		IgnoredTables: c.IgnoredTables, IgnoredColumns: map[string]map[string]struct{}{},
 		DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,

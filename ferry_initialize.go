@@ -42,8 +42,12 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 		}
 	}()
 	if f.Throttler == nil {
-		f.Throttler = &PauserThrottler{}
+		if f.Throttler, err = f.newThrottler(); err != nil {
+			return err
+		}
+		f.madeThrottler, _ = f.Throttler.(*CombinedThrottler)
 	}
+	obeyLimits(f.Throttler, &f.UpdatableConfig)
 	report, err := f.examine(ctx)
 	if err != nil {
 		return err
@@ -102,6 +106,9 @@ func (f *Ferry) closeConnections() {
 	}
 	if f.reader != nil {
 		f.reader.close()
+	}
+	if f.madeThrottler != nil {
+		_ = f.madeThrottler.Close()
 	}
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
 		if db != nil {

@@ -58,9 +58,7 @@ func (f *Ferry) Progress() *Progress {
 	p.FinalBinlogPos = f.StopCoordinate().Position()
 	p.BinlogStreamerLag = f.BinlogStreamer.lag().Seconds()
 	p.BinlogWriterLag = f.writerLag().Seconds()
-	if p.Throttle = f.throttleReport(); p.Throttle != nil {
-		p.Throttled = true
-	}
+	p.Throttled, p.Throttle = f.Throttler.Throttled(), f.throttleReport()
 	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()

@@ -299,7 +299,7 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.created")
-	found, err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.BinlogApplyLanes, f.sortedTables())
+	found, err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.UpdatableConfig.lanes(), f.sortedTables())
 	if err != nil {
 		return err
 	}

@@ -2,20 +2,15 @@ package ghostferry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
-	"sync/atomic"
 	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/retry"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 const (
 	defaultMaxLag            = 1
 	defaultLagUpdateInterval = time.Second
-	lagQueryTimeout          = 10 * time.Second
 )
 
 // LagThrottlerConfig says whose lag to watch, and how much of it is too much.
@@ -40,19 +35,7 @@ type LagThrottler struct {
 	// DB is the pool that the query is sent to.
 	DB *sql.DB
 
-	// immutable
-	config         *LagThrottlerConfig
-	updateInterval time.Duration
-	logger         Logger
-
-	lag   atomic.Pointer[lagSample] // nil until Run has asked once
-	since throttleSince
-}
-
-// lagSample is what one query said: the lag, or why there is none.
-type lagSample struct {
-	lag float64
-	err error
+	watch observed
 }
 
 // NewLagThrottler validates the configuration and opens the pool. The lag counts as
@@ -84,12 +67,25 @@ func NewLagThrottler(config *LagThrottlerConfig) (*LagThrottler, error) {
 		return nil, joinErrors(faults)
 	}
 
-	logger := taggedLogger(nil, "throttler")
-	db, err := checked.Connection.SqlDB(logger)
+	db, err := checked.Connection.SqlDB(taggedLogger(nil, "throttler"))
 	if err != nil {
 		return nil, fmt.Errorf("lag throttler: %w", err)
 	}
-	return &LagThrottler{DB: db, config: &checked, updateInterval: interval, logger: logger}, nil
+	t := &LagThrottler{DB: db, watch: newObserved("lag", "", Duration(interval))}
+	t.watch.subject = "the lag"
+	t.watch.look = func(ctx context.Context) (func() string, error) {
+		lag, err := queryNumber(ctx, t.DB, checked.Query)
+		if err != nil {
+			return nil, err
+		}
+		return func() string {
+			if limit := t.watch.limit(limitOfLag, int64(checked.MaxLag)); lag > float64(limit) {
+				return fmt.Sprintf("the lag is %g, at most %d is allowed", lag, limit)
+			}
+			return ""
+		}, nil
+	}
+	return t, nil
 }
 
 // Throttled says whether the run is paused by hand, the lag is greater than MaxLag, or
@@ -101,16 +97,7 @@ func (t *LagThrottler) ThrottleReason() string {
 	if reason := t.PauserThrottler.ThrottleReason(); reason != "" {
 		return reason
 	}
-	sample := t.lag.Load()
-	switch {
-	case sample == nil:
-		return "the lag has not been observed yet"
-	case sample.err != nil:
-		return fmt.Sprintf("the lag cannot be observed: %v", sample.err)
-	case sample.lag > float64(t.config.MaxLag):
-		return fmt.Sprintf("the lag is %g, at most %d is allowed", sample.lag, t.config.MaxLag)
-	}
-	return ""
+	return t.watch.observedReason()
 }
 
 // ThrottleReport says whether it was paused by hand or by the lag, and since when.
@@ -118,47 +105,14 @@ func (t *LagThrottler) ThrottleReport() *ThrottleReport {
 	if report := t.PauserThrottler.ThrottleReport(); report != nil {
 		return report
 	}
-	why := t.ThrottleReason()
-	return t.since.see(why != "", "lag", why)
+	return t.watch.ThrottleReport()
 }
 
 // Run asks for the lag until ctx ends and returns the context's error. A query that
-// fails, returns no row or NULL pauses the run until one succeeds: not knowing is no
-// reason to go on, nor to give up.
-func (t *LagThrottler) Run(ctx context.Context) error {
-	for {
-		lag, err := t.queryLag(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		before := t.lag.Swap(&lagSample{lag: lag, err: err})
-		if err != nil && (before == nil || before.err == nil) {
-			t.logger.WithError(err).Warn("the lag cannot be observed, pausing until it can")
-		}
-		if err == nil && before != nil && before.err != nil {
-			t.logger.Info("the lag can be observed again")
-		}
-		if err := retry.Sleep(ctx, t.updateInterval); err != nil {
-			return err
-		}
-	}
-}
+// fails, returns no row or NULL pauses the run until one succeeds.
+func (t *LagThrottler) Run(ctx context.Context) error { return t.watch.Run(ctx) }
 
-func (t *LagThrottler) queryLag(ctx context.Context) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, lagQueryTimeout)
-	defer cancel()
+// Close ends the connection that the query is sent on.
+func (t *LagThrottler) Close() error { return t.DB.Close() }
 
-	// As text, so that integers, decimals and floats are all read.
-	var text *string
-	if err := t.DB.QueryRowContext(ctx, t.config.Query).Scan(&text); err != nil {
-		return 0, err
-	}
-	if text == nil {
-		return 0, errors.New("the lag query returned NULL: replication does not run, or the heartbeat is missing")
-	}
-	lag, err := strconv.ParseFloat(*text, 64)
-	if err != nil {
-		return 0, fmt.Errorf("the lag query returned %q, not a number", *text)
-	}
-	return lag, nil
-}
+func (t *LagThrottler) obey(limits *UpdatableConfig) { t.watch.obey(limits) }

@@ -28,8 +28,11 @@ func (f *Ferry) throttleReport() *ThrottleReport {
 		return nil
 	}
 	if t, ok := f.Throttler.(ReportingThrottler); ok {
-		return t.ThrottleReport()
+		if report := t.ThrottleReport(); report != nil {
+			return report
+		}
 	}
+	// A host's throttler that embeds one of ours may pause for a reason of its own.
 	return f.unreported.see(f.Throttler.Throttled(), "throttler", "it does not say why")
 }
 

@@ -28,8 +28,7 @@ type CopydbFerry struct {
 	initialized bool
 	wrote       bool          // something was changed on the target, and stays
 	began       time.Time     // of InitializeContext
-	cutover     time.Time     // when the lock was asked for; zero before
-	block       time.Duration // how long it was held
+	block       time.Duration // how long the writers waited in the cutover
 
 	// atomic
 
@@ -194,6 +193,9 @@ func (f *CopydbFerry) Phase() string {
 	if phase, ok := f.phase.Load().(string); ok && phase != "" {
 		return phase
 	}
+	if phase, ok := cutoverPhases[f.Ferry.Phase()]; ok {
+		return phase
+	}
 	if state, ok := f.Ferry.OverallState.Load().(string); ok {
 		return state
 	}
@@ -279,4 +281,6 @@ func (f *CopydbFerry) Result(err error) Result {
 }
 
 // fenced says whether the host stops the writers for the cutover.
-func (f *CopydbFerry) fenced() bool { return f.config.CutoverLock.URI != "" }
+func (f *CopydbFerry) fenced() bool {
+	return f.config.CutoverLock.URI != "" || f.config.CutoverFence != nil
+}

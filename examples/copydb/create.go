@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -115,9 +116,12 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 	return nil
 }
 
+// undoTimeout bounds undo: an interrupted process has to end within seconds.
+const undoTimeout = 3 * time.Second
+
 // undo drops what was created, in reverse. It also works when ctx has ended.
 func (f *CopydbFerry) undo(ctx context.Context, created []definition) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	conn, err := definitionConn(ctx, f.Ferry.TargetDB)
 	if err != nil {

@@ -48,6 +48,7 @@ type config struct {
 	Source, Target             endpoint
 	Databases, Tables          filter
 	AutomaticCutover           bool
+	TailGuardSeconds           int
 	CutoverLock, CutoverUnlock callback
 }
 
@@ -71,6 +72,7 @@ func (d *demo) writeConfig(hooks string) (string, error) {
 		Source: at(d.source), Target: at(d.target),
 		Databases:        filter{Whitelist: []string{database}},
 		AutomaticCutover: true,
+		TailGuardSeconds: 1,
 		CutoverLock:      callback{URI: hooks + "/lock"},
 		CutoverUnlock:    callback{URI: hooks + "/unlock"},
 	}, "", "  ")

@@ -181,6 +181,7 @@ func copydbSettings(p *harness.Pair, schemas []string, more settings) settings {
 		"Target":           settings{"Host": p.Target.Host, "Port": p.Target.Port, "User": p.Target.User(), "Pass": p.Target.Password()},
 		"Databases":        settings{"Whitelist": schemas},
 		"AutomaticCutover": true,
+		"TailGuardSeconds": -1,
 	}
 	for name, value := range more {
 		s[name] = value

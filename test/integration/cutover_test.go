@@ -263,3 +263,30 @@ func TestCutoverNoticesLateWrites(t *testing.T) {
 		require.Equal(t, ghostferry.PhaseDone, h.ferry.Phase())
 	})
 }
+
+// A rehearsal predicts the write block without stopping anybody; a drill measures it and
+// lets the writers go on; and then the cutover itself follows.
+func TestCutoverRehearsalAndDrill(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[2])
+	h := newHooked(t, p, "cutover_drill", nil)
+	ctx := cutoverContext(t)
+	rehearsal, err := h.ferry.RehearseCutover(ctx)
+	require.NoError(t, err)
+	require.Empty(t, h.allCalls())
+	require.Positive(t, rehearsal.Predicted)
+	require.InDelta(t, rehearsal.Predicted.Seconds(), h.ferry.Progress().Cutover.PredictedWriteBlock, 1e-6)
+	before := h.writer.Stats().Committed
+	for range 2 {
+		report, err := h.ferry.DrillCutover(ctx, h.hooks)
+		require.NoError(t, err)
+		require.True(t, report.Verdict.DataCorrect)
+		require.Equal(t, ghostferry.PhaseUnfenced, h.ferry.Phase())
+		require.NoError(t, h.writer.UntilCommitted(ctx, func(s shop.Stats) bool { return s.Committed > before }))
+		before = h.writer.Stats().Committed
+	}
+	require.Equal(t, []string{"fence", "fenced", "unfence", "fence", "fenced", "unfence"}, h.allCalls())
+	_, err = h.ferry.Cutover(ctx, h.hooks)
+	require.NoError(t, err)
+	require.NoError(t, <-h.ran)
+	p.MustEqual(t, h.shop.Database)
+}

@@ -159,7 +159,7 @@ func (w *world) writeConfig() error {
 		"Source": at(w.source), "Target": at(w.target), "Databases": map[string]any{"Whitelist": []string{shopSchema, swaps}},
 		"CutoverLock": uri("/lock"), "CutoverUnlock": uri("/unlock"), "CutoverAbort": uri("/abort"),
 		"DeferSecondaryIndexes": w.deferring(), "DeferSecondaryIndexesMinBytes": 1,
-		"DataIterationBatchSize": chunkRows, "DataIterationConcurrency": workers, "DBWriteRetries": 12,
+		"DataIterationBatchSize": chunkRows, "DataIterationConcurrency": workers, "DBWriteRetries": 12, "TailGuardSeconds": -1,
 	})
 	if err != nil {
 		return err

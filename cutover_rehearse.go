@@ -1,0 +1,134 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// CutoverRehearsal is what RehearseCutover has measured.
+type CutoverRehearsal struct {
+	// Drain is how long it took until the target had everything that the source had.
+	Drain time.Duration
+	// Verify is how long it took to compare what had changed since it was last compared, of
+	// which there were Keys. It stays 0 when the verifier is a host's or compares nothing
+	// before the cutover: then it cannot be told without stopping the writers.
+	Verify time.Duration
+	Keys   int
+	// Commit is how long the words at the end take, by the round trips that they need.
+	Commit time.Duration
+	// Predicted is the write block by that: their sum, and the time that the hooks take on
+	// top is the host's to know. DrillCutover measures all of it.
+	Predicted time.Duration
+}
+
+// rehearsals is how often a rehearsal measures; the slowest counts.
+const rehearsals = 3
+
+// commitRoundTrips is about how many round trips to the target commit needs.
+const commitRoundTrips = 20
+
+// RehearseCutover measures drain and verification while the writers go on, and predicts
+// from that how long a cutover would block them. It waits until the cutover may begin.
+// Nothing is stopped.
+func (f *Ferry) RehearseCutover(ctx context.Context) (CutoverRehearsal, error) {
+	var slowest CutoverRehearsal
+	if !f.cut.running.TryLock() {
+		return slowest, errors.New("a cutover is under way already")
+	}
+	defer f.cut.running.Unlock()
+	f.prepareChannels()
+	ctx, cancel := f.untilRunEnds(ctx)
+	defer cancel()
+	for range rehearsals {
+		if err := f.readyForCutover(ctx); err != nil {
+			return slowest, err
+		}
+		r, err := f.rehearse(ctx)
+		if err != nil {
+			return slowest, fmt.Errorf("rehearsing the cutover: %w", causeOf(ctx, err))
+		}
+		if r.Predicted > slowest.Predicted {
+			slowest = r
+		}
+	}
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	f.cut.mu.status.PredictedWriteBlock = slowest.Predicted.Seconds()
+	return slowest, nil
+}
+
+func (f *Ferry) rehearse(ctx context.Context) (r CutoverRehearsal, err error) {
+	took := func(do func() error) (time.Duration, error) {
+		begun := time.Now()
+		err := do()
+		return time.Since(begun), err
+	}
+	if r.Drain, err = took(func() error {
+		end, err := f.sourceLogEnd(ctx)
+		if err != nil {
+			return err
+		}
+		return f.BinlogWriter.WaitUntilApplied(ctx, end)
+	}); err != nil {
+		return r, err
+	}
+	if v, ok := f.Verifier.(fencedVerifier); ok {
+		c, err := v.core()
+		if err != nil {
+			return r, err
+		}
+		defer c.hold()()
+		r.Keys, _ = c.queue.counts()
+		if r.Verify, err = took(func() error {
+			return c.run(ctx, &c.counters.before, func(ctx context.Context) error {
+				_, err := c.pass(ctx, false)
+				return err
+			})
+		}); err != nil {
+			return r, err
+		}
+	}
+	trip, err := took(func() error { return f.TargetDB.PingContext(ctx) })
+	r.Commit = commitRoundTrips * trip
+	r.Predicted = r.Drain + r.Verify + r.Commit
+	return r, err
+}
+
+// errDrill ends an attempt that was to stop before the commit.
+var errDrill = errors.New("the drill is over")
+
+// DrillCutover is Cutover up to the commit: the writers are stopped, the rest is drained and
+// both sides are compared, and then the writers go on, whatever the verdict. It measures the
+// write block, and it proves the hooks. The run follows the source as before.
+func (f *Ferry) DrillCutover(ctx context.Context, hooks CutoverHooks) (CutoverReport, error) {
+	var report CutoverReport
+	if !f.cut.running.TryLock() {
+		return report, errors.New("a cutover is under way already")
+	}
+	defer f.cut.running.Unlock()
+	f.prepareChannels()
+	f.cut.driven.Store(true)
+	defer f.cut.driven.Store(false)
+	ctx, cancel := f.untilRunEnds(ctx)
+	defer cancel()
+	hooks, done, err := f.allHooks(hooks)
+	if err != nil {
+		return report, err
+	}
+	defer done()
+	if hooks.Fence != nil && hooks.Unfence == nil {
+		return report, errors.New("a drill needs a hook that lets the writers go on: Unfence, or CutoverAbort")
+	}
+	if err := f.readyForCutover(ctx); err != nil {
+		return report, err
+	}
+	a := &cutoverAttempt{f: f, hooks: hooks, drill: true, report: CutoverReport{Attempts: 1, Fenced: hooks.Fence != nil}}
+	err = a.run(ctx)
+	if failure, ok := errors.AsType[*CutoverError](err); ok && errors.Is(failure.Err, errDrill) && !failure.Blocked {
+		f.cutoverFailed(nil)
+		err = nil
+	}
+	return a.report, err
+}

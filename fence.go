@@ -1,0 +1,218 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// Values of [FenceConfig.Kind].
+const (
+	// FenceReadOnly makes the server read-only: super_read_only on MySQL, which refuses
+	// everybody; read_only on MariaDB, which still lets accounts with READ_ONLY ADMIN write.
+	FenceReadOnly = "read_only"
+	// FenceAccounts locks the named accounts and ends their connections. What other accounts,
+	// events and the definers of routines write is not stopped.
+	FenceAccounts = "accounts"
+	// FenceLockTables locks the moved tables for reading (LOCK TABLES … READ) on a connection
+	// that stays open: writers wait, and go on on the source if the process dies.
+	FenceLockTables = "lock_tables"
+)
+
+// FenceConfig chooses a ready-made fence, for those who have no hooks of their own.
+type FenceConfig struct {
+	// Kind is one of the Fence constants.
+	Kind string
+	// Connection is the server that the application writes to, with an account that may do
+	// what the kind needs. Default: Source, or its primary where Source is a replica.
+	Connection *DatabaseConfig
+	// Accounts are those of FenceAccounts, as user@host.
+	Accounts []string
+	// KillAfter is how long statements that keep the fence from closing are waited for before
+	// they are killed; connections that are idle in a transaction are given five times as
+	// long. Default "200ms"; negative: they are waited for as long as the budget lasts.
+	KillAfter Duration
+}
+
+const (
+	defaultKillAfter = 200 * time.Millisecond
+	fencePoll        = 5 * time.Millisecond
+)
+
+// Fence stops the writers of a server and lets them go on again. Its methods are called one
+// after the other; each is idempotent. Unfence restores what there was before, and nothing
+// else: what had been fenced already stays so.
+type Fence interface {
+	// Fence returns when nothing can be committed any more by whom it stops.
+	Fence(ctx context.Context) error
+	// Unfence undoes what Fence did.
+	Unfence(ctx context.Context) error
+	// Fenced fails when the fence is no longer closed.
+	Fenced(ctx context.Context) error
+	// Close ends its connections. What lives on a connection, as LOCK TABLES does, ends:
+	// whoever still waits behind it is disconnected first.
+	Close(ctx context.Context) error
+}
+
+// NewFence makes a ready-made fence, after Initialize.
+func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
+	f.ensureInitialized()
+	checked := &Config{CutoverFence: config}
+	var faults []error
+	checked.validateFence(func(field, problem, remedy string) {
+		faults = append(faults, &ConfigError{Field: field, Problem: problem, Remedy: remedy})
+	})
+	if len(faults) > 0 {
+		return nil, joinErrors(faults)
+	}
+	connection := config.Connection
+	if connection == nil {
+		connection = f.Source
+	}
+	if err := connection.Validate(); err != nil {
+		return nil, fmt.Errorf("fence: connection: %w", err)
+	}
+	db, err := connection.SqlDB(f.logger)
+	if err != nil {
+		return nil, fmt.Errorf("fence: %w", err)
+	}
+	base := fencedServer{db: db, logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia}
+	if base.killAfter == 0 {
+		base.killAfter = defaultKillAfter
+	}
+	switch config.Kind {
+	case FenceReadOnly:
+		return &readOnlyFence{fencedServer: base}, nil
+	case FenceAccounts:
+		fence := &accountFence{fencedServer: base}
+		for _, text := range config.Accounts {
+			a, err := server.ParseAccount(text)
+			if err != nil {
+				return nil, errors.Join(err, db.Close())
+			}
+			fence.accounts = append(fence.accounts, a)
+		}
+		return fence, nil
+	case FenceLockTables:
+		return &tableFence{fencedServer: base, tables: f.sortedTables()}, nil
+	}
+	return nil, errors.Join(fmt.Errorf("there is no fence of kind %q", config.Kind), db.Close())
+}
+
+// FenceHooks returns hooks of a fence, for Cutover; Switch is the host's, or CutoverUnlock.
+func FenceHooks(fence Fence) CutoverHooks {
+	return CutoverHooks{Fence: fence.Fence, Unfence: fence.Unfence, Fenced: fence.Fenced}
+}
+
+// fencedServer is what the fences have in common: the server, and how those in the way are
+// dealt with.
+type fencedServer struct {
+	db        *sql.DB
+	srv       *server.Server // nil until connected
+	logger    Logger
+	killAfter time.Duration // negative: never
+	own       string        // what the mover's own statements contain
+}
+
+func (s *fencedServer) connect(ctx context.Context) (err error) {
+	if s.srv == nil {
+		s.srv, err = server.Detect(ctx, s.db)
+	}
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connections.
+func (s *fencedServer) Close(context.Context) error { return s.db.Close() }
+
+// closing runs what closes the fence, which waits for statements and transactions, and
+// deals with those that are still in its way after killAfter.
+func (s *fencedServer) closing(ctx context.Context, do func(ctx context.Context) error, inTheWay func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	var late <-chan time.Time
+	if s.killAfter >= 0 {
+		timer := time.NewTicker(max(s.killAfter, fencePoll))
+		defer timer.Stop()
+		late = timer.C
+	}
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-late:
+			if err := inTheWay(ctx); err != nil {
+				s.logger.WithError(err).Warn("what keeps the fence from closing cannot be killed")
+			}
+		}
+	}
+}
+
+// killStatements ends statements that run, other than the mover's own. Their connections stay.
+func (s *fencedServer) killStatements(ctx context.Context) error {
+	ids, err := s.srv.RunningStatements(ctx, s.db, s.own)
+	if err != nil {
+		return err
+	}
+	return s.kill(ctx, "QUERY", ids)
+}
+
+// kill kills connections, or their statements; those that are gone are no error.
+func (s *fencedServer) kill(ctx context.Context, what string, ids []int64) error {
+	for _, id := range ids {
+		s.logger.Warnf("the fence kills %s of connection %d, which is in its way", what, id)
+		_, err := s.db.ExecContext(ctx, fmt.Sprintf("KILL %s %d", what, id))
+		const noSuchThread = 1094
+		if refusal, ok := errors.AsType[*mysql.MySQLError](err); err != nil && (!ok || refusal.Number != noSuchThread) {
+			return err
+		}
+	}
+	return nil
+}
+
+// untilNoneInFlight waits until no transaction is open that has changed rows; after killAfter
+// it ends their connections.
+func (s *fencedServer) untilNoneInFlight(ctx context.Context) error {
+	began := time.Now()
+	for {
+		ids, err := s.srv.WritingTransactions(ctx, s.db)
+		if err != nil {
+			return fmt.Errorf("fence: looking for transactions in flight: %w", err)
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		if s.killAfter >= 0 && time.Since(began) >= 5*s.killAfter {
+			if err := s.kill(ctx, "CONNECTION", ids); err != nil {
+				return err
+			}
+		}
+		// Who asks more often sees the same answer again.
+		if err := retry.Sleep(ctx, 101*time.Millisecond); err != nil {
+			return fmt.Errorf("fence: %d transactions are still in flight: %w", len(ids), causeOf(ctx, err))
+		}
+	}
+}
+
+// mustHaveNoXA refuses to go on while XA transactions are prepared: no fence keeps them from
+// being committed later.
+func (s *fencedServer) mustHaveNoXA(ctx context.Context) error {
+	xids, err := s.srv.PreparedXA(ctx, s.db)
+	if err != nil {
+		s.logger.WithError(err).Warn("prepared XA transactions cannot be listed; those that changed moved tables are known from the log")
+		return nil
+	}
+	if len(xids) > 0 {
+		return &PreparedTransactionsError{XIDs: xids}
+	}
+	return nil
+}

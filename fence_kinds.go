@@ -1,0 +1,249 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// readOnlyFence is FenceReadOnly.
+type readOnlyFence struct {
+	fencedServer
+	before *server.ReadOnlyState // nil: nothing was changed
+}
+
+// Fence makes the server read-only.
+func (f *readOnlyFence) Fence(ctx context.Context) error {
+	if err := f.connect(ctx); err != nil {
+		return err
+	}
+	now, err := f.srv.ReadOnlyNow(ctx, f.db)
+	if err != nil {
+		return err
+	}
+	if f.before == nil {
+		f.before = &now
+		if now.ReadOnly {
+			f.logger.Warn("the source is read-only before the fence closes; it will stay so if the cutover is given up")
+		}
+	}
+	statement := f.srv.SetReadOnlyQuery(f.srv.StrictestReadOnly())
+	set := func(ctx context.Context) error { _, err := f.db.ExecContext(ctx, statement); return err }
+	if err := f.closing(ctx, set, f.killStatements); err != nil {
+		return fmt.Errorf("fence: %s: %w", statement, err)
+	}
+	if err := f.untilNoneInFlight(ctx); err != nil {
+		return err
+	}
+	return f.mustHaveNoXA(ctx)
+}
+
+// Fenced fails when somebody has made the server writable.
+func (f *readOnlyFence) Fenced(ctx context.Context) error {
+	now, err := f.srv.ReadOnlyNow(ctx, f.db)
+	if err == nil && now != f.srv.StrictestReadOnly() {
+		err = errors.New("somebody has made the source writable again")
+	}
+	return err
+}
+
+// Unfence makes the server what it was before.
+func (f *readOnlyFence) Unfence(ctx context.Context) error {
+	if f.before == nil {
+		return nil
+	}
+	statement := f.srv.SetReadOnlyQuery(*f.before)
+	if _, err := f.db.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("unfence: %s: %w", statement, err)
+	}
+	f.before = nil
+	return nil
+}
+
+// accountFence is FenceAccounts.
+type accountFence struct {
+	fencedServer
+	accounts []server.Account
+	locked   []server.Account // by us
+}
+
+// Fence locks the accounts and ends their connections.
+func (f *accountFence) Fence(ctx context.Context) error {
+	if err := f.connect(ctx); err != nil {
+		return err
+	}
+	for _, a := range f.accounts {
+		already, err := f.srv.AccountLocked(ctx, f.db, a)
+		if err != nil {
+			return err
+		}
+		if already {
+			continue
+		}
+		f.locked = append(f.locked, a) // before: what became of it may not be known
+		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, true)); err != nil {
+			return fmt.Errorf("fence: locking account %s: %w", a, err)
+		}
+	}
+	if err := f.endConnections(ctx); err != nil {
+		return err
+	}
+	return f.mustHaveNoXA(ctx)
+}
+
+func (f *accountFence) users() []string {
+	names := make([]string, len(f.accounts))
+	for i, a := range f.accounts {
+		names[i] = a.User
+	}
+	return names
+}
+
+// endConnections kills the accounts' connections and waits until they are gone: then their
+// transactions are rolled back.
+func (f *accountFence) endConnections(ctx context.Context) error {
+	killed := map[int64]bool{}
+	for {
+		ids, err := f.srv.Connections(ctx, f.db, f.users())
+		if err != nil {
+			return fmt.Errorf("fence: looking for the accounts' connections: %w", err)
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		var alive []int64
+		for _, id := range ids {
+			if !killed[id] {
+				alive = append(alive, id)
+				killed[id] = true
+			}
+		}
+		if err := f.kill(ctx, "CONNECTION", alive); err != nil {
+			return err
+		}
+		if err := retry.Sleep(ctx, fencePoll); err != nil {
+			return fmt.Errorf("fence: %d connections are still there: %w", len(ids), causeOf(ctx, err))
+		}
+	}
+}
+
+// Fenced fails when an account is unlocked or connected.
+func (f *accountFence) Fenced(ctx context.Context) error {
+	for _, a := range f.accounts {
+		locked, err := f.srv.AccountLocked(ctx, f.db, a)
+		if err != nil {
+			return err
+		}
+		if !locked {
+			return fmt.Errorf("somebody has unlocked account %s", a)
+		}
+	}
+	ids, err := f.srv.Connections(ctx, f.db, f.users())
+	if err == nil && len(ids) > 0 {
+		err = fmt.Errorf("%d connections of the fenced accounts are there again", len(ids))
+	}
+	return err
+}
+
+// Unfence unlocks the accounts that Fence has locked.
+func (f *accountFence) Unfence(ctx context.Context) error {
+	for len(f.locked) > 0 {
+		a := f.locked[len(f.locked)-1]
+		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, false)); err != nil {
+			return fmt.Errorf("unfence: unlocking account %s: %w", a, err)
+		}
+		f.locked = f.locked[:len(f.locked)-1]
+	}
+	return nil
+}
+
+// tableFence is FenceLockTables.
+type tableFence struct {
+	fencedServer
+	tables []*TableSchema
+	conn   *sql.Conn // holds the locks; nil: there are none
+}
+
+// Fence locks the tables for reading. That waits for the transactions that have changed them.
+func (f *tableFence) Fence(ctx context.Context) error {
+	if err := f.connect(ctx); err != nil {
+		return err
+	}
+	if f.conn != nil {
+		if f.Fenced(ctx) == nil {
+			return nil
+		}
+		f.discard()
+	}
+	conn, err := f.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	f.conn = conn
+	names := make([]string, len(f.tables))
+	for i, t := range f.tables {
+		names[i] = QuotedTableName(t) + " READ"
+	}
+	lock := func(ctx context.Context) error {
+		_, err := conn.ExecContext(ctx, "LOCK TABLES "+strings.Join(names, ", "))
+		return err
+	}
+	err = f.closing(ctx, lock, func(ctx context.Context) error {
+		ids, err := f.srv.WritingTransactions(ctx, f.db)
+		if err != nil {
+			return err
+		}
+		return f.kill(ctx, "CONNECTION", ids)
+	})
+	if err != nil {
+		f.discard()
+		return fmt.Errorf("fence: locking %d tables: %w", len(f.tables), err)
+	}
+	return f.mustHaveNoXA(ctx)
+}
+
+// Fenced fails when the connection that holds the locks is gone, and they with it.
+func (f *tableFence) Fenced(ctx context.Context) error {
+	if f.conn == nil {
+		return errors.New("the tables are not locked")
+	}
+	if _, err := f.conn.ExecContext(ctx, "DO 1"); err != nil {
+		return fmt.Errorf("the connection that held the table locks is gone: %w", err)
+	}
+	return nil
+}
+
+// Unfence unlocks the tables.
+func (f *tableFence) Unfence(context.Context) error {
+	f.discard()
+	return nil
+}
+
+// discard ends the connection, which unlocks the tables whatever state it is in.
+func (f *tableFence) discard() {
+	if f.conn != nil {
+		_ = f.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = f.conn.Close()
+		f.conn = nil
+	}
+}
+
+// Close disconnects those who still wait for the locks, before they end: what they want to
+// write would land on a source that nobody reads any more.
+func (f *tableFence) Close(ctx context.Context) error {
+	var err error
+	if f.conn != nil {
+		var ids []int64
+		if ids, err = f.srv.WaitingForTableLocks(ctx, f.db); err == nil {
+			err = f.kill(ctx, "CONNECTION", ids)
+		}
+	}
+	f.discard()
+	return errors.Join(err, f.db.Close())
+}

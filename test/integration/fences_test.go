@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// fencedApplication is an account that may write one table, and its pool.
+func fencedApplication(t *testing.T, p *harness.Pair, schema string) *sql.DB {
+	t.Helper()
+	p.Create(t, schema, "CREATE TABLE rows_ (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)")
+	p.In(t, p.SourceDB, schema, "INSERT INTO rows_ VALUES (1,0),(2,0)",
+		"DROP USER IF EXISTS 'fenced_app'@'%'", "CREATE USER 'fenced_app'@'%' IDENTIFIED BY 'app pass'", "GRANT ALL ON "+schema+".* TO 'fenced_app'@'%'")
+	dsn, err := mysql.ParseDSN(p.Source.DSN(schema))
+	require.NoError(t, err)
+	dsn.User, dsn.Passwd = "fenced_app", "app pass"
+	connector, err := mysql.NewConnector(dsn)
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// A ready-made fence stops the application, also one that is in the middle of a
+// transaction, and undoes exactly what it did.
+func TestFences(t *testing.T) {
+	for _, setting := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+		for _, kind := range []string{ghostferry.FenceReadOnly, ghostferry.FenceAccounts, ghostferry.FenceLockTables} {
+			t.Run(setting.Name+"/"+kind, func(t *testing.T) {
+				ctx := cutoverContext(t)
+				p := harness.Shared(t, setting)
+				app := fencedApplication(t, p, "fenced")
+				f := &ghostferry.Ferry{Config: p.Config("fenced")}
+				f.TailGuardSeconds = -1
+				f.CutoverFence = &ghostferry.FenceConfig{Kind: kind, KillAfter: 1}
+				if kind == ghostferry.FenceAccounts {
+					f.CutoverFence.Accounts = []string{"fenced_app@%"}
+				}
+				require.NoError(t, f.InitializeContext(ctx))
+				defer f.Close()
+				fence, err := f.NewFence(f.CutoverFence)
+				require.NoError(t, err)
+
+				tx, err := app.BeginTx(ctx, nil)
+				require.NoError(t, err)
+				_, err = tx.ExecContext(ctx, "UPDATE rows_ SET n = n + 1 WHERE id = 1")
+				require.NoError(t, err)
+				require.NoError(t, fence.Fence(ctx))
+				require.NoError(t, fence.Fence(ctx), "it is idempotent")
+				require.NoError(t, fence.Fenced(ctx))
+				require.Error(t, tx.Commit(), "a transaction in flight was committed behind the fence")
+
+				written := make(chan error, 1)
+				go func() {
+					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + 10 WHERE id = 2")
+					written <- err
+				}()
+				if kind != ghostferry.FenceLockTables { // which makes writers wait
+					require.Error(t, <-written)
+				}
+				var n int
+				require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT SUM(n) FROM fenced.rows_").Scan(&n))
+				require.Zero(t, n)
+				require.NoError(t, fence.Unfence(ctx))
+				require.NoError(t, fence.Unfence(ctx))
+				if kind == ghostferry.FenceLockTables {
+					require.NoError(t, <-written)
+				}
+				_, err = app.ExecContext(ctx, "UPDATE rows_ SET n = 7")
+				require.NoError(t, err)
+				require.Error(t, fence.Fenced(ctx))
+				require.NoError(t, fence.Close(ctx))
+				var state string
+				require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only").Scan(&state))
+				require.Equal(t, "0", state)
+
+				// The same as a part of a cutover.
+				require.NoError(t, f.StartContext(ctx))
+				ran := make(chan error, 1)
+				go func() { ran <- f.RunContext(ctx) }()
+				report, err := f.Cutover(ctx, ghostferry.CutoverHooks{Switch: func(ctx context.Context) error {
+					if kind == ghostferry.FenceLockTables {
+						return nil
+					}
+					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = 8")
+					require.Error(t, err)
+					return nil
+				}})
+				require.NoError(t, err)
+				require.NoError(t, <-ran)
+				require.True(t, report.Fenced)
+				p.MustEqual(t, "fenced")
+				p.In(t, p.SourceDB, "", "SET GLOBAL read_only = OFF", "DROP USER 'fenced_app'@'%'")
+			})
+		}
+	}
+}
+
+// What was fenced by somebody else is left as it was.
+func TestFenceLeavesWhatItFound(t *testing.T) {
+	ctx := cutoverContext(t)
+	p := harness.Shared(t, harness.Settings[0])
+	fencedApplication(t, p, "fenced")
+	f := &ghostferry.Ferry{Config: p.Config("fenced")}
+	require.NoError(t, f.InitializeContext(ctx))
+	defer f.Close()
+	p.In(t, p.SourceDB, "", "ALTER USER 'fenced_app'@'%' ACCOUNT LOCK", "SET GLOBAL read_only = ON")
+	defer p.In(t, p.SourceDB, "", "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+	for _, config := range []*ghostferry.FenceConfig{{Kind: ghostferry.FenceReadOnly}, {Kind: ghostferry.FenceAccounts, Accounts: []string{"fenced_app@%"}}} {
+		fence, err := f.NewFence(config)
+		require.NoError(t, err)
+		require.NoError(t, fence.Fence(ctx))
+		require.NoError(t, fence.Unfence(ctx))
+		require.NoError(t, fence.Close(ctx))
+	}
+	var readOnly, superReadOnly bool
+	var locked string
+	require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only, @@GLOBAL.super_read_only").Scan(&readOnly, &superReadOnly))
+	require.True(t, readOnly)
+	require.False(t, superReadOnly)
+	require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT account_locked FROM mysql.user WHERE User = 'fenced_app'").Scan(&locked))
+	require.Equal(t, "Y", locked)
+}
