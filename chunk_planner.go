@@ -60,6 +60,7 @@ type chunkPlanner struct {
 	reader *sourceReader
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
 	bytes  int
+	pace   *copyPace // nil: chunks are as large as configured
 
 	mu struct {
 		sync.Mutex
@@ -100,7 +101,7 @@ func (p *chunkPlanner) wantedRows() float64 {
 	if n := p.rows(); n > 0 {
 		want = math.Min(float64(n), maxChunkRows)
 	}
-	return math.Max(1, want)
+	return math.Max(1, want*p.pace.chunkFraction())
 }
 
 // claim returns the worker's next chunk, or nil when everything has been planned.

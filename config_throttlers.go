@@ -16,6 +16,8 @@ type ThrottlersConfig struct {
 	Query []QueryThrottlerConfig `json:",omitempty"`
 	// HTTP asks endpoints.
 	HTTP []HTTPThrottlerConfig `json:",omitempty"`
+	// Adaptive makes the copy smaller and slower while the source answers slowly; nil: no.
+	Adaptive *AdaptiveConfig `json:",omitempty"`
 }
 
 // newThrottler makes the run's throttler: a pauser where nothing else is configured.
@@ -48,6 +50,11 @@ func (c *Config) newThrottler() (Throttler, error) {
 			t, err = NewHTTPThrottler(&c.Throttlers.HTTP[i], client)
 		}
 		add("HTTP", i, t, err)
+	}
+	if a := c.Throttlers.Adaptive; a != nil {
+		if err := a.validate(); err != nil {
+			faults = append(faults, fmt.Errorf("Throttlers.Adaptive: %w", err))
+		}
 	}
 	combined := NewCombinedThrottler(throttlers...)
 	if len(faults) > 0 {

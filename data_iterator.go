@@ -46,6 +46,7 @@ type DataIterator struct {
 	// updates tells of changes.
 	liveWorkers func() int
 	madeWith    int
+	pace        *copyPace // nil: as fast as configured
 	updates     *updateHub
 	logger      Logger
 	resume      *resumePoint
@@ -131,9 +132,9 @@ func (d *DataIterator) startWorkers(ctx context.Context, group *lifecycle.Group,
 // workers is how many workers are wanted now.
 func (d *DataIterator) workers() int {
 	if d.liveWorkers != nil && d.Concurrency == d.madeWith {
-		return max(1, d.liveWorkers())
+		return d.pace.workers(max(1, d.liveWorkers()))
 	}
-	return d.Concurrency
+	return d.pace.workers(d.Concurrency)
 }
 
 func (d *DataIterator) initialize() {

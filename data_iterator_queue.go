@@ -87,7 +87,7 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	if err != nil {
 		return nil, err
 	}
-	p.print = fp
+	p.print, p.pace = fp, d.pace
 	return &chunkJob{d: d, planner: p}, nil
 }
 

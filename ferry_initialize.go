@@ -384,6 +384,9 @@ func (f *Ferry) build() error {
 	f.BinlogWriter.checkpoint = f.checkpoint
 	f.BinlogWriter.queue.ends = true
 	f.DataIterator = f.NewDataIterator()
+	if a := f.Throttlers.Adaptive; a != nil {
+		f.DataIterator.pace = newCopyPace(*a, f.SourceDB, taggedLogger(f.logger, "copy_pace"), f.updates.tell)
+	}
 	f.BatchWriter = f.NewBatchWriter()
 	f.indexes = f.newDeferredIndexes()
 	return f.buildTargetVerifier()

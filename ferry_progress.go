@@ -59,6 +59,7 @@ func (f *Ferry) Progress() *Progress {
 	p.BinlogStreamerLag = f.BinlogStreamer.lag().Seconds()
 	p.BinlogWriterLag = f.writerLag().Seconds()
 	p.Throttled, p.Throttle = f.Throttler.Throttled(), f.throttleReport()
+	p.CopyPace = f.DataIterator.pace.now()
 	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()

@@ -543,6 +543,9 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 		}
 		return nil
 	})
+	if f.DataIterator.pace != nil {
+		services.Go("copy_pace", func(ctx context.Context) error { return f.DataIterator.pace.run(ctx, f.rowsCopied) })
+	}
 	if f.checkpoint != nil {
 		services.Go("verification_state", func(ctx context.Context) error {
 			return every(ctx, verificationInterval, func() {

@@ -57,6 +57,9 @@ type Progress struct {
 	BinlogWriterLag float64
 	// Throttled says whether the run is pausing now.
 	Throttled bool
+	// CopyPace is how fast the copy may go between its bounds, from 0 to 1; 1 when nothing
+	// controls it.
+	CopyPace float64
 	// Throttle says who makes the run pause, why and since when; null when nobody does.
 	Throttle *ThrottleReport `json:",omitempty"`
 
