@@ -16,7 +16,7 @@ DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench stress failpoints lint fmt model fuzz mutations stress-verify clean
+.PHONY: help demo test bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ stress: ## kill mover and servers again and again until the move arrives (SERVER
 
 failpoints: ## kill a mover at every failpoint, on both flavours (make test: each on one of them)
 	@GHOSTFERRY_FAILPOINTS=all go test -count=1 -run TestKilledAtEveryFailpoint -v ./test/stress
+
+fidelity: ## every kind of value and key by every road between all pairs of servers (PAIR, CASE)
+	@go run ./test/fidelity
 
 lint: ## golangci-lint (built from source the first time: some minutes)
 	@$(TOOL) golangci-lint run ./...

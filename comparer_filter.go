@@ -132,7 +132,7 @@ func (c *comparer) filteredRows(ctx context.Context, f *fingerprint, reader *fin
 	if r.low != nil {
 		last = f.layout.paginationKey(table, r.low)
 	}
-	builder, err := c.filter.BuildSelect(f.layout.selectColumns(f), table, last, uint64(size))
+	builder, err := c.filter.BuildSelect(f.layout.selectColumns(f, noLeaves), table, last, uint64(size))
 	if err != nil {
 		return nil, nil, reader.failed(f, err)
 	}

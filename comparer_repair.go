@@ -108,15 +108,10 @@ func (r *repairer) lock(ctx context.Context, s *session, srv *server.Server, f *
 		return nil, err
 	}
 	images := codec.NewRows(len(f.layout.columns), len(keys), 256*len(keys))
-	stmt := append(s.statement(), "SELECT "+f.layout.selectList+" FROM "+QuotedTableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
+	stmt := append(s.statement(), "SELECT "+f.layout.reading(allLeaves)+" FROM "+QuotedTableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
 	stmt = append(f.appendKeys(stmt, keys), srv.LockingReadSuffix()...)
 	err := s.query(ctx, stmt, func(values []driver.Value) error {
-		for i := range values {
-			if err := images.AddDriver(&f.layout.columns[i], values[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return f.layout.appendRow(images, values)
 	})
 	return images, err
 }

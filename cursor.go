@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -233,7 +234,15 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 	if err != nil {
 		return nil, nil, err
 	}
-	builder, err := c.buildSelect(l)
+	err = withLeaves(func(leaves leafReports) error {
+		batch, paginationKeypos, err = c.fetch(db, l, leaves)
+		return err
+	})
+	return batch, paginationKeypos, err
+}
+
+func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batch *RowBatch, last PaginationKey, err error) {
+	builder, err := c.buildSelect(l, leaves)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -264,14 +273,14 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 	return batch, l.paginationKey(c.Table, batch.lastKey(l)), nil
 }
 
-func (c *Cursor) buildSelect(l *tableLayout) (squirrel.SelectBuilder, error) {
+func (c *Cursor) buildSelect(l *tableLayout, leaves leafReports) (squirrel.SelectBuilder, error) {
 	size := c.GetBatchSize(c.Table.Schema, c.Table.Name)
 	if size == 0 {
 		size = defaultCursorBatch
 	}
 	columns := c.ColumnsToSelect
 	if len(columns) == 0 {
-		columns = l.selectColumns(c.print)
+		columns = l.selectColumns(c.print, leaves)
 	}
 	if c.BuildSelect != nil {
 		return c.BuildSelect(columns, c.Table, c.keyOrBelowAll(l), size)
@@ -284,24 +293,6 @@ func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {
 		return l.belowAll(c.Table)
 	}
 	return c.lastKey
-}
-
-// selectColumns returns the expressions of all columns, each named as its column, and the
-// row's digest when fp is set.
-func (l *tableLayout) selectColumns(fp *fingerprint) []string {
-	out := make([]string, 0, len(l.columns)+1)
-	for i := range l.columns {
-		ident := sqlesc.Ident(l.columns[i].Name)
-		expr := l.columns[i].SelectExpr(ident)
-		if expr != ident {
-			expr += " AS " + ident
-		}
-		out = append(out, expr)
-	}
-	if fp != nil {
-		out = append(out, fp.row+" AS "+rowDigestAlias)
-	}
-	return out
 }
 
 // DefaultBuildSelect returns `SELECT columns FROM table WHERE key > ? ORDER BY key LIMIT
@@ -335,8 +326,15 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *finge
 		return nil, err
 	}
 	var columns, places []int // of the table, and in the result
+	reports := map[int]int{}  // place of the report by column
 	digest := -1
 	for i, name := range names {
+		if number, ok := strings.CutPrefix(name, leafReportAlias); ok {
+			if c, err := strconv.Atoi(number); err == nil && slices.Contains(l.documents, c) {
+				reports[c] = i
+				continue
+			}
+		}
 		if fp != nil && name == rowDigestAlias {
 			digest = i
 			continue
@@ -354,7 +352,13 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *finge
 	var digests []byte
 	err = eachRow(rows, func(_ []string, values []driver.Value) error {
 		for i, c := range columns {
-			if err := out.AddDriver(&l.columns[c], values[places[i]]); err != nil {
+			var err error
+			if at, ok := reports[c]; ok {
+				err = out.AddJSON(&l.columns[c], values[places[i]], values[at])
+			} else { // a query of a host's with columns of its own has no reports
+				err = out.AddDriver(&l.columns[c], values[places[i]])
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -258,33 +258,34 @@ func (d *DataIterator) failedChunk(ctx context.Context, gated *gatedChunk, err e
 func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
 	err = r.readOnce(ctx, mark, func(s *session, suffix string) error {
 		traceBarrier(c)
-		rows, digests, cut = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20)), nil, false
-		stmt := append(s.statement(), "SELECT "+l.selectList...)
-		if fp != nil {
-			stmt = append(append(stmt, ','), fp.row...)
-		}
-		stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceRangeIndex()+" WHERE "...)
-		stmt = l.appendRange(stmt, c.keyRange)
-		stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
-		err := s.query(ctx, stmt, func(values []driver.Value) error {
-			if cut || rows.Bytes() > maxBytes {
-				cut = true // the rest is read and dropped
-				return nil
-			}
-			for i := range l.columns {
-				if err := rows.AddDriver(&l.columns[i], values[i]); err != nil {
-					return err
-				}
-			}
-			if fp == nil {
-				return nil
-			}
-			var err error
-			digests, err = fp.appendDigest(digests, values[len(l.columns)], func(column int) driver.Value { return values[column] })
+		return withLeaves(func(leaves leafReports) (err error) {
+			rows, digests, cut, err = readRows(ctx, s, l, fp, c, leaves, suffix, maxBytes)
 			return err
 		})
-		cut = cut || rows.Len() == c.limit
-		return err
 	})
 	return rows, digests, cut, err
+}
+
+func readRows(ctx context.Context, s *session, l *tableLayout, fp *fingerprint, c *chunk, leaves leafReports, suffix string, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
+	rows = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20))
+	stmt := append(s.statement(), "SELECT "+l.reading(leaves)...)
+	if fp != nil {
+		stmt = append(append(stmt, ','), fp.row...)
+	}
+	stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceRangeIndex()+" WHERE "...)
+	stmt = l.appendRange(stmt, c.keyRange)
+	stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
+	err = s.query(ctx, stmt, func(values []driver.Value) error {
+		if cut || rows.Bytes() > maxBytes {
+			cut = true // the rest is read and dropped
+			return nil
+		}
+		if err := l.appendRow(rows, values); err != nil || fp == nil {
+			return err
+		}
+		var err error
+		digests, err = fp.appendDigest(digests, values[l.readWidth()], func(column int) driver.Value { return values[column] })
+		return err
+	})
+	return rows, digests, cut || rows.Len() == c.limit, err
 }

@@ -401,13 +401,9 @@ func (j *filteredJob) schema() *TableSchema { return j.table }
 // rows may come and go, and both are seen by the second one or by the stream.
 func (j *filteredJob) copyBatch(ctx context.Context) error {
 	size := j.batchSize()
-	query, args, err := j.query(size, nil)
-	if err != nil {
-		return j.failed(err)
-	}
 	var first *RowBatch
-	err = j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) error {
-		first, err = j.fetch(ctx, s, query, args)
+	err := j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
+		first, err = j.fetch(ctx, s, size, nil, "", noLeaves)
 		return err
 	})
 	if err != nil {
@@ -433,11 +429,10 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
 	var batch *RowBatch
 	err := d.reader.read(ctx, mark, func(s *session, suffix string) error {
-		query, args, err := j.query(size, upper)
-		if err == nil {
-			batch, err = j.fetch(ctx, s, query+suffix, args)
-		}
-		return err
+		return withLeaves(func(leaves leafReports) (err error) {
+			batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
+			return err
+		})
 	})
 	if err != nil {
 		d.reader.gate.closeChunk(gated)
@@ -460,12 +455,12 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 }
 
 // query returns the host's query for the next batch, bounded when upper is set.
-func (j *filteredJob) query(size uint64, upper keyTuple) (string, []any, error) {
+func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (string, []any, error) {
 	last := j.layout.belowAll(j.table)
 	if j.last != nil {
 		last = j.layout.paginationKey(j.table, j.last)
 	}
-	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(j.print), j.table, last, size)
+	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(j.print, leaves), j.table, last, size)
 	if err != nil {
 		return "", nil, err
 	}
@@ -476,8 +471,12 @@ func (j *filteredJob) query(size uint64, upper keyTuple) (string, []any, error) 
 	return builder.ToSql()
 }
 
-func (j *filteredJob) fetch(ctx context.Context, s *session, query string, args []any) (*RowBatch, error) {
-	rows, err := s.conn.QueryContext(ctx, query, args...)
+func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, leaves leafReports) (*RowBatch, error) {
+	query, args, err := j.query(size, upper, leaves)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.conn.QueryContext(ctx, query+suffix, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -238,7 +238,9 @@ func columnDigestTerm(t *TableSchema, l *tableLayout, i int, binary bool) string
 		value = c.SelectExpr(name)
 	case codec.Bit, codec.Enum, codec.Set:
 		value = "CAST(" + name + " AS UNSIGNED)"
-	case codec.Text, codec.Binary, codec.JSON, codec.Geometry:
+	case codec.UUID, codec.Inet4, codec.Inet6:
+		value = "CONCAT(" + name + ")" // COALESCE would make such a value of the letter N
+	case codec.Text, codec.Binary, codec.JSON, codec.Geometry, codec.Vector:
 		if c.Object {
 			value = "SHA2(" + name + ",256)"
 			break

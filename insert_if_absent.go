@@ -78,6 +78,23 @@ func allRows(rows *codec.Rows) []rowRef {
 // rows affected.
 func (w *tableWriter) insert(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (int64, error) {
 	var total int64
+	if len(w.layout.enums) > 0 {
+		var zeros []rowRef
+		if rows, zeros = w.layout.splitEnumZeros(rows); len(zeros) > 0 {
+			affected, err := w.insertEnumZeros(ctx, s, zeros, columns, tail)
+			if err != nil {
+				return 0, err
+			}
+			total = affected
+		}
+	}
+	affected, err := w.insertTogether(ctx, s, rows, columns, tail)
+	return total + affected, err
+}
+
+// insertTogether is insert for rows that a strict session takes.
+func (w *tableWriter) insertTogether(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (int64, error) {
+	var total int64
 	for len(rows) > 0 {
 		stmt, n := w.appendInsert(s.statement(), rows, columns, tail)
 		affected, err := s.exec(ctx, stmt)

@@ -39,6 +39,8 @@ type tableLayout struct {
 
 	all         []int  // every column
 	selectList  string // canonical expressions of all columns
+	enums       []int  // writable ENUM columns
+	documents   []int  // JSON columns that are read with the types of their leaves
 	columnNames string // quoted names of the writable columns
 }
 
@@ -66,12 +68,17 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 		if !c.Generated {
 			l.writable = append(l.writable, i)
 		}
+		if c.Kind == codec.JSON && t.leafTypes {
+			c.Leaves = &codec.LeafTypes{}
+			l.documents = append(l.documents, i)
+		}
 		l.all = append(l.all, i)
 		l.columns = append(l.columns, c)
 	}
 	if len(l.keys) == 0 {
 		return nil, &NoUsableKeyError{Schema: t.Schema, Table: t.Name}
 	}
+	l.enums = enumColumns(l.columns)
 	l.keyBytes, l.keyOrdered = true, true
 	for _, k := range l.keys {
 		l.keyBytes = l.keyBytes && l.columns[k].EqualByBytes()

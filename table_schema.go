@@ -58,6 +58,7 @@ type TableSchema struct {
 	dataLength   uint64       // bytes of the clustered index
 	keyColumns   []int        // the key's columns as indexes into Columns
 	keyIndexName string       // the index that makes the key unique
+	leafTypes    bool         // JSON documents are read with the types of their leaves
 
 	cachedLayout atomic.Pointer[tableLayout]
 }

@@ -25,6 +25,8 @@ type schemaReader struct {
 	// visible indexes from others, and the value of the others; empty on servers
 	// without invisible indexes.
 	indexVisibility, invisibleValue string
+	// leafTypes: the server can tell the types of all leaves of a JSON document.
+	leafTypes bool
 }
 
 // newSchemaReader takes a connection, which close ends.
@@ -46,6 +48,7 @@ func (r *schemaReader) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.leafTypes = detected.JSONTable()
 	if !detected.IsMariaDB() {
 		// MySQL remembers a table's size for a day; a table filled since somebody
 		// last asked would look empty.
@@ -156,6 +159,7 @@ func (r *schemaReader) readTables(ctx context.Context, schemaName string, byName
 				engine:     engine.String,
 				approxRows: approxRows.V,
 				dataLength: dataLength.V,
+				leafTypes:  r.leafTypes,
 			},
 			tableType: tableType,
 			clustered: make(map[int]bool),

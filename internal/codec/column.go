@@ -6,7 +6,8 @@
 // decimal text; FLOAT and DOUBLE the shortest text that reads back to the same
 // double; DECIMAL and temporal values the server's text (TIMESTAMP in UTC);
 // character strings the raw bytes in the column's own character set; BINARY(n)
-// padded to n with zero bytes; JSON its text.
+// padded to n with zero bytes; UUID, INET4 and INET6 the server's text; JSON its text with
+// the leaves marked that the text does not tell from others (see json_marks.go).
 package codec
 
 import (
@@ -36,6 +37,10 @@ const (
 	Binary                // BINARY, VARBINARY, …BLOB
 	JSON                  // MySQL's JSON (MariaDB's is a LONGTEXT)
 	Geometry              // spatial types: SRID and WKB, as stored
+	Vector                // VECTOR(n): single-precision numbers, as stored
+	UUID                  // MariaDB's UUID
+	Inet4                 // MariaDB's INET4
+	Inet6                 // MariaDB's INET6
 )
 
 // Info is what information_schema.columns says of a column.
@@ -65,6 +70,8 @@ type Column struct {
 	// Object is true for column types a host sees as []byte rather than as string
 	// (…TEXT, …BLOB, JSON, spatial types).
 	Object bool
+	// Leaves reads the types of a JSON column's leaves; nil: documents are read as text.
+	Leaves *LeafTypes
 }
 
 // UnsupportedTypeError names a column whose type cannot be carried exactly.
@@ -125,10 +132,15 @@ func NewColumn(info Info) (Column, error) {
 		c.Kind, c.Object = JSON, true
 	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection":
 		c.Kind, c.Object = Geometry, true
+	case "vector":
+		c.Kind, c.Object = Vector, true
+	case "uuid":
+		c.Kind = UUID
+	case "inet4":
+		c.Kind = Inet4
+	case "inet6":
+		c.Kind = Inet6
 	default:
-		return Column{}, &UnsupportedTypeError{Column: info.Name, Type: info.ColumnType}
-	}
-	if strings.Contains(strings.ToUpper(info.ColumnType), "COMPRESSED") {
 		return Column{}, &UnsupportedTypeError{Column: info.Name, Type: info.ColumnType}
 	}
 	return c, nil
@@ -155,7 +167,7 @@ func (c *Column) SelectExpr(ident string) string {
 // not: 'A' = 'a', and PAD SPACE ignores trailing blanks.
 func (c *Column) EqualByBytes() bool {
 	switch c.Kind {
-	case Int, Uint, Year, Bit, Enum, Set, Decimal, Date, Time, DateTime, Timestamp, Binary:
+	case Int, Uint, Year, Bit, Enum, Set, Decimal, Date, Time, DateTime, Timestamp, Binary, UUID, Inet4, Inet6:
 		return true
 	case Text:
 		return c.Collation == "utf8mb4_0900_bin" // the only NO PAD binary collation of MySQL

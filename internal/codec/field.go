@@ -56,9 +56,17 @@ func appendField(dst []byte, c *Column, typ byte, meta uint16, data []byte) ([]b
 		return appendBit(dst, data, (int(meta>>8)*8+int(meta&0xff)+7)/8)
 	case typeVarchar, typeVarString:
 		return appendString(dst, c, data, int(meta))
-	case typeBlob, typeTinyBlob, typeMediumBlob, typeLongBlob, typeGeometry:
+	case typeBlob, typeTinyBlob, typeMediumBlob, typeLongBlob, typeGeometry, typeVector:
 		v, n, err := lengthPrefixed(data, int(meta))
 		return append(dst, v...), n, err
+	case typeBlobCompressed:
+		return appendCompressed(dst, data, int(meta))
+	case typeVarcharCompressed:
+		size := 1
+		if meta > 255 {
+			size = 2
+		}
+		return appendCompressed(dst, data, size)
 	case typeJSON:
 		v, n, err := lengthPrefixed(data, int(meta))
 		if err != nil {
@@ -131,6 +139,11 @@ func appendString(dst []byte, c *Column, data []byte, maxLen int) ([]byte, int, 
 	v, n, err := lengthPrefixed(data, size)
 	if err != nil {
 		return nil, 0, err
+	}
+	switch c.Kind {
+	case UUID, Inet4, Inet6:
+		dst, err = appendFixed(dst, c.Kind, v)
+		return dst, n, err
 	}
 	dst = append(dst, v...)
 	for i := len(v); i < c.FixedLen; i++ { // the log strips the padding of BINARY(n)

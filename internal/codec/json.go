@@ -1,10 +1,9 @@
 package codec
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 )
@@ -32,7 +31,7 @@ const (
 	jsonMaxDepth = 100 // MySQL's own limit
 )
 
-// AppendJSONText appends the text of a binary JSON document. An empty document, which
+// AppendJSONText appends the canonical form of a binary JSON document. An empty document, which
 // old servers store for an invalid value, is the JSON null.
 func AppendJSONText(dst, doc []byte) ([]byte, error) {
 	if len(doc) == 0 {
@@ -104,15 +103,15 @@ func appendJSONScalar(dst []byte, typ byte, data []byte) ([]byte, error) {
 	case jsonInt16:
 		return strconv.AppendInt(dst, int64(int16(binary.LittleEndian.Uint16(data))), 10), nil
 	case jsonUint16:
-		return strconv.AppendUint(dst, uint64(binary.LittleEndian.Uint16(data)), 10), nil
+		return appendJSONUnsigned(dst, uint64(binary.LittleEndian.Uint16(data))), nil
 	case jsonInt32:
 		return strconv.AppendInt(dst, int64(int32(binary.LittleEndian.Uint32(data))), 10), nil
 	case jsonUint32:
-		return strconv.AppendUint(dst, uint64(binary.LittleEndian.Uint32(data)), 10), nil
+		return appendJSONUnsigned(dst, uint64(binary.LittleEndian.Uint32(data))), nil
 	case jsonInt64:
 		return strconv.AppendInt(dst, int64(binary.LittleEndian.Uint64(data)), 10), nil
 	case jsonUint64:
-		return strconv.AppendUint(dst, binary.LittleEndian.Uint64(data), 10), nil
+		return appendJSONUnsigned(dst, binary.LittleEndian.Uint64(data)), nil
 	default:
 		f := math.Float64frombits(binary.LittleEndian.Uint64(data))
 		if math.IsNaN(f) || math.IsInf(f, 0) {
@@ -122,16 +121,36 @@ func appendJSONScalar(dst []byte, typ byte, data []byte) ([]byte, error) {
 	}
 }
 
-// appendJSONDouble keeps a double a double when the text is parsed again.
-func appendJSONDouble(dst []byte, f float64) []byte {
-	start := len(dst)
-	dst = strconv.AppendFloat(dst, f, 'g', -1, 64)
-	for _, b := range dst[start:] {
-		if b == '.' || b == 'e' {
-			return dst
-		}
+func appendJSONUnsigned(dst []byte, u uint64) []byte {
+	if u <= math.MaxInt64 {
+		dst = append(dst, jsonMark, markUnsigned)
 	}
-	return append(dst, ".0"...)
+	return strconv.AppendUint(dst, u, 10)
+}
+
+// appendJSONDouble prints a double as the server does: the shortest digits that read back
+// to it, without an exponent from 1e-15 up to 1e15, and always so that it is read as a
+// double again.
+func appendJSONDouble(dst []byte, f float64) []byte {
+	var buf [32]byte
+	short := strconv.AppendFloat(buf[:0], math.Abs(f), 'e', -1, 64)
+	if math.Signbit(f) {
+		dst = append(dst, '-')
+	}
+	mantissa, exponent, _ := bytes.Cut(short, []byte{'e'})
+	digits := len(mantissa)
+	if digits > 1 {
+		digits-- // the point
+	}
+	exp, _ := strconv.Atoi(string(exponent))
+	if f == 0 || exp >= -15 && (exp < 15 || digits > exp+1) {
+		dst = strconv.AppendFloat(dst, math.Abs(f), 'f', -1, 64)
+		if digits <= exp+1 || f == 0 {
+			dst = append(dst, ".0"...)
+		}
+		return dst
+	}
+	return strconv.AppendInt(append(append(dst, mantissa...), 'e'), int64(exp), 10)
 }
 
 // appendContainer: element count and byte size, then for objects the key
@@ -259,6 +278,7 @@ func appendJSONOpaque(dst []byte, typ byte, v []byte) ([]byte, error) {
 		if len(v) < 2 {
 			return nil, errJSON
 		}
+		dst = append(dst, jsonMark, markDecimal)
 		dst, _, err := appendDecimal(dst, v[2:], int(v[0]), int(v[1]))
 		return dst, err
 	case typeDate, typeDateTime, typeTimestamp, typeTime:
@@ -267,15 +287,17 @@ func appendJSONOpaque(dst []byte, typ byte, v []byte) ([]byte, error) {
 		}
 		return appendJSONTemporal(dst, typ, int64(binary.LittleEndian.Uint64(v))), nil
 	}
-	dst = append(dst, fmt.Sprintf("\"base64:type%d:", typ)...)
-	dst = base64.StdEncoding.AppendEncode(dst, v)
-	return append(dst, '"'), nil
+	start := len(dst) + 3
+	dst = append(appendOpaqueText(append(dst, jsonMark, markOpaque, '"'), typ, v), '"')
+	_, _, err := parseOpaque(dst[start : len(dst)-1])
+	return dst, err
 }
 
 // appendJSONTemporal unpacks the 64-bit form: 24 bits of microseconds below the time
 // and date parts.
 func appendJSONTemporal(dst []byte, typ byte, packed int64) []byte {
-	dst = append(dst, '"')
+	mark := map[byte]byte{typeDate: markDate, typeTime: markTime, typeDateTime: markDateTime, typeTimestamp: markTimestamp}[typ]
+	dst = append(dst, jsonMark, mark, '"')
 	if packed < 0 {
 		dst, packed = append(dst, '-'), -packed
 	}

@@ -21,14 +21,13 @@ func (c *Column) AppendLiteral(dst, v []byte) []byte {
 	switch c.Kind {
 	case Int, Uint, Year, Bit, Enum, Set, Decimal:
 		return append(dst, v...)
-	case Float, Double, Date, Time, DateTime, Timestamp:
+	case Float, Double, Date, Time, DateTime, Timestamp, UUID, Inet4, Inet6:
 		// Quoted, because -0.0 would lose its sign as a number literal.
 		dst = append(dst, '\'')
 		dst = append(dst, v...)
 		return append(dst, '\'')
 	case JSON:
-		// A JSON value cannot be made from a binary string.
-		return appendQuoted(append(dst, "_utf8mb4"...), v)
+		return appendJSONLiteral(dst, v)
 	default:
 		// A binary string is stored without conversion, whatever the column's
 		// character set, and refused (strict mode) where it is not well-formed.
@@ -177,6 +176,9 @@ func (c *Column) ToGo(v []byte) any {
 			return d
 		}
 	}
+	if c.Kind == JSON {
+		return bytes.Clone(jsonPlain(v))
+	}
 	if c.Object {
 		return bytes.Clone(v)
 	}
@@ -272,6 +274,9 @@ func (c *Column) ToDriver(v []byte, labels []string) any {
 			}
 			return []byte(labels[n-1])
 		}
+	}
+	if c.Kind == JSON {
+		v = jsonPlain(v)
 	}
 	return bytes.Clone(v)
 }

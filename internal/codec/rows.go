@@ -1,5 +1,7 @@
 package codec
 
+import "fmt"
+
 // Rows is a compact set of rows of canonical values: one byte buffer and one end
 // offset a value, so that a row costs no allocation of its own. The zero value is
 // empty and not ready; use NewRows. It is not safe for concurrent writing.
@@ -80,6 +82,26 @@ func (r *Rows) AddDriver(c *Column, v any) error {
 	buf, err := c.AppendDriver(r.buf, v)
 	if err != nil {
 		return err
+	}
+	r.buf = buf
+	r.endValue()
+	return nil
+}
+
+// AddJSON appends a document as the SQL driver returned it, with the report of its
+// column's LeafTypes. After an error the row set is as it was before.
+func (r *Rows) AddJSON(c *Column, v, report any) error {
+	text, ok := v.([]byte)
+	if v == nil || !ok {
+		return r.AddDriver(c, v)
+	}
+	types, ok := report.([]byte)
+	if !ok {
+		return fmt.Errorf("column `%s`: the types of a document's leaves were not read", c.Name)
+	}
+	buf, err := c.Leaves.Mark(r.buf, text, types)
+	if err != nil {
+		return fmt.Errorf("column `%s`: %w", c.Name, err)
 	}
 	r.buf = buf
 	r.endValue()

@@ -28,6 +28,11 @@ const (
 	typeTimestamp2 = 17
 	typeDateTime2  = 18
 	typeTime2      = 19
+
+	typeBlobCompressed    = 140 // MariaDB
+	typeVarcharCompressed = 141 // MariaDB
+
+	typeVector     = 242
 	typeJSON       = 245
 	typeNewDecimal = 246
 	typeEnum       = 247
@@ -111,10 +116,10 @@ func (t *TableMap) parseMetas(meta []byte) error {
 
 func metaSize(typ byte) int {
 	switch typ {
-	case typeFloat, typeDouble, typeBlob, typeTinyBlob, typeMediumBlob, typeLongBlob, typeGeometry, typeJSON,
-		typeTimestamp2, typeDateTime2, typeTime2:
+	case typeFloat, typeDouble, typeBlob, typeTinyBlob, typeMediumBlob, typeLongBlob, typeGeometry, typeJSON, typeVector,
+		typeBlobCompressed, typeTimestamp2, typeDateTime2, typeTime2:
 		return 1
-	case typeVarchar, typeBit, typeString, typeNewDecimal, typeVarString, typeEnum, typeSet:
+	case typeVarchar, typeVarcharCompressed, typeBit, typeString, typeNewDecimal, typeVarString, typeEnum, typeSet:
 		return 2
 	default:
 		return 0

@@ -230,6 +230,9 @@ func canonicalType(columnType string) string {
 	if !strings.HasPrefix(columnType, "enum(") && !strings.HasPrefix(columnType, "set(") { // members are data
 		lower = comment.ReplaceAllString(strings.ToLower(columnType), "")
 	}
+	if lower == "geomcollection" { // MySQL's newer name
+		lower = "geometrycollection"
+	}
 	return displayWidth.ReplaceAllString(lower, "$1")
 }
 

@@ -219,6 +219,9 @@ func (s *Server) AtLeast(major, minor, patch int) bool {
 	return s.Patch >= patch
 }
 
+// JSONTable tells whether the server has a JSON type and reads documents as tables.
+func (s *Server) JSONTable() bool { return s.mysqlAtLeast(8, 0, 4) }
+
 // String returns flavour, version and address as the server names itself.
 func (s *Server) String() string {
 	return fmt.Sprintf("%s %s at %s:%d", s.Flavour, s.Version, s.Hostname, s.Port)

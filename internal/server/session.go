@@ -27,6 +27,14 @@ const (
 	repeatableRead isolation = "REPEATABLE-READ"
 )
 
+// LooseMode is the sql_mode, as an SQL expression, in which a Target session stores what it
+// cannot in StrictMode, its own one: an ENUM value of index 0. The rest is the same, and what
+// does not fit is a warning that has to be looked at.
+const (
+	LooseMode  = "'NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
+	StrictMode = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
+)
+
 // netTimeout is the session's net_write_timeout and net_read_timeout in seconds: how long the
 // server waits for a client that has stopped reading, or pauses while sending.
 const netTimeout = "600"
@@ -65,7 +73,7 @@ func (s *Server) SessionVariables(role Role) map[string]string {
 		// Strict, so that a value that does not fit is an error and not another value. What the
 		// source could store must be storable: no rule about zero or invalid dates, and 0 stays 0
 		// in an AUTO_INCREMENT column.
-		vars["sql_mode"] = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
+		vars["sql_mode"] = StrictMode
 	default:
 		vars["sql_mode"] = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES'"
 		if role == SourceSnapshot {

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// allCases are the cases of every group.
+func allCases() []*Case {
+	var out []*Case
+	for _, group := range [][]*Case{numberCases(), temporalCases(), textCases(), binaryCases(), jsonCases(), otherCases(), keyCases(), nameCases()} {
+		out = append(out, group...)
+	}
+	return out
+}
+
+// column is a case of one nullable column, whose first value is NULL.
+func column(group, decl string, list ...string) *Case {
+	return &Case{Group: group, Name: decl, Columns: "v " + decl + " NULL", Values: values(append([]string{"NULL"}, list...)...)}
+}
+
+func only(f servers.Flavour, cases ...*Case) []*Case {
+	for _, c := range cases {
+		c.Only = f
+	}
+	return cases
+}
+
+func numberCases() []*Case {
+	const g = "numbers"
+	var out []*Case
+	for _, t := range []struct {
+		name string
+		bits uint
+	}{{"TINYINT", 8}, {"SMALLINT", 16}, {"MEDIUMINT", 24}, {"INT", 32}, {"BIGINT", 64}} {
+		high := uint64(1) << (t.bits - 1)
+		out = append(out,
+			column(g, t.name, "0", "1", "-1", fmt.Sprint(high-1), "-"+fmt.Sprint(high), "-"+fmt.Sprint(high-1)),
+			column(g, t.name+" UNSIGNED", "0", "1", fmt.Sprint(high-1), fmt.Sprint(high), fmt.Sprint(high+1), fmt.Sprint(high+(high-1))))
+	}
+	out = append(out,
+		column(g, "INT(9) UNSIGNED ZEROFILL", "0", "42", "4294967295"),
+		column(g, "BOOLEAN", "TRUE", "FALSE", "-5"),
+		column(g, "DECIMAL(65,30)", "0", "-0.000000000000000000000000000001", "99999999999999999999999999999999999.999999999999999999999999999999",
+			"-99999999999999999999999999999999999.999999999999999999999999999999", "12345678901234567890.1", "1e-30"),
+		column(g, "DECIMAL(65,0)", "0", strings.Repeat("9", 65), "-"+strings.Repeat("9", 65), "1000000000"),
+		column(g, "DECIMAL(30,30)", "0", "0."+strings.Repeat("9", 30), "-0."+strings.Repeat("0", 29)+"1"),
+		column(g, "DECIMAL(10,2) UNSIGNED", "0", "99999999.99", "0.01", "1.50"),
+		column(g, "DECIMAL(9,4)", "0", "-99999.9999", "0.5"),
+		column(g, "FLOAT", "0", "1.1", "-1.1", "16777216", "16777217", "3.4028234e38", "-3.4028234e38", "1.1754944e-38", "1e-45", "0.1"),
+		column(g, "FLOAT(10,3)", "0", "1.125", "-9999999", "0.001"),
+		column(g, "FLOAT UNSIGNED", "0", "1e30"),
+		column(g, "DOUBLE", "0", "0.1", "0.30000000000000004", "1.7976931348623157e308", "-1.7976931348623157e308", "2.2250738585072014e-308",
+			"5e-324", "1e15", "1e16", "123456789012345678", "9007199254740993"),
+		column(g, "DOUBLE(20,5)", "0", "-1.00001", "123456789012345.12345"),
+		column(g, "BIT(64)", "0", "1", "b'1000000000000000000000000000000000000000000000000000000000000001'", "18446744073709551615"),
+	)
+	for _, n := range []int{1, 7, 8, 9, 17, 33, 63} {
+		out = append(out, column(g, fmt.Sprintf("BIT(%d)", n), "0", "1", fmt.Sprint(uint64(1)<<n-1), fmt.Sprint(uint64(1)<<(n-1))))
+	}
+	out = append(out, only(servers.MySQL,
+		&Case{Group: g, Name: "FLOAT and DOUBLE, negative zero", Columns: "f FLOAT, d DOUBLE", Cols: []string{"f", "d"},
+			Values: [][]string{{"'-0'", "'-0'"}, {"0", "-0e0"}, {"-0e0", "0"}}},
+	)...)
+	return out
+}
+
+func temporalCases() []*Case {
+	const g = "dates and times"
+	fold := []string{"SET time_zone='Test/Fold'"}
+	return []*Case{
+		column(g, "YEAR", "0", "1901", "2155", "1970", "2026"),
+		column(g, "DATE", "'0000-00-00'", "'2024-00-00'", "'2024-02-00'", "'0000-01-01'", "'2023-02-30'", "'1000-01-01'", "'9999-12-31'", "'2024-02-29'"),
+		column(g, "TIME", "'00:00:00'", "'-00:00:01'", "'838:59:59'", "'-838:59:59'", "'100:00:00'", "'23:59:59'"),
+		column(g, "TIME(1)", "'-00:00:00.1'", "'838:59:58.9'", "'-838:59:58.9'", "'00:00:00.9'"),
+		column(g, "TIME(3)", "'-00:00:00.001'", "'00:00:00.001'", "'-12:34:56.789'"),
+		column(g, "TIME(6)", "'-00:00:00.000001'", "'00:00:00.999999'", "'-838:59:58.999999'", "'-01:00:00.000000'"),
+		column(g, "DATETIME", "'0000-00-00 00:00:00'", "'2024-00-00 10:11:12'", "'2023-02-31 23:59:59'", "'1000-01-01 00:00:00'", "'9999-12-31 23:59:59'"),
+		column(g, "DATETIME(2)", "'2024-01-01 00:00:00.01'", "'9999-12-31 23:59:59.99'"),
+		column(g, "DATETIME(5)", "'2024-01-01 00:00:00.00001'", "'0000-00-00 00:00:00'"),
+		column(g, "DATETIME(6)", "'1000-01-01 00:00:00.000001'", "'9999-12-31 23:59:59.999999'", "'2024-00-10 00:00:00.5'"),
+		column(g, "TIMESTAMP", "'0000-00-00 00:00:00'", "'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'2024-03-31 02:30:00'"),
+		column(g, "TIMESTAMP(3)", "'0000-00-00 00:00:00'", "'1970-01-01 00:00:01.001'", "'2038-01-19 03:14:07.999'"),
+		column(g, "TIMESTAMP(6)", "'0000-00-00 00:00:00'", "'1970-01-01 00:00:01.000001'", "'2038-01-19 03:14:07.999999'"),
+		{Group: g, Name: "TIMESTAMP and DATETIME in a session at +05:30", Columns: "v TIMESTAMP(6) NULL, d DATETIME(6)", Cols: []string{"v", "d"},
+			Session: []string{"SET time_zone='+05:30'"},
+			Values:  [][]string{{"'2024-06-01 05:29:59.5'", "'2024-06-01 05:29:59.5'"}, {"'1970-01-01 05:30:01'", "'0000-00-00'"}}},
+		{Group: g, Name: "TIMESTAMP, both sides of a fold", Columns: "v TIMESTAMP NULL, d DATETIME", Cols: []string{"v", "d"}, Session: fold,
+			Values: [][]string{{"FROM_UNIXTIME(1729987200)", "NOW()"}, {"FROM_UNIXTIME(1729990799)", "NOW()"}, {"FROM_UNIXTIME(1729990800)", "NOW()"},
+				{"FROM_UNIXTIME(1729992600)", "NOW()"}, {"FROM_UNIXTIME(1729994400)", "NOW()"}}},
+	}
+}
+
+func textCases() []*Case {
+	const g = "text"
+	x := func(charset, hex string) string { return "_" + charset + " X'" + hex + "'" }
+	raw := func(hex string) string { return "_binary X'" + hex + "'" }
+	in := func(charset, typ string, list ...string) *Case {
+		return column(g, typ+" CHARACTER SET "+charset, append([]string{"''"}, list...)...)
+	}
+	out := []*Case{
+		in("utf8mb4", "VARCHAR(40)", "'a'", "'a '", "' '", "'  a  '", x("utf8mb4", "f09f9880"), "'NULL'", "'\\\\N'", `'\\'`, "'it''s'", "CHAR(0)", "CHAR(1,8,9,10,13,26,127)", x("utf8mb4", "65cc81"), x("utf8mb4", "c3a9"), x("utf8mb4", "efbbbf")),
+		in("utf8mb4", "CHAR(10)", "'a'", "'a   '", "' a'", x("utf8mb4", "f09f9880"), "REPEAT('x',10)"),
+		in("utf8mb3", "VARCHAR(40)", "'a'", x("utf8mb3", "e282ac"), "'trailing '"),
+		in("utf8mb3", "CHAR(8)", "'a'", x("utf8mb3", "e282ac")),
+		in("latin1", "VARCHAR(40)", x("latin1", "e9"), x("latin1", "80"), x("latin1", "81"), raw("f09f9880"), raw("ff00fe27225c"), raw("c3a9"), raw("8d8f9d")),
+		in("latin1", "CHAR(10)", x("latin1", "e9"), raw("c3a9"), raw("00"), raw("e920")),
+		in("latin1", "TEXT", x("latin1", "e9"), raw("f09f9880"), raw("27275c5c")),
+		in("gbk", "VARCHAR(20)", x("gbk", "bf5c"), x("gbk", "8140"), "'abc'"),
+		in("gbk", "TEXT", x("gbk", "bf5cbf5c"), x("gbk", "815c5c")),
+		in("sjis", "VARCHAR(20)", x("sjis", "835c"), x("sjis", "835c27"), x("sjis", "b1")),
+		in("big5", "VARCHAR(20)", x("big5", "a55c"), x("big5", "a44027")),
+		in("cp1251", "VARCHAR(20)", x("cp1251", "d0d1d2"), raw("98"), x("cp1251", "ff")),
+		in("ucs2", "VARCHAR(20)", x("ucs2", "0041"), x("ucs2", "d800"), x("ucs2", "005c0027"), x("ucs2", "20ac")),
+		in("ucs2", "CHAR(6)", x("ucs2", "0041"), x("ucs2", "00410020")),
+		in("utf16", "VARCHAR(20)", x("utf16", "0041"), x("utf16", "d83dde00"), x("utf16", "00270027")),
+		in("utf16", "TEXT", x("utf16", "d83dde00"), x("utf16", "0000")),
+		in("utf16le", "VARCHAR(20)", x("utf16le", "4100"), x("utf16le", "3dd800de")),
+		in("utf32", "VARCHAR(20)", x("utf32", "00000041"), x("utf32", "0001f600")),
+		in("utf32", "CHAR(4)", x("utf32", "00000041"), x("utf32", "0000004100000020")),
+		in("ascii", "VARCHAR(20)", "'abc'", "CHAR(127)"),
+		in("koi8r", "VARCHAR(20)", x("koi8r", "c1c2")),
+		in("ujis", "VARCHAR(20)", x("ujis", "a4a2"), x("ujis", "8fa2af")),
+		in("euckr", "VARCHAR(20)", x("euckr", "b0a1")),
+		column(g, "TINYTEXT", "''", "'a'", "REPEAT('x',255)"),
+		column(g, "MEDIUMTEXT", "''", "REPEAT('x',70000)", x("utf8mb4", "f09f9880")),
+		column(g, "LONGTEXT", "''", "REPEAT('ab',40000)", "'a '"),
+		column(g, "VARCHAR(300)", "''", "REPEAT('x',255)", "REPEAT('x',256)", "REPEAT(X'f09f9880',300)"),
+		column(g, "CHAR(255)", "''", "REPEAT('x',255)", x("utf8mb4", "f09f9880"), "REPEAT(CONVERT(X'f09f9880' USING utf8mb4),255)"),
+		{Group: g, Name: "two character sets in one row", Columns: "a VARCHAR(10) CHARACTER SET latin1, b VARCHAR(10) CHARACTER SET gbk, c VARCHAR(10) CHARACTER SET utf8mb4, d TEXT CHARACTER SET utf16",
+			Cols: []string{"a", "b", "c", "d"}, Values: [][]string{{x("latin1", "e9"), x("gbk", "bf5c"), x("utf8mb4", "f09f9880"), x("utf16", "d83dde00")}, {raw("ff"), "''", "NULL", "'x'"}}},
+		{Group: g, Name: "TEXT NOT NULL", Columns: "v TEXT NOT NULL", Values: values("''", "' '", "'a'")},
+	}
+	return append(out, only(servers.MySQL, in("gb18030", "VARCHAR(20)", x("gb18030", "81308130"), x("gb18030", "bf5c")),
+		column(g, "VARCHAR(10) COLLATE utf8mb4_0900_ai_ci", "''", "'a'", "'a '"))...)
+}
+
+func binaryCases() []*Case {
+	const g = "bytes"
+	every := "X'"
+	for i := range 256 {
+		every += fmt.Sprintf("%02x", i)
+	}
+	every += "'"
+	return []*Case{
+		column(g, "BINARY(4)", "X''", "X'00'", "X'61'", "X'61000000'", "X'00000001'", "X'61622020'", "X'ffffffff'"),
+		column(g, "BINARY(255)", "X''", "REPEAT(X'ff',255)"),
+		column(g, "VARBINARY(10)", "X''", "X'00'", "X'0000'", "X'20'", "X'2720'", "X'5c'"),
+		column(g, "VARBINARY(300)", "X''", every, "REPEAT(X'00',256)"),
+		column(g, "TINYBLOB", "X''", "X'00'", "REPEAT(X'0a',255)"),
+		column(g, "BLOB", "X''", every, "X'27'", "REPEAT(X'00',65535)"),
+		column(g, "MEDIUMBLOB", "X''", every, "REPEAT(X'5c',70000)"),
+		column(g, "LONGBLOB", "X''", every),
+		{Group: g, Name: "rows up to the packet limit", Columns: "v LONGBLOB", Values: values(fmt.Sprintf("REPEAT(X'61',%d)", packetLimit-200), fmt.Sprintf("REPEAT(X'27',%d)", packetLimit/2-200)),
+			// In parts, because the digits of the whole do not fit a packet.
+			Show: []string{"LENGTH(v)", "HEX(LEFT(v,400000))", "HEX(SUBSTR(v,400001,400000))", "HEX(SUBSTR(v,800001,400000))"}, ShowOnly: true},
+	}
+}
+
+func otherCases() []*Case {
+	const g = "other types"
+	members := make([]string, 64)
+	for i := range members {
+		members[i] = fmt.Sprintf("'m%d'", i)
+	}
+	wide := make([]string, 1000)
+	for i := range wide {
+		wide[i] = fmt.Sprintf("c%d TINYINT DEFAULT %d", i, i%100)
+	}
+	point := func(wkt string, srid int) string { return fmt.Sprintf("ST_GeomFromText('%s',%d)", wkt, srid) }
+	out := []*Case{
+		column(g, "ENUM('a','b','','c''d','e,f')", "'a'", "'c''d'", "''", "'e,f'", "'no such member'", "1", "5"),
+		column(g, "ENUM('1','2','3') CHARACTER SET latin1", "'1'", "'3'", "1"),
+		column(g, "ENUM('x') CHARACTER SET utf16", "'x'"),
+		column(g, "SET('a','b','c''d')", "''", "'a'", "'a,b,c''d'", "'no such member'"),
+		column(g, "SET("+strings.Join(members, ",")+")", "''", "'m63'", "'m0,m63'", "18446744073709551615", "'m31,m32'"),
+		column(g, "POINT", point("POINT(1 2)", 0), point("POINT(-1.5 1e300)", 0)),
+		column(g, "GEOMETRY", point("POINT(10 20)", 4326), point("LINESTRING(0 0,1 1.0000000000000002)", 0), point("POLYGON((0 0,0 1,1 1,0 0))", 3857), point("GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))", 0)),
+		column(g, "LINESTRING", point("LINESTRING(0 0,1 1)", 0)),
+		column(g, "POLYGON", point("POLYGON((0 0,0 1,1 1,0 0))", 0)),
+		column(g, "MULTIPOINT", point("MULTIPOINT(0 0,1 1)", 0)),
+		column(g, "MULTIPOLYGON", point("MULTIPOLYGON(((0 0,0 1,1 1,0 0)))", 0)),
+		column(g, "GEOMETRYCOLLECTION", point("GEOMETRYCOLLECTION(POINT(1 1))", 0)),
+		{Group: g, Name: "GEOMETRY NOT NULL with a spatial index", Columns: "v GEOMETRY NOT NULL, SPATIAL INDEX (v)", Values: values(point("POINT(1 1)", 0), point("POINT(2 2)", 0))},
+		{Group: g, Name: "generated columns, virtual and stored", Columns: "v VARCHAR(20), a INT GENERATED ALWAYS AS (LENGTH(v)) VIRTUAL, b VARCHAR(30) GENERATED ALWAYS AS (CONCAT(v,'!')) STORED, KEY (b)",
+			Values: values("NULL", "''", "'abc'"), Show: []string{"a", "HEX(b)"}},
+		{Group: g, Name: "generated columns between others", Columns: "a INT GENERATED ALWAYS AS (r+1) STORED, v INT, b INT GENERATED ALWAYS AS (v+1) VIRTUAL",
+			Values: values("NULL", "1", "2"), Show: []string{"a", "b"}},
+		{Group: g, Name: "invisible columns", Columns: "v INT INVISIBLE, w VARCHAR(10) DEFAULT 'w'", Cols: []string{"v", "w"}, Values: [][]string{{"NULL", "NULL"}, {"1", "'x'"}, {"-1", "''"}}},
+		{Group: g, Name: "AUTO_INCREMENT 0 and negative", Columns: "v INT NOT NULL AUTO_INCREMENT", Key: "PRIMARY KEY (v)", Sole: true, Values: values("0", "-1", "-2147483648", "1", "5", "100", "2147483000", "7", "8", "9", "10", "11")},
+		{Group: g, Name: "1,000 columns", Columns: "v INT, " + strings.Join(wide, ","), Values: values("1", "2"), Show: []string{"CONCAT_WS(',',c0,c1,c500,c999)"}},
+		{Group: g, Name: "columns with defaults", Columns: "v INT DEFAULT 5, t TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP", Values: values("NULL", "5", "6"), Show: []string{"UNIX_TIMESTAMP(t)"}},
+	}
+	out = append(out, only(servers.MySQL,
+		column(g, "VECTOR(3)", "STRING_TO_VECTOR('[1,2,3]')", "STRING_TO_VECTOR('[-0.5,0.00001,3.4e38]')", "STRING_TO_VECTOR('[1]')", "X'0000803f'"),
+		column(g, "VECTOR(2000)", "STRING_TO_VECTOR(CONCAT('[',REPEAT('1.5,',1999),'2]'))"),
+		&Case{Group: g, Name: "generated invisible primary key", Columns: "v INT", Key: "-", Values: values("NULL", "1", "2"), Show: []string{"my_row_id"},
+			Session: []string{"SET SESSION sql_generate_invisible_primary_key=ON"}},
+		&Case{Group: g, Name: "GEOMETRY with an SRID", Columns: "v POINT NOT NULL SRID 4326", Values: values(point("POINT(10 20)", 4326), point("POINT(-10 20)", 4326))},
+		&Case{Group: g, Name: "functional index and expression default", Columns: "v VARCHAR(10), w INT DEFAULT (r*2), KEY ((LOWER(v)))", Values: values("NULL", "'A'", "'b'"), Show: []string{"w"}},
+	)...)
+	return append(out, only(servers.MariaDB,
+		column(g, "UUID", "'00112233-4455-6677-8899-aabbccddeeff'", "'123e4567-e89b-12d3-a456-426655440000'", "'123e4567-e89b-12d3-a456-426655440100'", "'00000000-0000-0000-0000-000000000000'",
+			"'ffffffff-ffff-ffff-ffff-ffffffffffff'", "'018f6b1e-1234-7abc-8def-112233445566'", "'00112233-4455-1677-0899-aabbccddee00'", "'00112233-4455-0077-8099-aabbccddee00'",
+			"'00112233-4455-8077-8099-aabbccddee00'", "'00000000-0000-1000-8000-000000000000'"),
+		column(g, "INET4", "'0.0.0.0'", "'255.255.255.255'", "'1.2.3.0'", "'10.0.0.0'"),
+		column(g, "INET6", "'::'", "'::1'", "'ff00::'", "'2001:db8::ff00:42:8329'", "'::ffff:1.2.3.4'", "'::1.2.3.4'", "'1:0:0:2:0:0:0:3'", "'1:0:0:2:0:0:3:4'", "'::2:0:0:0'", "'1::'", "'1:2:3:4:5:6:7:0'", "'1:0:3:4:5:6:7:8'"),
+		column(g, "VARCHAR(500) COMPRESSED", "''", "'short'", "REPEAT('long ',90)"),
+		column(g, "TEXT COMPRESSED CHARACTER SET latin1", "''", "_binary X'e9ff'", "REPEAT('x',20000)"),
+		column(g, "LONGBLOB COMPRESSED", "X''", "X'00ff'", "REPEAT(X'0027',40000)"),
+		column(g, "VARBINARY(200) COMPRESSED", "X''", "X'00'", "REPEAT(X'00',200)"),
+	)...)
+}
