@@ -67,6 +67,9 @@ type BinlogStreamer struct {
 	// exempt, when set, tells which tables may be changed by anybody up to a place.
 	exempt func(table *TableSchema, at BinlogCoordinate) bool
 
+	shared *SharedStreamer // nil: connections of its own only
+	tap    *SharedStreamer // told of every event: this is its stream
+
 	patience  *patience
 	logger    Logger
 	metrics   *Metrics
@@ -85,7 +88,10 @@ type BinlogStreamer struct {
 	savepoints map[string]int // rowEvents at each savepoint; nil without any
 	query      []byte         // statement of the row events that follow
 	tableIDs   map[uint64]*streamedTable
-	failure    error // what handling an event failed with
+	failure    error       // what handling an event failed with
+	seat       *sharedSeat // asked for or taken; nil: none
+	joined     time.Time   // when a seat was asked for last
+	memo       *sharedRows // of the shared event being handled
 
 	mu       sync.Mutex
 	start    BinlogCoordinate  // where to connect: the end of a whole transaction
@@ -157,6 +163,14 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 	if s.MyServerId == 0 {
 		if s.MyServerId, err = s.unusedServerID(ctx); err != nil {
 			return at, err
+		}
+	}
+	if at.IsZero() && s.shared != nil {
+		if s.seat, err = s.shared.begin(ctx, s); err != nil {
+			return at, fmt.Errorf("beginning at the shared stream: %w", err)
+		}
+		if s.seat != nil {
+			s.seat.first, at = true, s.seat.at
 		}
 	}
 	if at.IsZero() {
@@ -270,9 +284,17 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 		if err == nil {
 			err = s.stream(ctx)
 		}
+		var left *leftSharedError
 		switch {
 		case err == nil:
 			return s.undecidedError()
+		case errors.Is(err, errJoinsShared):
+			failures = 0
+			continue
+		case errors.As(err, &left) && ctx.Err() == nil:
+			s.logger.WithError(err).Warn("the stream goes on with a connection of its own")
+			s.joined = time.Now()
+			continue
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !s.brokenStream(err):
@@ -321,6 +343,9 @@ func (s *BinlogStreamer) brokenStream(err error) bool {
 
 // stream is one connection. It returns nil when the stop position is reached.
 func (s *BinlogStreamer) stream(ctx context.Context) error {
+	if seat := s.takeSeat(); seat != nil {
+		return s.followShared(ctx, seat)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.ctx = ctx
@@ -329,9 +354,10 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.txn, s.explicit, s.failure = nil, false, nil
-	s.dropReadingXA()
-	clear(s.tableIDs)
+	s.forgetTransaction()
+	if s.tap != nil {
+		s.tap.begins()
+	}
 	syncer := replication.NewBinlogSyncer(cfg)
 	defer link.end(syncer)
 	from := s.resumeFrom()
@@ -364,16 +390,25 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 		return nil
 	default:
 	}
-	var replay *replayError
 	switch {
 	case errors.Is(s.failure, errStopReached):
 		return nil
-	case errors.As(s.failure, &replay) && s.brokenStream(replay.err):
-		return replay.err
+	case errors.Is(s.failure, errJoinsShared):
+		return s.failure
 	case s.failure != nil:
-		return &streamError{s.failure}
+		return s.handlingError(s.failure)
 	}
 	return err
+}
+
+// handlingError is the error of a stream whose event could not be handled: connecting
+// again helps only where the event's rows had to be read from the log again.
+func (s *BinlogStreamer) handlingError(err error) error {
+	var replay *replayError
+	if errors.As(err, &replay) && s.brokenStream(replay.err) {
+		return replay.err
+	}
+	return &streamError{err}
 }
 
 // HandleEvent is called for every event of the stream, on one goroutine.
@@ -381,11 +416,16 @@ func (h eventHandler) HandleEvent(ev *replication.BinlogEvent) error {
 	if h.ctx.Err() != nil {
 		return h.ctx.Err()
 	}
-	if err := h.s.handle(ev); err != nil {
-		h.s.failure = err
-		return err
+	if h.s.tap != nil {
+		h.s.tap.before(ev)
+		defer h.s.tap.after()
 	}
-	return nil
+	err := h.s.handle(ev)
+	if err == nil && h.s.wantsToShare() {
+		err = errJoinsShared
+	}
+	h.s.failure = err
+	return err
 }
 
 type eventHandler struct {

@@ -367,8 +367,11 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
-	rows := codec.NewRows(len(t.layout.columns), 2, len(header.Body)+len(header.Body)/2)
-	if err := t.mapped.DecodeRows(header, t.layout.columns, rows); err != nil {
+	rows, err := s.memo.rows(body, t.layout.columns, func() (*codec.Rows, error) {
+		rows := codec.NewRows(len(t.layout.columns), 2, len(header.Body)+len(header.Body)/2)
+		return rows, t.mapped.DecodeRows(header, t.layout.columns, rows)
+	})
+	if err != nil {
 		var missing *codec.MissingColumnError
 		if errors.As(err, &missing) {
 			return s.unsupported(ev, t.table, "a row image without column `"+missing.Column+"`", "set binlog_row_image=FULL for every session of the source and start again")

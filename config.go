@@ -72,6 +72,10 @@ type Config struct {
 	// for single rows, as if they were inserted.
 	CopyFilter CopyFilter
 
+	// SharedStreamer is the stream that several Ferries of one source share; nil has one of
+	// the Ferry's own. Set in code, and started before Start.
+	SharedStreamer *SharedStreamer `json:"-"`
+
 	// MyServerId is the replica id that the binary log is read with. 0 means a random
 	// one that no replica of the server uses.
 	MyServerId uint32

@@ -43,7 +43,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 func (f *Ferry) NewSourceBinlogStreamer() *BinlogStreamer {
 	f.ensureInitialized()
 	s := f.newStreamer(f.SourceDB, f.Source, "source_binlog_streamer")
-	s.srv, s.patience = f.sourceServer, f.sourcePatience
+	s.srv, s.patience, s.shared = f.sourceServer, f.sourcePatience, f.SharedStreamer
 	return s
 }
 
