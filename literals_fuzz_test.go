@@ -32,7 +32,7 @@ var refusedTexts = map[uint16]bool{
 func FuzzLiterals(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"plain", "name"}, {"it's", "back`tick"}, {`\' OR 1=1 -- `, "a.b"}, {"\x00\x1a\n\r\\", "new\nline"}, {"''", "''"}, {"\xbf\x27", "%s?"},
-		{"\x81\x5c'", "日本語"}, {"*/ DROP", "select"}, {"\xf0\x9f\x98\x80", "é\u3042"}, {strings.Repeat("'", 99), strings.Repeat("`", 30)}, {"", "x "},
+		{"\x81\x5c'", "日本語"}, {"*/ DROP", "select"}, {"\xf0\x9f\x98\x80", "é\u3042"}, {strings.Repeat("'", 99), strings.Repeat("`", 30)}, {"", "x "}, {"0", "\x0e"},
 	} {
 		f.Add([]byte(seed[0]), seed[1])
 	}
@@ -99,6 +99,7 @@ func checkLiterals(t *testing.T, db *sql.DB, flavour servers.Flavour, literals [
 
 func checkName(t *testing.T, db *sql.DB, flavour servers.Flavour, name string) {
 	t.Helper()
+	name = "n" + name // of an alias, unlike of other names, what cannot be seen is taken off in front
 	rows, err := db.Query("SELECT 1 AS " + sqlesc.Ident(name))
 	if isRefused(err) {
 		return
@@ -107,8 +108,7 @@ func checkName(t *testing.T, db *sql.DB, flavour servers.Flavour, name string) {
 	defer func() { require.NoError(t, rows.Close()) }()
 	columns, err := rows.Columns()
 	require.NoError(t, err)
-	// A server takes leading blanks off an alias.
-	if got := columns[0]; got != name && got != strings.TrimLeft(name, " \t\n\v\f\r") {
+	if got := columns[0]; got != name {
 		t.Fatalf("%s reads the name %q as %q", flavour, name, got)
 	}
 	require.NoError(t, rows.Err())
