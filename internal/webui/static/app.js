@@ -1,0 +1,243 @@
+// The page: it follows the run's events and shows them. All text that comes from the server
+// (names, keys, errors) is set as text, never as markup.
+
+import * as format from "./format.js";
+import { draw } from "./charts.js";
+import { Refused, Stream, get, post, token } from "./stream.js";
+import { showAlerts, showGlance, showVerification, showWaits } from "./overview.js";
+import { Tables } from "./tables.js";
+import { Log } from "./log.js";
+import { Settings } from "./settings.js";
+
+const $ = (id) => document.getElementById(id);
+
+const state = { overview: null, history: [], operates: false };
+
+const log = new Log($("log"), $("log-level"), $("log-follow"));
+const tables = new Tables(() => stream.restart());
+const settings = new Settings(act);
+
+const stream = new Stream({
+  query: () => new URLSearchParams({ ...tables.query(), after: log.last }),
+  onLive: (live) => {
+    $("connection").dataset.live = live ? "yes" : "no";
+    $("connection").textContent = live ? "live" : "connecting…";
+  },
+  onRefused: (refused) => signedOut(refused.status === 401 ? "This token is not accepted." : refused.message),
+  onEvent: (name, data) => events[name]?.(data),
+});
+
+const events = {
+  history: (data) => {
+    state.history = data.Points ?? [];
+    charts();
+  },
+  overview: (overview) => {
+    state.overview = overview;
+    state.operates = overview.Role === "operate";
+    sample(overview);
+    show(overview);
+  },
+  tables: (data) => tables.show(data),
+  chunks: (data) => tables.showChunks(data),
+  log: (data) => log.add(data.Lines),
+};
+
+// sample adds to the charts what the server adds to its history.
+function sample(overview) {
+  const time = Math.floor(Date.parse(overview.CurrentTime) / 1000);
+  const last = state.history[state.history.length - 1];
+  if (last && last.Time >= time) return;
+  state.history.push({ Time: time, CopyRows: overview.CopyRowsPerSecond, CopyBytes: overview.CopyBytesPerSecond, ApplyRows: overview.ApplyRowsPerSecond, Lag: overview.ApplyLagSeconds });
+  if (state.history.length > 1200) state.history = state.history.filter((_, i) => i % 2 === 1);
+  charts();
+}
+
+function charts() {
+  const perSecond = (n) => `${format.compact(n)} rows/s`;
+  const overview = state.overview;
+  const copy = draw($("chart-copy"), state.history, (p) => p.CopyRows, perSecond, "Copy rate");
+  $("chart-copy-now").textContent = overview ? `${copy} · ${format.size(overview.CopyBytesPerSecond)}/s` : copy;
+  $("chart-apply-now").textContent = draw($("chart-apply"), state.history, (p) => p.ApplyRows, perSecond, "Apply rate");
+  $("chart-lag-now").textContent = draw($("chart-lag"), state.history, (p) => p.Lag, format.lag, "Lag");
+}
+
+const kinds = { copying: "run", "wait-for-cutover": "warn", "verify-before-cutover": "run", done: "good", failed: "bad" };
+const words = { "wait-for-cutover": "waiting for the cutover", "verify-before-cutover": "verifying before the cutover" };
+
+function show(overview) {
+  const paused = overview.Throttle !== null && ["copying", "wait-for-cutover"].includes(overview.Phase);
+  const badge = $("phase");
+  const text = (words[overview.Phase] ?? overview.Phase) + (paused ? ", throttled" : "");
+  if (badge.textContent !== text) badge.textContent = text;
+  badge.dataset.kind = paused ? "warn" : kinds[overview.Phase] ?? (overview.Phase.startsWith("cutover") ? "warn" : "idle");
+  document.title = `${overview.Phase} · ghostferry`;
+  const route = $("route");
+  const source = document.createElement("b");
+  source.textContent = overview.SourceHostPort;
+  const target = document.createElement("b");
+  target.textContent = overview.TargetHostPort;
+  route.replaceChildren(source, " → ", target);
+  $("footer").textContent = `run ${overview.RunID || "–"} · ${overview.GhostferryVersion} · at ${overview.Position}`;
+  showAlerts($("alerts"), overview);
+  showGlance(overview);
+  showVerification($("verification"), overview.Verification);
+  showWaits($("waits-body"), overview.Waits ?? []);
+  controls(overview);
+  mismatches(overview.Verification.Mismatches);
+}
+
+// controls says beside each button that is off why it is.
+function controls(overview) {
+  const over = overview.Failed || overview.Phase === "done";
+  const off = over || !state.operates;
+  $("pause").disabled = off;
+  $("pause").textContent = overview.Paused ? "Resume" : "Pause";
+  $("verify").disabled = off || !overview.Verification.Available;
+  const before = ["starting", "copying", "wait-for-cutover"].includes(overview.State);
+  $("allow").disabled = off || !before;
+  $("allow").textContent = overview.CutoverAllowed ? "Hold the cutover back" : "Allow cutover";
+  $("cutover").disabled = off || overview.State !== "wait-for-cutover";
+  $("settings-open").disabled = off;
+  let note = "";
+  if (!state.operates) note = "Your token may see this run, not change it.";
+  else if (over) note = "The run has ended.";
+  else if (!before) note = "The cutover has begun.";
+  else if (overview.CutoverAllowed) note = "The cutover begins by itself when the rows are copied.";
+  else if (overview.State === "wait-for-cutover") note = "The rows are copied. The cutover waits for your word.";
+  else note = "The cutover will wait for your word when the rows are copied.";
+  $("control-note").textContent = note;
+  scripts(overview.Scripts, off);
+}
+
+function scripts(known, off) {
+  const area = $("scripts");
+  const names = Object.keys(known ?? {}).sort();
+  area.hidden = names.length === 0;
+  const shown = JSON.stringify([known, off]);
+  if (area.dataset.shown === shown) return;
+  area.dataset.shown = shown;
+  area.replaceChildren(...names.flatMap((name) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.textContent = name;
+    button.disabled = off || known[name].Running;
+    button.addEventListener("click", () => act(`Script ${name} was started.`, "/api/script", { "script-name": name }));
+    const status = document.createElement("span");
+    status.className = "muted";
+    status.textContent = known[name].Status;
+    return [button, status];
+  }));
+}
+
+let mismatchesShown = 0;
+
+async function mismatches(total) {
+  $("mismatches").hidden = total === 0;
+  if (total === mismatchesShown) return;
+  mismatchesShown = total;
+  if (total === 0) return;
+  try {
+    const found = await get("/api/mismatches?limit=200");
+    $("mismatches-body").replaceChildren(...found.Mismatches.map((m) => {
+      const row = document.createElement("tr");
+      const columns = (m.columns ?? []).map((c) => c.column).join(", ");
+      for (const text of [m.table, m.key, columns ? `${m.kind}: ${columns}` : m.kind]) {
+        row.append(Object.assign(document.createElement("td"), { textContent: text }));
+      }
+      return row;
+    }));
+  } catch {
+    mismatchesShown = -1; // again with the next event
+  }
+}
+
+// act sends an order and says what came of it.
+async function act(done, path, body) {
+  const result = $("control-result");
+  try {
+    await post(path, body);
+    result.className = "muted";
+    result.textContent = done;
+    return true;
+  } catch (problem) {
+    result.className = "problem";
+    result.textContent = problem.message;
+    if (problem instanceof Refused && problem.status === 401) signedOut("This token is not accepted any more.");
+    return false;
+  }
+}
+
+function signedOut(why) {
+  token.forget();
+  stream.stop();
+  $("run").hidden = true;
+  $("login").hidden = false;
+  $("sign-out").hidden = true;
+  $("login-error").textContent = why;
+  $("connection").textContent = "offline";
+  $("token").focus();
+}
+
+async function signIn() {
+  try {
+    events.overview(await get("/api/overview"));
+  } catch (problem) {
+    signedOut(problem.status === 401 ? "This token is not accepted." : `The server cannot be reached: ${problem.message}`);
+    return;
+  }
+  $("login").hidden = true;
+  $("login-error").textContent = "";
+  $("run").hidden = false;
+  $("sign-out").hidden = false;
+  stream.restart();
+}
+
+function confirmCutover() {
+  const overview = state.overview;
+  const block = overview.Cutover.PredictedWriteBlock;
+  $("confirm-text").textContent = `Run ${overview.RunID}: the writers of ${overview.SourceHostPort} will be stopped and the traffic switched to ${overview.TargetHostPort}. `
+    + (block > 0 ? `The last rehearsal predicts a write block of ${format.milliseconds(block)}.` : "How long the writers will wait is not known: no rehearsal was made.");
+  $("confirm-word").value = "";
+  $("confirm-go").disabled = true;
+  $("confirm").showModal();
+  $("confirm-word").focus();
+}
+
+function connectControls() {
+  $("login-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    token.set($("token").value.trim());
+    $("token").value = "";
+    signIn();
+  });
+  $("sign-out").addEventListener("click", () => signedOut(""));
+  $("pause").addEventListener("click", () => state.overview.Paused ? act("The run goes on.", "/api/unpause") : act("The run is paused.", "/api/pause"));
+  $("verify").addEventListener("click", () => act("A verification was started.", "/api/verify"));
+  $("allow").addEventListener("click", () => state.overview.CutoverAllowed
+    ? act("The cutover is held back.", "/api/cutover", { type: "manual" })
+    : act("The cutover is allowed.", "/api/cutover", { type: "automatic", "run-id": state.overview.RunID }));
+  $("cutover").addEventListener("click", confirmCutover);
+  $("confirm-word").addEventListener("input", () => { $("confirm-go").disabled = $("confirm-word").value.trim() !== "cutover"; });
+  $("confirm-cancel").addEventListener("click", () => $("confirm").close());
+  $("confirm-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if ($("confirm-go").disabled) return;
+    $("confirm").close();
+    act("The cutover was ordered.", "/api/cutover", { type: "automatic", "run-id": state.overview.RunID });
+  });
+  $("settings-open").addEventListener("click", () => settings.open(state.overview.Settings));
+  $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  sessionStorage.setItem("ghostferry-theme", name);
+}
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+theme(sessionStorage.getItem("ghostferry-theme") ?? (system.matches ? "dark" : "light"));
+connectControls();
+if (token.get()) signIn();
+else $("token").focus();

@@ -1,0 +1,129 @@
+// What an overview says: alerts, numbers at a glance, verification, waits.
+
+import * as format from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+
+export function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+// fillTiles updates a list of terms in place, so that a reader's place is kept.
+export function fillTiles(list, tiles) {
+  while (list.children.length > tiles.length) list.lastChild.remove();
+  tiles.forEach(([term, value, note], i) => {
+    let tile = list.children[i];
+    if (!tile) {
+      tile = element("div");
+      tile.append(element("dt"), element("dd"));
+      list.append(tile);
+    }
+    tile.children[0].textContent = term;
+    const described = `${value}\n${note ?? ""}`;
+    if (tile.dataset.shown === described) return;
+    tile.dataset.shown = described;
+    tile.children[1].replaceChildren(value, ...(note ? [element("small", note)] : []));
+  });
+}
+
+export function setMeter(meter, fraction, kind) {
+  meter.firstElementChild.style.width = `${Math.min(1, fraction) * 100}%`;
+  meter.setAttribute("aria-valuenow", Math.floor(Math.min(1, fraction) * 100));
+  meter.dataset.kind = kind ?? "";
+}
+
+// showAlerts says what needs somebody's attention.
+export function showAlerts(area, o) {
+  const alerts = [];
+  if (o.Failed) alerts.push(["bad", `The run has failed: ${o.Error}`]);
+  if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: ${o.Throttle.Why}`]);
+  if (o.Verification.Mismatches > 0) alerts.push(["bad", `${format.count(o.Verification.Mismatches)} rows differ between source and target.`]);
+  if (o.Cutover.LastError && o.Phase !== "done") alerts.push(["warn", `The last cutover was given up: ${o.Cutover.LastError}`]);
+  if (o.Phase === "done" && !o.Failed) alerts.push(["good", `The streams have ended; the target has everything up to ${o.StopPosition || o.Position}.`]);
+  const shown = JSON.stringify(alerts);
+  if (area.dataset.shown === shown) return; // nothing to be announced again
+  area.dataset.shown = shown;
+  area.replaceChildren(...alerts.map(([kind, text]) => element("div", text, `alert ${kind}`)));
+}
+
+export function showGlance(o) {
+  const all = o.RowsCopied + o.RowsRemaining;
+  const copied = o.TablesTotal > 0 && o.TablesCompleted === o.TablesTotal;
+  const fraction = copied ? 1 : all > 0 ? Math.min(0.999, o.RowsCopied / all) : 0;
+  $("overall-percent").textContent = copied || all > 0 ? format.percent(fraction) : "–";
+  $("overall-rows").textContent = copied
+    ? `${format.count(o.RowsCopied)} rows copied`
+    : `${format.count(o.RowsCopied)} of about ${format.count(all)} rows`;
+  $("overall-eta").textContent = o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
+  setMeter($("overall-meter"), fraction, o.Failed ? "bad" : copied ? "good" : o.Throttle ? "warn" : "");
+
+  const running = Math.max(0, (Date.parse(o.DoneTime ?? o.CurrentTime) - Date.parse(o.StartTime)) / 1000);
+  const block = o.Cutover.PredictedWriteBlock;
+  fillTiles($("tiles"), [
+    ["Copy", `${format.compact(o.CopyRowsPerSecond)} rows/s`, `${format.size(o.CopyBytesPerSecond)}/s`],
+    ["Copied", format.size(o.BytesCopied), `${format.count(o.RowsCopied)} rows`],
+    ["Changes applied", format.compact(o.BinlogRowsApplied), `${format.compact(o.ApplyRowsPerSecond)} rows/s`],
+    ["Lag", format.lag(o.ApplyLagSeconds), `reading: ${format.lag(o.ReadLagSeconds)}`],
+    ["Tables", `${format.count(o.TablesCompleted)} of ${format.count(o.TablesTotal)}`, `${format.count(o.TablesCopying)} copying, ${format.count(o.TablesWaiting)} waiting`],
+    ["Running for", format.duration(running), `since ${format.clock(o.StartTime)}`],
+    ["Write block", o.Cutover.WriteBlock > 0 ? format.milliseconds(o.Cutover.WriteBlock) : block > 0 ? `≈ ${format.milliseconds(block)}` : "unknown",
+      o.Cutover.WriteBlock > 0 ? (o.CutoverPhase === "done" ? "measured" : "of the last cutover") : block > 0 ? "predicted by a rehearsal" : "no rehearsal yet"],
+    ["Cutover", o.CutoverPhase || (o.CutoverAllowed ? "allowed" : "held back"), o.Cutover.Aborts > 0 ? `given up ${o.Cutover.Aborts} times` : ""],
+  ]);
+}
+
+export function showVerification(area, v) {
+  if (!v.Type || v.Type === "NoVerification") {
+    area.replaceChildren(element("p", "This run compares nothing.", "muted"));
+    return;
+  }
+  let list = area.querySelector("dl");
+  if (!list) {
+    list = element("dl", undefined, "tiles");
+    const meter = element("div", undefined, "meter");
+    meter.setAttribute("role", "progressbar");
+    meter.setAttribute("aria-label", "Tables compared");
+    meter.setAttribute("aria-valuemin", "0");
+    meter.setAttribute("aria-valuemax", "100");
+    meter.append(element("div"));
+    area.replaceChildren(meter, list, element("p", "", "muted"));
+  }
+  const meter = area.querySelector(".meter");
+  meter.hidden = !v.Detailed;
+  setMeter(meter, v.TablesTotal ? v.TablesDone / v.TablesTotal : 0, v.Mismatches > 0 ? "bad" : "");
+  const verdict = v.Correct == null ? (v.Started && !v.Done ? "running" : "none yet") : v.Correct ? "equal" : "different";
+  fillTiles(list, v.Detailed
+    ? [
+        ["Verifier", v.Type],
+        ["Rows compared", format.compact(v.RowsCompared)],
+        ["Tables", `${format.count(v.TablesDone)} of ${format.count(v.TablesTotal)}`],
+        ["To compare again", `${format.compact(v.KeysQueued)} keys`, v.RangesQueued ? `${v.RangesQueued} ranges` : ""],
+        ["Rows that differ", format.count(v.Mismatches), v.Repaired ? `${v.Repaired} repaired` : ""],
+        ["Verdict", verdict],
+      ]
+    : [["Verifier", v.Type], ["Verdict", verdict]]);
+  area.querySelector("p").textContent = v.Verdict || (v.Detailed ? "" : v.Message);
+}
+
+const causes = {
+  throttled: "throttled", source_outage: "source cannot be used", target_outage: "target cannot be used", conflict: "collision with others",
+  barrier: "source has to commit", chunk: "chunk being copied", queue_full: "writer's queue is full", cutover_permission: "cutover not allowed",
+};
+
+export function showWaits(body, waits) {
+  while (body.children.length > waits.length) body.lastChild.remove();
+  waits.forEach((w, i) => {
+    let row = body.children[i];
+    if (!row) {
+      row = element("tr");
+      for (let n = 0; n < 4; n++) row.append(element("td", "", n ? "number" : ""));
+      body.append(row);
+    }
+    row.className = w.Waiting > 0 ? "now" : "";
+    [causes[w.Cause] ?? w.Cause, format.count(w.Waiting), format.compact(w.Count), w.Seconds < 1 ? `${Math.round(w.Seconds * 1000)} ms` : format.duration(w.Seconds)]
+      .forEach((text, n) => { if (row.children[n].textContent !== text) row.children[n].textContent = text; });
+  });
+}
