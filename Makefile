@@ -16,7 +16,7 @@ DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
+.PHONY: help demo test test-browser bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,5 +59,8 @@ mutations: ## change rows behind a move's back and see that every verifier names
 stress-verify: ## move a written shop under all verifiers, count false alarms (DURATION=30m)
 	@go run ./test/mutations -stress $(DURATION)
 
+test-browser: ## the control server's page in a real Chromium (fetched once, about 150 MB); pictures in test/browser/out/
+	@go run ./test/runner -race=false -tags browser -timeout 25m ./test/browser
+
 clean: ## remove built files, the servers' cache and benchmark results
-	@rm -rf bin .servers bench/results
+	@rm -rf bin .servers bench/results test/browser/out

@@ -103,6 +103,8 @@ type applyQueue struct {
 	ends bool
 	more chan struct{} // capacity 1: something was added, or the queue was closed
 	room chan struct{} // capacity 1: something was taken
+
+	waits *waitLog // nil counts nothing
 }
 
 // Initialize prepares the writer; it is done by the first event otherwise.
@@ -328,7 +330,9 @@ func (q *applyQueue) waitForRoom(bytes int) error {
 		if fits {
 			return nil
 		}
+		end := q.waits.begin(waitQueueFull)
 		<-q.room
+		end()
 	}
 }
 

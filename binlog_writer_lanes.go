@@ -14,13 +14,8 @@ import (
 // how much of it was there before.
 func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 	for _, c := range b.waits {
-		select {
-		case <-c.closed:
-			if c.failed != nil {
-				return c.failed
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.wait(ctx); err != nil {
+			return err
 		}
 	}
 	if w.Throttler != nil {

@@ -18,10 +18,11 @@ type ControlServerOverview struct {
 	// Failed says that the run has ended with Error.
 	Failed bool
 	Error  string
-	// StartTime, CurrentTime and DoneTime are when the run began, now, and when its
-	// streams had ended (null before).
-	StartTime, CurrentTime time.Time
-	DoneTime               *time.Time
+	// StartTime is when the run began, CurrentTime now, and DoneTime when its streams had
+	// ended; null before.
+	StartTime   *time.Time
+	CurrentTime time.Time
+	DoneTime    *time.Time
 
 	TablesTotal, TablesWaiting, TablesCopying, TablesCompleted int
 
@@ -107,9 +108,15 @@ func (o *ControlServerOverview) count(t tableFacts) {
 // describe fills in everything but the tables.
 func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	f := s.F
-	o.GhostferryVersion, o.StartTime, o.CurrentTime = VersionString, f.StartTime, now
+	o.GhostferryVersion, o.CurrentTime = VersionString, now
+	if !f.StartTime.IsZero() {
+		start := f.StartTime
+		o.StartTime = &start
+	}
 	o.SourceHostPort, o.TargetHostPort = hostPort(f.Source), hostPort(f.Target)
-	o.State, _ = f.OverallState.Load().(string)
+	if o.State, _ = f.OverallState.Load().(string); o.State == "" {
+		o.State = StateStarting
+	}
 	o.CutoverPhase, o.Cutover = f.Phase(), f.cutoverStatus()
 	o.Cutover.LastError = redactedText(o.Cutover.LastError)
 	o.Phase = o.State
@@ -139,7 +146,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 		return
 	}
 	o.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
-	if o.State != StateStarting {
+	if ended, _ := f.ended(); o.State != StateStarting && !ended {
 		o.ReadLagSeconds, o.ApplyLagSeconds = knownSeconds(f.BinlogStreamer.lag()), knownSeconds(f.writerLag())
 	}
 	o.Position = f.BinlogWriter.appliedUpTo().String()

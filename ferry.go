@@ -106,11 +106,15 @@ type Ferry struct {
 	rowsCopied chan struct{}    // closed when the rows are copied
 	copied     chan struct{}    // closed when the cutover may begin
 	permission cutoverPermission
-	copyTook   atomic.Int64  // nanoseconds, set when the rows are copied
-	copyBegan  atomic.Int64  // unix nanoseconds
-	runEnded   chan struct{} // closed when Run has ended, runErr set before
-	runErr     error
-	runOnce    sync.Once
+	copyTook   atomic.Int64 // nanoseconds, set when the rows are copied
+	copyBegan  atomic.Int64 // unix nanoseconds
+	reports    struct {     // of the progress; see startReports
+		group     *lifecycle.Group // nil without a callback
+		now, last chan struct{}
+	}
+	runEnded chan struct{} // closed when Run has ended, runErr set before
+	runErr   error
+	runOnce  sync.Once
 }
 
 // Resuming reports whether this run goes on from an earlier one: from the checkpoint on

@@ -94,6 +94,7 @@ func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (
 // to call more than once. The control server, which goes on after a run of either kind,
 // ends with it.
 func (f *Ferry) Close() error {
+	f.stopReports()
 	f.stopControlServer()
 	f.closeConnections()
 	return nil
@@ -382,7 +383,7 @@ func (f *Ferry) build() error {
 	f.BinlogStreamer = f.NewSourceBinlogStreamer()
 	f.BinlogWriter = f.NewBinlogWriter()
 	f.BinlogWriter.checkpoint = f.checkpoint
-	f.BinlogWriter.queue.ends = true
+	f.BinlogWriter.queue.ends, f.BinlogWriter.queue.waits = true, f.waits
 	f.DataIterator = f.NewDataIterator()
 	if a := f.Throttlers.Adaptive; a != nil {
 		f.DataIterator.pace = newCopyPace(*a, f.SourceDB, taggedLogger(f.logger, "copy_pace"), f.updates.tell)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 )
 
 // SerializeStateToJSON returns the state of the run as JSON.
@@ -135,34 +137,98 @@ func (f *Ferry) estimate(p *Progress) {
 func (f *Ferry) ReportProgress() { f.reportProgress(context.Background()) }
 
 func (f *Ferry) reportProgress(ctx context.Context) {
-	callback := f.ProgressCallback
-	if callback.URI == "" {
-		return
-	}
-	data, err := json.Marshal(f.Progress())
-	if err == nil {
-		callback.Payload = string(data)
-		err = f.post(ctx, callback)
-	}
-	if err != nil {
-		f.logger.WithError(err).Warn("failed to post progress, but that is not a fatal error")
-	}
+	f.report(ctx, f.ProgressCallback, "progress", func() (string, error) {
+		data, err := json.Marshal(f.Progress())
+		return string(data), err
+	})
 }
 
 // ReportState posts the state to StateCallback; a failure is logged only.
 func (f *Ferry) ReportState() { f.reportState(context.Background()) }
 
 func (f *Ferry) reportState(ctx context.Context) {
-	callback := f.StateCallback
+	f.report(ctx, f.StateCallback, "state", f.SerializeStateToJSON)
+}
+
+// reportTimeout bounds one report: the next is due soon, and newer.
+const reportTimeout = 10 * time.Second
+
+func (f *Ferry) report(ctx context.Context, callback HTTPCallback, what string, payload func() (string, error)) {
 	if callback.URI == "" {
 		return
 	}
-	state, err := f.SerializeStateToJSON()
-	if err == nil {
-		callback.Payload = state
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	var err error
+	if callback.Payload, err = payload(); err == nil {
 		err = f.post(ctx, callback)
 	}
-	if err != nil {
-		f.logger.WithError(err).Error("failed to post the state")
+	if err != nil && !errors.Is(context.Cause(ctx), lifecycle.ErrStopped) {
+		f.logger.WithError(err).Warnf("the %s was not reported to its callback; the run goes on", what)
+	}
+}
+
+// lastReportTimeout is how long Close waits for the last report of the progress.
+const lastReportTimeout = 3 * time.Second
+
+// startReports posts the progress at its interval, and at once when it is asked to: from a
+// goroutine of its own, which the run never waits for. It outlives the run for the last
+// report, until that is made, or Close.
+func (f *Ferry) startReports(ctx context.Context) {
+	if f.ProgressCallback.URI == "" {
+		return
+	}
+	f.reports.now, f.reports.last = make(chan struct{}, 1), make(chan struct{})
+	f.reports.group, _ = lifecycle.New(context.WithoutCancel(ctx))
+	f.reports.group.Go("progress", func(ctx context.Context) error {
+		ticker := time.NewTicker(max(leastInterval, time.Duration(f.ProgressReportFrequency)*time.Millisecond))
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-f.reports.last:
+				f.reportProgress(ctx)
+				return nil
+			case <-f.reports.now:
+			case <-ticker.C:
+			}
+			f.reportProgress(ctx)
+		}
+	})
+}
+
+// reportSoon asks for a report of the progress without waiting for it.
+func (f *Ferry) reportSoon() {
+	select {
+	case f.reports.now <- struct{}{}:
+	default: // there are none, or one is asked for already
+	}
+}
+
+// endReports asks for the last report.
+func (f *Ferry) endReports() {
+	if f.reports.last != nil {
+		close(f.reports.last)
+	}
+}
+
+// stopReports waits for the last report, not for long. A run that is still going on has none.
+func (f *Ferry) stopReports() {
+	if f.reports.group == nil {
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = f.reports.group.Wait() // it returns no error
+		close(ended)
+	}()
+	timer := time.NewTimer(lastReportTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		f.reports.group.Cancel(nil)
+		<-ended
 	}
 }

@@ -204,7 +204,10 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	defer func() { f.runErr = err; close(f.runEnded) }()
 	defer f.closeConnectionsAfterFailure(&err)
+	ctx = withWaits(ctx, f.waits)
 	f.startControlServer(ctx)
+	f.startReports(ctx)
+	defer f.endReports()
 	if err := f.prepareTarget(ctx); err != nil {
 		return err
 	}
@@ -463,7 +466,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 	f.OverallState.Store(StateCutover)
 	f.enterPhase(PhaseReady)
 	failpoint("cutover.entered")
-	f.reportProgress(ctx)
+	f.reportSoon()
 	f.logger.Info("entering cutover phase")
 	close(f.copied)
 	return nil
@@ -475,6 +478,10 @@ const permissionPoll = time.Second
 
 // waitForCutoverAllowed waits until the cutover is allowed.
 func (f *Ferry) waitForCutoverAllowed(ctx context.Context) error {
+	if f.CutoverAllowed() {
+		return nil
+	}
+	defer waitingFor(ctx, waitPermission)()
 	ticker := time.NewTicker(permissionPoll)
 	defer ticker.Stop()
 	for {
@@ -531,7 +538,6 @@ func (f *Ferry) finish(ctx context.Context) error {
 	f.OverallState.Store(StateDone)
 	f.DoneTime = time.Now()
 	f.logger.Info("ghostferry run is complete, shutting down auxiliary services")
-	f.reportProgress(ctx)
 	return nil
 }
 
@@ -553,11 +559,6 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 					f.logger.WithError(err).Warn("it is tried again")
 				}
 			})
-		})
-	}
-	if f.ProgressCallback.URI != "" {
-		services.Go("progress", func(ctx context.Context) error {
-			return every(ctx, time.Duration(f.ProgressReportFrequency)*time.Millisecond, func() { f.reportProgress(ctx) })
 		})
 	}
 	if f.CheckpointStore != nil {
@@ -597,10 +598,12 @@ func (f *Ferry) handleSignals(ctx context.Context, run *lifecycle.Group) error {
 // writers wait.
 func (f *Ferry) interruptible() bool { return f.cut.driven.Load() && !f.cut.blocked.Load() }
 
+// leastInterval keeps a small number in the configuration from being a busy loop.
+const leastInterval = 50 * time.Millisecond
+
 // every calls f at an interval until the context ends.
 func every(ctx context.Context, interval time.Duration, f func()) error {
-	const least = 50 * time.Millisecond
-	ticker := time.NewTicker(max(interval, least))
+	ticker := time.NewTicker(max(interval, leastInterval))
 	defer ticker.Stop()
 	for {
 		select {

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"context"
 	"sync"
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
@@ -84,6 +85,22 @@ func (g *gate) closeChunk(c *gatedChunk) {
 func (g *gate) failChunk(c *gatedChunk, err error) {
 	c.failed = err
 	g.closeChunk(c)
+}
+
+// wait returns when the chunk is closed, with the error that it failed with.
+func (c *gatedChunk) wait(ctx context.Context) error {
+	select {
+	case <-c.closed:
+		return c.failed
+	default:
+	}
+	defer waitingFor(ctx, waitChunk)()
+	select {
+	case <-c.closed:
+		return c.failed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // mark returns what has been delivered by now.

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
@@ -56,6 +57,19 @@ func (w *waitLog) begin(cause waitCause) (end func()) {
 		c.waiting.Add(-1)
 		c.nanos.Add(int64(time.Since(start)))
 	}
+}
+
+type waitLogKey struct{}
+
+// withWaits makes the context's work count its waits.
+func withWaits(ctx context.Context, w *waitLog) context.Context {
+	return context.WithValue(ctx, waitLogKey{}, w)
+}
+
+// waitingFor notes that the work of this context waits; the function returned, that it is over.
+func waitingFor(ctx context.Context, cause waitCause) (end func()) {
+	w, _ := ctx.Value(waitLogKey{}).(*waitLog)
+	return w.begin(cause)
 }
 
 // stats returns all causes.

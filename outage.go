@@ -126,10 +126,24 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 		}
 		// Half of the pause is left to chance, so that workers that failed together do not
 		// return together.
-		if waitErr := retry.Sleep(ctx, wait/2+rand.N(wait/2)); waitErr != nil {
+		end := waitingFor(ctx, p.cause(err))
+		waitErr := retry.Sleep(ctx, wait/2+rand.N(wait/2))
+		end()
+		if waitErr != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// cause names what a pause after an error waits for.
+func (p *patience) cause(err error) waitCause {
+	switch {
+	case !isOutage(err):
+		return waitConflict
+	case p != nil && p.server == "target":
+		return waitTargetOutage
+	}
+	return waitSourceOutage
 }
 
 // waits notes that somebody waits for the server, and says so once.

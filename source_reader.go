@@ -103,7 +103,10 @@ func (r *sourceReader) waitForGTIDs(ctx context.Context, s *session, mark delive
 	if set == "" {
 		return nil
 	}
-	if err := r.server.WaitForGTIDSet(ctx, s.conn, set, barrierLimit); err != nil {
+	end := waitingFor(ctx, waitBarrier)
+	err := r.server.WaitForGTIDSet(ctx, s.conn, set, barrierLimit)
+	end()
+	if err != nil {
 		if errors.Is(err, server.ErrBarrierTimeout) {
 			return &barrierError{what: "transactions " + set, err: err}
 		}
@@ -117,6 +120,8 @@ func (r *sourceReader) waitForGTIDs(ctx context.Context, s *session, mark delive
 func (r *sourceReader) snapshotFrom(ctx context.Context, s *session, mark deliveredMark) error {
 	deadline := time.NewTimer(barrierLimit)
 	defer deadline.Stop()
+	end := func() {}
+	defer func() { end() }()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		at, err := r.server.Snapshot(ctx, s.conn)
 		if err != nil {
@@ -125,6 +130,9 @@ func (r *sourceReader) snapshotFrom(ctx context.Context, s *session, mark delive
 		here := BinlogCoordinate{File: at.File, Pos: at.Pos}
 		if mark.position.File == "" || here.CompareFilePos(mark.position) >= 0 {
 			return nil
+		}
+		if wait == time.Millisecond { // the first look was not enough
+			end = waitingFor(ctx, waitBarrier)
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -44,6 +44,7 @@ func waitForThrottle(ctx context.Context, t Throttler, metrics *Metrics) error {
 		return ctx.Err()
 	}
 	start := time.Now()
+	defer waitingFor(ctx, waitThrottled)()
 	defer func() {
 		metricsOrGlobal(metrics).Timer("WaitForThrottle", time.Since(start), nil, 1.0)
 	}()

@@ -169,4 +169,3 @@ func shots(t *testing.T, url, name, ready string) {
 		}
 	}
 }
-

@@ -77,8 +77,8 @@ function show(overview) {
   source.textContent = overview.SourceHostPort;
   const target = document.createElement("b");
   target.textContent = overview.TargetHostPort;
-  route.replaceChildren(source, " → ", target);
-  $("footer").textContent = `run ${overview.RunID || "–"} · ${overview.GhostferryVersion} · at ${overview.Position}`;
+  route.replaceChildren(...(overview.SourceHostPort ? [source, " → ", target] : []));
+  $("footer").textContent = [overview.RunID && `run ${overview.RunID}`, overview.GhostferryVersion, overview.Position && `at ${overview.Position}`].filter(Boolean).join(" · ");
   showAlerts($("alerts"), overview);
   showGlance(overview);
   showVerification($("verification"), overview.Verification);

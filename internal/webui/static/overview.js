@@ -56,19 +56,19 @@ export function showGlance(o) {
   $("overall-percent").textContent = copied || all > 0 ? format.percent(fraction) : "–";
   $("overall-rows").textContent = copied
     ? `${format.count(o.RowsCopied)} rows copied`
-    : `${format.count(o.RowsCopied)} of about ${format.count(all)} rows`;
+    : all > 0 ? `${format.count(o.RowsCopied)} of about ${format.count(all)} rows` : "no rows yet";
   $("overall-eta").textContent = o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
   setMeter($("overall-meter"), fraction, o.Failed ? "bad" : copied ? "good" : o.Throttle ? "warn" : "");
 
-  const running = Math.max(0, (Date.parse(o.DoneTime ?? o.CurrentTime) - Date.parse(o.StartTime)) / 1000);
+  const running = o.StartTime ? Math.max(0, (Date.parse(o.DoneTime ?? o.CurrentTime) - Date.parse(o.StartTime)) / 1000) : null;
   const block = o.Cutover.PredictedWriteBlock;
   fillTiles($("tiles"), [
     ["Copy", `${format.compact(o.CopyRowsPerSecond)} rows/s`, `${format.size(o.CopyBytesPerSecond)}/s`],
     ["Copied", format.size(o.BytesCopied), `${format.count(o.RowsCopied)} rows`],
     ["Changes applied", format.compact(o.BinlogRowsApplied), `${format.compact(o.ApplyRowsPerSecond)} rows/s`],
-    ["Lag", format.lag(o.ApplyLagSeconds), `reading: ${format.lag(o.ReadLagSeconds)}`],
+    ["Lag", o.Failed || o.Phase === "done" ? "–" : format.lag(o.ApplyLagSeconds), o.Failed || o.Phase === "done" ? "the run has ended" : `reading: ${format.lag(o.ReadLagSeconds)}`],
     ["Tables", `${format.count(o.TablesCompleted)} of ${format.count(o.TablesTotal)}`, `${format.count(o.TablesCopying)} copying, ${format.count(o.TablesWaiting)} waiting`],
-    ["Running for", format.duration(running), `since ${format.clock(o.StartTime)}`],
+    running == null ? ["Running for", "not begun"] : ["Running for", format.duration(running), `since ${format.clock(o.StartTime)}`],
     ["Write block", o.Cutover.WriteBlock > 0 ? format.milliseconds(o.Cutover.WriteBlock) : block > 0 ? `≈ ${format.milliseconds(block)}` : "unknown",
       o.Cutover.WriteBlock > 0 ? (o.CutoverPhase === "done" ? "measured" : "of the last cutover") : block > 0 ? "predicted by a rehearsal" : "no rehearsal yet"],
     ["Cutover", o.CutoverPhase || (o.CutoverAllowed ? "allowed" : "held back"), o.Cutover.Aborts > 0 ? `given up ${o.Cutover.Aborts} times` : ""],
@@ -113,7 +113,11 @@ const causes = {
   barrier: "source has to commit", chunk: "chunk being copied", queue_full: "writer's queue is full", cutover_permission: "cutover not allowed",
 };
 
-export function showWaits(body, waits) {
+// showWaits lists the causes that have occurred.
+export function showWaits(body, all) {
+  const waits = all.filter((w) => w.Count > 0);
+  document.getElementById("waits-empty").hidden = waits.length > 0;
+  body.parentElement.hidden = waits.length === 0;
   while (body.children.length > waits.length) body.lastChild.remove();
   waits.forEach((w, i) => {
     let row = body.children[i];
