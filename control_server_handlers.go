@@ -159,6 +159,7 @@ func (s *ControlServer) setPaused(w http.ResponseWriter, r *http.Request, paused
 // did logs and answers a change.
 func (s *ControlServer) did(w http.ResponseWriter, r *http.Request, what string) {
 	s.logger.WithField("from", r.RemoteAddr).Info(what)
+	s.view.changed()
 	w.WriteHeader(http.StatusOK)
 }
 

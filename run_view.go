@@ -128,6 +128,13 @@ func (v *runView) current() *runSnapshot {
 	return snapshot
 }
 
+// changed makes the next look take a new snapshot: an order was obeyed.
+func (v *runView) changed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.mu.latest = nil
+}
+
 // past returns the course of the speeds so far.
 func (v *runView) past() []HistoryPoint {
 	v.current()

@@ -76,6 +76,8 @@ type Config struct {
 	// VerificationReport are files to write the verifier's report to, in the form that
 	// their names' ends say: ".json", ".md" or ".html".
 	VerificationReport []string
+
+	tokenFile string // see TokenFile
 }
 
 // ReadConfig reads a configuration from JSON. Unknown and misspelt settings are
@@ -127,6 +129,13 @@ func (c *Config) InitializeAndValidateConfig() error {
 
 	c.deferIndexes()
 
+	name, err := c.ensureToken()
+	if err != nil {
+		add("ControlServerConfig.TokenFile", "the control server's token: "+err.Error(), "name a file of your own in ControlServerConfig.TokenFile")
+	}
+	if name != "" {
+		c.tokenFile = name
+	}
 	if err := c.ValidateConfig(); err != nil {
 		faults = append(faults, err)
 	}

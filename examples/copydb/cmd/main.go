@@ -27,7 +27,12 @@ const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-repair] [
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
-input starts the switch-over. Interrupted, the same command goes on where it was.
+input starts the switch-over ("pause", "resume", "verify" and "quit" are words, too).
+Interrupted, the same command goes on where it was.
+
+       copydb status|pause|resume|cutover|verify CONFIG.json
+
+Tells a copydb that runs with this configuration, and with ControlServerConfig.Enabled.
 
 Exit status: 0 done, 1 refused before anything was written, 2 failed, 3 interrupted,
 4 source and target differ.
@@ -79,6 +84,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 
 // run is the program; it returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr *os.File) int {
+	if len(args) > 0 && orders[args[0]] != nil {
+		return tell(context.Background(), args[0], args[1:], stdout, stderr)
+	}
 	options, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -180,6 +188,9 @@ func (p *program) move(ctx context.Context, stdin io.Reader) int {
 	config, err := p.readConfig()
 	if err != nil {
 		return p.finish(copydb.Result{Outcome: copydb.Refused, Err: err})
+	}
+	if name := config.TokenFile(); name != "" {
+		p.logger.Infof("the token of the control server is in %s", name)
 	}
 	ferry := copydb.NewFerry(config)
 	if err = p.prepare(ctx, ferry); err == nil {

@@ -30,7 +30,8 @@ type program struct {
 	stdout, stderr *os.File
 	logger         *logrus.Logger
 
-	last sync.Once // the last line is printed once
+	last sync.Once       // the last line is printed once
+	quit func(why error) // interrupts the move
 }
 
 // catchSignals returns a context that SIGINT and SIGTERM end. A second signal, or too
@@ -38,6 +39,7 @@ type program struct {
 // at any instant.
 func (p *program) catchSignals() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	p.quit = cancel
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ended := make(chan struct{})
@@ -111,9 +113,7 @@ func hint(result copydb.Result) string {
 // lines below the log, otherwise as log lines. It also takes the word for the cutover.
 func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()) {
 	manual := !ferry.Ferry.AutomaticCutover
-	if manual {
-		go p.listen(stdin, ferry)
-	}
+	go p.listen(stdin, ferry)
 	var v view = &plainView{logger: p.logger}
 	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
@@ -161,27 +161,61 @@ func (p *program) live(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd())) && term.IsTerminal(int(p.stderr.Fd()))
 }
 
-// listen waits for the word that starts the cutover. The end of standard input means
-// nothing: the program may have been started without one.
+// listen takes the words on standard input: "cutover", "pause", "resume", "verify", "quit",
+// or their first letters. The end of standard input means nothing: the program may have
+// been started without one.
 func (p *program) listen(stdin io.Reader, ferry *copydb.CopydbFerry) {
 	lines := bufio.NewScanner(stdin)
 	for lines.Scan() {
 		if p.live(stdin) {
 			fmt.Fprint(p.stderr, "\x1b[A") // back to where the view has left the cursor
 		}
-		word := strings.TrimSpace(lines.Text())
-		if word == "cutover" {
-			p.logger.Info("cutover asked for")
-			ferry.Ferry.AllowCutover()
-			return
-		}
-		if word != "" {
-			p.logger.Warnf(`%q means nothing here; "cutover" starts the switch-over`, word)
-		}
+		p.obey(strings.TrimSpace(lines.Text()), ferry.Ferry)
+	}
+	if ferry.Ferry.AutomaticCutover || ferry.Ferry.CutoverAllowed() {
+		return
 	}
 	reason := lines.Err()
 	if reason == nil {
 		reason = errors.New("standard input has ended")
 	}
 	p.logger.Warnf("%v: the cutover cannot be started from here; interrupt, set AutomaticCutover and run the same command to go on", reason)
+}
+
+// obey does what a word says.
+func (p *program) obey(word string, ferry *ghostferry.Ferry) {
+	switch word {
+	case "":
+	case "cutover", "c":
+		p.logger.Info("cutover asked for")
+		ferry.AllowCutover()
+	case "pause", "p":
+		p.logger.Info("paused")
+		ferry.Throttler.SetPaused(true)
+	case "resume", "r":
+		p.logger.Info("the pause is over")
+		ferry.Throttler.SetPaused(false)
+	case "verify", "v":
+		p.verify(ferry)
+	case "quit", "q":
+		p.quit(fmt.Errorf("quit was asked for: %w", ghostferry.ErrInterrupted))
+	default:
+		p.logger.Warnf(`%q means nothing here; "cutover" starts the switch-over, and there are "pause", "resume", "verify" and "quit"`, word)
+	}
+}
+
+func (p *program) verify(ferry *ghostferry.Ferry) {
+	state := ferry.OverallState.Load()
+	switch {
+	case ferry.Verifier == nil:
+		p.logger.Warn("this move has no verifier")
+	case state == ghostferry.StateStarting, state == ghostferry.StateCopying:
+		p.logger.Warn("a verification can begin when the rows are copied")
+	default:
+		if err := ferry.Verifier.StartInBackground(); err != nil {
+			p.logger.WithError(err).Warn("no verification was started")
+			return
+		}
+		p.logger.Info("a verification was started")
+	}
 }

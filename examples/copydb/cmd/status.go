@@ -41,8 +41,8 @@ type status struct {
 	rowRate, byteRate, changeRate float64
 
 	lag       float64 // seconds; negative while unknown
-	throttled bool
-	compared  string // how far the comparison is; empty before it begins
+	throttled string  // who pauses the move and why; empty when nobody does
+	compared  string  // how far the comparison is; empty before it begins
 }
 
 // tableStatus is one table's line.
@@ -60,7 +60,12 @@ func (m *meter) read(now time.Time, phase string, progress *ghostferry.Progress)
 	s := status{
 		phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), lag: progress.BinlogStreamerLag,
 		rows: progress.RowsCopied, bytes: progress.BytesCopied, changes: progress.BinlogRowsApplied,
-		throttled: progress.Throttled,
+	}
+	switch {
+	case progress.Throttle != nil:
+		s.throttled = "throttled by " + printable(progress.Throttle.Who+": "+progress.Throttle.Why)
+	case progress.Throttled:
+		s.throttled = "throttled"
 	}
 	for name, table := range progress.Tables {
 		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}
@@ -115,8 +120,8 @@ func (s status) rowTotals() string {
 // changeTotals tells how far everything else is.
 func (s status) changeTotals() string {
 	text := fmt.Sprintf("%s changes applied (%s/s), lag %s", count(s.changes), count(uint64(s.changeRate)), s.lagText())
-	if s.throttled {
-		text += ", throttled"
+	if s.throttled != "" {
+		text += ", " + s.throttled
 	}
 	if s.compared != "" {
 		text += ", " + s.compared

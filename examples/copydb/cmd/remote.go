@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/copydb"
+)
+
+// orders are what a running copydb can be told: copydb ORDER CONFIG.json.
+var orders = map[string]func(r *remote, ctx context.Context) error{
+	"status":  (*remote).status,
+	"pause":   func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/pause", nil) },
+	"resume":  func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/unpause", nil) },
+	"cutover": (*remote).cutover,
+	"verify":  func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/verify", nil) },
+}
+
+// remoteTimeout bounds one order.
+const remoteTimeout = 10 * time.Second
+
+// remote is the control server of another process.
+type remote struct {
+	base, token string
+	client      *http.Client
+	stdout      io.Writer
+}
+
+// tell gives an order to the copydb that runs with the same configuration.
+func tell(ctx context.Context, order string, args []string, stdout, stderr io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprintf(stderr, "copydb: usage: copydb %s CONFIG.json\n", order)
+		return copydb.Refused.ExitStatus()
+	}
+	r, err := newRemote(args[0], stdout)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
+		defer cancel()
+		err = orders[order](r, ctx)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "copydb: %s: %s\n", order, message(err))
+		return copydb.Failed.ExitStatus()
+	}
+	return 0
+}
+
+// newRemote finds address and token in the configuration of the running process.
+func newRemote(name string, stdout io.Writer) (*remote, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	config, err := copydb.ReadConfig(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	server, err := config.ControlServer()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(server.ServerBindAddr)
+	if err != nil {
+		return nil, fmt.Errorf("ServerBindAddr: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	r := &remote{base: "http://" + net.JoinHostPort(host, port), token: server.Token, client: &http.Client{}, stdout: stdout}
+	if server.TLSCertPath != "" {
+		pem, err := os.ReadFile(server.TLSCertPath)
+		if err != nil {
+			return nil, err
+		}
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM(pem)
+		r.base = "https" + strings.TrimPrefix(r.base, "http")
+		r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	}
+	return r, nil
+}
+
+func (r *remote) do(ctx context.Context, method, path string, body any) ([]byte, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, r.base+path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+r.token)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(ghostferry.ControlHeader, "copydb")
+	answer, err := r.client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("no copydb answers (does it run, with this configuration?): %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 16<<20))
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", answer.Status, strings.TrimSpace(string(text)))
+	}
+	return text, err
+}
+
+func (r *remote) post(ctx context.Context, path string, body any) error {
+	if body == nil {
+		body = struct{}{}
+	}
+	_, err := r.do(ctx, http.MethodPost, path, body)
+	return err
+}
+
+func (r *remote) overview(ctx context.Context) (*ghostferry.ControlServerOverview, error) {
+	text, err := r.do(ctx, http.MethodGet, "/api/overview", nil)
+	if err != nil {
+		return nil, err
+	}
+	o := &ghostferry.ControlServerOverview{}
+	return o, json.Unmarshal(text, o)
+}
+
+// cutover allows the cutover of the run that answers.
+func (r *remote) cutover(ctx context.Context) error {
+	o, err := r.overview(ctx)
+	if err != nil {
+		return err
+	}
+	if o.Failed {
+		return errors.New("the run has failed: " + o.Error)
+	}
+	return r.post(ctx, "/api/cutover", map[string]string{"type": "automatic", "run-id": o.RunID})
+}
+
+// status prints what the page shows at a glance.
+func (r *remote) status(ctx context.Context) error {
+	o, err := r.overview(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(r.stdout, overviewText(o))
+	return nil
+}
+
+func overviewText(o *ghostferry.ControlServerOverview) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-13s %s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	seconds := func(s *float64) string {
+		if s == nil {
+			return "unknown"
+		}
+		return fmt.Sprintf("%.1f s", *s)
+	}
+	line("run", "%s, %s → %s", o.RunID, o.SourceHostPort, o.TargetHostPort)
+	line("phase", "%s", o.Phase)
+	if o.Failed {
+		line("error", "%s", o.Error)
+	}
+	if o.Throttle != nil {
+		line("throttled", "by %s since %s: %s", o.Throttle.Who, o.Throttle.Since.Format(time.TimeOnly), o.Throttle.Why)
+	}
+	line("tables", "%d of %d copied, %d copying", o.TablesCompleted, o.TablesTotal, o.TablesCopying)
+	eta := o.ETAReason
+	if o.ETASeconds != nil {
+		eta = "about " + duration(time.Duration(*o.ETASeconds*float64(time.Second))) + " left"
+	}
+	line("rows", "%s of about %s (%s), %s rows/s, %s/s, %s", count(o.RowsCopied), count(o.RowsCopied+o.RowsRemaining),
+		percent(o.RowsCopied, o.RowsCopied+o.RowsRemaining), count(uint64(o.CopyRowsPerSecond)), size(o.CopyBytesPerSecond), eta)
+	line("changes", "%s applied, %s/s, lag %s", count(o.BinlogRowsApplied), count(uint64(o.ApplyRowsPerSecond)), seconds(o.ApplyLagSeconds))
+	if v := o.Verification; v.Detailed {
+		line("verification", "%s rows compared in %d of %d tables, %d keys to compare again, %d rows differ", count(v.RowsCompared), v.TablesDone, v.TablesTotal, v.KeysQueued, v.Mismatches)
+	}
+	switch {
+	case o.CutoverPhase != "":
+		line("cutover", "%s, write block %.3f s", o.CutoverPhase, o.Cutover.WriteBlock)
+	case o.CutoverAllowed:
+		line("cutover", "allowed")
+	default:
+		line("cutover", "held back")
+	}
+	return b.String()
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/copydb"
+)
+
+// controlled is a run that has not begun, with a control server, and the configuration
+// file that finds it.
+func controlled(t *testing.T) (*ghostferry.Ferry, string) {
+	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // for a port that nobody uses
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	file := filepath.Join(t.TempDir(), "config.json")
+	text, err := json.Marshal(map[string]any{"ControlServerConfig": map[string]any{"Enabled": true, "ServerBindAddr": addr}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+
+	config, err := copydb.ReadConfig(bytes.NewReader(text))
+	require.NoError(t, err)
+	require.Error(t, config.InitializeAndValidateConfig(), "it has no servers")
+	info, err := os.Stat(config.TokenFile())
+	require.NoError(t, err)
+	require.EqualValues(t, 0o600, info.Mode().Perm())
+
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	config.Logger = logger
+	f := &ghostferry.Ferry{Config: config.Config, Throttler: &ghostferry.PauserThrottler{}}
+	server := &ghostferry.ControlServer{Config: config.ControlServerConfig, F: f}
+	require.NoError(t, server.Initialize())
+	serving := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { serving <- server.RunContext(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-serving)
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	return f, file
+}
+
+func TestARunningCopydbIsTold(t *testing.T) {
+	f, file := controlled(t)
+	tell := func(order string) (int, string, string) {
+		var stdout, stderr bytes.Buffer
+		status := tell(t.Context(), order, []string{file}, &stdout, &stderr)
+		return status, stdout.String(), stderr.String()
+	}
+	status, text, _ := tell("status")
+	require.Zero(t, status)
+	require.Contains(t, text, "phase         starting\n")
+	require.Contains(t, text, "cutover       held back\n")
+	status, _, complaint := tell("pause")
+	require.Zero(t, status, complaint)
+	require.True(t, f.Throttler.Throttled())
+	_, text, _ = tell("status")
+	require.Contains(t, text, "throttled     by pauser since")
+	status, _, _ = tell("resume")
+	require.Zero(t, status)
+	require.False(t, f.Throttler.Throttled())
+	status, _, complaint = tell("cutover")
+	require.Zero(t, status, complaint)
+	require.True(t, f.CutoverAllowed())
+	status, _, complaint = tell("verify")
+	require.Equal(t, 2, status)
+	require.Contains(t, complaint, "no verifier")
+
+	var stderr bytes.Buffer
+	off := filepath.Join(t.TempDir(), "off.json")
+	require.NoError(t, os.WriteFile(off, []byte("{}"), 0o600))
+	require.Equal(t, 2, run([]string{"status", off}, nil, os.Stdout, os.Stderr))
+	require.Equal(t, 1, runTell(&stderr))
+	require.Contains(t, stderr.String(), "usage: copydb status CONFIG.json")
+}
+
+func runTell(stderr io.Writer) int {
+	return tell(context.Background(), "status", nil, io.Discard, stderr)
+}
+
+func TestWordsOnStandardInput(t *testing.T) {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	p := &program{logger: logger}
+	quit := 0
+	p.quit = func(why error) {
+		quit++
+		require.ErrorIs(t, why, ghostferry.ErrInterrupted)
+	}
+	f := &ghostferry.Ferry{Config: &ghostferry.Config{}, Throttler: &ghostferry.PauserThrottler{}}
+	for _, step := range []struct {
+		word string
+		is   func() bool
+	}{
+		{"pause", f.Throttler.Throttled},
+		{"r", func() bool { return !f.Throttler.Throttled() }},
+		{"nonsense", func() bool { return !f.CutoverAllowed() && quit == 0 }},
+		{"verify", func() bool { return true }},
+		{"cutover", f.CutoverAllowed},
+		{"q", func() bool { return quit == 1 }},
+	} {
+		p.obey(step.word, f)
+		require.True(t, step.is(), step.word)
+	}
+}
