@@ -11,6 +11,8 @@ SEED ?=
 # How long `make fuzz` runs each fuzz test.
 FUZZTIME ?= 60s
 export SERVER ROWS KILLS SEED FUZZTIME
+# BENCH=quick shortens `make bench`.
+BENCH ?=
 # How long `make stress-verify` writes and compares.
 DURATION ?= 30m
 
@@ -29,8 +31,8 @@ test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner ./...
 
-bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=cutover: write blocks)
-	@go run ./bench$(if $(filter cutover,$(BENCH)),/$(BENCH))
+bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=quick: in some minutes, BENCH=cutover: write blocks)
+	@go run ./bench$(if $(filter cutover,$(BENCH)),/$(BENCH)) $(if $(filter quick,$(BENCH)),-quick -patience 5s)
 
 stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
 	@go run ./test/stress

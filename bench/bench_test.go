@@ -17,11 +17,13 @@ func TestRatiosAreOfMediansAndLeaveOutWhatWasNotMeasured(t *testing.T) {
 	r := &report{}
 	for run, seconds := range []float64{10, 50, 20} {
 		r.all = append(r.all,
+			measurement{Bench: "copy", System: verifiedSystem, Run: run, Rows: 2_000_000, Seconds: seconds},
+			measurement{Bench: "copy", System: limitSystem, Run: run, Rows: 2_000_000, Seconds: seconds / 2},
 			measurement{Bench: "copy", System: ghostferrySystem, Run: run, Rows: 2_000_000, Seconds: seconds, MoverCPU: 3, PeakRSSMB: seconds},
 			measurement{Bench: "copy", System: mysqldumpSystem, Run: run, Rows: 2_000_000, Seconds: 2 * seconds},
 			measurement{Bench: "copy", System: "further", Run: run, Rows: 2_000_000, Seconds: 5})
 	}
-	require.Equal(t, ratios{CopyVsMysqldump: 2, CopyCPUPerRow: 1.5, PeakRSSMB: 50, CopyVs: map[string]float64{"further": 0.25}}, r.ratios())
+	require.Equal(t, ratios{CopyVsMysqldump: 2, CopyVsLimit: 0.5, CopyCPUPerRow: 1.5, PeakRSSMB: 50, CopyVs: map[string]float64{"further": 0.25}}, r.ratios())
 }
 
 func TestPlaceholdersAreFilledIn(t *testing.T) {
@@ -31,7 +33,7 @@ func TestPlaceholdersAreFilledIn(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	o, err := parse([]string{"-quick", "-rows", "5000", "-mover", "a=b=c", "-ours", "-lanes 2"})
 	require.NoError(t, err)
-	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, movers: []mover{{"a", "b=c"}}, ours: []string{"-lanes", "2"}, results: "bench/results", patience: 30 * time.Second}, o)
+	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, scaleTables: 1000, scaleRows: 500_000, scaleTransactionMB: 20, movers: []mover{{"a", "b=c"}}, ours: []string{"-defer", "all", "-lanes", "2"}, results: "bench/results", patience: 30 * time.Second}, o)
 	for _, args := range [][]string{{"-only", "everything"}, {"-rows", "-1"}, {"surplus"}} {
 		_, err := parse(args)
 		require.Error(t, err, "%v", args)

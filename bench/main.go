@@ -21,18 +21,24 @@ const (
 	defaultRows    = 2_000_000
 	defaultUpdates = 200_000
 	defaultRuns    = 3
-	quickRows      = 100_000
-	quickUpdates   = 20_000
+	quickRows      = 500_000
+	quickUpdates   = 100_000
+
+	defaultScaleTables = 10_000
+	defaultScaleRows   = 5_000_000
+	defaultScaleMB     = 200
 )
 
 // options are the command line.
 type options struct {
 	rows, updates, runs int
-	only                string // "copy", "verify", "drain" or empty
-	movers              []mover
-	ours                []string // further flags of our mover
-	results             string   // directory
-	patience            time.Duration
+	only                string // a part's name, or empty for all
+	// The larger sizes of the part "scale".
+	scaleTables, scaleRows, scaleTransactionMB int
+	movers                                     []mover
+	ours                                       []string // further flags of our mover
+	results                                    string   // directory
+	patience                                   time.Duration
 }
 
 // mover is a further system: the command line ends when the copy is complete.
@@ -63,6 +69,9 @@ func command(ctx context.Context, args []string) error {
 	if err == nil {
 		err = r.write(r.ratios())
 	}
+	if err == nil {
+		err = r.writeMarkdown(r.conditions)
+	}
 	if err = errors.Join(err, r.close()); err != nil {
 		return err
 	}
@@ -75,11 +84,14 @@ func parse(args []string) (options, error) {
 	var quick bool
 	var ours string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.BoolVar(&quick, "quick", false, fmt.Sprintf("only to see that everything works: %d rows, %d updates, 1 run", quickRows, quickUpdates))
+	flags.BoolVar(&quick, "quick", false, fmt.Sprintf("in some minutes: %d rows, %d updates, 1 run, a tenth of the scale", quickRows, quickUpdates))
 	flags.IntVar(&o.runs, "runs", 0, fmt.Sprintf("runs of each system, of which the median counts (default %d)", defaultRuns))
 	flags.IntVar(&o.rows, "rows", 0, fmt.Sprintf("rows of the table (default %d)", defaultRows))
 	flags.IntVar(&o.updates, "updates", 0, fmt.Sprintf("updates to drain (default %d)", defaultUpdates))
-	flags.StringVar(&o.only, "only", "", "copy, verify or drain: only this part")
+	flags.StringVar(&o.only, "only", "", strings.Join(partNames(), ", ")+": only this part")
+	flags.IntVar(&o.scaleTables, "scale-tables", 0, fmt.Sprintf("tables of the part scale (default %d)", defaultScaleTables))
+	flags.IntVar(&o.scaleRows, "scale-rows", 0, fmt.Sprintf("rows of the part scale (default %d)", defaultScaleRows))
+	flags.IntVar(&o.scaleTransactionMB, "scale-mb", 0, fmt.Sprintf("megabytes of the transaction of the part scale (default %d)", defaultScaleMB))
 	flags.StringVar(&ours, "ours", "", "further flags of our mover, such as '-concurrency 3 -cpuprofile /tmp/cpu'")
 	flags.StringVar(&o.results, "results", "bench/results", "directory of the measurements")
 	flags.DurationVar(&o.patience, "patience", 30*time.Second, "wait that long before each run for a machine that has nothing else to do")
@@ -94,7 +106,7 @@ func parse(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.ours = strings.Fields(ours)
+	o.ours = append([]string{"-defer", "all"}, strings.Fields(ours)...) // a later flag wins
 	return o, o.complete(flags.Args(), quick)
 }
 
@@ -103,18 +115,20 @@ func (o *options) complete(rest []string, quick bool) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	}
-	if !slices.Contains([]string{"", "copy", "verify", "drain"}, o.only) {
-		return fmt.Errorf("-only is %q: say copy, verify or drain", o.only)
+	if o.only != "" && !slices.Contains(partNames(), o.only) {
+		return fmt.Errorf("-only is %q: say one of %s", o.only, strings.Join(partNames(), ", "))
 	}
 	rows, updates, runs := defaultRows, defaultUpdates, defaultRuns
+	tables, narrowRows, mb := defaultScaleTables, defaultScaleRows, defaultScaleMB
 	if quick {
 		rows, updates, runs = quickRows, quickUpdates, 1
+		tables, narrowRows, mb = defaultScaleTables/10, defaultScaleRows/10, defaultScaleMB/10
 	}
 	for _, setting := range []struct {
 		name    string
 		value   *int
 		initial int
-	}{{"rows", &o.rows, rows}, {"updates", &o.updates, updates}, {"runs", &o.runs, runs}} {
+	}{{"rows", &o.rows, rows}, {"updates", &o.updates, updates}, {"runs", &o.runs, runs}, {"scale-tables", &o.scaleTables, tables}, {"scale-rows", &o.scaleRows, narrowRows}, {"scale-mb", &o.scaleTransactionMB, mb}} {
 		if *setting.value == 0 {
 			*setting.value = setting.initial
 		}
@@ -131,13 +145,11 @@ func run(ctx context.Context, o options, r *report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	if err := r.write(conditionsOf(l, o)); err != nil {
+	r.conditions = conditionsOf(l, o)
+	if err := r.write(r.conditions); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		name  string
-		bench func(context.Context, *lab, options, *report) error
-	}{{"copy", benchCopy}, {"verify", benchVerify}, {"drain", benchDrain}} {
+	for _, part := range parts {
 		if o.only != "" && o.only != part.name {
 			continue
 		}
@@ -146,6 +158,23 @@ func run(ctx context.Context, o options, r *report) (err error) {
 		}
 	}
 	return nil
+}
+
+// parts are the parts of the benchmark, in their order.
+var parts = []struct {
+	name  string
+	bench func(context.Context, *lab, options, *report) error
+}{
+	{"copy", benchCopy}, {"indexes", benchIndexes}, {"tables", benchTables}, {"verify", benchVerify}, {"drain", benchDrain},
+	{"link", benchLink}, {"scale", benchScale},
+}
+
+func partNames() []string {
+	names := make([]string, len(parts))
+	for i, part := range parts {
+		names[i] = part.name
+	}
+	return names
 }
 
 func progress(format string, args ...any) {

@@ -14,7 +14,7 @@ import (
 
 // measurement is what one run of one system took: a line of the results.
 type measurement struct {
-	Bench  string `json:"bench"` // "copy", "verify" or "drain"
+	Bench  string `json:"bench"` // the part: "copy", "drain" and others
 	System string `json:"system"`
 	Run    int    `json:"run"`
 	Rows   int    `json:"rows"`
@@ -29,6 +29,10 @@ type measurement struct {
 	OtherCPU float64 `json:"other_cpu_s"`
 	// PeakRSSMB is our mover's; 0 for the others.
 	PeakRSSMB float64 `json:"peak_rss_mb,omitempty"`
+	// LoadSeconds is what our mover took from its start to Run: connecting, checks, schemas.
+	LoadSeconds float64 `json:"load_seconds,omitempty"`
+	// LinkMB is what a slow link carried from the source.
+	LinkMB float64 `json:"link_mb,omitempty"`
 }
 
 // meter holds what the CPU clocks said at the beginning.

@@ -38,7 +38,7 @@ func (c *course) fill(m *measurement) {
 	m.MoverCPU, m.PeakRSSMB = c.cpu, c.done.PeakRSSMB
 }
 
-// runOurs runs our mover to its end.
+// runOurs runs our mover to its end; of flags that come twice the later one counts.
 func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
 	cmd := exec.CommandContext(ctx, l.moverPath(), slices.Concat([]string{
 		"-source", address(l.source), "-target", address(l.target), "-user", l.source.User(), "-schema", schema, "-table", table,

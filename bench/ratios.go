@@ -12,6 +12,14 @@ import (
 type ratios struct {
 	CopyVsMysqldump float64 `json:"copy_vs_mysqldump,omitempty"`
 	CopyVsMyloader  float64 `json:"copy_vs_myloader,omitempty"`
+	// CopyVsLimit is of our verified copy; 1 is what the target can take.
+	CopyVsLimit float64 `json:"copy_vs_limit,omitempty"`
+	// Of a table with five secondary indexes, and of many tables.
+	DeferredVsKept   float64 `json:"deferred_vs_kept,omitempty"`
+	TablesVsMyloader float64 `json:"tables_vs_myloader,omitempty"`
+	// Over a slow link.
+	CompressedVsPlain float64 `json:"compressed_vs_plain,omitempty"`
+	ScalePeakRSSMB    float64 `json:"scale_peak_rss_mb,omitempty"`
 	// The same for our copy by INSERT.
 	InsertVsMysqldump float64 `json:"copy_insert_vs_mysqldump,omitempty"`
 	InsertVsMyloader  float64 `json:"copy_insert_vs_myloader,omitempty"`
@@ -32,8 +40,13 @@ type ratios struct {
 func (r *report) ratios() ratios {
 	const microseconds = 1e6
 	out := ratios{
-		CopyVsMysqldump:   r.timesAsFast("copy", ghostferrySystem, mysqldumpSystem),
-		CopyVsMyloader:    r.timesAsFast("copy", ghostferrySystem, mydumperSystem),
+		CopyVsMysqldump:   r.timesAsFast("copy", verifiedSystem, mysqldumpSystem),
+		CopyVsMyloader:    r.timesAsFast("copy", verifiedSystem, mydumperSystem),
+		CopyVsLimit:       r.timesAsFast("copy", verifiedSystem, limitSystem),
+		DeferredVsKept:    r.timesAsFast("indexes", "deferred", "kept"),
+		TablesVsMyloader:  r.timesAsFast("tables", ghostferrySystem, mydumperSystem),
+		CompressedVsPlain: r.timesAsFast("link", "compressed", "plain"),
+		ScalePeakRSSMB:    r.highest("scale"),
 		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
 		CopyCPUPerRow: round(microseconds * median(r.values("copy", ghostferrySystem, func(m measurement) float64 {
@@ -43,7 +56,7 @@ func (r *report) ratios() ratios {
 			return float64(m.Rows) / m.Seconds
 		}))),
 		DrainVsReplica: r.timesAsFast("drain", ghostferrySystem, replicaSystem),
-		PeakRSSMB:      r.peak("copy"),
+		PeakRSSMB:      r.highest("copy"),
 		DrainPeakRSSMB: r.peak("drain"),
 
 		VerifyVsCopy:        r.timesAsFast("verify", plainCopySystem, onlineSystem),
@@ -51,7 +64,7 @@ func (r *report) ratios() ratios {
 		InlineVsCopy:        r.timesAsFast("verify", plainCopySystem, inlineCopySystem),
 	}
 	for _, m := range r.all {
-		if m.Bench == "copy" && !slices.Contains([]string{ghostferrySystem, insertSystem, mysqldumpSystem, mydumperSystem}, m.System) {
+		if m.Bench == "copy" && !slices.Contains(copySystems, m.System) {
 			if out.CopyVs == nil {
 				out.CopyVs = map[string]float64{}
 			}
@@ -59,6 +72,20 @@ func (r *report) ratios() ratios {
 		}
 	}
 	return out
+}
+
+// copySystems are those that every copy measures; others come from -mover.
+var copySystems = []string{ghostferrySystem, insertSystem, keptSystem, verifiedSystem, limitSystem, insertSelectSystem, mysqldumpSystem, mydumperSystem}
+
+// highest is the highest memory of our mover in any measurement of a part.
+func (r *report) highest(bench string) float64 {
+	most := 0.0
+	for _, m := range r.all {
+		if m.Bench == bench {
+			most = max(most, m.PeakRSSMB)
+		}
+	}
+	return round(most)
 }
 
 // peak is the highest memory of our mover in any run.

@@ -10,9 +10,10 @@ import (
 
 // report writes measurements as JSON lines and knows the medians.
 type report struct {
-	path string
-	file *os.File
-	all  []measurement
+	path       string
+	conditions conditions
+	file       *os.File
+	all        []measurement
 }
 
 func newReport(dir string) (*report, error) {

@@ -20,6 +20,8 @@ import (
 const (
 	ghostferrySystem = "ghostferry"
 	insertSystem     = "ghostferry INSERT" // as on a target without local_infile
+	keptSystem       = "ghostferry, indexes kept"
+	verifiedSystem   = "ghostferry, verified" // until VerifyBeforeCutover of the online verifier has returned
 	mysqldumpSystem  = "mysqldump|mysql"
 	mydumperSystem   = "mydumper+myloader"
 	replicaSystem    = "replica"
@@ -42,6 +44,14 @@ func (l *lab) systems(o options) []system {
 		{insertSystem, func(ctx context.Context, m *measurement) error {
 			return l.copyWithOurs(ctx, slices.Concat(o.ours, []string{"-bulk", "off"}), m)
 		}},
+		{keptSystem, func(ctx context.Context, m *measurement) error {
+			return l.copyWithOurs(ctx, slices.Concat(o.ours, []string{"-defer", "off"}), m)
+		}},
+		{verifiedSystem, func(ctx context.Context, m *measurement) error {
+			return l.copyWithOurs(ctx, slices.Concat(o.ours, []string{"-verifier", "Online"}), m)
+		}},
+		{limitSystem, l.loadReadyFiles},
+		{insertSelectSystem, l.insertSelect},
 		{mysqldumpSystem, l.copyWithMysqldump},
 		{mydumperSystem, l.copyWithMydumper},
 	}

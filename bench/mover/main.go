@@ -46,6 +46,8 @@ type options struct {
 	chunkBytes             uint64
 	batch                  int
 	bulk                   string
+	deferred               string
+	compress               bool
 	verifier               string
 	verifyWorkers          int
 	cpuProfile, memProfile string
@@ -92,12 +94,14 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.target, "target", "", "host:port of the target")
 	flags.StringVar(&o.user, "user", "root", "account on both, its password in MYSQL_PWD")
 	flags.StringVar(&o.schema, "schema", "", "schema on both")
-	flags.StringVar(&o.table, "table", "", "table that moves")
+	flags.StringVar(&o.table, "table", "", "table that moves; all of the schema without it")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "Config.DataIterationConcurrency")
 	flags.Uint64Var(&o.chunkBytes, "chunk-bytes", 0, "Config.DataIterationChunkBytes")
 	flags.IntVar(&o.lanes, "lanes", 0, "Config.BinlogApplyLanes")
 	flags.IntVar(&o.batch, "batch", 0, "Config.BinlogEventBatchSize")
 	flags.StringVar(&o.bulk, "bulk", "", "Config.BulkLoad")
+	flags.StringVar(&o.deferred, "defer", "", "Config.DeferSecondaryIndexes")
+	flags.BoolVar(&o.compress, "compress", false, "DatabaseConfig.Compress of both servers")
 	flags.StringVar(&o.verifier, "verifier", ghostferry.VerifierTypeNoVerification, "Config.VerifierType")
 	flags.IntVar(&o.verifyWorkers, "verify-workers", 0, "Config.OnlineVerifierConfig.Concurrency")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
@@ -125,7 +129,7 @@ func (o options) config() (*ghostferry.Config, error) {
 		AutomaticCutover: true, VerifierType: o.verifier, OnlineVerifierConfig: ghostferry.OnlineVerifierConfig{Concurrency: o.verifyWorkers}, Logger: logger,
 		SkipTargetVerification:   true, // the others do not watch the target either
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
-		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
+		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk, DeferSecondaryIndexes: o.deferred,
 	}, nil
 }
 
@@ -138,10 +142,10 @@ func (o options) database(address string) (*ghostferry.DatabaseConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ghostferry.DatabaseConfig{Host: host, Port: uint16(number), User: o.user, Pass: os.Getenv("MYSQL_PWD")}, nil
+	return &ghostferry.DatabaseConfig{Host: host, Port: uint16(number), User: o.user, Pass: os.Getenv("MYSQL_PWD"), Compress: o.compress}, nil
 }
 
-// oneTable is the TableFilter that takes a single table.
+// oneTable is the TableFilter that takes a single table, or without a name all of a schema.
 type oneTable struct{ schema, table string }
 
 // ApplicableDatabases returns the table's schema.
@@ -149,6 +153,9 @@ func (o oneTable) ApplicableDatabases([]string) ([]string, error) { return []str
 
 // ApplicableTables returns the table.
 func (o oneTable) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
+	if o.table == "" {
+		return tables, nil
+	}
 	for _, t := range tables {
 		if t.Name == o.table {
 			return []*ghostferry.TableSchema{t}, nil

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// fiveIndexes is sysbench's table with four more.
+const fiveIndexes = "CREATE TABLE %s (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY k (k), KEY c (c(20)), KEY pad (pad), KEY kc (k, c(10)), UNIQUE KEY ki (k, id))"
+
+// benchIndexes measures a table of five secondary indexes with and without deferring them.
+func benchIndexes(ctx context.Context, l *lab, o options, r *report) (err error) {
+	progress("indexes: making the table of %d rows", o.rows)
+	w, err := l.newWorld(ctx, "five", fiveIndexes, 1, "INSERT INTO %s SELECT * FROM "+quoted)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.drop(ctx)) }()
+	for run := 1; run <= o.runs; run++ {
+		for _, s := range []struct{ name, mode string }{{"deferred", "all"}, {"kept", "off"}} {
+			m := measurement{Bench: "indexes", System: s.name, Run: run, Rows: o.rows}
+			if err := w.measure(ctx, o, r, m, w.ours(slices.Concat(o.ours, []string{"-defer", s.mode})...)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// benchTables measures many small tables beside mydumper and myloader.
+func benchTables(ctx context.Context, l *lab, o options, r *report) (err error) {
+	const rows = 10_000
+	tables := max(1, o.rows/rows)
+	progress("tables: making %d tables of %d rows", tables, rows)
+	w, err := l.newWorld(ctx, "many", "CREATE TABLE %s (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY k (k))", tables,
+		fmt.Sprintf("INSERT INTO %%s (k, c, pad) SELECT k, c, pad FROM %s WHERE id<=%d", quoted, min(rows, o.rows)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.drop(ctx)) }()
+	for run := 1; run <= o.runs; run++ {
+		m := measurement{Bench: "tables", Run: run, Rows: tables * min(rows, o.rows)}
+		m.System = ghostferrySystem
+		if err := w.measure(ctx, o, r, m, w.ours(o.ours...)); err != nil {
+			return err
+		}
+		m.System = mydumperSystem
+		if err := w.measure(ctx, o, r, m, w.mydumper); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mydumper moves the whole schema; see copyWithMydumper.
+func (w *world) mydumper(ctx context.Context, m *measurement) (err error) {
+	l := w.l
+	dir := filepath.Join(l.directory, "dump")
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	account := func(s *servers.Server) []string {
+		return []string{"--host=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--user=" + s.User(), "--password=" + s.Password(), "--threads=" + strconv.Itoa(loaderThreads)}
+	}
+	dump, err := tool(ctx, servers.Mydumper, append(account(l.source), "--database="+w.schema, "--no-schemas", "--outputdir="+dir)...)
+	if err != nil {
+		return err
+	}
+	load, err := tool(ctx, servers.Myloader, append(account(l.target), "--enable-binlog", "--database="+w.schema, "--directory="+dir)...)
+	if err != nil {
+		return err
+	}
+	m.Seconds, err = elapsed(func() error {
+		for _, cmd := range []*exec.Cmd{dump, load} {
+			if output, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("%w\n%s", err, output)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		m.WallSeconds, m.MoverCPU = m.Seconds, cpuOf(dump, load)
+	}
+	return err
+}
+
+// The slow link of benchLink is between the source and the mover.
+const (
+	linkBits = 50_000_000
+	linkRows = 200_000
+)
+
+// benchLink copies over a slow link, plain and compressed.
+func benchLink(ctx context.Context, l *lab, o options, r *report) (err error) {
+	rows := min(o.rows, linkRows)
+	w, err := l.newWorld(ctx, "far", strings.Replace(fiveIndexes, ", KEY c (c(20)), KEY pad (pad), KEY kc (k, c(10)), UNIQUE KEY ki (k, id)", "", 1), 1,
+		fmt.Sprintf("INSERT INTO %%s SELECT * FROM %s WHERE id<=%d", quoted, rows))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.drop(ctx)) }()
+	link, err := faultproxy.StartLink(address(l.source), linkBits, linkRoundTrip)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, link.Close()) }()
+	for run := 1; run <= o.runs; run++ {
+		for _, s := range []struct {
+			name  string
+			flags []string
+		}{{"plain", nil}, {"compressed", []string{"-compress"}}} {
+			_, before := link.Bytes()
+			m := measurement{Bench: "link", System: s.name, Run: run, Rows: rows}
+			move := w.ours(slices.Concat(o.ours, []string{"-source", link.Addr()}, s.flags)...)
+			if err := w.measure(ctx, o, r, m, func(ctx context.Context, m *measurement) error {
+				err := move(ctx, m)
+				_, after := link.Bytes()
+				m.LinkMB = float64(after-before) / 1e6
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

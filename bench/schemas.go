@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// world is a schema of its own on the source for one part of the benchmark.
+type world struct {
+	l      *lab
+	schema string
+	tables []string
+}
+
+// newWorld makes a schema on the source with tables of one definition, in which %s is the
+// table's name, and fills each by the statements of fill, where %s is the name, too.
+func (l *lab) newWorld(ctx context.Context, schema, definition string, tables int, fill ...string) (*world, error) {
+	w := &world{l: l, schema: schema}
+	if _, err := l.sourceDB.ExecContext(ctx, "CREATE DATABASE "+schema); err != nil {
+		return nil, err
+	}
+	for i := range tables {
+		w.tables = append(w.tables, fmt.Sprintf("`%s`.`t%05d`", schema, i))
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for _, table := range w.tables {
+		group.Go(func() error {
+			for _, statement := range append([]string{definition}, fill...) {
+				statement = strings.ReplaceAll(statement, "%s", table)
+				if _, err := l.sourceDB.ExecContext(ctx, statement); err != nil {
+					return fmt.Errorf("%s: %w", statement, err)
+				}
+			}
+			return nil
+		})
+	}
+	return w, group.Wait()
+}
+
+// drop removes the schema from both servers.
+func (w *world) drop(ctx context.Context) error {
+	for _, db := range []execer{w.l.sourceDB, w.l.targetDB} {
+		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+w.schema); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emptyTarget makes the schema's tables anew on the target, and removes the checkpoint.
+func (w *world) emptyTarget(ctx context.Context) error {
+	for _, statement := range []string{"DROP DATABASE IF EXISTS _ghostferry", "DROP DATABASE IF EXISTS " + w.schema, "CREATE DATABASE " + w.schema} {
+		if _, err := w.l.targetDB.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for _, table := range w.tables {
+		group.Go(func() error {
+			var name, ddl string
+			if err := w.l.sourceDB.QueryRowContext(ctx, "SHOW CREATE TABLE "+table).Scan(&name, &ddl); err != nil {
+				return err
+			}
+			_, err := w.l.targetDB.ExecContext(ctx, strings.Replace(ddl, "CREATE TABLE `"+name+"`", "CREATE TABLE "+table, 1))
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// mustEqual compares the checksums of all tables.
+func (w *world) mustEqual(ctx context.Context) error {
+	const atOnce = 500
+	for some := range slices.Chunk(w.tables, atOnce) {
+		var sums [2]map[string]string
+		for i, db := range []queryer{w.l.sourceDB, w.l.targetDB} {
+			sums[i] = map[string]string{}
+			rows, err := db.QueryContext(ctx, "CHECKSUM TABLE "+strings.Join(some, ","))
+			if err != nil {
+				return err
+			}
+			for rows.Next() {
+				var name, sum string
+				if err := rows.Scan(&name, &sum); err != nil {
+					return err
+				}
+				sums[i][name] = sum
+			}
+			if err := rows.Err(); err != nil {
+				return err
+			}
+		}
+		for name, sum := range sums[0] {
+			if sums[1][name] != sum {
+				return fmt.Errorf("%s differs from the source's", name)
+			}
+		}
+	}
+	return nil
+}
+
+// measure runs one system on an empty target and compares.
+func (w *world) measure(ctx context.Context, o options, r *report, m measurement, system func(ctx context.Context, m *measurement) error) error {
+	if err := w.emptyTarget(ctx); err != nil {
+		return err
+	}
+	clocks, err := startMeter(ctx, w.l.source, w.l.target, o.patience)
+	if err != nil {
+		return err
+	}
+	if err := system(ctx, &m); err != nil {
+		return fmt.Errorf("%s: %w", m.System, err)
+	}
+	if err := clocks.stop(&m); err != nil {
+		return err
+	}
+	if err := w.mustEqual(ctx); err != nil {
+		return fmt.Errorf("%s: %w", m.System, err)
+	}
+	return r.add(m)
+}
+
+// ours is our mover with further flags on the schema.
+func (w *world) ours(flags ...string) func(ctx context.Context, m *measurement) error {
+	return func(ctx context.Context, m *measurement) error {
+		c, err := w.l.runOurs(ctx, slices.Concat([]string{"-schema", w.schema, "-table", ""}, flags))
+		if err != nil {
+			return err
+		}
+		if int(c.caughtUp.RowsCopied) != m.Rows {
+			return fmt.Errorf("our mover says that it copied %d rows, not %d", c.caughtUp.RowsCopied, m.Rows)
+		}
+		m.Seconds, m.LoadSeconds = c.caughtUpAt.Sub(c.startedAt).Seconds(), c.runningAt.Sub(c.startedAt).Seconds()
+		c.fill(m)
+		return nil
+	}
+}
+
+// doubled are the statements that fill a table with at least so many rows: the first row
+// by the statement given, then rows upon rows by inserting the table into itself.
+func doubled(first, again string, rows int) []string {
+	statements := []string{first}
+	for n := 1; n < rows; n *= 2 {
+		statements = append(statements, fmt.Sprintf("%s LIMIT %d", again, min(n, rows-n)))
+	}
+	return statements
+}
+
+// elapsed is how long f took, in seconds.
+func elapsed(f func() error) (float64, error) {
+	begun := time.Now()
+	err := f()
+	return time.Since(begun).Seconds(), err
+}
