@@ -426,22 +426,35 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 			}
 		}
 	}
+	var numbers, definitions [][]byte
 	for _, t := range tables {
 		id := NewTableIdentifierFromSchemaTable(t)
-		if _, ok := c.tableNumbers[id]; ok {
-			continue
+		number, ok := c.tableNumbers[id]
+		if !ok {
+			number = next
+			next++
+			c.tableNumbers[id] = number
+			numbers = append(numbers, fmt.Appendf(nil, "(0x%x,%d,0x%x,0x%x,0,0)", c.runID, number, t.Schema, t.Name))
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, rows_copied) VALUES (?,?,?,?,0,0)",
-			c.runID, next, t.Schema, t.Name); err != nil {
-			return err
-		}
-		c.tableNumbers[id] = next
-		next++
+		definitions = append(definitions, fmt.Appendf(nil, "(0x%x,%d,0x%x)", c.runID, number, tableDefinition(t)))
 	}
-	for _, t := range tables {
-		// What is there stays: it is the definition that the run began with.
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("definitions")+" (run_id, table_number, definition) VALUES (?,?,?) ON DUPLICATE KEY UPDATE run_id=run_id",
-			c.runID, c.tableNumbers[NewTableIdentifierFromSchemaTable(t)], tableDefinition(t)); err != nil {
+	if err := insertMany(ctx, tx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, rows_copied) VALUES ", numbers, ""); err != nil {
+		return err
+	}
+	// What is there stays: it is the definition that the run began with.
+	return insertMany(ctx, tx, "INSERT INTO "+c.table("definitions")+" (run_id, table_number, definition) VALUES ", definitions, " ON DUPLICATE KEY UPDATE run_id=run_id")
+}
+
+// insertMany sends rows, each in parentheses, in a few statements: a run may have ten
+// thousand tables.
+func insertMany(ctx context.Context, tx *sql.Tx, head string, rows [][]byte, tail string) error {
+	const statementBytes = 256 << 10
+	for len(rows) > 0 {
+		stmt := append([]byte(head), rows[0]...)
+		for rows = rows[1:]; len(rows) > 0 && len(stmt)+len(rows[0]) < statementBytes; rows = rows[1:] {
+			stmt = append(append(stmt, ','), rows[0]...)
+		}
+		if _, err := tx.ExecContext(ctx, string(stmt)+tail); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/Masterminds/squirrel"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
@@ -34,18 +35,28 @@ type copyQueue struct {
 // newCopyQueue finds what is left to copy of each table; empty tables are complete.
 func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) (*copyQueue, error) {
 	q := &copyQueue{d: d, changed: make(chan struct{}), over: make(chan struct{})}
-	for _, table := range tables {
-		job, err := d.newCopyJob(ctx, table)
-		if err != nil {
-			return nil, &TableError{Schema: table.Schema, Table: table.Name, Err: err}
-		}
-		if job == nil {
-			if err := d.completeTable(ctx, table); err != nil {
-				return nil, err
+	// Each costs the server a round trip, which many tables need not wait for in a row.
+	jobs := make([]copyJob, len(tables))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(d.Concurrency)
+	for i, table := range tables {
+		group.Go(func() (err error) {
+			if jobs[i], err = d.newCopyJob(groupCtx, table); err != nil {
+				return &TableError{Schema: table.Schema, Table: table.Name, Err: err}
 			}
-			continue
+			if jobs[i] == nil {
+				err = d.completeTable(groupCtx, table)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, job := range jobs {
+		if job != nil {
+			q.jobs = append(q.jobs, job)
 		}
-		q.jobs = append(q.jobs, job)
 	}
 	if len(q.jobs) == 0 {
 		close(q.over)

@@ -165,7 +165,7 @@ var parts = []struct {
 	name  string
 	bench func(context.Context, *lab, options, *report) error
 }{
-	{"copy", benchCopy}, {"indexes", benchIndexes}, {"tables", benchTables}, {"verify", benchVerify}, {"drain", benchDrain},
+	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"tables", benchTables},
 	{"link", benchLink}, {"scale", benchScale},
 }
 
