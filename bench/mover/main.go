@@ -129,7 +129,8 @@ func (o options) config() (*ghostferry.Config, error) {
 		AutomaticCutover: true, VerifierType: o.verifier, OnlineVerifierConfig: ghostferry.OnlineVerifierConfig{Concurrency: o.verifyWorkers}, Logger: logger,
 		SkipTargetVerification:   true, // the others do not watch the target either
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
-		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk, DeferSecondaryIndexes: o.deferred,
+		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
+		DeferSecondaryIndexes: o.deferred, DeferSecondaryIndexesMinBytes: 32 << 20, // as copydb decides
 	}, nil
 }
 
