@@ -35,7 +35,7 @@ type SqlPreparerAndRollbacker interface {
 type SqlDBWithFakeRollback struct{ *sql.DB }
 
 // Rollback does nothing.
-func (SqlDBWithFakeRollback) Rollback() error { return nil }
+func (*SqlDBWithFakeRollback) Rollback() error { return nil }
 
 // CursorConfig is the template of the cursors over a server's tables.
 type CursorConfig struct {

@@ -1,4 +1,4 @@
-package ghostferry_test
+package compat
 
 import (
 	"context"
