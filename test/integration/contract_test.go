@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -234,6 +237,185 @@ func TestProgressOfARun(t *testing.T) {
 	})
 }
 
+// The reports of a run reach their endpoints, with the host's own payload inside.
+func TestCallbacksOfARun(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
+		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)")
+		var mu sync.Mutex
+		states := map[string]bool{} // of progress reports
+		reported := make(chan struct{}, 1)
+		endpoint := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			var body struct{ Payload string }
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch r.URL.Path {
+			case "/progress":
+				var progress ghostferry.Progress
+				// Keys are of kinds that encoding/json cannot choose among.
+				_ = json.Unmarshal([]byte(body.Payload), &progress)
+				if progress.CustomPayload != "mine" {
+					t.Errorf("a report without the host's payload: %s", body.Payload)
+				}
+				states[progress.CurrentState] = true
+			case "/state":
+				var state ghostferry.SerializableState
+				if err := json.Unmarshal([]byte(body.Payload), &state); err != nil || state.LastWrittenBinlogPosition.Name == "" {
+					t.Errorf("a state that nothing can go on from: %v: %s", err, body.Payload)
+				}
+				select {
+				case reported <- struct{}{}:
+				default:
+				}
+			}
+		}))
+		defer endpoint.Close()
+		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) {
+			f.ProgressCallback = ghostferry.HTTPCallback{URI: endpoint.URL + "/progress", Payload: "mine"}
+			f.StateCallback, f.StateReportFrequency = ghostferry.HTTPCallback{URI: endpoint.URL + "/state"}, 1
+			f.ProgressReportFrequency = 3600 * 1000 // only those at the changes of state
+		})
+		if err := harness.Move(minute(t), f, func() error { <-reported; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !states[ghostferry.StateCutover] || !states[ghostferry.StateDone] {
+			t.Errorf("progress was reported in the states %v", states)
+		}
+	})
+}
+
+// The control server's status has every field of the contract, in its shape; an empty table
+// does it no harm. Its orders take effect.
+func TestControlServerStatus(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE hollow (id BIGINT PRIMARY KEY)", "CREATE TABLE b (id BIGINT PRIMARY KEY)")
+		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)")
+		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) {
+			f.ControlServerConfig = &ghostferry.ControlServerConfig{Enabled: true, ServerBindAddr: "127.0.0.1:0", Token: "a-token-of-the-tests-own"}
+		})
+		err := harness.Move(minute(t), f, func() error {
+			send := func(method, path, body string) (int, []byte) {
+				r := httptest.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+				r.Header.Set("Authorization", "Bearer a-token-of-the-tests-own")
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set(ghostferry.ControlHeader, "1")
+				w := httptest.NewRecorder()
+				f.ControlServer.ServeHTTP(w, r)
+				return w.Code, w.Body.Bytes()
+			}
+			ctx := minute(t)
+			var body []byte
+			for code := 0; !strings.Contains(string(body), `"OverallState":"cutover"`); code, body = send("GET", "/api/status", "") {
+				select { // what it says may be a second old
+				case <-ctx.Done():
+					return fmt.Errorf("%d: %s", code, body)
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+			statusIsWhole(t, p, body)
+			for order, want := range map[string]int{"/api/verify": http.StatusNotImplemented, "/api/stop": http.StatusNotImplemented, "/api/nothing": http.StatusNotFound} {
+				if code, body := send("POST", order, "{}"); code != want {
+					t.Errorf("%s: %d %s", order, code, body)
+				}
+			}
+			if code, _ := send("POST", "/api/cutover", `{"type":"perhaps"}`); code != http.StatusBadRequest {
+				t.Errorf("an unknown kind of cutover: %d", code)
+			}
+			if code, _ := send("POST", "/api/pause", ""); code != http.StatusOK || !f.Throttler.Throttled() {
+				t.Errorf("pause: %d", code)
+			}
+			if code, _ := send("POST", "/api/unpause", ""); code != http.StatusOK || f.Throttler.Throttled() {
+				t.Errorf("unpause: %d", code)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func statusIsWhole(t *testing.T, p *harness.Pair, body []byte) {
+	t.Helper()
+	var document map[string]any
+	if err := json.Unmarshal(body, &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range strings.Fields(`GhostferryVersion SourceHostPort TargetHostPort OverallState StartTime CurrentTime TimeTaken ETA
+		BinlogStreamerLag AutomaticCutover BinlogStreamerStopRequested CompletedTableCount TotalTableCount TableStatuses AllTableNames
+		AllDatabaseNames VerifierSupport VerifierAvailable VerificationStarted VerificationDone VerificationResult VerificationErr
+		CustomScriptStatuses CurrentState CustomPayload Tables LastSuccessfulBinlogPos BinlogWriterLag Throttled TargetBinlogStreamerLag
+		ActiveDataIterators VerifierType VerifierMessage FinalBinlogPos PaginationKeysPerSecond`) {
+		if _, ok := document[field]; !ok {
+			t.Errorf("the status has no %s", field)
+		}
+	}
+	for _, field := range []string{"TimeTaken", "ETA", "BinlogStreamerLag"} {
+		if number, ok := document[field].(float64); !ok || number != float64(int64(number)) {
+			t.Errorf("%s is %v, not whole seconds", field, document[field])
+		}
+	}
+	var tables []string
+	for _, table := range document["TableStatuses"].([]any) {
+		fields := table.(map[string]any)
+		tables = append(tables, fmt.Sprintf("%v %v %v", fields["TableName"], fields["Status"], fields["PaginationKeyName"]))
+	}
+	mustBe(t, "tables", tables, []string{"alone.a completed id", "alone.b completed id", "alone.hollow completed id"})
+	got := fmt.Sprint(document["SourceHostPort"], document["OverallState"], document["TotalTableCount"], document["AllDatabaseNames"], document["VerifierSupport"])
+	if want := fmt.Sprint(fmt.Sprintf("%s:%d", p.Source.Host, p.Source.Port), ghostferry.StateCutover, 3, []string{aloneSchema}, false); got != want {
+		t.Errorf("the status says %s instead of %s", got, want)
+	}
+}
+
+// Tables are copied apart from the run, with every row compared; one that differs from
+// what is there fails.
+func TestStandaloneDataCopy(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, v VARCHAR(9))", "CREATE TABLE apart (id BIGINT PRIMARY KEY, v VARCHAR(9))")
+		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1,'x')", "INSERT INTO apart VALUES (1,'x'),(2,'y')")
+		f := settled(t, p, []string{aloneSchema}, func(*ghostferry.Ferry) {})
+		ctx := minute(t)
+		if err := f.InitializeContext(ctx); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		if err := f.RunStandaloneDataCopyContext(ctx, nil); err != nil {
+			t.Errorf("no table: %v", err)
+		}
+		apart := []*ghostferry.TableSchema{f.Tables.Get(aloneSchema, "apart")}
+		for range 2 { // rows that are there and equal do no harm
+			if err := f.RunStandaloneDataCopyContext(ctx, apart); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustBe(t, "rows", harness.Rows(t, p.TargetDB, "SELECT * FROM alone.apart ORDER BY id"), []string{`"1"|"x"|`, `"2"|"y"|`})
+		if n := harness.Count(t, p.TargetDB, "alone.a"); n != 0 {
+			t.Errorf("%d rows of a table that was not asked for", n)
+		}
+		if f.StateTracker.IsTableComplete("alone.apart") {
+			t.Error("the copy left a trace in the state")
+		}
+		p.In(t, p.TargetDB, aloneSchema, "UPDATE apart SET v='other' WHERE id=2")
+		var differs ghostferry.BatchWriterVerificationFailed
+		if err := f.RunStandaloneDataCopyContext(ctx, apart); !errors.As(err, &differs) {
+			t.Errorf("a row that differs: %v", err)
+		}
+		failed := &failures{}
+		f.ErrorHandler = failed
+		if err := f.RunStandaloneDataCopy(apart); err == nil {
+			t.Error("the error is not returned")
+		}
+		if len(failed.errs) != 1 {
+			t.Errorf("the handler was told %v", failed.errs)
+		}
+	})
+}
+
 // Every line of a run's log says which component it is of, in the words that hosts filter by.
 func TestTagsOfLogLines(t *testing.T) {
 	known := strings.Fields(`ferry config cursor data_iterator batch_writer binlog_writer source_binlog_streamer
@@ -262,4 +444,3 @@ func TestTagsOfLogLines(t *testing.T) {
 		}
 	})
 }
-
