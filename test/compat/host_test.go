@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"testing"
 	"time"
 
 	sq "github.com/Masterminds/squirrel"
@@ -30,7 +29,6 @@ type (
 	hostKey           struct{}
 	hostPositionQuery struct{}
 	hostPreparer      struct{}
-	hostEmbedding     struct{ *ghostferry.Config }
 )
 
 func (hostFilter) BuildSelect([]string, *ghostferry.TableSchema, ghostferry.PaginationKey, uint64) (sq.SelectBuilder, error) {
@@ -142,18 +140,3 @@ var (
 	_ func(*ghostferry.ReverifyStore, int) []ghostferry.ReverifyBatch                                                                                                                                                         = (*ghostferry.ReverifyStore).FlushAndBatchByTable
 	_ func(*ghostferry.WaitUntilReplicaIsCaughtUpToMaster, mysql.Position, int) (bool, error)                                                                                                                                 = (*ghostferry.WaitUntilReplicaIsCaughtUpToMaster).IsCaughtUp
 )
-
-// Literals without field names, comparisons and literals without constructors.
-func TestVocabularyLiterals(t *testing.T) {
-	_ = ghostferry.MetricTag{"name", "value"}
-	_ = map[ghostferry.TableIdentifier]bool{{"schema", "table"}: true}
-	_ = ghostferry.VerificationResult{true, "", nil}
-	_ = map[interface{}]bool{ghostferry.NewUint64Key(1): true, ghostferry.HTTPCallback{}: true}
-	_ = &ghostferry.TableSchema{Table: &schema.Table{Schema: "s", Name: "t"}}
-	_ = &ghostferry.WorkerPool{Concurrency: 1, Process: func(int) (interface{}, error) { return nil, nil }}
-	_ = hostEmbedding{Config: &ghostferry.Config{MyServerId: 1, VerifierType: ghostferry.VerifierTypeInline}}
-
-	(&ghostferry.PauserThrottler{}).SetPaused(true)
-	(&ghostferry.Metrics{}).Count("key", 1, []ghostferry.MetricTag{{"a", "b"}}, 1.0)
-	new(ghostferry.AtomicBoolean).Set(true)
-}
