@@ -250,7 +250,7 @@ func hostHelpers(ctx context.Context, f *ghostferry.Ferry, db *sql.DB, wait *gho
 	}
 	metrics := &ghostferry.Metrics{Prefix: "host", Sink: make(chan interface{}, 1)}
 	metrics.Measure("a", nil, 1, func() { metrics.Timer("b", time.Second, nil, 1) })
-	_ = []any{ghostferry.VerifierTypeChecksumTable, ghostferry.VerifierTypeNoVerification, ghostferry.VersionString, ghostferry.WebUiBasedir}
+	_ = []any{ghostferry.VerifierTypeChecksumTable, ghostferry.VerifierTypeInline, ghostferry.VerifierTypeNoVerification, ghostferry.VersionString, ghostferry.WebUiBasedir}
 	var pauser ghostferry.Throttler = &ghostferry.PauserThrottler{}
 	if !pauser.Throttled() {
 		if err := pauser.Run(ctx); err != nil {
