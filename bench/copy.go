@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // benchCopy measures every system in every run, in an order that rotates so that none
 // profits from its place.
 func benchCopy(ctx context.Context, l *lab, o options, r *report) error {
-	all := l.systems(o)
+	all := slices.DeleteFunc(l.systems(o), func(s system) bool { return slices.Contains(o.without, s.name) })
 	for run := 1; run <= o.runs; run++ {
 		for i := range all {
 			s := all[(i+run-1)%len(all)]

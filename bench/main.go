@@ -36,6 +36,7 @@ type options struct {
 	// The larger sizes of the part "scale".
 	scaleTables, scaleRows, scaleTransactionMB int
 	movers                                     []mover
+	without                                    []string // systems that are left out
 	ours                                       []string // further flags of our mover
 	results                                    string   // directory
 	patience                                   time.Duration
@@ -103,6 +104,10 @@ func parse(args []string) (options, error) {
 		o.movers = append(o.movers, mover{name, command})
 		return nil
 	})
+	flags.Func("without", "a system that is left out, by its name in the results (repeatable)", func(name string) error {
+		o.without = append(o.without, name)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -165,7 +170,7 @@ var parts = []struct {
 	name  string
 	bench func(context.Context, *lab, options, *report) error
 }{
-	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"tables", benchTables},
+	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"lag", benchLag}, {"tables", benchTables},
 	{"link", benchLink}, {"scale", benchScale},
 }
 

@@ -33,6 +33,13 @@ type measurement struct {
 	LoadSeconds float64 `json:"load_seconds,omitempty"`
 	// LinkMB is what a slow link carried from the source.
 	LinkMB float64 `json:"link_mb,omitempty"`
+	// LagCopyMax, LagMax and LagFinal are how old the target's changes were, in seconds:
+	// at most while rows were copied, at most after, and at the end.
+	LagCopyMax float64 `json:"lag_copy_max_s,omitempty"`
+	LagMax     float64 `json:"lag_max_s,omitempty"`
+	LagFinal   float64 `json:"lag_final_s,omitempty"`
+	// WritesPerS is how many changes the source's writers made meanwhile.
+	WritesPerS float64 `json:"writes_per_s,omitempty"`
 }
 
 // meter holds what the CPU clocks said at the beginning.

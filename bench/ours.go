@@ -31,6 +31,7 @@ type course struct {
 	startedAt, runningAt, caughtUpAt time.Time
 	caughtUp, done                   moverEvent
 	cpu                              float64
+	copied                           func() error // called when the rows are copied, with -follow
 }
 
 func (c *course) fill(m *measurement) {
@@ -40,6 +41,15 @@ func (c *course) fill(m *measurement) {
 
 // runOurs runs our mover to its end; of flags that come twice the later one counts.
 func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
+	return l.runOursUntil(ctx, flags, nil)
+}
+
+// runOursUntil runs our mover, and, when copied is given, calls it when the rows are
+// copied and lets the mover follow the log until it has returned.
+func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func() error) (*course, error) {
+	if copied != nil {
+		flags = append(slices.Clone(flags), "-follow")
+	}
 	cmd := exec.CommandContext(ctx, l.moverPath(), slices.Concat([]string{
 		"-source", address(l.source), "-target", address(l.target), "-user", l.source.User(), "-schema", schema, "-table", table,
 	}, flags)...)
@@ -52,7 +62,17 @@ func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &course{startedAt: time.Now()}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	c := &course{startedAt: time.Now(), copied: func() error {
+		var err error
+		if copied != nil {
+			err = copied()
+		}
+		return errors.Join(err, input.Close())
+	}}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -82,6 +102,10 @@ func (c *course) follow(output io.Reader) error {
 		switch e.Event {
 		case "running":
 			c.runningAt = now
+		case "copied":
+			if err := c.copied(); err != nil {
+				return err
+			}
 		case "caught_up":
 			c.caughtUpAt, c.caughtUp = now, e
 		case "done":

@@ -28,6 +28,17 @@ type ratios struct {
 	DrainPeakRSSMB    float64 `json:"drain_peak_rss_mb,omitempty"`
 	DrainRowsPerS     float64 `json:"drain_rows_per_s,omitempty"`
 	DrainVsReplica    float64 `json:"drain_vs_replica,omitempty"`
+	DrainVsDecode     float64 `json:"drain_vs_decode,omitempty"`
+	// CPU time of the target and of our mover for each update that is drained.
+	DrainTargetCPU float64 `json:"drain_target_cpu_us_per_row,omitempty"`
+	DrainMoverCPU  float64 `json:"drain_mover_cpu_us_per_row,omitempty"`
+	// The same drain where few rows are updated often.
+	HotRowsPerS float64 `json:"hot_rows_per_s,omitempty"`
+	HotVsDrain  float64 `json:"hot_vs_drain,omitempty"`
+	// How old the target's changes are while the source is written at full speed.
+	LagCopyMax float64 `json:"lag_copy_max_s,omitempty"`
+	LagMax     float64 `json:"lag_max_s,omitempty"`
+	LagFinal   float64 `json:"lag_final_s,omitempty"`
 	// What verification takes, as parts of other times: below 1 it takes less.
 	VerifyVsCopy        float64 `json:"verify_vs_copy,omitempty"`
 	VerifyVsDigestQuery float64 `json:"verify_vs_digest_query,omitempty"`
@@ -38,7 +49,6 @@ type ratios struct {
 
 // ratios are of medians, except the peaks, which are the highest of all runs.
 func (r *report) ratios() ratios {
-	const microseconds = 1e6
 	out := ratios{
 		CopyVsMysqldump:   r.timesAsFast("copy", verifiedSystem, mysqldumpSystem),
 		CopyVsMyloader:    r.timesAsFast("copy", verifiedSystem, mydumperSystem),
@@ -49,19 +59,28 @@ func (r *report) ratios() ratios {
 		ScalePeakRSSMB:    r.highest("scale"),
 		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
-		CopyCPUPerRow: round(microseconds * median(r.values("copy", ghostferrySystem, func(m measurement) float64 {
-			return m.MoverCPU / float64(m.Rows)
-		}))),
-		DrainRowsPerS: math.Round(median(r.values("drain", ghostferrySystem, func(m measurement) float64 {
-			return float64(m.Rows) / m.Seconds
-		}))),
-		DrainVsReplica: r.timesAsFast("drain", ghostferrySystem, replicaSystem),
-		PeakRSSMB:      r.highest("copy"),
-		DrainPeakRSSMB: r.peak("drain"),
+		CopyCPUPerRow:     r.cpuPerRow("copy", func(m measurement) float64 { return m.MoverCPU }),
+		DrainRowsPerS:     math.Round(r.rowsPerS("drain")),
+		DrainVsDecode:     r.timesAsFast("drain", ghostferrySystem, decodeSystem),
+		DrainTargetCPU:    r.cpuPerRow("drain", func(m measurement) float64 { return m.TargetCPU }),
+		DrainMoverCPU:     r.cpuPerRow("drain", func(m measurement) float64 { return m.MoverCPU }),
+		HotRowsPerS:       math.Round(r.rowsPerS("hot")),
+		DrainVsReplica:    r.timesAsFast("drain", ghostferrySystem, replicaSystem),
+		PeakRSSMB:         r.highest("copy"),
+		DrainPeakRSSMB:    r.peak("drain"),
 
 		VerifyVsCopy:        r.timesAsFast("verify", plainCopySystem, onlineSystem),
 		VerifyVsDigestQuery: r.timesAsFast("verify", digestQuerySystem, onlineSystem),
 		InlineVsCopy:        r.timesAsFast("verify", plainCopySystem, inlineCopySystem),
+	}
+	lag := func(of func(measurement) float64) float64 {
+		return round(median(r.values("lag", ghostferrySystem, of)))
+	}
+	out.LagCopyMax = lag(func(m measurement) float64 { return m.LagCopyMax })
+	out.LagMax = lag(func(m measurement) float64 { return m.LagMax })
+	out.LagFinal = lag(func(m measurement) float64 { return m.LagFinal })
+	if drain := r.rowsPerS("drain"); drain > 0 {
+		out.HotVsDrain = round(r.rowsPerS("hot") / drain)
 	}
 	for _, m := range r.all {
 		if m.Bench == "copy" && !slices.Contains(copySystems, m.System) {
@@ -86,6 +105,17 @@ func (r *report) highest(bench string) float64 {
 		}
 	}
 	return round(most)
+}
+
+// rowsPerS is how many rows a second ours moves.
+func (r *report) rowsPerS(bench string) float64 {
+	return median(r.values(bench, ghostferrySystem, func(m measurement) float64 { return float64(m.Rows) / m.Seconds }))
+}
+
+// cpuPerRow is a CPU time of ours in microseconds a row.
+func (r *report) cpuPerRow(bench string, of func(measurement) float64) float64 {
+	const microseconds = 1e6
+	return round(microseconds * median(r.values(bench, ghostferrySystem, func(m measurement) float64 { return of(m) / float64(m.Rows) })))
 }
 
 // peak is the highest memory of our mover in any run.

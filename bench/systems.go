@@ -25,6 +25,7 @@ const (
 	mysqldumpSystem  = "mysqldump|mysql"
 	mydumperSystem   = "mydumper+myloader"
 	replicaSystem    = "replica"
+	decodeSystem     = "decode only" // ours, with nothing applied
 )
 
 // loaderThreads is for mydumper and myloader.

@@ -2,6 +2,9 @@
 // how far it is. It is a process of its own so that its CPU time and memory are the
 // library's alone.
 //
+// With -follow it says {"event":"copied"} when all rows are copied, and goes on until
+// standard input ends.
+//
 // It prints one JSON object a line: {"event":"running"} when the rows begin to move,
 // {"event":"caught_up",…} when all are copied and the stream has reached the log's end,
 // {"event":"done",…} when it is about to exit. The password is in MYSQL_PWD.
@@ -13,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -50,6 +54,8 @@ type options struct {
 	compress               bool
 	verifier               string
 	verifyWorkers          int
+	decode                 string
+	follow                 bool
 	cpuProfile, memProfile string
 }
 
@@ -73,12 +79,15 @@ func command(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
+	if o.decode != "" {
+		return decode(ctx, o)
+	}
 	config, err := o.config()
 	if err != nil {
 		return err
 	}
 	f := &ghostferry.Ferry{Config: config}
-	if err := move(ctx, f); err != nil {
+	if err := move(ctx, f, o.follow); err != nil {
 		return err
 	}
 	if err := profileMemory(o.memProfile); err != nil {
@@ -104,6 +113,8 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.compress, "compress", false, "DatabaseConfig.Compress of both servers")
 	flags.StringVar(&o.verifier, "verifier", ghostferry.VerifierTypeNoVerification, "Config.VerifierType")
 	flags.IntVar(&o.verifyWorkers, "verify-workers", 0, "Config.OnlineVerifierConfig.Concurrency")
+	flags.BoolVar(&o.follow, "follow", false, "follow the log after the copy until standard input ends")
+	flags.StringVar(&o.decode, "decode", "", "file:offset: only decode the source's log from there")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	flags.StringVar(&o.memProfile, "memprofile", "", "write an allocation profile to this file")
 	err := flags.Parse(args)
@@ -166,7 +177,7 @@ func (o oneTable) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostfe
 }
 
 // move copies what is not copied yet, follows to the log's end and stops there.
-func move(ctx context.Context, f *ghostferry.Ferry) error {
+func move(ctx context.Context, f *ghostferry.Ferry, follow bool) error {
 	if err := f.InitializeContext(ctx); err != nil {
 		return err
 	}
@@ -180,16 +191,24 @@ func move(ctx context.Context, f *ghostferry.Ferry) error {
 	defer cancel(nil)
 	ran := make(chan error, 1)
 	go func() { ran <- f.RunContext(ctx) }()
-	err := cutOver(ctx, f)
+	err := cutOver(ctx, f, follow)
 	if err != nil {
 		cancel(err)
 	}
 	return errors.Join(err, <-ran)
 }
 
-func cutOver(ctx context.Context, f *ghostferry.Ferry) error {
+func cutOver(ctx context.Context, f *ghostferry.Ferry, follow bool) error {
 	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
 		return err
+	}
+	if follow {
+		if err := say(f, "copied"); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+			return err
+		}
 	}
 	if err := f.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
 		return err
