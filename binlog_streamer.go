@@ -81,6 +81,8 @@ type BinlogStreamer struct {
 
 	// owned by the goroutine that handles events
 	ctx        context.Context // ends with the connection
+	raw        rawEvent        // the event that is being handled, unless it is inside another
+	arena      codec.Arena     // memory of decoded rows
 	txn        *sourceTxn      // nil outside a transaction
 	explicit   bool            // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
 	xa         xaState

@@ -37,7 +37,8 @@ func (s *BinlogStreamer) handle(ev *replication.BinlogEvent) error {
 	case *replication.RotateEvent:
 		body = body[:8+len(e.NextLogName)]
 	}
-	raw := &rawEvent{
+	raw := &s.raw
+	*raw = rawEvent{
 		kind: ev.Header.EventType, flags: ev.Header.Flags, server: ev.Header.ServerID, time: ev.Header.Timestamp,
 		body: body, whole: ev,
 	}
@@ -368,8 +369,10 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
 	rows, err := s.memo.rows(body, t.layout.columns, func() (*codec.Rows, error) {
-		rows := codec.NewRows(len(t.layout.columns), 2, len(header.Body)+len(header.Body)/2)
-		return rows, t.mapped.DecodeRows(header, t.layout.columns, rows)
+		rows := s.arena.NewRows(len(t.layout.columns), 2, len(header.Body)+len(header.Body)/2)
+		err := t.mapped.DecodeRows(header, t.layout.columns, rows)
+		s.arena.Keep(rows) // others may share them from here on
+		return rows, err
 	})
 	if err != nil {
 		var missing *codec.MissingColumnError

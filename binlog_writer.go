@@ -49,16 +49,19 @@ type BinlogWriter struct {
 	// StateTracker gets the position of each batch; nil keeps none.
 	StateTracker *StateTracker
 
-	logger     Logger
-	patience   *patience
-	gate       *gate       // nil: nothing is copied at the same time
-	checkpoint *checkpoint // nil: no position is recorded
-	ledger     *debtLedger // nil: a row left out is a conflict
-	laneCount  int
-	lanes      func() int       // how many lanes are wanted now
-	start      BinlogCoordinate // where the stream begins, then the end of the last whole transaction
-	resumed    writerResume     // owned by the goroutine that builds batches
-	batch      uint64           // number of the last batch recorded
+	logger   Logger
+	patience *patience
+	gate     *gate // nil: nothing is copied at the same time
+	// settledFrom returns from where on the target has a table exactly as the source had it
+	// at the applied position, false while that is not known; nil: it never is.
+	settledFrom func(ctx context.Context, table *TableSchema) (BinlogCoordinate, bool, error)
+	checkpoint  *checkpoint // nil: no position is recorded
+	ledger      *debtLedger // nil: a row left out is a conflict
+	laneCount   int
+	lanes       func() int       // how many lanes are wanted now
+	start       BinlogCoordinate // where the stream begins, then the end of the last whole transaction
+	resumed     writerResume     // owned by the goroutine that builds batches
+	batch       uint64           // number of the last batch recorded
 
 	once     sync.Once
 	srv      *server.Server // owned by the writing goroutine after Run began
@@ -66,6 +69,7 @@ type BinlogWriter struct {
 	sessions sessionPool
 	pauses   tablePauses
 	queue    applyQueue
+	refs     []*rowEvent    // memory for the next events; owned by the goroutine that delivers
 	executed binlog.GTIDSet // transactions up to the last end; owned by the goroutine that builds batches
 
 	applied struct {
@@ -133,7 +137,7 @@ func (w *BinlogWriter) Initialize() {
 // while the queue is full, and returns the writer's error once that has failed.
 func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 	w.Initialize()
-	item := queuedEvents{events: make([]*rowEvent, len(events))}
+	item := queuedEvents{events: w.eventRefs(len(events))}
 	for i, ev := range events {
 		r, err := rowEventOf(ev)
 		if err != nil {
@@ -151,6 +155,20 @@ func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 	}
 	w.queue.push(item)
 	return nil
+}
+
+// eventRefs returns a slice of n, cut from a larger one where it is small.
+func (w *BinlogWriter) eventRefs(n int) []*rowEvent {
+	const piece = 128
+	if n > piece/4 {
+		return make([]*rowEvent, n)
+	}
+	if len(w.refs) < n {
+		w.refs = make([]*rowEvent, piece)
+	}
+	refs := w.refs[:n:n]
+	w.refs = w.refs[n:]
+	return refs
 }
 
 // transactionEnded records that the stream has passed the end of a transaction, of

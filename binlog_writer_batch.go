@@ -1,8 +1,12 @@
 package ghostferry
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"time"
+	"unsafe"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
 // applyBatch is a part of the log compacted to what it leaves behind.
@@ -38,13 +42,16 @@ type tableChanges struct {
 	writer  *tableWriter
 	byKey   map[string]*rowChange
 	ordered []*rowChange // the same, sorted by key
+	free    []rowChange  // memory for the next
 	serial  []*rowEvent
+	inPlace bool // rows that stay may be updated where they are; decided before they are written
 }
 
 // rowChange is what a batch leaves of one key: an image, or its absence.
 type rowChange struct {
-	key   string // encoded
-	image rowRef // rows nil: the row is gone
+	key    string // encoded
+	before rowRef // the row before the batch; rows nil: it was not there, or is not known
+	image  rowRef // rows nil: the row is gone
 }
 
 // newBatch compacts queued events.
@@ -129,29 +136,53 @@ func (t *tableChanges) add(ev *rowEvent) {
 		t.serial = append(t.serial, ev)
 		return
 	}
+	var before rowRef
+	if ev.old >= 0 {
+		before = rowRef{ev.rows, ev.old}
+	}
 	if ev.old >= 0 && (ev.new < 0 || ev.changesKey()) {
-		t.set(ev.key(ev.old), rowRef{})
+		t.set(ev.rows, ev.old, before, rowRef{})
+		before = rowRef{}
 	}
 	if ev.new >= 0 {
-		t.set(ev.key(ev.new), rowRef{ev.rows, ev.new})
+		t.set(ev.rows, ev.new, before, rowRef{ev.rows, ev.new})
 	}
 }
 
-func (t *tableChanges) set(key string, image rowRef) {
-	if c := t.byKey[key]; c != nil {
+// set notes what is left of the row whose key is that of a row of rows.
+func (t *tableChanges) set(rows *codec.Rows, row int, before, image rowRef) {
+	var memory [64]byte
+	key := rows.AppendKey(memory[:0], row, t.writer.layout.keys)
+	if c := t.byKey[string(key)]; c != nil {
 		c.image = image
 		return
 	}
-	c := &rowChange{key: key, image: image}
-	t.byKey[key] = c
+	if len(t.free) == 0 {
+		t.free = make([]rowChange, min(max(8, len(t.ordered)), 512))
+	}
+	c := &t.free[0]
+	t.free = t.free[1:]
+	*c = rowChange{key: string(key), before: before, image: image}
+	t.byKey[c.key] = c
 	t.ordered = append(t.ordered, c)
 }
 
-// sort orders the changes by encoded key, which for integers is their order in the
-// table: neighbouring rows then share pages and a lane.
+// sort orders the changes by key, integers as the server does: neighbouring rows then
+// share pages and a lane.
 func (t *tableChanges) sort() {
-	sort.Slice(t.ordered, func(i, j int) bool { return t.ordered[i].key < t.ordered[j].key })
-	t.byKey = nil
+	compare := func(a, b *rowChange) int { return cmp.Compare(a.key, b.key) }
+	if l := t.writer.layout; l.integerKey {
+		column := &l.columns[l.keys[0]]
+		compare = func(a, b *rowChange) int { return column.Compare(integerPart(a.key), integerPart(b.key)) }
+	}
+	slices.SortFunc(t.ordered, compare)
+	t.byKey, t.free = nil, nil
+}
+
+// integerPart is the only part of an encoded integer key, without copying it.
+func integerPart(key string) []byte {
+	const head = 4 // its length
+	return unsafe.Slice(unsafe.StringData(key), len(key))[head:]
 }
 
 // twoPhase reports whether the table's changed rows are deleted first and inserted then.

@@ -27,6 +27,9 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 		return err
 	}
 	defer w.pauses.leave()
+	if err := w.settle(ctx, b); err != nil {
+		return err
+	}
 	traceBatch(b)
 	var skipped map[*TableSchema][]string
 	err := w.patience.do(ctx, w.WriteRetries, func(ctx context.Context, attempt int) error {
@@ -36,12 +39,18 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 				return err
 			}
 			traceRetry()
+			b.writeWhole(false) // a part of the batch may be there already
 		}
 		if err := w.checkpoint.ensureLanes(ctx, a.lanes); err != nil {
 			return err
 		}
 		var err error
-		skipped, err = a.run(ctx)
+		if skipped, err = a.run(ctx); errors.Is(err, errNotInPlace) {
+			w.logger.WithError(err).Info("a batch is written again, with whole rows")
+			traceRetry()
+			b.writeWhole(true)
+			skipped, err = a.run(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -309,7 +318,8 @@ func (a *batchAttempt) deleteTouched(ctx context.Context, s *session, lane int) 
 func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (map[*TableSchema][]string, error) {
 	skipped := map[*TableSchema][]string{}
 	for i, t := range a.batch.tables {
-		share := a.share(i, lane)
+		all := a.share(i, lane)
+		share, updates := t.splitUpdates(all)
 		images := make([]rowRef, 0, len(share))
 		for _, c := range share {
 			if c.image.rows != nil {
@@ -333,7 +343,12 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 		if _, err := t.writer.insert(ctx, s, images, t.writer.layout.writable, t.writer.overwrite); err != nil {
 			return nil, fmt.Errorf("writing to %s: %w", t.writer.quoted, err)
 		}
-		traceWrite(s, lane, t.writer, share, nil)
+		for set, rows := range updates {
+			if err := t.writer.update(ctx, s, set, rows); err != nil {
+				return nil, fmt.Errorf("updating %s: %w", t.writer.quoted, err)
+			}
+		}
+		traceWrite(s, lane, t.writer, all, nil)
 	}
 	return skipped, nil
 }

@@ -388,7 +388,8 @@ func (c *checkpoint) beginNew(ctx context.Context, tx *sql.Tx, source string) er
 // takeOver raises the epoch, which waits for transactions in flight, and then reads what
 // the process before has left behind. Tables to be copied again are taken from previous.
 func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumePoint) (*resumePoint, error) {
-	err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&c.epoch)
+	var finished bool
+	err := tx.QueryRowContext(ctx, "SELECT epoch, finished FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&c.epoch, &finished)
 	if err != nil {
 		return nil, err
 	}
@@ -404,6 +405,7 @@ func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumeP
 	if err != nil {
 		return nil, err
 	}
+	now.finished = finished
 	for id, t := range previous.tables {
 		if t.again && now.tables[id] != nil {
 			now.tables[id] = t

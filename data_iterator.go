@@ -252,6 +252,17 @@ func (d *DataIterator) failedChunk(ctx context.Context, gated *gatedChunk, err e
 	return err
 }
 
+// newRows has room for the rows that the chunk is planned to have and an eighth more, so
+// that it need not grow (within reason), or for those of the whole table where that is less.
+func (c *chunk) newRows(l *tableLayout, maxBytes int) *codec.Rows {
+	const surplus = 9.0 / 8
+	rows, bytes := float64(c.limit)/2, float64(maxBytes)/4
+	if t := c.table; t.approxRows > 0 {
+		rows, bytes = min(rows, float64(t.approxRows)), min(bytes, float64(t.dataLength))
+	}
+	return codec.NewRows(len(l.columns), int(rows*surplus)+1, int(min(bytes, 4<<20)*surplus)+1)
+}
+
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is
 // seen, with their digests when fp is set. cut reports that the chunk was fuller than
 // its limits: the rows are its first.
@@ -267,7 +278,7 @@ func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *finger
 }
 
 func readRows(ctx context.Context, s *session, l *tableLayout, fp *fingerprint, c *chunk, leaves leafReports, suffix string, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
-	rows = codec.NewRows(len(l.columns), min(c.limit, 1024), min(maxBytes/4, 1<<20))
+	rows = c.newRows(l, maxBytes)
 	stmt := append(s.statement(), "SELECT "+l.reading(leaves)...)
 	if fp != nil {
 		stmt = append(append(stmt, ','), fp.row...)

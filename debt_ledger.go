@@ -66,6 +66,16 @@ func (d *debtLedger) empty() bool {
 	return d.mu.count == 0
 }
 
+// owes reports whether a row of the table is left out.
+func (d *debtLedger) owes(table *TableSchema) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.mu.debts[table]) > 0
+}
+
 // due takes out the debts whose bound the apply has passed.
 func (d *debtLedger) due(applied BinlogCoordinate, all bool) map[*TableSchema][]string {
 	d.mu.Lock()

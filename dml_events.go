@@ -318,27 +318,44 @@ func eventsOfRows(place *rowEvent, rows *codec.Rows, kind rowsEventKind) []DMLEv
 		step = 2
 	}
 	n := rows.Len() / step
-	bases := make([]DMLEventBase, n)
-	out := make([]DMLEvent, n)
 	layout := place.layout
 	if layout == nil {
 		layout, _ = place.table.layout()
 	}
-	for i := range bases {
-		base := &bases[i]
+	// Few pieces of memory whatever the number of rows, a single one for one row.
+	type event struct {
+		base   DMLEventBase
+		insert BinlogInsertEvent
+		update BinlogUpdateEvent
+		remove BinlogDeleteEvent
+	}
+	var events []event
+	var out []DMLEvent
+	if n == 1 {
+		one := &struct {
+			event [1]event
+			out   [1]DMLEvent
+		}{}
+		events, out = one.event[:], one.out[:]
+	} else {
+		events, out = make([]event, n), make([]DMLEvent, n)
+	}
+	for i := range events {
+		e := &events[i]
+		base := &e.base
 		base.event = *place
 		base.event.rows, base.event.layout = rows, layout
 		base.event.old, base.event.new = -1, -1
 		switch kind {
 		case insertRows:
 			base.event.new = i
-			out[i] = &BinlogInsertEvent{base}
+			e.insert.DMLEventBase, out[i] = base, &e.insert
 		case updateRows:
 			base.event.old, base.event.new = 2*i, 2*i+1
-			out[i] = &BinlogUpdateEvent{base}
+			e.update.DMLEventBase, out[i] = base, &e.update
 		default:
 			base.event.old = i
-			out[i] = &BinlogDeleteEvent{base}
+			e.remove.DMLEventBase, out[i] = base, &e.remove
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -88,8 +89,31 @@ func (f *Ferry) NewBinlogWriterWithoutStateTracker() *BinlogWriter {
 		BatchSize: f.BinlogEventBatchSize, WriteRetries: f.DBWriteRetries, ErrorHandler: f.ErrorHandler,
 		logger: taggedLogger(f.logger, "binlog_writer"), patience: f.targetPatience, gate: f.gate, ledger: f.ledger, laneCount: f.BinlogApplyLanes, lanes: f.UpdatableConfig.lanes, srv: f.targetServer,
 	}
+	if f.CopyFilter == nil { // else a row's first change in scope may be an update
+		w.settledFrom = f.settledFrom
+	}
 	w.Initialize()
 	return w
+}
+
+// settledFrom returns from where on the target has a table exactly as the source had it
+// at the applied position: past every read of its copy and everything that an earlier
+// process may have executed. Both lie before the log's end of a moment when the copy is
+// complete; nothing is ahead after a run that came to its end.
+func (f *Ferry) settledFrom(ctx context.Context, table *TableSchema) (BinlogCoordinate, bool, error) {
+	if !f.StateTracker.IsTableComplete(table.String()) {
+		return BinlogCoordinate{}, false, nil
+	}
+	if r := f.resume; r != nil && r.finished && r.held == nil {
+		if t := r.tables[NewTableIdentifierFromSchemaTable(table)]; t != nil && t.completed && !t.again {
+			return BinlogCoordinate{}, true, nil
+		}
+	}
+	at, err := f.sourceLogEnd(ctx)
+	if err != nil {
+		return at, false, fmt.Errorf("reading the source's log end: %w", err)
+	}
+	return at, true, nil
 }
 
 // NewBatchWriter returns a writer of copied rows to the target, whose progress is tracked.

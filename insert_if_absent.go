@@ -23,6 +23,11 @@ type tableWriter struct {
 	overwrite string // tail: overwrite every column, the key's too
 	maxBytes  int
 	bulk      atomic.Bool // whether copied rows go by LOAD DATA
+
+	// For changes, owned by the goroutine that writes them: the table is settled when
+	// the apply has passed settledAt (nil: not known yet), and never when unsettled.
+	settledAt          *BinlogCoordinate
+	settled, unsettled bool
 }
 
 // newTableWriter prepares the texts. rowAlias: how ON DUPLICATE KEY UPDATE names the new row.

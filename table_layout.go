@@ -36,6 +36,8 @@ type tableLayout struct {
 	integerKey bool
 	// numberedKey: one of several key columns is an ENUM or SET, given by its number.
 	numberedKey bool
+	// updatable are the columns that can be set in rows that stay where they are.
+	updatable columnSet
 
 	all         []int  // every column
 	selectList  string // canonical expressions of all columns
@@ -93,6 +95,7 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	for i := range l.columns {
 		l.replaced = l.replaced || l.columns[i].Kind == codec.JSON
 	}
+	l.updatable = l.settable()
 	var names, exprs []string
 	for i := range l.columns {
 		ident := sqlesc.Ident(l.columns[i].Name)

@@ -1,5 +1,7 @@
 package codec
 
+import "bytes"
+
 // Bulk reports whether LOAD DATA carries the column's values exactly, as AppendBulk
 // writes them. The text of an ENUM's, SET's, YEAR's or BIT's number would mean something
 // else there than the number itself, and a JSON value cannot be made from binary text.
@@ -35,6 +37,10 @@ func (r *Rows) AppendBulk(dst []byte, row int, cols []int) []byte {
 // appendEscaped escapes what ends a field or a line, and the escape itself: behind an
 // escape these three bytes stand for themselves.
 func appendEscaped(dst, v []byte) []byte {
+	const long = 32 // from here on three fast searches are cheaper than one look at each byte
+	if len(v) >= long && bytes.IndexByte(v, '\\') < 0 && bytes.IndexByte(v, '\t') < 0 && bytes.IndexByte(v, '\n') < 0 {
+		return append(dst, v...)
+	}
 	from := 0
 	for i, b := range v {
 		if b <= '\\' && (b == '\\' || b == '\t' || b == '\n') {

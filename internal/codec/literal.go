@@ -35,6 +35,19 @@ func (c *Column) AppendLiteral(dst, v []byte) []byte {
 	}
 }
 
+// AppendText appends the literal of a value where it is one of several that a string
+// function chooses from: a number as a string, whose digits mean the same.
+func (c *Column) AppendText(dst, v []byte) []byte {
+	switch {
+	case v == nil:
+		return append(dst, "NULL"...)
+	case c.Kind == Int || c.Kind == Uint || c.Kind == Decimal:
+		dst = append(append(dst, '\''), v...)
+		return append(dst, '\'')
+	}
+	return c.AppendLiteral(dst, v)
+}
+
 // AppendCompared appends the literal of a key value where it is compared with the
 // column. A string then needs the column's own character set, so that the column's
 // collation decides; hexadecimal, because in some character sets a quote or a

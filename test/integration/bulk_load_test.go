@@ -36,8 +36,13 @@ var bulkValues = []string{
 
 func seedBends(t *testing.T, p *harness.Pair) {
 	t.Helper()
+	seedBendsIn(t, p, "bulk_load")
+}
+
+func seedBendsIn(t *testing.T, p *harness.Pair, schema string) {
+	t.Helper()
 	insert := "INSERT INTO bends (id, unsigned_, d, f, g, dt, t, dtt, ts, utf, latin, wide, han, fixed, bytes, padded, big) VALUES "
-	p.In(t, p.SourceDB, "bulk_load",
+	p.In(t, p.SourceDB, schema,
 		"SET SESSION sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', time_zone='+00:00'",
 		insert+"(0, 18446744073709551615, -0.000000000000000000000000000001, -0.0, -0.0, '0000-00-00', '-838:59:59', '0000-00-00 00:00:00', '1970-01-01 00:00:01.000001', '', '', '', '', '', '', '', '')",
 		insert+"(-9223372036854775808, 0, 99999999999999999999999999999999999.999999999999999999999999999999, 3.4028234e38, 5e-324, '2024-02-31', '838:59:59', '9999-12-31 23:59:59.999999', '2038-01-19 03:14:07.999999',"+
