@@ -222,6 +222,35 @@ func TestSnapshotStandsAtItsPosition(t *testing.T) {
 	})
 }
 
+// An event larger than max_allowed_packet keeps MariaDB from telling the GTIDs at any later place
+// of the file. The stream's beginning is found all the same.
+func TestSnapshotBehindALargeEvent(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *sql.DB, s *server.Server) {
+		if !s.IsMariaDB() {
+			return // asks for nothing of that kind
+		}
+		var packet int
+		require.NoError(t, db.QueryRow("SELECT @@max_allowed_packet").Scan(&packet))
+		exec(t, db, "CREATE TABLE gf.long_rows (id INT PRIMARY KEY, v LONGBLOB)")
+		for _, statement := range []string{
+			"INSERT INTO gf.long_rows VALUES (1, REPEAT('a', @@max_allowed_packet - 1024))", "UPDATE gf.long_rows SET v = REPEAT('b', @@max_allowed_packet - 1024)",
+		} {
+			exec(t, db, statement)
+		}
+		defer exec(t, db, "DROP TABLE gf.long_rows", "FLUSH BINARY LOGS")
+		c := conn(t, db, s.SessionSetup(server.SourceSnapshot)...)
+		plain, err := s.Snapshot(t.Context(), c)
+		require.NoError(t, err)
+		_, err = s.GTIDsAt(t.Context(), c, plain.File, plain.Pos)
+		require.ErrorContains(t, err, "does not know this position", "or the test tests nothing")
+		at, err := s.ConsistentSnapshot(t.Context(), c)
+		require.NoError(t, err)
+		end, err := s.LogEnd(t.Context(), db)
+		require.NoError(t, err)
+		require.Equal(t, end, at)
+	})
+}
+
 func TestPreparedXA(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *sql.DB, s *server.Server) {
 		none, err := s.PreparedXA(t.Context(), db)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
 // Snapshot starts a consistent-snapshot transaction on conn and returns the binary log position
@@ -47,14 +49,54 @@ func (s *Server) Snapshot(ctx context.Context, conn Execer) (LogEnd, error) {
 	return at, nil
 }
 
-// ConsistentSnapshot is Snapshot with GTIDSet filled by GTIDsAt: the place to start a stream at.
+// ConsistentSnapshot is Snapshot with GTIDSet filled: the place to start a stream at.
 func (s *Server) ConsistentSnapshot(ctx context.Context, conn Execer) (LogEnd, error) {
 	at, err := s.Snapshot(ctx, conn)
 	if err != nil {
 		return LogEnd{}, err
 	}
 	at.GTIDSet, err = s.GTIDsAt(ctx, conn, at.File, at.Pos)
+	if errors.Is(err, errNoSuchPosition) {
+		return s.snapshotBehindQuiet(ctx, conn, err)
+	}
 	return at, err
+}
+
+// quietLooks bounds how often snapshotBehindQuiet looks for a moment without a commit.
+const quietLooks = 2000
+
+// snapshotBehindQuiet is ConsistentSnapshot where the server cannot say which transactions lie
+// before a position: BINLOG_GTID_POS does not read past an event larger than max_allowed_packet,
+// which a row event with two images of a long row is. The end of the log and gtid_binlog_pos are
+// read at different moments, but both change under the log's lock only: when the end is the same
+// before and after, nothing was logged between, and the set is what lies before that end.
+func (s *Server) snapshotBehindQuiet(ctx context.Context, conn Execer, reason error) (LogEnd, error) {
+	end, err := s.LogEnd(ctx, conn)
+	for range quietLooks {
+		if err != nil {
+			return LogEnd{}, err
+		}
+		var next LogEnd
+		next, err = s.LogEnd(ctx, conn)
+		if err == nil && next.File == end.File && next.Pos == end.Pos {
+			return end, s.seeUpTo(ctx, conn, end)
+		}
+		end = next
+	}
+	return LogEnd{}, fmt.Errorf("%w, for its binary log has an event larger than max_allowed_packet, and it is never quiet enough to ask for the end of the log: FLUSH BINARY LOGS on it and try again", reason)
+}
+
+// seeUpTo returns when a snapshot sees everything before a position of the log.
+func (s *Server) seeUpTo(ctx context.Context, conn Execer, end LogEnd) error {
+	for {
+		at, err := s.Snapshot(ctx, conn)
+		if err != nil || at.File != end.File || at.Pos >= end.Pos {
+			return err // another file is a later one: the log was rotated
+		}
+		if err := retry.Sleep(ctx, time.Millisecond); err != nil { // a commit waits, e.g. for a replica
+			return err
+		}
+	}
 }
 
 // GTIDsAt returns MariaDB's GTID position at a position in its binary log. The server may have to
