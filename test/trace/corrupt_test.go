@@ -39,6 +39,9 @@ func rejectsCorrupted(t *testing.T, steps []model.Step) {
 	for _, c := range corruptions {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			spoiled, at := c.corrupt(steps, len(steps)/4)
+			if at < 0 { // on a busy machine the copy may be over by then
+				spoiled, at = c.corrupt(steps, 0)
+			}
 			if at < 0 {
 				t.Fatal("the trace has nothing of the kind")
 			}
