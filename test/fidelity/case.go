@@ -16,6 +16,9 @@ type Case struct {
 	Group, Name string
 	// Only is the flavour that has such a table; empty means both.
 	Only servers.Flavour
+	// Elsewhere are the columns that a target of the other flavour has instead, where it
+	// holds the same values in another type.
+	Elsewhere string
 	// Columns define the columns beside r and other.
 	Columns string
 	// Cols are those that are given values; the default is v.
@@ -61,17 +64,22 @@ func (c *Case) key() string {
 	return c.Key
 }
 
-// createTable is the statement that creates the table, in the schema in use.
-func (c *Case) createTable(table string) string {
-	parts := []string{"r INT NOT NULL", c.Columns, "other INT NOT NULL"}
+// createTable is the statement that creates the table on a flavour, in the schema in use.
+func (c *Case) createTable(table string, f servers.Flavour) string {
+	columns := c.Columns
+	if c.Only != "" && f != c.Only {
+		columns = c.Elsewhere
+	}
+	parts := []string{"r INT NOT NULL", columns, "other INT NOT NULL"}
 	if key := c.key(); key != "-" {
 		parts = append(parts, key)
 	}
 	return "CREATE TABLE " + sqlesc.Ident(table) + " (" + strings.Join(parts, ", ") + ")"
 }
 
-// has says whether a flavour has the case's types.
-func (c *Case) has(f servers.Flavour) bool { return c.Only == "" || c.Only == f }
+// has says whether a source of a flavour has the case's types, takes whether a target does.
+func (c *Case) has(f servers.Flavour) bool   { return c.Only == "" || c.Only == f }
+func (c *Case) takes(f servers.Flavour) bool { return c.has(f) || c.Elsewhere != "" }
 
 // show are the expressions by which a row is judged.
 func (c *Case) show() []string {

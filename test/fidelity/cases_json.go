@@ -36,6 +36,6 @@ func jsonCases() []*Case {
 			`CAST(CONCAT(REPEAT('[',99),'1',REPEAT(']',99)) AS JSON)`, `(WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 60) SELECT JSON_OBJECTAGG(CONCAT('k',i), CAST(i AS UNSIGNED)) FROM n)`),
 	)
 	return append(out, only(servers.MariaDB,
-		&Case{Group: g, Name: "JSON, which is a LONGTEXT", Columns: "v JSON NULL", Values: values("NULL", `'{}'`, `'{"a":1, "b" : 1.0}'`, `'{ "a" : 1e2 }'`, `'{"b":1,"a":2,"a":3}'`, `'null'`, `'[1.50]'`)},
+		&Case{Group: g, Name: "JSON, which is a LONGTEXT", Columns: "v JSON NULL", Elsewhere: "v LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL", Values: values("NULL", `'{}'`, `'{"a":1, "b" : 1.0}'`, `'{ "a" : 1e2 }'`, `'{"b":1,"a":2,"a":3}'`, `'null'`, `'[1.50]'`)},
 	)...)
 }

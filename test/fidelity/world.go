@@ -83,7 +83,7 @@ func startWorld(ctx context.Context, p pair, cases []*Case, screen *console) (*w
 		}
 		switch {
 		case !c.has(p.Source):
-		case c.Refused != "" || !c.has(p.Target):
+		case c.Refused != "" || !c.takes(p.Target):
 			t.schema = refusedSchema
 			w.refused = append(w.refused, t)
 		default:
@@ -110,6 +110,7 @@ func (w *world) create(ctx context.Context) error {
 	if err := run(ctx, w.targetDB, "DROP DATABASE IF EXISTS _ghostferry"); err != nil {
 		return err
 	}
+	flavours := map[*sql.DB]servers.Flavour{w.sourceDB: w.Source, w.targetDB: w.Target}
 	for _, db := range []*sql.DB{w.sourceDB, w.targetDB} {
 		for _, schema := range w.schemas() {
 			name := sqlesc.Ident(schema)
@@ -121,7 +122,7 @@ func (w *world) create(ctx context.Context) error {
 		if err := run(ctx, db, "CREATE TABLE `"+defaultSchema+"`.`"+heldTable+"` (r INT PRIMARY KEY)"); err != nil {
 			return err
 		}
-		if err := w.each(func(t *table) error { return t.run(ctx, db, t.createTable(t.name)) }); err != nil {
+		if err := w.each(func(t *table) error { return t.run(ctx, db, t.createTable(t.name, flavours[db])) }); err != nil {
 			return err
 		}
 	}
@@ -130,12 +131,6 @@ func (w *world) create(ctx context.Context) error {
 	}
 	if err := w.each(func(t *table) error { return t.run(ctx, w.sourceDB, t.seed(t.name)...) }); err != nil {
 		return err
-	}
-	// MariaDB does not tell the GTIDs of a place behind events larger than its packet limit.
-	for _, db := range []*sql.DB{w.sourceDB, w.targetDB} {
-		if err := run(ctx, db, "FLUSH BINARY LOGS"); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -242,7 +237,7 @@ func (w *world) refusals(ctx context.Context) (map[*table]string, error) {
 		}
 	}
 	for _, t := range w.refused {
-		if err := t.run(ctx, w.sourceDB, t.createTable(t.name)); err != nil {
+		if err := t.run(ctx, w.sourceDB, t.createTable(t.name, w.Source)); err != nil {
 			return nil, err
 		}
 	}
