@@ -19,9 +19,9 @@ func (r *run) checkTargetRows(ctx context.Context) error {
 			continue
 		}
 		var one int
-		where, which := "", "rows"
+		where, which, remedy := "", "rows", "empty it"
 		if t.Scope != "" {
-			where, which = " WHERE "+t.Scope, "rows that the row filter chooses"
+			where, which, remedy = " WHERE "+t.Scope, "rows that the row filter chooses", "remove them"
 		}
 		err := r.Target.QueryRowContext(ctx, "SELECT 1 FROM "+sqlesc.Table(t.TargetSchema, t.TargetName)+where+" LIMIT 1").Scan(&one)
 		switch {
@@ -29,7 +29,7 @@ func (r *run) checkTargetRows(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("look for rows in %s: %w", t.Target(), err)
 		default:
-			r.fault("rows", t.Target(), "the target table already holds "+which, "remove them, or resume the move that has written them")
+			r.fault("rows", t.Target(), "the target table already holds "+which, remedy+", or resume the move that has written them")
 		}
 	}
 	return nil
