@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
@@ -17,6 +18,11 @@ func (r *run) checkTypes(context.Context) error {
 			continue
 		}
 		exists := r.target.table(t.TargetSchema, t.TargetName) != nil
+		toMariaDB := !r.SourceServer.IsMariaDB() && r.TargetServer.IsMariaDB()
+		if name := s.functionalIndex(); name != "" && !exists && toMariaDB {
+			r.fault("target-lacks", t.String(), fmt.Sprintf("index %s is over an expression, which %s does not have", name, r.TargetServer.Flavour),
+				"drop the index on the source, or leave the table out by the table filter")
+		}
 		for _, c := range s.columns {
 			if _, err := codec.NewColumn(c.info()); err != nil {
 				r.fault("unsupported", t.String(), fmt.Sprintf("column %s has type %s, which cannot be carried exactly", c.name, c.fullType), remedy)
@@ -27,9 +33,23 @@ func (r *run) checkTypes(context.Context) error {
 				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s has type %s, which %s does not have", c.name, c.columnType, r.TargetServer.Flavour),
 					"create the target's table yourself with a type that holds the same values, or leave the table out")
 			}
+			if !exists && toMariaDB && c.generated && !c.nullable {
+				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s is generated and NOT NULL, as keys are, which %s does not have", c.name, r.TargetServer.Flavour),
+					"give the table another key, or leave it out by the table filter")
+			}
 		}
 	}
 	return nil
+}
+
+// functionalIndex returns the name of an index over an expression, empty without one.
+func (s *structure) functionalIndex() string {
+	for _, i := range append(slices.Clone(s.uniques), s.indexes...) {
+		if slices.ContainsFunc(i.parts, func(p part) bool { return p.expression != "" }) {
+			return i.name
+		}
+	}
+	return ""
 }
 
 // info is what the codec asks of a column.

@@ -19,6 +19,9 @@ type Case struct {
 	// Elsewhere are the columns that a target of the other flavour has instead, where it
 	// holds the same values in another type.
 	Elsewhere string
+	// Unheld: servers of the other flavour change the values that they are given (MariaDB has
+	// no negative zero), which only a comparison can find. It is no case of such a pair.
+	Unheld bool
 	// Columns define the columns beside r and other.
 	Columns string
 	// Cols are those that are given values; the default is v.
