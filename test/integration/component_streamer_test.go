@@ -217,8 +217,9 @@ func TestStreamerFiltersAndRenames(t *testing.T) {
 	onEachMaking(t, []string{
 		"CREATE TABLE a (id BIGINT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE b (id BIGINT PRIMARY KEY, w INT)",
 	}, func(t *testing.T, c *parts) {
-		c.onSource(t, "RENAME TABLE a TO c, b TO a, c TO b", "CREATE TABLE elsewhere LIKE a")
 		s := c.streamer(t)
+		known := s.TableSchema
+		c.onSource(t, "RENAME TABLE a TO c, b TO a, c TO b", "CREATE TABLE elsewhere LIKE a")
 		s.Filter = byOdd{}
 		s.TableRewrites = map[string]string{"a": "b", "b": "a"}
 		got := &listed{}
@@ -242,7 +243,7 @@ func TestStreamerFiltersAndRenames(t *testing.T) {
 		// The table known as `a` has its rows in `away`: `a` itself is somebody else's, and
 		// its definition may change.
 		s = c.streamer(t)
-		s.TableRewrites = map[string]string{"away": "b"}
+		s.TableSchema, s.TableRewrites = known, map[string]string{"away": "b"}
 		s.AddEventListener(func(evs []ghostferry.DMLEvent) error {
 			t.Errorf("an event of a namesake: %s", told(t, evs[0]))
 			return nil
@@ -257,7 +258,7 @@ func TestStreamerFiltersAndRenames(t *testing.T) {
 		c.failed.none(t)
 
 		s = c.streamer(t)
-		s.TableRewrites = map[string]string{"a": "b", "b": "a"}
+		s.TableSchema, s.TableRewrites = known, map[string]string{"a": "b", "b": "a"}
 		if _, err := s.ConnectBinlogStreamerToMysql(); err != nil {
 			t.Fatal(err)
 		}

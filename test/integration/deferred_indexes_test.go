@@ -295,7 +295,7 @@ func waitForMetadataLock(ctx context.Context, t *testing.T, p *harness.Pair) {
 	defer ticker.Stop()
 	for {
 		var waiting int
-		require.NoError(t, p.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'").Scan(&waiting))
+		require.NoError(t, p.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_STATE LIKE 'Waiting for table metadata lock%'").Scan(&waiting))
 		if waiting > 0 {
 			return
 		}
