@@ -70,7 +70,10 @@ type BinlogStreamer struct {
 	shared *SharedStreamer // nil: connections of its own only
 	tap    *SharedStreamer // told of every event: this is its stream
 
-	patience  *patience
+	patience    *patience
+	unconfirmed *unconfirmedReads // what was read of the server; nil: nothing
+	// restarted is told when the server was found restarted, with everything; may be nil.
+	restarted func(ctx context.Context, source sourceProcess) error
 	logger    Logger
 	metrics   *Metrics
 	srv       *server.Server
@@ -102,11 +105,13 @@ type BinlogStreamer struct {
 	hold     *BinlogCoordinate // the end before the first undecided XA PREPARE; nil: start
 	file     string            // file being streamed
 	pos      uint64            // end of the last event in it
+	mark     logMark           // of the last transaction's end, zero when none is known
 	streamed BinlogCoordinate  // last transaction end or heartbeat
 	stopAt   BinlogCoordinate
 	inTxn    bool
 	stopped  chan struct{}              // closed when stopAt is reached
 	waiting  *PreparedTransactionsError // undecided XA transactions that changed our tables; nil: none
+	process  sourceProcess              // that is followed
 	eventAt  time.Time                  // time by the source's clock of the last event, or of a heartbeat
 	started  bool
 }
@@ -289,6 +294,7 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 		var left *leftSharedError
 		switch {
 		case err == nil:
+			s.unconfirmed.follows(sourceProcess{}) // nobody will look after it any more
 			return s.undecidedError()
 		case errors.Is(err, errJoinsShared):
 			failures = 0
@@ -546,7 +552,7 @@ func (s *BinlogStreamer) FlushAndStop() {
 func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	s.initialize()
 	var end BinlogCoordinate
-	err := retry.Do(ctx, retry.Policy{Attempts: 100, First: 50 * time.Millisecond, Max: 600 * time.Millisecond}, func(error) bool { return true }, nil,
+	err := retry.Do(ctx, retry.Policy{Attempts: 100, First: 50 * time.Millisecond, Max: 600 * time.Millisecond}, Retryable, nil,
 		func(ctx context.Context) error {
 			at, err := s.logEnd(ctx)
 			end = at
@@ -575,8 +581,7 @@ func (s *BinlogStreamer) logEnd(ctx context.Context) (BinlogCoordinate, error) {
 			return BinlogCoordinate{}, err
 		}
 	}
-	at, err := srv.LogEnd(ctx, s.DB)
-	return BinlogCoordinate{File: at.File, Pos: at.Pos}, err
+	return logEndOf(ctx, srv, s.DB)
 }
 
 // checkStopLocked closes stopped when the stop position is set and reached.

@@ -193,10 +193,14 @@ func (s *BinlogStreamer) endOf(ev *rawEvent, e transactionEnd) error {
 	}
 	s.txn, s.explicit, s.query = nil, false, nil
 	s.dropReadingXA()
+	mark := s.markHere(ev)
 	s.mu.Lock()
 	s.inTxn = false
 	if !e.undecided || ev.end.CompareFilePos(s.start) >= 0 { // else a PREPARE that is sent once more
-		e.at, s.start = ev.end, ev.end
+		e.at, s.start, e.mark = ev.end, ev.end, mark
+		if !mark.isZero() {
+			s.mark = mark
+		}
 	}
 	s.hold = s.xa.hold
 	if s.holes() && e.undecided && s.decided == nil {

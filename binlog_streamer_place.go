@@ -11,6 +11,8 @@ import (
 // transactionEnd is what the stream tells of a place outside any transaction.
 type transactionEnd struct {
 	at BinlogCoordinate
+	// mark is of the event that ends the transaction there, zero when none did.
+	mark logMark
 	// gtid is of the transaction that ended there, zero when none did.
 	gtid binlog.GTID
 	// undecided: that was the PREPARE of an XA transaction, which does not count as

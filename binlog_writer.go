@@ -60,6 +60,7 @@ type BinlogWriter struct {
 	laneCount   int
 	lanes       func() int       // how many lanes are wanted now
 	start       BinlogCoordinate // where the stream begins, then the end of the last whole transaction
+	mark        logMark          // of the last transaction up to start
 	resumed     writerResume     // owned by the goroutine that builds batches
 	batch       uint64           // number of the last batch recorded
 
@@ -91,6 +92,7 @@ type queuedEvents struct {
 	// end is where the last of gtids' transactions ended; zero inside a transaction. hold is
 	// where a later process has to begin when it is not there.
 	end   BinlogCoordinate
+	mark  logMark // of the last transaction; zero: none has ended
 	hold  *BinlogCoordinate
 	gtids []binlog.GTID
 }
@@ -286,7 +288,7 @@ func (w *BinlogWriter) advance(b *applyBatch) {
 		return
 	}
 	if w.StateTracker != nil {
-		w.StateTracker.writtenUpTo(b.position, b.hold)
+		w.StateTracker.writtenTo(b.position, b.hold, b.mark)
 	}
 	w.applied.Lock()
 	defer w.applied.Unlock()
@@ -372,6 +374,9 @@ func (q *applyQueue) pushEnd(e transactionEnd) {
 	last := &q.items[len(q.items)-1]
 	if e.at.File != "" {
 		last.end, last.hold = e.at, e.hold
+	}
+	if !e.mark.isZero() {
+		last.mark = e.mark
 	}
 	if !e.gtid.IsZero() && (!e.undecided || e.gtid.MariaDB) { // MariaDB's sets have no holes: hold does it
 		last.gtids = append(last.gtids, e.gtid)

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
@@ -19,6 +20,11 @@ type applyBatch struct {
 	end      BinlogCoordinate // end of the last whole transaction; File empty when there is none
 	intent   BinlogCoordinate // how far the batch reaches
 	position BinlogCoordinate // up to where everything is executed: end, or that of the batch before
+	mark     logMark          // of the last transaction up to position
+
+	// began is how far the checkpoint says that anything may have been executed: intent, or
+	// what an earlier process had begun beyond it.
+	began executedUpTo
 
 	// hold is where a later process has to begin because XA transactions are prepared at
 	// position; nil: at position.
@@ -32,8 +38,47 @@ type writerResume struct {
 	// there the target may hold older images, so a later process has to begin no later
 	// than this one has come; but all decisions up to there are known to be executed.
 	position BinlogCoordinate
+	mark     logMark
 	// hold is what the checkpoint has.
 	hold *BinlogCoordinate
+	// furthest is how far lanes had begun to execute, zero when this process is past that.
+	// An intent is never lowered: if the source loses what lies between, it has to be known
+	// that it may be on the target.
+	furthest executedUpTo
+	// replaced: furthest's file and offset are another server's. mariaDB: the source's sets
+	// of GTIDs do not contain each other.
+	replaced, mariaDB bool
+}
+
+// reach is how far a batch may have executed, with what an earlier process had begun.
+func (r *writerResume) reach(intent executedUpTo) executedUpTo {
+	if r.furthest.IsZero() {
+		return intent
+	}
+	behind := !r.replaced && intent.CompareFilePos(r.furthest.BinlogCoordinate) < 0
+	if !behind && (r.mariaDB || intent.GTIDSet == "") {
+		r.furthest = executedUpTo{}
+		return intent
+	}
+	out := intent
+	if behind {
+		out = r.furthest
+	}
+	if r.mariaDB || intent.GTIDSet == "" {
+		return out
+	}
+	set, err := binlog.ParseGTIDSet(intent.GTIDSet, false)
+	before, err2 := binlog.ParseGTIDSet(r.furthest.GTIDSet, false)
+	if err != nil || err2 != nil {
+		return r.furthest // neither happens: both were parsed before
+	}
+	if set.Contains(before) && !behind {
+		r.furthest = executedUpTo{}
+		return intent
+	}
+	set.AddSet(before)
+	out.GTIDSet = set.String()
+	return out
 }
 
 // tableChanges are the changes of one table in a batch. Where Go can tell equal keys,
@@ -87,6 +132,9 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 		if item.end.File != "" {
 			b.end, b.hold = item.end, item.hold
 		}
+		if !item.mark.isZero() {
+			w.mark = item.mark
+		}
 	}
 	if b.end.File != "" {
 		b.end.GTIDSet = w.executed.String()
@@ -97,7 +145,9 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 	if last != nil {
 		b.timestamp = last.timestamp
 	}
+	b.mark = w.mark
 	b.setReach(w, last)
+	b.began = w.resumed.reach(executedUpTo{b.intent, w.mark})
 	return b, nil
 }
 
@@ -107,7 +157,7 @@ func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 	if b.end.File != "" {
 		b.position, b.intent = b.end, b.end
 		if before := w.resumed.position; before.File != "" && b.end.CompareFilePos(before) < 0 {
-			b.position = before
+			b.position, b.mark = before, w.resumed.mark
 			if b.hold == nil {
 				b.hold = &b.end
 			}

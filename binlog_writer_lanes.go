@@ -252,7 +252,7 @@ func (a *batchAttempt) recordIntent(ctx context.Context, s *session, lane int) e
 	if c == nil {
 		return nil
 	}
-	n, err := s.exec(ctx, c.appendIntent(s.statement(), lane, a.batch.intent))
+	n, err := s.exec(ctx, c.appendIntent(s.statement(), lane, a.batch.began))
 	failpoint("apply.intent")
 	if err != nil || n == 1 {
 		return err
@@ -266,7 +266,7 @@ func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {
 		return nil
 	}
 	tracePosition(s, a.batch.position)
-	n, err := s.exec(ctx, c.appendPosition(s.statement(), a.batch.position, a.batch.intent, a.number))
+	n, err := s.exec(ctx, c.appendPosition(s.statement(), executedUpTo{a.batch.position, a.batch.mark}, a.batch.began, a.number))
 	if err == nil && n == 1 && !sameHold(c.held, a.batch.hold) {
 		_, err = s.exec(ctx, c.appendHold(s.statement(), a.batch.hold))
 	}

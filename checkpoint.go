@@ -2,16 +2,13 @@ package ghostferry
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 
 	sqlorig "database/sql"
 
-	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -51,8 +48,9 @@ type checkpoint struct {
 
 	recorded struct {
 		sync.Mutex
-		chunks    map[int]int  // by table number: how many are on the target
-		completed map[int]bool // tables whose copy is recorded as complete
+		chunks    map[int]int              // by table number: how many are on the target
+		completed map[int]bool             // tables whose copy is recorded as complete
+		readEnd   map[int]BinlogCoordinate // how far the source's log reached after any read of the table
 	}
 
 	held *BinlogCoordinate // what the table held has; owned by the writing goroutine
@@ -62,9 +60,11 @@ type checkpoint struct {
 type resumePoint struct {
 	epoch     uint64
 	source    string // identity of the source
+	started   int64  // when that process of it began that the rows were read of; 0: unknown
 	position  BinlogCoordinate
-	held      *BinlogCoordinate  // where to go on from, when it is not position
-	furthest  []BinlogCoordinate // how far lanes may have executed
+	mark      logMark           // of the last transaction up to position
+	held      *BinlogCoordinate // where to go on from, when it is not position
+	furthest  []executedUpTo    // how far lanes may have executed
 	batch     uint64
 	tables    map[TableIdentifier]*resumeTable
 	finished  bool
@@ -75,10 +75,19 @@ type resumePoint struct {
 	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
 }
 
+// executedUpTo is a place that a lane may have executed everything up to, and the last
+// transaction there.
+type executedUpTo struct {
+	BinlogCoordinate
+	mark logMark
+}
+
 type resumeTable struct {
 	number    int
 	again     bool // what the checkpoint says of it does not count: it is copied anew
+	emptied   bool // some of its rows on the target are removed and copied anew
 	completed bool
+	readEnd   BinlogCoordinate // how far the source's log reached after the reads of a completed table
 	chunks    []resumeChunk
 	next      uint64 // next free chunk number
 	rows      uint64
@@ -88,10 +97,12 @@ type resumeTable struct {
 
 type resumeChunk struct {
 	keyRange
-	debts []string // encoded keys that were skipped
+	number  uint64
+	readEnd BinlogCoordinate // how far the source's log reached after the read
+	debts   []string         // encoded keys that were skipped
 }
 
-const checkpointFormat = 1
+const checkpointFormat = 2
 
 // begun reports whether there is a run to record: components of a Ferry that does not
 // run record nothing.
@@ -106,18 +117,20 @@ func (c *checkpoint) create(ctx context.Context) error {
 		"CREATE DATABASE IF NOT EXISTS " + sqlesc.Ident(c.schema),
 		"CREATE TABLE IF NOT EXISTS " + c.table("runs") + ` (
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, format INT NOT NULL, epoch BIGINT UNSIGNED NOT NULL,
-  source VARCHAR(255) NOT NULL, finished TINYINT NOT NULL DEFAULT 0) ENGINE=InnoDB`,
+  source VARCHAR(255) NOT NULL, source_started BIGINT NOT NULL DEFAULT 0, finished TINYINT NOT NULL DEFAULT 0) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("lanes") + ` (
   run_id VARBINARY(64) NOT NULL, lane INT NOT NULL, epoch BIGINT UNSIGNED NOT NULL, batch BIGINT UNSIGNED NOT NULL,
-  file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `,
-  intent_file VARBINARY(512) NOT NULL, intent_pos BIGINT UNSIGNED NOT NULL, intent_gtid_set ` + text + `,
+  file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `, mark VARBINARY(700) NOT NULL DEFAULT '',
+  intent_file VARBINARY(512) NOT NULL, intent_pos BIGINT UNSIGNED NOT NULL, intent_gtid_set ` + text + `, intent_mark VARBINARY(700) NOT NULL DEFAULT '',
   PRIMARY KEY (run_id, lane)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("tables") + ` (
   run_id VARBINARY(64) NOT NULL, number INT NOT NULL, source_schema VARBINARY(256) NOT NULL, source_table VARBINARY(256) NOT NULL,
-  completed TINYINT NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, PRIMARY KEY (run_id, number)) ENGINE=InnoDB`,
+  completed TINYINT NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL,
+  read_file VARBINARY(512) NOT NULL DEFAULT '', read_pos BIGINT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (run_id, number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("chunks") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, number BIGINT UNSIGNED NOT NULL,
   low LONGBLOB NULL, high LONGBLOB NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, debts LONGBLOB NULL,
+  read_file VARBINARY(512) NOT NULL DEFAULT '', read_pos BIGINT UNSIGNED NOT NULL DEFAULT 0,
   PRIMARY KEY (run_id, table_number, number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("rechecks") + ` (
   id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL,
@@ -135,195 +148,19 @@ func (c *checkpoint) create(ctx context.Context) error {
 			return fmt.Errorf("creating the checkpoint in schema %s of the target: %w: grant CREATE, SELECT, INSERT, UPDATE and DELETE on it, or set Checkpoint to \"off\"", sqlesc.Ident(c.schema), err)
 		}
 	}
-	return nil
-}
-
-// load reads the run's checkpoint, nil when there is none.
-func (c *checkpoint) load(ctx context.Context) (*resumePoint, error) {
-	existing, err := c.existingTables(ctx, c.db)
-	if err != nil || !existing["runs"] {
-		return nil, err
+	var current int
+	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema=? AND table_name='runs' AND column_name='source_started'", c.schema).Scan(&current)
+	if err == nil && current == 0 {
+		err = fmt.Errorf("the checkpoint's tables in schema %s of the target were made by another version: drop the schema if no run of that version goes on, or set CheckpointSchema", sqlesc.Ident(c.schema))
 	}
-	return c.loadFrom(ctx, c.db)
-}
-
-// queryer is a pool or a transaction.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sqlorig.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sqlorig.Row
-}
-
-func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, error) {
-	p := &resumePoint{tables: map[TableIdentifier]*resumeTable{}}
-	var format int
-	err := db.QueryRowContext(ctx, "SELECT format, epoch, source, finished FROM "+c.table("runs")+" WHERE run_id=?", c.runID).
-		Scan(&format, &p.epoch, &p.source, &p.finished)
-	if errors.Is(err, sqlorig.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if format != checkpointFormat {
-		return nil, fmt.Errorf("the checkpoint of run %s in %s has format %d, this version reads format %d: finish the run with the version that began it", c.runID, c.schema, format, checkpointFormat)
-	}
-	if err := c.loadLanes(ctx, db, p); err != nil {
-		return nil, err
-	}
-	if err := c.loadTables(ctx, db, p); err != nil {
-		return nil, err
-	}
-	existing, err := c.existingTables(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	// A checkpoint begun by an early version lacks these tables.
-	if existing["held"] {
-		err = c.loadHeld(ctx, db, p)
-	}
-	if err == nil && existing["definitions"] {
-		err = c.loadDefinitions(ctx, db, p)
-	}
-	if err == nil {
-		err = c.loadVerification(ctx, db, p)
-	}
-	return p, err
-}
-
-func (c *checkpoint) existingTables(ctx context.Context, db queryer) (map[string]bool, error) {
-	names := map[string]bool{}
-	rows, err := db.QueryContext(ctx, "SELECT table_name FROM information_schema.tables WHERE table_schema=?", c.schema)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names[name] = true
-	}
-	return names, rows.Err()
-}
-
-func (c *checkpoint) loadHeld(ctx context.Context, db queryer, p *resumePoint) error {
-	var at BinlogCoordinate
-	err := db.QueryRowContext(ctx, "SELECT file, pos, COALESCE(gtid_set,'') FROM "+c.table("held")+" WHERE run_id=?", c.runID).Scan(&at.File, &at.Pos, &at.GTIDSet)
-	if errors.Is(err, sqlorig.ErrNoRows) {
-		return nil
-	}
-	p.held = &at
 	return err
-}
-
-func (c *checkpoint) loadDefinitions(ctx context.Context, db queryer, p *resumePoint) error {
-	rows, err := db.QueryContext(ctx, "SELECT table_number, definition FROM "+c.table("definitions")+" WHERE run_id=?", c.runID)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	byNumber := map[int]string{}
-	for rows.Next() {
-		var number int
-		var definition string
-		if err := rows.Scan(&number, &definition); err != nil {
-			return err
-		}
-		byNumber[number] = definition
-	}
-	for _, t := range p.tables {
-		t.definition = byNumber[t.number]
-	}
-	return rows.Err()
-}
-
-func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) error {
-	rows, err := db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), intent_file, intent_pos, COALESCE(intent_gtid_set,'') FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var lane int
-		var batch uint64
-		var at, intent BinlogCoordinate
-		if err := rows.Scan(&lane, &batch, &at.File, &at.Pos, &at.GTIDSet, &intent.File, &intent.Pos, &intent.GTIDSet); err != nil {
-			return err
-		}
-		if lane == 0 {
-			p.position, p.batch = at, batch
-		}
-		if !intent.IsZero() {
-			p.furthest = append(p.furthest, intent)
-		}
-	}
-	return rows.Err()
-}
-
-func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint) error {
-	rows, err := db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, rows_copied FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	byNumber := map[int]*resumeTable{}
-	for rows.Next() {
-		var id TableIdentifier
-		t := &resumeTable{next: 1}
-		if err := rows.Scan(&t.number, &id.SchemaName, &id.TableName, &t.completed, &t.rows); err != nil {
-			return err
-		}
-		p.tables[id], byNumber[t.number] = t, t
-		p.rowsTotal += t.rows
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	chunks, err := db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, COALESCE(debts,'') FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = chunks.Close() }()
-	for chunks.Next() {
-		var table int
-		var number, copied uint64
-		var low, high, debts []byte
-		if err := chunks.Scan(&table, &number, &low, &high, &copied, &debts); err != nil {
-			return err
-		}
-		t := byNumber[table]
-		if t == nil {
-			return fmt.Errorf("the checkpoint of run %s has a chunk of table number %d, which it does not know: it is damaged, start afresh", c.runID, table)
-		}
-		t.chunks = append(t.chunks, resumeChunk{keyRange: keyRange{decodeTuple(low), decodeTuple(high)}, debts: decodeDebts(debts)})
-		t.next = max(t.next, number+1)
-		p.rowsTotal += copied
-	}
-	return chunks.Err()
-}
-
-// decodeTuple reads a key as AppendKeyPart wrote it, whatever its number of parts.
-func decodeTuple(data []byte) keyTuple {
-	if data == nil {
-		return nil
-	}
-	return keyTuple(codec.SplitKey(data, len(data)/4))
-}
-
-func decodeDebts(data []byte) []string {
-	var keys []string
-	for _, key := range codec.SplitKey(data, len(data)/4) {
-		keys = append(keys, string(key))
-	}
-	return keys
 }
 
 // begin takes the run over: it raises the epoch in every row that a writer locks, and,
 // for a new run, records where the stream starts. From then on an older process of the
 // run can commit nothing. It returns what that process has left behind, nil for a new
 // run: it may have gone on since previous was loaded.
-func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source string, at BinlogCoordinate, lanes int, tables []*TableSchema) (*resumePoint, error) {
+func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source sourceProcess, at BinlogCoordinate, mark logMark, lanes int, tables []*TableSchema) (*resumePoint, error) {
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -348,6 +185,11 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source st
 		}
 	}
 	c.lanes = lanes
+	if previous == nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET mark=?, intent_mark=? WHERE run_id=?", mark.String(), mark.String(), c.runID); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
 		return nil, err
 	}
@@ -367,8 +209,8 @@ func (c *checkpoint) ensureLanes(ctx context.Context, lanes int) error {
 		return nil
 	}
 	for ; c.lanes < lanes; c.lanes++ {
-		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set)"+
-			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, file AS f, pos AS p, gtid_set AS g FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
+		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, mark, intent_file, intent_pos, intent_gtid_set, intent_mark)"+
+			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, mark, file AS f, pos AS p, gtid_set AS g, mark AS m FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
 			" ON DUPLICATE KEY UPDATE epoch=?", c.lanes, c.runID, c.epoch, c.epoch)
 		if err != nil {
 			return fmt.Errorf("adding lane %d to the checkpoint: %w", c.lanes, err)
@@ -379,9 +221,10 @@ func (c *checkpoint) ensureLanes(ctx context.Context, lanes int) error {
 
 // beginNew records a run that nobody has begun. Its first epoch is drawn by lot, so that
 // a process of a run that was forgotten meanwhile does not have the same.
-func (c *checkpoint) beginNew(ctx context.Context, tx *sql.Tx, source string) error {
+func (c *checkpoint) beginNew(ctx context.Context, tx *sql.Tx, source sourceProcess) error {
 	c.epoch = 1 + rand.Uint64N(1<<40)
-	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source) VALUES (?,?,?,?)", c.runID, checkpointFormat, c.epoch, source)
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source, source_started) VALUES (?,?,?,?,?)",
+		c.runID, checkpointFormat, c.epoch, source.identity, source.started)
 	return err
 }
 
@@ -463,8 +306,39 @@ func insertMany(ctx context.Context, tx *sql.Tx, head string, rows [][]byte, tai
 	return nil
 }
 
+// sourceProcess is a server and when its present process began.
+type sourceProcess struct {
+	identity string
+	started  int64
+}
+
+// followsProcess records that rows are read of another process of the source from here on.
+func (c *checkpoint) followsProcess(ctx context.Context, source sourceProcess) error {
+	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET source=?, source_started=? WHERE run_id=?", source.identity, source.started, c.runID)
+		return err
+	})
+}
+
+// confirmAll records that of what is recorded as copied nothing was lost by the source, and
+// which process of it is read from here on.
+func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess) error {
+	c.recorded.Lock()
+	clear(c.recorded.readEnd)
+	c.recorded.Unlock()
+	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, stmt := range []string{"UPDATE " + c.table("chunks") + " SET read_file='', read_pos=0 WHERE run_id=?", "UPDATE " + c.table("tables") + " SET read_file='', read_pos=0 WHERE run_id=?"} {
+			if _, err := tx.ExecContext(ctx, stmt, c.runID); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET source=?, source_started=? WHERE run_id=?", source.identity, source.started, c.runID)
+		return err
+	})
+}
+
 // forgetCopy takes back that rows of a table were copied.
-func (c *checkpoint) forgetCopy(ctx context.Context, tx *sql.Tx, number int) error {
+func (c *checkpoint) forgetCopy(ctx context.Context, tx execer, number int) error {
 	_, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=0, rows_copied=0 WHERE run_id=? AND number=?", c.runID, number)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=?", c.runID, number)
@@ -472,112 +346,10 @@ func (c *checkpoint) forgetCopy(ctx context.Context, tx *sql.Tx, number int) err
 	return err
 }
 
-// appendChunk appends the statement that records a chunk as copied, if this process
-// still owns the run: its result is one row, or none when fenced or recorded before.
-func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
-	dst = append(dst, "INSERT INTO "+c.table("chunks")+" (run_id, table_number, number, low, high, rows_copied) SELECT run_id,"...)
-	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
-	dst = append(dst, ',')
-	dst = strconv.AppendUint(dst, ch.number, 10)
-	dst = append(dst, ',')
-	if ch.low == nil {
-		dst = append(dst, "NULL"...)
-	} else {
-		dst = appendHex(dst, []byte(ch.low.encode()))
-	}
-	dst = appendHex(append(dst, ','), []byte(ch.high.encode()))
-	dst = append(dst, ',')
-	dst = strconv.AppendInt(dst, int64(rows), 10)
-	dst = append(dst, " FROM "+c.table("runs")+" WHERE run_id="...)
-	dst = appendHex(dst, []byte(c.runID))
-	dst = append(dst, " AND epoch="...)
-	dst = strconv.AppendUint(dst, c.epoch, 10)
-	return append(dst, c.server.LockingReadSuffix()...)
-}
-
-// appendDebts appends the statement that keeps a chunk's skipped keys with its record.
-func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
-	var list []byte
-	for _, key := range keys {
-		list = codec.AppendKeyPart(list, []byte(key))
-	}
-	dst = append(dst, "UPDATE "+c.table("chunks")+" SET debts="...)
-	dst = append(appendHex(dst, list), " WHERE run_id="...)
-	dst = append(appendHex(dst, []byte(c.runID)), " AND table_number="...)
-	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
-	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
-}
-
-// appendRechecks appends the statement that remembers rows to be compared again.
-func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []string) []byte {
-	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key) VALUES "...)
-	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
-	for i, key := range keys {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(appendHex(append(dst, '('), []byte(c.runID)), ',')
-		dst = append(strconv.AppendInt(dst, int64(number), 10), ',')
-		dst = append(appendHex(dst, []byte(key)), ')')
-	}
-	return dst
-}
-
-// appendIntent appends the statement that records how far a lane is about to execute;
-// it affects no row when this process was fenced, or when the same intent stands there.
-func (c *checkpoint) appendIntent(dst []byte, lane int, to BinlogCoordinate) []byte {
-	dst = append(dst, "UPDATE "+c.table("lanes")+" SET intent_file="...)
-	return c.appendLane(c.appendCoordinate(dst, to, "intent_"), lane)
-}
-
-// appendPosition appends the statement that makes lane 0's position the end of the last
-// whole transaction of a batch, and its intent the end of the batch; it affects one row
-// unless this process was fenced or the batch was committed before.
-func (c *checkpoint) appendPosition(dst []byte, position, intent BinlogCoordinate, batch uint64) []byte {
-	dst = append(dst, "UPDATE "+c.table("lanes")+" SET file="...)
-	dst = append(c.appendCoordinate(dst, position, ""), ", intent_file="...)
-	dst = append(c.appendCoordinate(dst, intent, "intent_"), ", batch="...)
-	dst = strconv.AppendUint(dst, batch, 10)
-	dst = append(c.appendLane(dst, 0), " AND batch="...)
-	return strconv.AppendUint(dst, batch-1, 10)
-}
-
-// appendHold appends the statement that keeps where a later process has to begin, or
-// that it is the position again. It is for a transaction that has recorded the position.
-func (c *checkpoint) appendHold(dst []byte, hold *BinlogCoordinate) []byte {
-	if hold == nil {
-		dst = append(dst, "DELETE FROM "+c.table("held")+" WHERE run_id="...)
-		return appendHex(dst, []byte(c.runID))
-	}
-	dst = append(dst, "REPLACE INTO "+c.table("held")+" SET run_id="...)
-	dst = append(appendHex(dst, []byte(c.runID)), ", file="...)
-	return c.appendCoordinate(dst, *hold, "")
-}
-
-func sameHold(a, b *BinlogCoordinate) bool {
-	return a == b || a != nil && b != nil && *a == *b
-}
-
-func (c *checkpoint) appendCoordinate(dst []byte, at BinlogCoordinate, prefix string) []byte {
-	dst = appendHex(dst, []byte(at.File))
-	dst = append(dst, ", "+prefix+"pos="...)
-	dst = strconv.AppendUint(dst, at.Pos, 10)
-	dst = append(dst, ", "+prefix+"gtid_set="...)
-	return sqlesc.AppendString(dst, []byte(at.GTIDSet))
-}
-
-func (c *checkpoint) appendLane(dst []byte, lane int) []byte {
-	dst = append(dst, " WHERE run_id="...)
-	dst = append(appendHex(dst, []byte(c.runID)), " AND lane="...)
-	dst = append(strconv.AppendInt(dst, int64(lane), 10), " AND epoch="...)
-	return strconv.AppendUint(dst, c.epoch, 10)
-}
-
-func appendHex(dst, v []byte) []byte {
-	if len(v) == 0 {
-		return append(dst, "''"...)
-	}
-	return hex.AppendEncode(append(dst, "0x"...), v)
+// forgetChunk takes back that one chunk of a table was copied.
+func (c *checkpoint) forgetChunk(ctx context.Context, tx execer, table int, chunk uint64) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND number=?", c.runID, table, chunk)
+	return err
 }
 
 // committedBatch returns the number of the last batch whose position is committed, as

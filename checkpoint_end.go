@@ -36,16 +36,37 @@ func (c *checkpoint) chunkRecorded(table *TableSchema) {
 	c.recorded.chunks[c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]]++
 }
 
+// noteRead remembers how far the source's log reached when rows of a table, or that there
+// are none, had been read.
+func (c *checkpoint) noteRead(table *TableSchema, end BinlogCoordinate) {
+	if !c.begun() {
+		return
+	}
+	c.recorded.Lock()
+	defer c.recorded.Unlock()
+	c.noteReadLocked(c.tableNumbers[NewTableIdentifierFromSchemaTable(table)], end)
+}
+
+func (c *checkpoint) noteReadLocked(number int, end BinlogCoordinate) {
+	if at := c.recorded.readEnd[number]; at.File == "" || at.CompareFilePos(end) < 0 {
+		c.recorded.readEnd[number] = end
+	}
+}
+
 // countRecorded notes what was recorded before.
 func (c *checkpoint) countRecorded(previous *resumePoint) {
 	c.recorded.Lock()
 	defer c.recorded.Unlock()
-	c.recorded.chunks, c.recorded.completed = map[int]int{}, map[int]bool{}
+	c.recorded.chunks, c.recorded.completed, c.recorded.readEnd = map[int]int{}, map[int]bool{}, map[int]BinlogCoordinate{}
 	if previous == nil {
 		return
 	}
 	for _, t := range previous.tables {
 		c.recorded.chunks[t.number], c.recorded.completed[t.number] = len(t.chunks), t.completed
+		c.noteReadLocked(t.number, t.readEnd)
+		for _, ch := range t.chunks {
+			c.noteReadLocked(t.number, ch.readEnd)
+		}
 	}
 }
 
@@ -54,7 +75,7 @@ func (c *checkpoint) countRecorded(previous *resumePoint) {
 func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
 	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
 	c.recorded.Lock()
-	recorded := c.recorded.chunks[number]
+	recorded, end := c.recorded.chunks[number], c.recorded.readEnd[number]
 	c.recorded.Unlock()
 	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var completed bool
@@ -69,8 +90,8 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d copied chunks of %s", recorded-found, recorded, table)}
 		}
 		// Chunks with debts stay: a resumed run has to look after them.
-		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
-			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", c.runID, number, c.runID, number); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, read_file=?, read_pos=?, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
+			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", end.File, end.Pos, c.runID, number, c.runID, number); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND debts IS NULL", c.runID, number); err != nil {

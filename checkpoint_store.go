@@ -160,5 +160,5 @@ func (f *Ferry) runID() string {
 	if f.RunID != "" {
 		return f.RunID
 	}
-	return f.derivedRunID()
+	return f.derivedRunID(f.sourceServer.Identity)
 }

@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -36,6 +37,8 @@ type chunk struct {
 	number uint64 // unique in the run for its table
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
 	worker int    // who claimed it
+
+	readEnd BinlogCoordinate // how far the source's log reached after its read
 }
 
 // stretch is a range that is still to be planned and the worker that works through it,
@@ -323,18 +326,20 @@ func (l *tableLayout) queryKey(ctx context.Context, s querySession, stmt []byte)
 // edgeKey returns the lowest or highest key of the table's rows in scope that is visible,
 // nil when there is none. The highest key of a server without GTIDs is read with a lock, so
 // that a row being committed at its end is waited for.
-func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest bool) (keyTuple, error) {
+// The end of the log after the read is returned with it.
+func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest bool) (key keyTuple, end BinlogCoordinate, err error) {
 	l, err := table.layout()
 	if err != nil {
-		return nil, err
+		return nil, end, err
 	}
-	var key keyTuple
-	err = r.read(ctx, deliveredMark{}, func(s *session, suffix string) error {
-		stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceRangeIndex()+" WHERE "...)
-		stmt = append(l.appendRange(stmt, keyRange{}), " ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)
-		var err error
-		key, err = l.queryKey(ctx, s, stmt)
-		return err
+	err = r.patience.doWhile(ctx, 3, func(err error) bool { return errors.Is(err, errReadAgain) }, func(ctx context.Context, _ int) error {
+		return r.readOnce(ctx, deliveredMark{}, r.noted(ctx, &end, func(s *session, suffix string) error {
+			stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceRangeIndex()+" WHERE "...)
+			stmt = append(l.appendRange(stmt, keyRange{}), " ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)
+			var err error
+			key, err = l.queryKey(ctx, s, stmt)
+			return err
+		}))
 	})
-	return key, err
+	return key, end, err
 }

@@ -163,7 +163,7 @@ func (w *tableWalk) planLocked(ctx context.Context) error {
 	var bounded []keyRange
 	for _, r := range w.mu.ranges {
 		if r.high == nil {
-			highest, err := w.reader.edgeKey(ctx, w.f.table, true)
+			highest, _, err := w.reader.edgeKey(ctx, w.f.table, true)
 			if err != nil {
 				return &TableError{Schema: w.f.table.Schema, Table: w.f.table.Name, Err: err}
 			}

@@ -215,7 +215,7 @@ func retryableRead(err error) bool {
 		return false
 	}
 	var barrier *barrierError
-	if errors.As(err, &barrier) {
+	if errors.As(err, &barrier) || errors.Is(err, errReadAgain) {
 		return true
 	}
 	return mysqlerr.Retryable(mysqlerr.Classify(err))

@@ -226,6 +226,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		p.abandon(c)
 		return &TableError{Schema: p.table.Schema, Table: p.table.Name, Err: fmt.Errorf("reading rows after %s up to %s: %w", p.layout.describeKey(c.low), p.layout.describeKey(c.high), err)}
 	}
+	d.checkpoint.noteRead(p.table, c.readEnd)
 	if rows.Len() == 0 {
 		traceEmpty(c)
 		d.StateTracker.rangeCopied(p.table, p.layout, c.keyRange, RowStats{})
@@ -267,13 +268,13 @@ func (c *chunk) newRows(l *tableLayout, maxBytes int) *codec.Rows {
 // seen, with their digests when fp is set. cut reports that the chunk was fuller than
 // its limits: the rows are its first.
 func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
-	err = r.readOnce(ctx, mark, func(s *session, suffix string) error {
+	err = r.readOnce(ctx, mark, r.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
 		traceBarrier(c)
 		return withLeaves(func(leaves leafReports) (err error) {
 			rows, digests, cut, err = readRows(ctx, s, l, fp, c, leaves, suffix, maxBytes)
 			return err
 		})
-	})
+	}))
 	return rows, digests, cut, err
 }
 

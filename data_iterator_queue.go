@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -75,7 +76,10 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 	}
 	// The highest key bounds the plan. It is read after the stream's start was fixed,
 	// so a row beyond it comes by the stream.
-	high, err := reader.edgeKey(ctx, table, true)
+	high, end, err := reader.edgeKey(ctx, table, true)
+	if err == nil {
+		d.checkpoint.noteRead(table, end) // it has seen that there are no rows beyond
+	}
 	if err != nil || high == nil {
 		return nil, err
 	}
@@ -439,11 +443,14 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
 	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
 	var batch *RowBatch
-	err := d.reader.read(ctx, mark, func(s *session, suffix string) error {
-		return withLeaves(func(leaves leafReports) (err error) {
-			batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
-			return err
-		})
+	again := func(err error) bool { return errors.Is(err, errReadAgain) }
+	err := d.reader.patience.doWhile(ctx, 3, again, func(ctx context.Context, _ int) error {
+		return d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
+			return withLeaves(func(leaves leafReports) (err error) {
+				batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
+				return err
+			})
+		}))
 	})
 	if err != nil {
 		d.reader.gate.closeChunk(gated)
@@ -453,6 +460,7 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 		// Rows that came between the two reads may have pushed others past the limit.
 		c.high = batch.lastKey(j.layout)
 	}
+	d.checkpoint.noteRead(j.table, c.readEnd)
 	if batch.Size() == 0 {
 		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
 	} else {

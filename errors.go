@@ -231,6 +231,21 @@ func (e *FencedError) Error() string {
 // Resumable is false: another process owns the run.
 func (e *FencedError) Resumable() bool { return false }
 
+// DamagedCheckpointError says that the checkpoint on the target holds what no version of
+// this library writes: somebody has changed it.
+type DamagedCheckpointError struct {
+	ruined
+	// RunID is the run, Schema where its checkpoint is.
+	RunID, Schema string
+	// What is wrong with it.
+	What string
+}
+
+// Error names run, schema, fault and remedy.
+func (e *DamagedCheckpointError) Error() string {
+	return fmt.Sprintf("the checkpoint of run %s in schema %s is damaged: %s: start afresh with empty target tables (copydb: -restart)", e.RunID, e.Schema, e.What)
+}
+
 // TargetLostCommitsError says that the target has acknowledged transactions and lost them
 // in a crash, because it does not write its log at each commit
 // (innodb_flush_log_at_trx_commit), or a replica took its place. What is there is

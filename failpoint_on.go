@@ -6,7 +6,7 @@ import "sync/atomic"
 
 // failpointNames are all steps that a run can be stopped at, in about their order.
 var failpointNames = []string{
-	"resume.loaded", "resume.checked", "resume.created", "resume.before_commit", "resume.taken_over",
+	"resume.loaded", "resume.checked", "resume.created", "resume.before_commit", "resume.taken_over", "resume.repaired",
 
 	"index.recorded", "index.dropped",
 

@@ -89,9 +89,14 @@ type Ferry struct {
 	indexes                        *deferredIndexes
 	resume                         *resumePoint
 	resuming                       bool
-	stateStored                    bool             // StateToResumeFrom came from the CheckpointStore
-	startsAt                       BinlogCoordinate // set by Start
-	xaAtStart                      bool             // set by Start: XA transactions were prepared
+	process                        sourceProcess // the source, set by Start
+	replaced                       bool          // the earlier process of the run had another source server
+	// proven, when the source was restarted or replaced since, tells of which reads of the
+	// earlier process nothing can be lost, by its position and the log's end after the read.
+	proven      func(position, end BinlogCoordinate) bool
+	stateStored bool             // StateToResumeFrom came from the CheckpointStore
+	startsAt    BinlogCoordinate // set by Start
+	xaAtStart   bool             // set by Start: XA transactions were prepared
 
 	orphaned []*foreignKeyAudit // owned by Run
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -216,12 +215,12 @@ func (a appliedByRun) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) 
 }
 
 func (f *Ferry) sourceLogEnd(ctx context.Context) (BinlogCoordinate, error) {
-	var end server.LogEnd
+	var end BinlogCoordinate
 	err := f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) (err error) {
-		end, err = f.sourceServer.LogEnd(ctx, f.SourceDB)
+		end, err = logEndOf(ctx, f.sourceServer, f.SourceDB)
 		return err
 	})
-	return BinlogCoordinate{File: end.File, Pos: end.Pos}, err
+	return end, err
 }
 
 // ensureInitialized panics when a constructor is called too early: a programming error

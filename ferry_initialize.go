@@ -2,15 +2,12 @@ package ghostferry
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sort"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
-	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -168,207 +165,12 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 	return faults, nil
 }
 
-// findCheckpoint looks for an earlier process of this run; it only reads.
-func (f *Ferry) findCheckpoint(ctx context.Context) error {
-	if f.Checkpoint == checkpointOff {
-		f.logger.Warn("no checkpoint is kept on the target: after a crash this run cannot go on, it has to start again with empty tables")
-		err := f.loadStoredState(ctx)
-		f.resuming = f.StateToResumeFrom != nil
-		return err
-	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), attempts: f.DBWriteRetries, patience: f.targetPatience}
-	var err error
-	if f.resume, err = f.checkpoint.load(ctx); err != nil {
-		return fmt.Errorf("reading the checkpoint: %w", err)
-	}
-	if f.resume != nil && f.StateToResumeFrom != nil {
-		f.logger.Warn("the target holds a checkpoint of this run: it is used instead of the state given")
-	}
-	if err := f.loadStoredState(ctx); err != nil {
-		return err
-	}
-	f.resuming = f.resume != nil || f.StateToResumeFrom != nil
-	failpoint("resume.loaded")
-	return nil
-}
-
-// derivedRunID names the run by what it moves from where to what names, so that the
-// same configuration finds its own checkpoint.
-func (f *Ferry) derivedRunID() string {
-	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", f.sourceServer.Identity)
-	for _, name := range sortedNames(f.Tables) {
-		t := f.Tables[name]
-		schema, table := names.table(t.Schema, t.Name)
-		fmt.Fprintf(h, "%q.%q>%q.%q\n", t.Schema, t.Name, schema, table)
-		if l, err := t.layout(); err == nil && l.scope != nil {
-			fmt.Fprintf(h, " WHERE %s\n", l.scope.predicate)
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)[:12])
-}
-
-// checkResume refuses to go on from a place that the servers no longer have.
-func (f *Ferry) checkResume(ctx context.Context) error {
-	if !f.resuming {
-		return nil
-	}
-	at := f.resumePosition()
-	if at.IsZero() {
-		return errors.New("the state to resume from has no position in the source's binary log: start afresh with empty target tables")
-	}
-	if f.resume != nil && f.resume.source != f.sourceServer.Identity {
-		return fmt.Errorf("the checkpoint of run %s was made with another source server (%s, now %s): go on with that server, or start afresh", f.checkpoint.runID, f.resume.source, f.sourceServer.Identity)
-	}
-	if s := f.StateToResumeFrom; f.resume == nil && s != nil && s.SourceIdentity != "" && s.SourceIdentity != f.sourceServer.Identity {
-		return fmt.Errorf("the state to resume from was made with another source server (%s, now %s): go on with that server, or start afresh with empty target tables", s.SourceIdentity, f.sourceServer.Identity)
-	}
-	if err := f.checkLogHolds(ctx, at); err != nil {
-		return err
-	}
-	if err := f.checkNothingExecutedIsGone(ctx); err != nil {
-		return err
-	}
-	return f.checkRowsAreThere(ctx)
-}
-
-func (f *Ferry) resumePosition() BinlogCoordinate {
-	if f.resume != nil {
-		at := f.resume.position
-		if f.resume.held != nil {
-			at = *f.resume.held
-		}
-		// Changes that the verifier has not seen are delivered again.
-		if v := f.resume.verification; v != nil && v.VerifierType == f.VerifierType && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
-			at = v.Position
-		}
-		return at
-	}
-	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
-	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
-		at.GTIDSet = f.StateToResumeFrom.LastWrittenGTIDSet
-	}
-	return at
-}
-
-// executedBefore is how far an earlier process has executed everything; held says that
-// this one begins before that because XA transactions were prepared.
-func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
-	switch {
-	case !f.resuming:
-		return at, false
-	case f.resume != nil:
-		return f.resume.position, f.resume.held != nil
-	case f.StateToResumeFrom.LastExecutedBinlogCoordinate != nil:
-		return *f.StateToResumeFrom.LastExecutedBinlogCoordinate, true
-	}
-	return coordinateFromPosition(f.StateToResumeFrom.LastWrittenBinlogPosition), false
-}
-
-// checkNothingExecutedIsGone looks beyond the position: lanes may have executed parts of
-// a batch that the position does not claim yet.
-func (f *Ferry) checkNothingExecutedIsGone(ctx context.Context) error {
-	if f.resume == nil || f.sourceServer.IsMariaDB() {
-		return nil
-	}
-	for _, at := range f.resume.furthest {
-		if at.GTIDSet == "" {
-			continue
-		}
-		if err := f.checkContains(ctx, at); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkContains refuses a source that lacks transactions. One that is still being
-// committed there may have been applied already, so it is waited for.
-func (f *Ferry) checkContains(ctx context.Context, at BinlogCoordinate) error {
-	err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, commitPatience)
-	if !errors.Is(err, server.ErrBarrierTimeout) {
-		return err
-	}
-	missing, err := f.sourceServer.LackedGTIDs(ctx, f.SourceDB, at.GTIDSet)
-	if err != nil || missing == "" {
-		return err
-	}
-	return fmt.Errorf("the source lacks transactions that this run has applied (%s, waited for %s): it was restored or replaced, then start afresh with empty target tables; or their commit is stalled there (semi-synchronous replication without a replica?), then start again when it is over", missing, commitPatience)
-}
-
-// checkLogHolds makes sure that the source still has every transaction after a place,
-// and has not lost any before it.
-func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
-	if at.GTIDSet != "" && !f.sourceServer.IsMariaDB() {
-		if err := f.checkContains(ctx, at); err != nil {
-			return err
-		}
-		var purged string
-		err := f.SourceDB.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, ?)", at.GTIDSet).Scan(&purged)
-		switch {
-		case err != nil:
-			return err
-		case purged != "":
-			return fmt.Errorf("the source has purged transactions %s, which this run still needs: start afresh with empty target tables, and raise binlog_expire_logs_seconds", purged)
-		}
-		return nil
-	}
-	files, err := f.sourceServer.BinaryLogs(ctx, f.SourceDB)
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		if file == at.File {
-			return nil
-		}
-	}
-	return fmt.Errorf("the source no longer has binary log file %s, which this run still needs: start afresh with empty target tables, and raise the binary log's retention", at.File)
-}
-
-// checkRowsAreThere looks for tables whose copied rows are gone: a batch may have deleted
-// all of them when the earlier process died, the source may have, and filled the table
-// since, or somebody has emptied it on the target. Such a table is copied again, which is
-// right in every case.
-func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
-	if f.resume == nil {
-		return nil
-	}
-	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	for id, t := range f.resume.tables {
-		if t.rows == 0 && len(t.chunks) == 0 || f.Tables.Get(id.SchemaName, id.TableName) == nil {
-			continue
-		}
-		schema, table := names.table(id.SchemaName, id.TableName)
-		onTarget, err := hasRows(ctx, f.TargetDB, f.Tables.Get(id.SchemaName, id.TableName), schema, table)
-		if err != nil {
-			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
-		}
-		if !onTarget {
-			f.logger.WithField("table", sqlesc.Table(schema, table)).Info("the target's table is empty although rows were copied to it: it is copied again")
-			*t = resumeTable{number: t.number, again: true, next: 1}
-			f.StateTracker.forgetTable(fullTableName(id.SchemaName, id.TableName))
-		}
-	}
-	return nil
-}
-
-// hasRows reports whether a table of the target has rows in scope.
-func hasRows(ctx context.Context, db *sql.DB, t *TableSchema, schema, table string) (found bool, err error) {
-	l, err := t.layout()
-	if err != nil {
-		return false, err
-	}
-	query := l.appendInScope([]byte("SELECT EXISTS (SELECT 1 FROM " + sqlesc.Table(schema, table) + " WHERE TRUE"))
-	err = db.QueryRowContext(ctx, string(query)+")").Scan(&found)
-	return found, err
-}
-
 // build makes the components. They share the gate, the ledger and the tracker.
 func (f *Ferry) build() error {
 	f.gate = newGate()
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience
+	f.reader.unconfirmed = &unconfirmedReads{}
 	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
 	samples := f.DataIterationConcurrency * 10
 	if f.resume == nil && f.StateToResumeFrom != nil {
@@ -376,11 +178,13 @@ func (f *Ferry) build() error {
 	} else {
 		f.StateTracker = NewStateTracker(samples)
 	}
+	f.StateTracker.unconfirmed = f.reader.unconfirmed
 	f.rememberCopied()
 	if err := f.DataIterationBatchSizePerTableOverride.UpdateBatchSizes(f.SourceDB, f.Tables); err != nil {
 		f.logger.WithError(err).Warn("batch sizes by row size could not be computed; the default is used")
 	}
 	f.BinlogStreamer = f.NewSourceBinlogStreamer()
+	f.BinlogStreamer.unconfirmed, f.BinlogStreamer.restarted = f.reader.unconfirmed, f.followsProcess
 	f.BinlogWriter = f.NewBinlogWriter()
 	f.BinlogWriter.checkpoint = f.checkpoint
 	f.BinlogWriter.queue.ends, f.BinlogWriter.queue.waits = true, f.waits

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
@@ -18,6 +17,9 @@ import (
 
 // StartContext is Start with a context. Nothing is written.
 func (f *Ferry) StartContext(ctx context.Context) error {
+	if err := f.identifyProcess(ctx); err != nil {
+		return err
+	}
 	// Not before: a host that begins afresh forgets the checkpoint after Initialize.
 	if err := f.checkResume(ctx); err != nil {
 		return err
@@ -272,123 +274,6 @@ func (f *Ferry) closeConnectionsAfterFailure(err *error) {
 	if *err != nil {
 		f.closeConnections()
 	}
-}
-
-// prepareTarget makes the last checks and the first write: the checkpoint, which takes
-// the run over from any older process.
-func (f *Ferry) prepareTarget(ctx context.Context) error {
-	if f.startsAt.IsZero() {
-		return errors.New("Run was called before Start")
-	}
-	report, err := f.runChecks(ctx, nil, false)
-	if err != nil {
-		return err
-	}
-	if err := report.Err(); err != nil {
-		return err
-	}
-	if err := f.findScopeIndexes(ctx); err != nil {
-		return err
-	}
-	if f.resuming {
-		if err := f.waitForExecuted(ctx); err != nil {
-			return err
-		}
-	}
-	if f.checkpoint == nil {
-		return nil
-	}
-	if err := f.checkpoint.create(ctx); err != nil {
-		return err
-	}
-	failpoint("resume.created")
-	found, err := f.checkpoint.begin(ctx, f.resume, f.sourceServer.Identity, f.startsAt, f.UpdatableConfig.lanes(), f.sortedTables())
-	if err != nil {
-		return err
-	}
-	failpoint("resume.taken_over")
-	if found != nil {
-		if err := f.goOnFrom(ctx, found); err != nil {
-			return err
-		}
-	}
-	if err := f.indexes.begin(ctx, f.sortedTables(), f.resume); err != nil {
-		return err
-	}
-	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
-	return nil
-}
-
-// goOnFrom takes what the process before has left behind, which may be more than was
-// there when this one looked first.
-func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
-	moved := found.batch != f.resume.batch
-	// The verifier has begun with what was saved when this process looked first: the
-	// stream has to begin where that ends, and only rows recorded since are new to it.
-	found.verification = f.resume.verification
-	*f.resume = *found // the components hold it, too
-	if err := f.queueRechecks(); err != nil {
-		return err
-	}
-	f.rememberCopied()
-	f.BinlogWriter.batch, f.checkpoint.held = found.batch, found.held
-	if f.readBefore() {
-		f.BinlogStreamer.xa.unread = nil
-	}
-	if !moved {
-		return nil
-	}
-	f.logger.Warnf("another process of this run went on meanwhile; it has been fenced out, and this one goes on at %s", found.position)
-	if err := f.startAt(ctx, f.resumePosition()); err != nil {
-		return err
-	}
-	return f.waitForExecuted(ctx)
-}
-
-// startAt fixes where the stream starts.
-func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
-	at, err := f.BinlogStreamer.connect(ctx, from)
-	if err != nil {
-		return origin("binlog_streamer", err)
-	}
-	executed, err := binlog.ParseGTIDSet(at.GTIDSet, f.sourceServer.IsMariaDB())
-	if err != nil {
-		return err
-	}
-	f.startsAt, f.BinlogWriter.executed = at, *executed
-	f.BinlogWriter.startAt(at, f.sourceServer.IsMariaDB())
-	before, held := f.executedBefore()
-	f.BinlogStreamer.xa.settled = before
-	if !held {
-		f.StateTracker.writtenUpTo(at, nil)
-		return nil
-	}
-	f.BinlogWriter.start, f.BinlogWriter.resumed = before, writerResume{position: before, hold: &at}
-	f.StateTracker.writtenUpTo(before, &at)
-	return nil
-}
-
-// waitForExecuted is the first barrier of a resumed run: everything that the earlier
-// process may have executed on the target must be visible on the source before a row
-// is read there. A state tells only what the stream does not deliver again, which is enough.
-func (f *Ferry) waitForExecuted(ctx context.Context) error {
-	furthest := []BinlogCoordinate{f.startsAt}
-	if f.resume != nil {
-		furthest = f.resume.furthest
-	}
-	for _, at := range furthest {
-		switch {
-		case f.sourceServer.IsMariaDB():
-			if f.gate.mark().position.CompareFilePos(at) < 0 {
-				f.gate.startAfter(at)
-			}
-		case f.sourceServer.GTIDMode && at.GTIDSet != "":
-			if err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, barrierLimit); err != nil {
-				return fmt.Errorf("waiting for transactions that were applied before to be committed on the source: %w", err)
-			}
-		}
-	}
-	return nil
 }
 
 // startVerification starts what compares while the run goes on, nil when the verifier

@@ -57,6 +57,9 @@ func outageRemedy(err error) string {
 
 // isOutage reports whether the server as a whole cannot be used at present.
 func isOutage(err error) bool {
+	if errors.Is(err, errNotFollowedYet) {
+		return true
+	}
 	switch mysqlerr.Classify(err) {
 	case mysqlerr.ConnectionLost, mysqlerr.ServerBusy, mysqlerr.ReadOnly, mysqlerr.DiskFull, mysqlerr.ShuttingDown:
 		return Retryable(err)

@@ -22,6 +22,8 @@ type session struct {
 	buf    []byte // statement being built, kept for its memory
 	data   []byte // lines of LOAD DATA, likewise
 
+	snapshot BinlogCoordinate // where the consistent snapshot of the transaction stands (MariaDB)
+
 	warnings int // how many warnings of a statement the server keeps; set where LOAD DATA is used
 }
 

@@ -327,6 +327,11 @@ func (s *BinlogStreamer) followShared(ctx context.Context, seat *sharedSeat) err
 			return nil // stopped
 		case item.begins:
 			s.forgetTransaction()
+			// What this move has read and been sent is its own to look after: the shared
+			// stream knows only what it has delivered itself.
+			if err := s.checkServer(ctx); err != nil {
+				return err
+			}
 			continue
 		}
 		s.memo = item.memo

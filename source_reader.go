@@ -26,6 +26,8 @@ type sourceReader struct {
 	pool   sessionPool
 	// patience is how outages of the source are waited for.
 	patience *patience
+	// unconfirmed counts what was read; nil: nothing follows the log.
+	unconfirmed *unconfirmedReads
 }
 
 func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {
@@ -34,8 +36,31 @@ func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {
 	if srv.IsMariaDB() {
 		role = server.SourceSnapshot
 	}
-	r.pool.open = func(ctx context.Context) (*session, error) { return openSession(ctx, db, srv, role) }
+	r.pool.open = func(ctx context.Context) (*session, error) {
+		s, err := openSession(ctx, db, srv, role)
+		if err != nil {
+			return nil, err
+		}
+		// The address may lead to another server by now, which need not have what is streamed.
+		if err := r.mayRead(ctx, s); err != nil {
+			s.discard()
+			return nil, err
+		}
+		return s, nil
+	}
 	return r
+}
+
+// mayRead makes sure that a session leads to the very process that the stream follows.
+func (r *sourceReader) mayRead(ctx context.Context, s *session) error {
+	if err := sameSource(ctx, r.server, s.conn); err != nil || r.unconfirmed == nil {
+		return err
+	}
+	started, err := r.server.StartedAt(ctx, s.conn)
+	if err == nil && !r.unconfirmed.mayRead(sourceProcess{r.server.Identity, started}) {
+		err = errNotFollowedYet
+	}
+	return err
 }
 
 // barrierError says that delivered transactions did not become visible in time.
@@ -129,6 +154,7 @@ func (r *sourceReader) snapshotFrom(ctx context.Context, s *session, mark delive
 		}
 		here := BinlogCoordinate{File: at.File, Pos: at.Pos}
 		if mark.position.File == "" || here.CompareFilePos(mark.position) >= 0 {
+			s.snapshot = here
 			return nil
 		}
 		if wait == time.Millisecond { // the first look was not enough

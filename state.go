@@ -49,6 +49,16 @@ type SerializableState struct {
 	// SourceIdentity is the source that the positions belong to: its server_uuid, or what
 	// MariaDB has in its place. Empty in states of upstream.
 	SourceIdentity string
+	// SourceStartedAt is when the source's process began that rows were read of, in unix
+	// seconds; 0 when that is not known.
+	SourceStartedAt int64
+	// LastWrittenLogMark tells the last transaction up to the position from another that the
+	// source's log may have in its place after a crash or a reset; empty when none is known.
+	LastWrittenLogMark string
+	// LastReadBinlogCoordinate is how far the source's log reached after the last read of
+	// rows, null when nothing was read. A source that was restarted or replaced before the
+	// position has come there may have lost what was read: such a state is refused.
+	LastReadBinlogCoordinate *BinlogCoordinate
 	// LastExecutedBinlogCoordinate is up to where everything is on the target, when a run
 	// that resumes has to begin before that because XA transactions are prepared; else null.
 	LastExecutedBinlogCoordinate *BinlogCoordinate
@@ -116,6 +126,9 @@ type serializableStateJSON struct {
 	LastWrittenGTIDSet                        string            `json:",omitempty"`
 	LastExecutedBinlogCoordinate              *BinlogCoordinate `json:",omitempty"`
 	SourceIdentity                            string            `json:",omitempty"`
+	SourceStartedAt                           int64             `json:",omitempty"`
+	LastWrittenLogMark                        string            `json:",omitempty"`
+	LastReadBinlogCoordinate                  *BinlogCoordinate `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -146,6 +159,9 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastWrittenBinlogPosition:                 s.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
 		SourceIdentity:                            s.SourceIdentity,
+		SourceStartedAt:                           s.SourceStartedAt,
+		LastWrittenLogMark:                        s.LastWrittenLogMark,
+		LastReadBinlogCoordinate:                  s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
@@ -196,6 +212,9 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastWrittenBinlogPosition:                 raw.LastWrittenBinlogPosition,
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
 		SourceIdentity:                            raw.SourceIdentity,
+		SourceStartedAt:                           raw.SourceStartedAt,
+		LastWrittenLogMark:                        raw.LastWrittenLogMark,
+		LastReadBinlogCoordinate:                  raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,

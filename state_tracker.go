@@ -40,6 +40,9 @@ type StateTracker struct {
 	executedUpTo      *BinlogCoordinate // set when XA transactions hold lastWritten back
 	lastVerified      mysql.Position
 	lastTargetWatched mysql.Position
+	lastMark          logMark // of the last transaction up to lastWritten
+	process           sourceProcess
+	unconfirmed       *unconfirmedReads // nil: nothing is known of reads
 
 	// guarded by CopyRWMutex
 	lastKeys  map[string]PaginationKey
@@ -141,6 +144,11 @@ func (t *StateTracker) UpdateLastResumableSourceBinlogPosition(pos mysql.Positio
 // writtenUpTo records up to where changes are on the target, and where a later process
 // has to begin when it is not there (nil: there).
 func (t *StateTracker) writtenUpTo(c BinlogCoordinate, hold *BinlogCoordinate) {
+	t.writtenTo(c, hold, logMark{})
+}
+
+// writtenTo is writtenUpTo with the mark of the last transaction, zero to keep the one before.
+func (t *StateTracker) writtenTo(c BinlogCoordinate, hold *BinlogCoordinate, mark logMark) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
 	t.executedUpTo = nil
@@ -149,6 +157,20 @@ func (t *StateTracker) writtenUpTo(c BinlogCoordinate, hold *BinlogCoordinate) {
 		t.executedUpTo, c = &executed, *hold
 	}
 	t.lastWritten, t.lastWrittenSet = c.Position(), c.GTIDSet
+	if !mark.isZero() {
+		t.lastMark = mark
+	}
+}
+
+// follow records which process of the source is read, and by which event its log is known;
+// zero keeps the one before.
+func (t *StateTracker) follow(source sourceProcess, mark logMark) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.process = source
+	if !mark.isZero() {
+		t.lastMark = mark
+	}
 }
 
 // UpdateLastResumableSourceBinlogPositionForInlineVerifier records up to where changes
@@ -366,9 +388,14 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		LastWrittenBinlogPosition:                 t.lastWritten,
 		LastWrittenGTIDSet:                        t.lastWrittenSet,
 		LastExecutedBinlogCoordinate:              t.executedUpTo,
+		LastWrittenLogMark:                        t.lastMark.String(),
+		SourceStartedAt:                           t.process.started,
 		TableDefinitions:                          t.definitions,
 		LastStoredBinlogPositionForInlineVerifier: t.lastVerified,
 		LastStoredBinlogPositionForTargetVerifier: t.lastTargetWatched,
+	}
+	if end := t.unconfirmed.furthest(); end.File != "" {
+		s.LastReadBinlogCoordinate = &end
 	}
 	for table, key := range t.lastKeys {
 		s.LastSuccessfulPaginationKeys[table] = key

@@ -252,7 +252,7 @@ func (f *Ferry) copiedAnew(table *TableSchema) bool {
 		return false
 	}
 	t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
-	return t == nil || t.again
+	return t == nil || t.again || t.emptied
 }
 
 // loadStore queues the keys of a state without a Verification: those of older dumps.

@@ -178,6 +178,29 @@ func (s *GTIDSet) With(g GTID) string {
 	return more.String()
 }
 
+// AddSet adds every transaction of another set.
+func (s *GTIDSet) AddSet(other *GTIDSet) {
+	for i := range other.sources {
+		o := &other.sources[i]
+		if o.mariaDB {
+			s.Add(GTID{MariaDB: true, Domain: o.domain, Server: o.server, Number: o.ranges[0].last})
+			continue
+		}
+		source := s.source(o.sid, o.tag)
+		for _, r := range o.ranges {
+			source.add(r.first, r.last)
+		}
+	}
+}
+
+// Contains reports whether every transaction of another set is in this one. For MySQL's
+// sets only.
+func (s *GTIDSet) Contains(other *GTIDSet) bool {
+	both := s.Clone()
+	both.AddSet(other)
+	return both.String() == s.String()
+}
+
 // String returns the text form, in the order in which sources were added.
 func (s *GTIDSet) String() string {
 	if s.Empty() {

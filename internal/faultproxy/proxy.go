@@ -10,13 +10,12 @@ import (
 
 // Proxy forwards connections to one server.
 type Proxy struct {
-	// immutable
-	server   string
-	listener *net.TCPListener
+	listener *net.TCPListener // immutable
 
 	wg sync.WaitGroup // accept loop and pumps
 
 	mu       sync.Mutex
+	server   string
 	closed   bool
 	refusing bool
 	count    int
@@ -83,6 +82,15 @@ func (p *Proxy) Refuse(refuse bool) {
 	p.refusing = refuse
 }
 
+// Lead makes the proxy forward to another server from now on, as an address does that is
+// moved to a promoted replica. Present connections are reset.
+func (p *Proxy) Lead(server string) {
+	p.mu.Lock()
+	p.server = server
+	p.mu.Unlock()
+	p.ResetAll()
+}
+
 // ResetAll resets every connection, encrypted ones too.
 func (p *Proxy) ResetAll() {
 	for _, c := range p.connections() {
@@ -130,12 +138,12 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client *net.TCPConn) {
 	p.mu.Lock()
-	refusing := p.refusing || p.closed
+	refusing, address := p.refusing || p.closed, p.server
 	p.mu.Unlock()
 	var server net.Conn
 	var err error
 	if !refusing {
-		server, err = net.DialTimeout("tcp", p.server, 5*time.Second)
+		server, err = net.DialTimeout("tcp", address, 5*time.Second)
 	}
 	upstream, ok := server.(*net.TCPConn)
 	if refusing || err != nil || !ok {

@@ -161,19 +161,36 @@ func (s *Server) PurgedGTIDSet(ctx context.Context, q Querier) (string, error) {
 // BinaryLogs returns the names of the server's binary log files, oldest first. It needs
 // REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
 func (s *Server) BinaryLogs(ctx context.Context, q Querier) ([]string, error) {
+	files, err := s.LogFiles(ctx, q)
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = file.Name
+	}
+	return names, err
+}
+
+// LogFile is one file of a binary log.
+type LogFile struct {
+	Name string
+	Size uint64 // bytes
+}
+
+// LogFiles returns the files of the binary log, oldest first.
+func (s *Server) LogFiles(ctx context.Context, q Querier) ([]LogFile, error) {
 	rows, err := q.QueryContext(ctx, "SHOW BINARY LOGS")
 	if err != nil {
 		return nil, fmt.Errorf("%s: SHOW BINARY LOGS: %w", s, err)
 	}
-	var names []string
+	var files []LogFile
 	err = eachRow(rows, func(columns map[string]string) error {
-		names = append(names, columns["log_name"])
-		return nil
+		size, err := strconv.ParseUint(columns["file_size"], 10, 64)
+		files = append(files, LogFile{columns["log_name"], size})
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: SHOW BINARY LOGS: %w", s, err)
 	}
-	return names, nil
+	return files, nil
 }
 
 // ReplicaServerIDs returns the server ids of the replicas that are connected at present, so that a

@@ -170,6 +170,41 @@ func Detect(ctx context.Context, q Querier) (*Server, error) {
 	return s, nil
 }
 
+// SameServer reports whether q leads to this server, and how the one there is identified.
+func (s *Server) SameServer(ctx context.Context, q Querier) (identity string, same bool, err error) {
+	vars, err := globalVariables(ctx, q, []string{"server_uuid", "server_uid", "server_id", "hostname", "port"})
+	if err != nil {
+		return "", false, fmt.Errorf("%s: asking who the server is: %w", s, err)
+	}
+	there := Server{Hostname: vars["hostname"]}
+	for name, set := range map[string]func(uint64){
+		"server_id": func(n uint64) { there.ServerID = uint32(n) },
+		"port":      func(n uint64) { there.Port = int(n) },
+	} {
+		n, err := strconv.ParseUint(vars[name], 10, 32)
+		if err != nil {
+			return "", false, fmt.Errorf("%s: variable %s: %w", s, name, err)
+		}
+		set(n)
+	}
+	identity = there.identity(vars)
+	return identity, identity == s.Identity, nil
+}
+
+// StartedAt returns when the server process began, in unix seconds by its own clock and
+// within a second: what tells a restart from a connection that broke.
+func (s *Server) StartedAt(ctx context.Context, q Querier) (int64, error) {
+	var name string
+	var uptime, now int64
+	if err := q.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Uptime'").Scan(&name, &uptime); err != nil {
+		return 0, fmt.Errorf("%s: read its uptime: %w", s, err)
+	}
+	if err := q.QueryRowContext(ctx, "SELECT UNIX_TIMESTAMP()").Scan(&now); err != nil {
+		return 0, fmt.Errorf("%s: read its clock: %w", s, err)
+	}
+	return now - uptime, nil
+}
+
 func (s *Server) identity(vars map[string]string) string {
 	switch {
 	case vars["server_uuid"] != "":

@@ -1,0 +1,365 @@
+package ghostferry
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// findCheckpoint looks for an earlier process of this run; it only reads.
+func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
+	if f.Checkpoint == checkpointOff {
+		f.logger.Warn("no checkpoint is kept on the target: after a crash this run cannot go on, it has to start again with empty tables")
+		err := f.loadStoredState(ctx)
+		f.resuming = f.StateToResumeFrom != nil
+		return err
+	}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), attempts: f.DBWriteRetries, patience: f.targetPatience}
+	if f.resume, err = f.checkpoint.load(ctx); err == nil && f.resume == nil && f.RunID == "" {
+		err = f.findFailedOver(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	if f.resume != nil && f.StateToResumeFrom != nil {
+		f.logger.Warn("the target holds a checkpoint of this run: it is used instead of the state given")
+	}
+	if err := f.loadStoredState(ctx); err != nil {
+		return err
+	}
+	f.resuming = f.resume != nil || f.StateToResumeFrom != nil
+	failpoint("resume.loaded")
+	return nil
+}
+
+// findFailedOver looks for a run of the same tables that was begun with another source
+// server: its id, which names that server, tells that the configuration is the same.
+func (f *Ferry) findFailedOver(ctx context.Context) error {
+	begun, err := f.checkpoint.unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for runID, source := range begun {
+		if runID != f.derivedRunID(source) {
+			continue
+		}
+		f.checkpoint.runID = runID
+		f.resume, err = f.checkpoint.load(ctx)
+		return err
+	}
+	return nil
+}
+
+// derivedRunID names the run by what it moves from where to what names, so that the
+// same configuration finds its own checkpoint.
+func (f *Ferry) derivedRunID(source string) string {
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n", source)
+	for _, name := range sortedNames(f.Tables) {
+		t := f.Tables[name]
+		schema, table := names.table(t.Schema, t.Name)
+		fmt.Fprintf(h, "%q.%q>%q.%q\n", t.Schema, t.Name, schema, table)
+		if l, err := t.layout(); err == nil && l.scope != nil {
+			fmt.Fprintf(h, " WHERE %s\n", l.scope.predicate)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// earlier is what is known of the process before, from its checkpoint or its state.
+func (f *Ferry) earlier() (source sourceProcess, mark logMark, readEnd BinlogCoordinate, err error) {
+	if f.resume != nil {
+		return sourceProcess{f.resume.source, f.resume.started}, f.resume.mark, f.resume.furthestRead(), nil
+	}
+	s := f.StateToResumeFrom
+	if s.LastReadBinlogCoordinate != nil {
+		readEnd = *s.LastReadBinlogCoordinate
+	}
+	mark, err = parseLogMark(s.LastWrittenLogMark)
+	return sourceProcess{s.SourceIdentity, s.SourceStartedAt}, mark, readEnd, err
+}
+
+// checkResume refuses to go on from a place that the servers no longer have, and finds
+// out which rows may have been lost by the source since they were read.
+func (f *Ferry) checkResume(ctx context.Context) error {
+	if !f.resuming {
+		return nil
+	}
+	at := f.resumePosition()
+	if at.IsZero() {
+		return errors.New("the state to resume from has no position in the source's binary log: start afresh with empty target tables")
+	}
+	source, mark, readEnd, err := f.earlier()
+	if err != nil {
+		return fmt.Errorf("the state to resume from is damaged: %w", err)
+	}
+	f.replaced = source.identity != "" && source.identity != f.sourceServer.Identity
+	if f.replaced && (f.sourceServer.IsMariaDB() || !f.sourceServer.GTIDMode || at.GTIDSet == "") {
+		return &ServerChangedError{Was: source.identity, Is: f.sourceServer.Identity}
+	}
+	if err := f.checkLogHolds(ctx, at); err != nil {
+		return err
+	}
+	if err := f.checkNothingExecutedIsGone(ctx); err != nil {
+		return err
+	}
+	if err := f.checkContent(ctx, mark); err != nil {
+		return err
+	}
+	if !source.sameAs(f.process) {
+		if f.proven, err = f.provenReads(ctx, mark); err != nil {
+			return err
+		}
+		if err := f.checkCanRepair(readEnd); err != nil {
+			return err
+		}
+	}
+	return f.checkRowsAreThere(ctx)
+}
+
+func (f *Ferry) resumePosition() BinlogCoordinate {
+	if f.resume != nil {
+		at := f.resume.position
+		if f.resume.held != nil {
+			at = *f.resume.held
+		}
+		// Changes that the verifier has not seen are delivered again.
+		if v := f.resume.verification; v != nil && v.VerifierType == f.VerifierType && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
+			at = v.Position
+		}
+		return at
+	}
+	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
+	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
+		at.GTIDSet = f.StateToResumeFrom.LastWrittenGTIDSet
+	}
+	return at
+}
+
+// executedBefore is how far an earlier process has executed everything; held says that
+// this one begins before that because XA transactions were prepared.
+func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
+	switch {
+	case !f.resuming:
+		return at, false
+	case f.resume != nil:
+		return f.resume.position, f.resume.held != nil
+	case f.StateToResumeFrom.LastExecutedBinlogCoordinate != nil:
+		return *f.StateToResumeFrom.LastExecutedBinlogCoordinate, true
+	}
+	return coordinateFromPosition(f.StateToResumeFrom.LastWrittenBinlogPosition), false
+}
+
+// checkNothingExecutedIsGone looks beyond the position: lanes may have executed parts of
+// a batch that the position does not claim yet.
+func (f *Ferry) checkNothingExecutedIsGone(ctx context.Context) error {
+	if f.resume == nil || f.sourceServer.IsMariaDB() {
+		return nil
+	}
+	for _, at := range f.resume.furthest {
+		if at.GTIDSet == "" {
+			continue
+		}
+		if err := f.checkContains(ctx, at.BinlogCoordinate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContent makes sure that what was executed is still what the source's log has in its
+// place. Another server's log has other places: there GTIDs alone have to do.
+func (f *Ferry) checkContent(ctx context.Context, mark logMark) error {
+	if f.replaced {
+		return nil
+	}
+	s := f.newStreamer(f.SourceDB, f.Source, "source_log_check")
+	s.srv = f.sourceServer
+	var err error
+	if s.MyServerId == 0 {
+		if s.MyServerId, err = s.unusedServerID(ctx); err != nil {
+			return err
+		}
+	}
+	asked := map[logMark]bool{}
+	marks := []logMark{mark}
+	if f.resume != nil {
+		for _, at := range f.resume.furthest {
+			marks = append(marks, at.mark)
+		}
+	}
+	for _, m := range marks {
+		if asked[m] {
+			continue
+		}
+		asked[m] = true
+		if err := s.holdsMark(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContains refuses a source that lacks transactions. One that is still being
+// committed there may have been applied already, so it is waited for.
+func (f *Ferry) checkContains(ctx context.Context, at BinlogCoordinate) error {
+	missing, err := f.sourceServer.LackedGTIDs(ctx, f.SourceDB, at.GTIDSet)
+	if err != nil || missing == "" {
+		return err
+	}
+	if gone, err := f.logEndsBefore(ctx, at); err != nil {
+		return err
+	} else if gone {
+		return &SourceLacksError{Missing: missing}
+	}
+	err = f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, missing, commitPatience)
+	if !errors.Is(err, server.ErrBarrierTimeout) {
+		return err
+	}
+	if missing, err = f.sourceServer.LackedGTIDs(ctx, f.SourceDB, at.GTIDSet); err != nil || missing == "" {
+		return err
+	}
+	return &SourceLacksError{Missing: missing}
+}
+
+// logEndsBefore reports whether the same server's log does not reach to a place any more:
+// then there is nothing to wait for.
+func (f *Ferry) logEndsBefore(ctx context.Context, at BinlogCoordinate) (bool, error) {
+	if f.replaced || at.File == "" {
+		return false, nil
+	}
+	files, err := f.sourceServer.LogFiles(ctx, f.SourceDB)
+	if err != nil {
+		return false, err
+	}
+	size, known := fileSize(files, at.File)
+	return !known || size < at.Pos, nil
+}
+
+// SourceLacksError says that the source lacks transactions that a run has applied: it was
+// restored or replaced, or their commit is stalled there.
+type SourceLacksError struct {
+	final
+	// Missing is a GTID set.
+	Missing string
+}
+
+// Error names the transactions and what to do in either case.
+func (e *SourceLacksError) Error() string {
+	return fmt.Sprintf("the source lacks transactions that this run has applied (%s): it was restored or replaced, then go on with a server that has them, or start afresh with empty target tables; or their commit is stalled there (semi-synchronous replication without a replica?), then start again when it is over", e.Missing)
+}
+
+// Resumable is true: a server that has the transactions may come back.
+func (e *SourceLacksError) Resumable() bool { return true }
+
+// PurgedLogError says that the source no longer has a part of its binary log that a run
+// still needs.
+type PurgedLogError struct {
+	ruined
+	// Missing are the first things needed and gone: a file of the log, or a GTID set.
+	Missing string
+}
+
+// Error names what is missing and the remedy.
+func (e *PurgedLogError) Error() string {
+	return fmt.Sprintf("the source has purged %s of its binary log, which this run still needs: start afresh with empty target tables, and raise the binary log's retention (binlog_expire_logs_seconds)", e.Missing)
+}
+
+// checkLogHolds makes sure that the source still has every transaction after a place,
+// and has not lost any before it.
+func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
+	if at.GTIDSet != "" && !f.sourceServer.IsMariaDB() {
+		if err := f.checkContains(ctx, at); err != nil {
+			return err
+		}
+		var purged string
+		err := f.SourceDB.QueryRowContext(ctx, "SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, ?)", at.GTIDSet).Scan(&purged)
+		if err == nil && purged != "" {
+			err = &PurgedLogError{Missing: "transactions " + purged}
+		}
+		return err
+	}
+	files, err := f.sourceServer.LogFiles(ctx, f.SourceDB)
+	if err != nil {
+		return err
+	}
+	size, known := fileSize(files, at.File)
+	switch {
+	case !known && len(files) > 0 && compareFileNames(files[0].Name, at.File) > 0:
+		return &PurgedLogError{Missing: "file " + at.File}
+	case !known:
+		return &LostTransactionsError{Missing: fmt.Sprintf("there is no file %s in its log any more", at.File)}
+	case size < at.Pos:
+		return &LostTransactionsError{Missing: fmt.Sprintf("%s ends at %d, and was read up to %s", at.File, size, at)}
+	}
+	return nil
+}
+
+// checkRowsAreThere looks for tables whose copied rows are gone: a batch may have deleted
+// all of them when the earlier process died, the source may have, and filled the table
+// since, or somebody has emptied it on the target. Such a table is copied again, which is
+// right in every case.
+func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
+	if f.resume == nil {
+		return nil
+	}
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	for id, t := range f.resume.tables {
+		if t.rows == 0 && len(t.chunks) == 0 || f.Tables.Get(id.SchemaName, id.TableName) == nil {
+			continue
+		}
+		schema, table := names.table(id.SchemaName, id.TableName)
+		onTarget, err := hasRows(ctx, f.TargetDB, f.Tables.Get(id.SchemaName, id.TableName), schema, table)
+		if err != nil {
+			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
+		}
+		if !onTarget {
+			f.logger.WithField("table", sqlesc.Table(schema, table)).Info("the target's table is empty although rows were copied to it: it is copied again")
+			*t = resumeTable{number: t.number, again: true, next: 1}
+			f.StateTracker.forgetTable(fullTableName(id.SchemaName, id.TableName))
+		}
+	}
+	return nil
+}
+
+// hasRows reports whether a table of the target has rows in scope.
+func hasRows(ctx context.Context, db *sql.DB, t *TableSchema, schema, table string) (found bool, err error) {
+	l, err := t.layout()
+	if err != nil {
+		return false, err
+	}
+	query := l.appendInScope([]byte("SELECT EXISTS (SELECT 1 FROM " + sqlesc.Table(schema, table) + " WHERE TRUE"))
+	err = db.QueryRowContext(ctx, string(query)+")").Scan(&found)
+	return found, err
+}
+
+// waitForExecuted is the first barrier of a resumed run: everything that the earlier
+// process may have executed on the target must be visible on the source before a row
+// is read there. A state tells only what the stream does not deliver again, which is enough:
+// what is delivered again waits at the gates of the chunks (docs/algorithm.md).
+func (f *Ferry) waitForExecuted(ctx context.Context) error {
+	furthest := []executedUpTo{{BinlogCoordinate: f.startsAt}}
+	if f.resume != nil {
+		furthest = f.resume.furthest
+	}
+	for _, at := range furthest {
+		switch {
+		case f.sourceServer.IsMariaDB():
+			if f.gate.mark().position.CompareFilePos(at.BinlogCoordinate) < 0 {
+				f.gate.startAfter(at.BinlogCoordinate)
+			}
+		case f.sourceServer.GTIDMode && at.GTIDSet != "":
+			if err := f.sourceServer.WaitForGTIDSet(ctx, f.SourceDB, at.GTIDSet, barrierLimit); err != nil {
+				return fmt.Errorf("waiting for transactions that were applied before to be committed on the source: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// prepareTarget makes the last checks and the first write: the checkpoint, which takes
+// the run over from any older process.
+func (f *Ferry) prepareTarget(ctx context.Context) error {
+	if f.startsAt.IsZero() {
+		return errors.New("Run was called before Start")
+	}
+	report, err := f.runChecks(ctx, nil, false)
+	if err != nil {
+		return err
+	}
+	if err := report.Err(); err != nil {
+		return err
+	}
+	if err := f.findScopeIndexes(ctx); err != nil {
+		return err
+	}
+	if f.resuming {
+		if err := f.waitForExecuted(ctx); err != nil {
+			return err
+		}
+	}
+	if f.checkpoint == nil {
+		return nil
+	}
+	if err := f.checkpoint.create(ctx); err != nil {
+		return err
+	}
+	failpoint("resume.created")
+	found, err := f.checkpoint.begin(ctx, f.resume, f.process, f.startsAt, f.BinlogWriter.mark, f.UpdatableConfig.lanes(), f.sortedTables())
+	if err != nil {
+		return err
+	}
+	failpoint("resume.taken_over")
+	if found != nil {
+		if err := f.repairUnconfirmed(ctx, found); err != nil {
+			return err
+		}
+		failpoint("resume.repaired")
+		if err := f.goOnFrom(ctx, found); err != nil {
+			return err
+		}
+	}
+	if err := f.indexes.begin(ctx, f.sortedTables(), f.resume); err != nil {
+		return err
+	}
+	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
+	return nil
+}
+
+// goOnFrom takes what the process before has left behind, which may be more than was
+// there when this one looked first.
+func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
+	moved := found.batch != f.resume.batch
+	// The verifier has begun with what was saved when this process looked first: the
+	// stream has to begin where that ends, and only rows recorded since are new to it.
+	found.verification = f.resume.verification
+	*f.resume = *found // the components hold it, too
+	if err := f.queueRechecks(); err != nil {
+		return err
+	}
+	f.rememberCopied()
+	f.BinlogWriter.batch, f.checkpoint.held = found.batch, found.held
+	if f.readBefore() {
+		f.BinlogStreamer.xa.unread = nil
+	}
+	if !moved {
+		return nil
+	}
+	f.logger.Warnf("another process of this run went on meanwhile; it has been fenced out, and this one goes on at %s", found.position)
+	if err := f.startAt(ctx, f.resumePosition()); err != nil {
+		return err
+	}
+	return f.waitForExecuted(ctx)
+}
+
+// startAt fixes where the stream starts.
+func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
+	if f.replaced {
+		from = BinlogCoordinate{GTIDSet: from.GTIDSet} // the place is in another server's log
+	}
+	at, err := f.BinlogStreamer.connect(ctx, from)
+	if err != nil {
+		return origin("binlog_streamer", err)
+	}
+	executed, err := binlog.ParseGTIDSet(at.GTIDSet, f.sourceServer.IsMariaDB())
+	if err != nil {
+		return err
+	}
+	f.startsAt, f.BinlogWriter.executed = at, *executed
+	f.BinlogWriter.startAt(at, f.sourceServer.IsMariaDB())
+	if err := f.takeMarks(ctx, at); err != nil {
+		return err
+	}
+	before, held := f.executedBefore()
+	if !f.replaced {
+		f.BinlogStreamer.xa.settled = before
+	}
+	if !held {
+		f.StateTracker.writtenUpTo(at, nil)
+		return nil
+	}
+	r := &f.BinlogWriter.resumed
+	f.BinlogWriter.start, r.position, r.mark, r.hold = before, before, f.BinlogWriter.mark, &at
+	f.StateTracker.writtenUpTo(before, &at)
+	return nil
+}
+
+// takeMarks tells stream and writer by which events they know the source's log again.
+func (f *Ferry) takeMarks(ctx context.Context, at BinlogCoordinate) (err error) {
+	s, w := f.BinlogStreamer, f.BinlogWriter
+	var mark logMark
+	w.resumed = writerResume{replaced: f.replaced, mariaDB: f.sourceServer.IsMariaDB()}
+	switch {
+	case f.resuming && f.replaced:
+		// Of another server's log; GTIDs have to do until the first transaction.
+	case f.resuming:
+		var readEnd BinlogCoordinate
+		if _, mark, readEnd, err = f.earlier(); err != nil {
+			return err
+		}
+		if f.proven == nil && readEnd.File != "" { // else what is not proven is repaired
+			if err := f.reader.unconfirmed.note(f.reader.unconfirmed.generation(), readEnd); err != nil {
+				return err
+			}
+		}
+	case f.sourceServer.IsMariaDB() || !f.sourceServer.GTIDMode:
+		// No transaction is known yet: the beginning of the file tells it from another.
+		if mark, err = s.readMark(ctx, at.File, fileHeader); err != nil {
+			return origin("binlog_streamer", err)
+		}
+	}
+	if f.resume != nil {
+		for _, place := range f.resume.furthest {
+			if r := &w.resumed; r.furthest.IsZero() || r.furthest.CompareFilePos(place.BinlogCoordinate) < 0 {
+				r.furthest = place
+			}
+		}
+	}
+	w.mark = mark
+	s.follow(f.process, mark)
+	f.StateTracker.follow(f.process, mark)
+	return nil
+}
+
+// identifyProcess notes which process of the source is read.
+func (f *Ferry) identifyProcess(ctx context.Context) (err error) {
+	f.process.identity = f.sourceServer.Identity
+	f.process.started, err = f.sourceServer.StartedAt(ctx, f.SourceDB)
+	return err
+}
+
+// followsProcess records that the source was restarted with everything that was read.
+func (f *Ferry) followsProcess(ctx context.Context, source sourceProcess) error {
+	f.logger.WithField("source", source.identity).Info("the source was restarted, with everything that was read of it")
+	f.StateTracker.follow(source, logMark{})
+	if !f.checkpoint.begun() {
+		return nil
+	}
+	return f.checkpoint.followsProcess(ctx, source)
+}
