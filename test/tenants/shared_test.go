@@ -185,6 +185,39 @@ func TestSharedStreamerIsLeft(t *testing.T) {
 	})
 }
 
+// A source that is restarted while a move copies and follows it by a shared stream: each move
+// judges for itself whether the source still has what it has read, and goes on.
+func TestSharedSourceIsRestarted(t *testing.T) {
+	for _, s := range harness.Settings {
+		t.Run(s.Name, func(t *testing.T) {
+			p := harness.New(t, s) // its servers are killed
+			ctx := minutes(t)
+			manyTenants(t, p, 900)
+			shared := &ghostferry.SharedStreamer{Source: p.Config().Source, Logger: harness.TestLogger()}
+			require.NoError(t, shared.Start(ctx))
+			f := tenantFerry(p, 1, shared)
+			f.UpdatableConfig.DataIterationBatchSize, f.DataIterationConcurrency = 10, 1
+			require.NoError(t, f.InitializeContext(ctx))
+			require.NoError(t, f.StartContext(ctx))
+			require.Equal(t, 1, shared.Stats().Subscribers)
+			batches := 0
+			f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
+				if batches++; batches == 5 {
+					return errors.Join(p.Source.Kill(), p.Source.Restart(ctx))
+				}
+				return nil
+			})
+			require.NoError(t, harness.RunStarted(ctx, f, func() error {
+				return p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET v=v+1 WHERE owner=1")
+			}))
+			require.Greater(t, batches, 5)
+			require.NoError(t, errors.Join(f.Close(), shared.Close()))
+			ours := "SELECT * FROM tenants.t WHERE owner=1 ORDER BY id"
+			require.Equal(t, harness.Rows(t, p.SourceDB, ours), harness.Rows(t, p.TargetDB, ours))
+		})
+	}
+}
+
 type onlyTable []string
 
 func (onlyTable) ApplicableDatabases([]string) ([]string, error) { return []string{schema}, nil }
