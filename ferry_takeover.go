@@ -44,7 +44,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		if err := f.repairUnconfirmed(ctx, found); err != nil {
 			return err
 		}
-		failpoint("resume.repaired")
+	}
+	failpoint("resume.repaired") // of every run, so that each process can be killed there
+	if found != nil {
 		if err := f.goOnFrom(ctx, found); err != nil {
 			return err
 		}
