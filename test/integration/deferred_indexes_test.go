@@ -229,9 +229,10 @@ func TestAlterFromBeyondTheGrave(t *testing.T) {
 
 // A run that goes on waits for an ALTER of the process before that still runs, before
 // anything is applied. Only where its preflight gets past a table with such an ALTER:
-// MariaDB's information_schema waits for it itself.
+// MariaDB's information_schema waits for it itself. And only where rows are copied by LOAD
+// DATA: MySQL cannot list a session whose statement has binary values.
 func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
-	for _, setting := range harness.Settings[:2] {
+	for _, setting := range harness.Settings[:1] {
 		t.Run(setting.Name, func(t *testing.T) {
 			p := harness.Shared(t, setting)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
