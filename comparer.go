@@ -62,6 +62,8 @@ type comparer struct {
 	// maxDowntime is how long the last pass before the cutover may take; 0: any time.
 	maxDowntime time.Duration
 	repairer    *repairer // nil: mismatches are reported only
+	// How long a server that is away is waited for; nil: the defaults.
+	sourcePatience, targetPatience *patience
 
 	gate    *gate         // what the stream has delivered; nil without a stream
 	applied appliedWaiter // nil without a stream
@@ -129,6 +131,7 @@ func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) 
 func (c *comparer) wire(f *Ferry) {
 	c.gate, c.applied, c.logEnd = f.gate, appliedByRun{f}, f.sourceLogEnd
 	c.throttler, c.filter = f.copyThrottler(), f.CopyFilter
+	c.sourcePatience, c.targetPatience = f.sourcePatience, f.targetPatience
 }
 
 // compareEverything queues every row of every table.
@@ -154,11 +157,11 @@ func (c *comparer) connect(ctx context.Context) error {
 	if c.servers != nil {
 		return nil
 	}
-	source, err := server.Detect(ctx, c.sourceDB)
+	source, err := detectPatiently(ctx, c.sourceDB, c.sourcePatience)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	target, err := server.Detect(ctx, c.targetDB)
+	target, err := detectPatiently(ctx, c.targetDB, c.targetPatience)
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
@@ -166,10 +169,19 @@ func (c *comparer) connect(ctx context.Context) error {
 	if g == nil {
 		g = newGate() // nothing was delivered, so reads wait for nothing
 	}
-	s := &verifiedServers{target: newTargetFingerprints(c.targetDB, target, c.names)}
-	s.source, s.planning = newSourceFingerprints(c.sourceDB, source, g)
+	s := &verifiedServers{target: newTargetFingerprints(c.targetDB, target, c.names, c.targetPatience)}
+	s.source, s.planning = newSourceFingerprints(c.sourceDB, source, g, c.sourcePatience)
 	c.servers = s
 	return nil
+}
+
+// detectPatiently is server.Detect for a server that may be away.
+func detectPatiently(ctx context.Context, db *sql.DB, p *patience) (srv *server.Server, err error) {
+	err = p.do(ctx, fingerprintAttempts, func(ctx context.Context, _ int) (err error) {
+		srv, err = server.Detect(ctx, db)
+		return err
+	})
+	return srv, err
 }
 
 func (c *comparer) disconnect() {

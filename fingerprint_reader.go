@@ -11,11 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
-	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
-	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -28,7 +25,7 @@ const (
 	digestMemory = 16 << 20
 	// noDigest stands for the digest of a row of the target that has none.
 	noDigest = "none"
-	// fingerprintAttempts is how often a read is tried when the reason may pass.
+	// fingerprintAttempts is how often a read that collides with others is tried.
 	fingerprintAttempts = 10
 )
 
@@ -56,14 +53,15 @@ type querySession interface {
 }
 
 // newSourceFingerprints reads through the barrier of the reader's gate. It uses
-// sessions of its own.
-func newSourceFingerprints(db *sql.DB, srv *server.Server, g *gate) (*fingerprintReader, *sourceReader) {
+// sessions of its own, and waits for a source that is away as long as p does.
+func newSourceFingerprints(db *sql.DB, srv *server.Server, g *gate, p *patience) (*fingerprintReader, *sourceReader) {
 	reader := newSourceReader(db, srv, g)
+	reader.patience = p
 	reader.pool.open = withDigestMemory(reader.pool.open)
 	return &fingerprintReader{
 		side: "source",
 		read: func(ctx context.Context, f func(s querySession, suffix string) error) error {
-			return retryRead(ctx, func(ctx context.Context) error {
+			return p.do(ctx, fingerprintAttempts, func(ctx context.Context, _ int) error {
 				return reader.read(ctx, g.mark(), func(s *session, suffix string) error { return f(s, suffix) })
 			})
 		},
@@ -72,15 +70,15 @@ func newSourceFingerprints(db *sql.DB, srv *server.Server, g *gate) (*fingerprin
 	}, reader
 }
 
-// newTargetFingerprints reads what is committed on the target.
-func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites) *fingerprintReader {
+// newTargetFingerprints reads what is committed on the target, and waits for it as p does.
+func newTargetFingerprints(db *sql.DB, srv *server.Server, names rewrites, p *patience) *fingerprintReader {
 	pool := &sessionPool{open: withDigestMemory(func(ctx context.Context) (*session, error) {
 		return openSession(ctx, db, srv, server.Target)
 	})}
 	return &fingerprintReader{
 		side: "target", lenient: true,
 		read: func(ctx context.Context, f func(s querySession, suffix string) error) error {
-			return retryRead(ctx, func(ctx context.Context) error {
+			return p.do(ctx, fingerprintAttempts, func(ctx context.Context, _ int) error {
 				s, err := pool.get(ctx)
 				if err != nil {
 					return err
@@ -123,15 +121,6 @@ func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx
 		}
 		return s, nil
 	}
-}
-
-// retryRead repeats a read that failed for a passing reason; reads may always be repeated.
-func retryRead(ctx context.Context, f func(ctx context.Context) error) error {
-	policy := retry.Policy{Attempts: fingerprintAttempts, First: 20 * time.Millisecond, Max: 5 * time.Second}
-	passing := func(err error) bool {
-		return ctx.Err() == nil && mysqlerr.Retryable(mysqlerr.Classify(err))
-	}
-	return retry.Do(ctx, policy, passing, nil, f)
 }
 
 // fingerprint is how the rows of one table are digested. Immutable.

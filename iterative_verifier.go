@@ -326,7 +326,7 @@ func hashesOf(ctx context.Context, db *sql.DB, table *TableSchema, keyColumn str
 	if err != nil {
 		return nil, err
 	}
-	reader := newTargetFingerprints(db, srv, rewrites{})
+	reader := newTargetFingerprints(db, srv, rewrites{}, nil)
 	defer reader.close()
 	found, err := reader.keys(ctx, f, encoded)
 	if err != nil {
