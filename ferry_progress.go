@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
@@ -62,6 +63,7 @@ func (f *Ferry) Progress() *Progress {
 	p.BinlogWriterLag = f.writerLag().Seconds()
 	p.Throttled, p.Throttle = f.Throttler.Throttled(), f.throttleReport()
 	p.CopyPace = f.DataIterator.pace.now()
+	p.Waits = slices.DeleteFunc(f.waits.stats(), func(w WaitStats) bool { return w.Count == 0 })
 	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()

@@ -15,6 +15,7 @@ const (
 	waitSourceOutage                  // the source cannot be used
 	waitTargetOutage                  // the target cannot be used
 	waitConflict                      // work that collided with others is about to be repeated
+	waitRowLock                       // rows that an application keeps locked on the source are about to be read again
 	waitBarrier                       // a read waits until the source has committed what was streamed
 	waitChunk                         // changes wait for the copy of the chunk that they are in
 	waitQueueFull                     // the stream waits for room in the writer's queue
@@ -22,7 +23,7 @@ const (
 	waitCauses
 )
 
-var waitNames = [waitCauses]string{"throttled", "source_outage", "target_outage", "conflict", "barrier", "chunk", "queue_full", "cutover_permission"}
+var waitNames = [waitCauses]string{"throttled", "source_outage", "target_outage", "conflict", "row_lock", "barrier", "chunk", "queue_full", "cutover_permission"}
 
 // WaitStats tells how much parts of a run have waited for one cause.
 type WaitStats struct {

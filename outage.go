@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,39 @@ func (e *OutageError) Unwrap() error { return e.Err }
 
 // Resumable is true: nothing is wrong but the server.
 func (e *OutageError) Resumable() bool { return true }
+
+// RowsLockedError says that rows could not be read for as long as Config.MaxOutageSeconds
+// allows because another transaction keeps them locked. Only MySQL without GTIDs, where
+// visibility is known by row locks, reads so that it has to wait for them.
+type RowsLockedError struct {
+	final
+	// XIDs are the XA transactions that are prepared there, which may be the ones; as XA
+	// COMMIT takes them.
+	XIDs []string
+	// Lasted is how long the rows were waited for.
+	Lasted time.Duration
+	// Err is the last attempt's error.
+	Err error
+}
+
+// Error names the time, prepared transactions and the remedy.
+func (e *RowsLockedError) Error() string {
+	return fmt.Sprintf("rows were locked by another transaction of the source%s for %s: %v: commit it or roll it back there (information_schema.innodb_trx, XA RECOVER); the run can be resumed then",
+		e.prepared(), e.Lasted.Round(time.Second), e.Err)
+}
+
+// Unwrap returns the last attempt's error.
+func (e *RowsLockedError) Unwrap() error { return e.Err }
+
+// Resumable is true: nothing is wrong but the locks.
+func (e *RowsLockedError) Resumable() bool { return true }
+
+func (e *RowsLockedError) prepared() string {
+	if len(e.XIDs) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (prepared XA transactions: %s)", strings.Join(e.XIDs, "; "))
+}
 
 func outageRemedy(err error) string {
 	switch mysqlerr.Classify(err) {
@@ -111,7 +145,13 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			began = now
 		}
 		wait := min(20*time.Millisecond<<min(attempt, 8), outagePause)
+		locked, isLocked := errors.AsType[*RowsLockedError](err)
 		switch {
+		case isLocked:
+			if locked.Lasted = now.Sub(began); locked.Lasted >= p.maximum() {
+				return err
+			}
+			p.blocked(attempt, locked)
 		case isOutage(err):
 			if outage.IsZero() {
 				outage = now
@@ -140,7 +180,10 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 
 // cause names what a pause after an error waits for.
 func (p *patience) cause(err error) waitCause {
+	_, locked := errors.AsType[*RowsLockedError](err)
 	switch {
+	case locked:
+		return waitRowLock
 	case !isOutage(err):
 		return waitConflict
 	case p != nil && p.server == "target":
@@ -197,6 +240,13 @@ func (p *patience) collided(attempt int, err error) {
 		log = p.logger.WithError(err).Warnf
 	}
 	log("work on the %s collided with others, attempt %d; trying it again", p.server, attempt)
+}
+
+// blocked tells once of the locks that a piece of work waits for.
+func (p *patience) blocked(attempt int, err *RowsLockedError) {
+	if p != nil && attempt == 1 {
+		p.logger.WithError(err.Err).Warnf("rows of the %s are locked by another transaction%s; other rows are read meanwhile, for at most %s", p.server, err.prepared(), p.maximum())
+	}
 }
 
 func (p *patience) maximum() time.Duration {

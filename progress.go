@@ -63,6 +63,10 @@ type Progress struct {
 	// Throttle says who makes the run pause, why and since when; null when nobody does.
 	Throttle *ThrottleReport `json:",omitempty"`
 
+	// Waits tells for which causes parts of this process have waited, those only that occurred:
+	// the Count of "conflict" is how often work was repeated after a deadlock or lock wait.
+	Waits []WaitStats `json:",omitempty"`
+
 	// TargetBinlogStreamerLag is the same for the watch on the target; 0 when off.
 	TargetBinlogStreamerLag float64
 

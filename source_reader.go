@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -14,6 +15,11 @@ import (
 // barrierLimit bounds the wait for delivered transactions to become visible. It stays
 // below the server's net_write_timeout; a chunk past it is closed unwritten and read again.
 const barrierLimit = 30 * time.Second
+
+// readLockWait is for how many seconds a locking read waits for a row before its chunk's
+// gate is closed and the read made again: changes of the chunk's other rows are held
+// meanwhile, and with them everything behind them.
+const readLockWait = "1"
 
 // sourceReader reads from the source so that everything delivered up to a mark is seen.
 //
@@ -36,8 +42,12 @@ func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {
 	if srv.IsMariaDB() {
 		role = server.SourceSnapshot
 	}
+	var setup []string
+	if r.lockingReads() {
+		setup = []string{"SET innodb_lock_wait_timeout=" + readLockWait}
+	}
 	r.pool.open = func(ctx context.Context) (*session, error) {
-		s, err := openSession(ctx, db, srv, role)
+		s, err := openSession(ctx, db, srv, role, setup...)
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +106,22 @@ func (r *sourceReader) readOnce(ctx context.Context, mark deliveredMark, f func(
 	}
 	if err := r.readOn(ctx, s, mark, f); err != nil {
 		r.pool.failed(s, err)
-		return err
+		return r.lockedRows(ctx, err)
 	}
 	r.pool.put(ctx, s)
 	return nil
+}
+
+// lockedRows explains a lock that was not granted.
+func (r *sourceReader) lockedRows(ctx context.Context, err error) error {
+	if !r.lockingReads() || mysqlerr.Classify(err) != mysqlerr.LockWait {
+		return err
+	}
+	locked := &RowsLockedError{Err: err}
+	if xids, err := r.server.PreparedXA(ctx, r.db); err == nil { // else they are not named
+		locked.XIDs = xids
+	}
+	return locked
 }
 
 func (r *sourceReader) readOn(ctx context.Context, s *session, mark deliveredMark, f func(s *session, suffix string) error) error {

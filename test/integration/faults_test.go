@@ -74,15 +74,44 @@ func TestF07ResetInTheMiddleOfRows(t *testing.T) {
 	})
 }
 
-// F08: the binary log's connection goes silent without an end while writes go on. It is
-// not taken for having caught up, and is made anew.
+// F08: the binary log's connection goes silent without an end while writes go on. Silence
+// is not taken for having caught up: who waits for that waits until the connection was made
+// anew and what was written meanwhile is on the target.
 func TestF08HalfOpenBinlogConnection(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
 		t.Parallel() // it waits for the limit of silence
-		var silent *faultproxy.Trigger
-		moveUnderFaults(t, p, "half_open", 2000, func(f *ghostferry.Ferry) {
-			silent = behindProxy(t, p.Source, f.Source).On(faultproxy.Rule{Match: faultproxy.RowsEvent, Skip: 10, Do: faultproxy.Silence})
-		})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		p.Create(t, "half_open", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, "half_open", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		f := shopFerry(p, "half_open", 100)
+		f.Config.AutomaticCutover = false
+		proxy := behindProxy(t, p.Source, f.Source)
+		mustStart(t, ctx, f)
+		ran := make(chan error, 1)
+		go func() { ran <- harness.RunStarted(ctx, f, func() error { return nil }) }()
+		awaitRows(t, p.TargetDB, "half_open.t", 3, f)
+
+		silent := proxy.On(faultproxy.Rule{Match: faultproxy.RowsEvent, Do: faultproxy.Silence})
+		anew := proxy.On(faultproxy.Rule{Match: faultproxy.BinlogDump, Do: faultproxy.Delay})
+		p.In(t, p.SourceDB, "half_open", "UPDATE t SET v=v+1")
+		await(t, silent.Fired(), ran)
+		p.In(t, p.SourceDB, "half_open", "INSERT INTO t VALUES (4,4)", "DELETE FROM t WHERE id=2")
+		caughtUp := make(chan error, 1)
+		go func() { caughtUp <- f.WaitUntilBinlogStreamerCatchesUpContext(ctx) }()
+		select {
+		case err := <-caughtUp:
+			t.Fatalf("a silent connection was taken for one that has caught up: %v", err)
+		case err := <-ran:
+			t.Fatalf("the run ended: %v", err)
+		case <-anew.Fired():
+		}
+		require.NoError(t, <-caughtUp)
+		p.MustEqual(t, "half_open")
+		f.AllowCutover()
+		require.NoError(t, <-ran)
+		require.NoError(t, f.Close())
+		p.MustEqual(t, "half_open")
 		require.Equal(t, 1, silent.Taken())
 	})
 }

@@ -109,7 +109,7 @@ export function showVerification(area, v) {
 }
 
 const causes = {
-  throttled: "throttled", source_outage: "source cannot be used", target_outage: "target cannot be used", conflict: "collision with others",
+  throttled: "throttled", source_outage: "source cannot be used", target_outage: "target cannot be used", conflict: "collision with others", row_lock: "rows locked on the source",
   barrier: "source has to commit", chunk: "chunk being copied", queue_full: "writer's queue is full", cutover_permission: "cutover not allowed",
 };
 
