@@ -65,7 +65,7 @@ func (f *Ferry) raiseAutoIncrement(ctx context.Context, source, target *sql.Conn
 	if _, err := target.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT=%d", sqlesc.Table(schema, table), there.V)); err != nil {
 		return fmt.Errorf("raising it from %d to %d: %w: grant the account ALTER, or let transactions on the table end, and run again", here.V, there.V, err)
 	}
-	f.logger.WithField("table", sqlesc.Table(schema, table)).Infof("the next AUTO_INCREMENT value is %d as on the source", there.V)
+	f.logger.WithField(fieldTable, t.String()).Infof("the next AUTO_INCREMENT value is %d as on the source", there.V)
 	return nil
 }
 

@@ -158,7 +158,7 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 		if errors.Is(err, errBulkInexact) {
 			// Rolled back, and so no attempt that could have been committed.
 			tw.bulk.Store(false)
-			w.logger.WithError(err).WithField("table", table.String()).Info("copying by INSERT from here on")
+			w.logger.WithError(err).WithField(fieldTable, table.String()).Info("copying by INSERT from here on")
 			skipped, check, err = w.writeOnce(ctx, tw, batch, rows, attempt)
 		}
 		return err

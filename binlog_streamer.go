@@ -96,6 +96,7 @@ type BinlogStreamer struct {
 	failure    error       // what handling an event failed with
 	seat       *sharedSeat // asked for or taken; nil: none
 	joined     time.Time   // when a seat was asked for last
+	lagTold    time.Time   // when the lag was sent as a metric last
 	memo       *sharedRows // of the shared event being handled
 
 	mu       sync.Mutex
@@ -198,7 +199,7 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 		s.streamed = at // MySQL's set decides alone, and the first event tells the place
 	}
 	s.started = true
-	s.logger.WithField("coordinate", at.String()).Info("the stream starts here")
+	s.logger.WithField(fieldCoordinate, at.String()).Info("the stream starts here")
 	return at, nil
 }
 
@@ -315,11 +316,13 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 			return &OutageError{Server: s.patience.name(), Lasted: lasted, Err: fmt.Errorf("the binary log stream broke %d times without a new event: %w", failures, err)}
 		}
 		wait := min(100*time.Millisecond<<min(failures-1, 6), 5*time.Second)
-		log := s.logger.WithError(err).Debugf
+		at := s.resumeFrom().String()
+		line := s.logger.WithField(fieldCoordinate, at).WithError(err)
+		log := line.Debugf
 		if failures == 1 {
-			log = s.logger.WithError(err).Warnf
+			log = line.Warnf
 		}
-		log("the binary log stream broke after %s; connecting again in %s", s.resumeFrom(), wait)
+		log("the binary log stream broke after %s; connecting again in %s", at, wait)
 		if err := retry.Sleep(ctx, wait); err != nil {
 			return context.Cause(ctx)
 		}
@@ -565,7 +568,7 @@ func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.stopAt = end
 	traceStop(s, end)
-	s.logger.WithField("coordinate", end.String()).Info("the stream stops here")
+	s.logger.WithField(fieldCoordinate, end.String()).Info("the stream stops here")
 	if !s.inTxn {
 		s.checkStopLocked()
 	}

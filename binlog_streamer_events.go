@@ -248,9 +248,11 @@ func (s *BinlogStreamer) passed(ev *rawEvent) {
 
 // heartbeat: the server has nothing to send; its log ends where the heartbeat says.
 func (s *BinlogStreamer) heartbeat(ev *rawEvent) {
+	now := time.Now()
 	s.mu.Lock()
-	s.eventAt = time.Now()
+	s.eventAt = now
 	s.mu.Unlock()
+	s.tellLag(now)
 	if s.txn != nil {
 		return
 	}
@@ -270,9 +272,26 @@ func (s *BinlogStreamer) tick(ev *rawEvent) {
 	if ev.time == 0 {
 		return
 	}
+	at := time.Unix(int64(ev.time), 0)
 	s.mu.Lock()
-	s.eventAt = time.Unix(int64(ev.time), 0)
+	s.eventAt = at
 	s.mu.Unlock()
+	s.tellLag(at)
+}
+
+// lagInterval is the least time between two samples of the lag.
+const lagInterval = time.Second
+
+// tellLag sends how old the source's last event is, or 0 when the source has nothing new.
+func (s *BinlogStreamer) tellLag(at time.Time) {
+	m := metricsOrGlobal(s.metrics)
+	if s.own != nil || !m.enabled() {
+		return
+	}
+	if now := time.Now(); now.Sub(s.lagTold) >= lagInterval {
+		s.lagTold = now
+		m.Gauge("BinlogStreamer.Lag", max(0, now.Sub(at).Seconds()), nil, 1)
+	}
 }
 
 func (s *BinlogStreamer) rotate(ev *rawEvent) error {
@@ -432,6 +451,9 @@ func (s *BinlogStreamer) deliver(events []DMLEvent) error {
 	}
 	if len(events) == 0 {
 		return nil
+	}
+	if s.own == nil {
+		metricsOrGlobal(s.metrics).countRows(events[0].TableSchema(), "binlog", len(events))
 	}
 	for _, listener := range s.listeners {
 		if err := safely(func() error { return listener(events) }); err != nil {

@@ -17,6 +17,7 @@ type BinlogVerifyStore struct {
 
 	mu    sync.Mutex
 	store BinlogVerifySerializedStore
+	added uint64
 }
 
 // NewBinlogVerifyStore returns an empty store.
@@ -42,6 +43,15 @@ func (s *BinlogVerifyStore) Add(table *TableSchema, paginationKey string) {
 		tables[table.Name] = map[string]int{}
 	}
 	tables[table.Name][paginationKey]++
+	if s.added++; s.EmitLogPerRowsAdded > 0 && s.added%s.EmitLogPerRowsAdded == 0 {
+		tellInlineQueue(metricsOrGlobal(nil), s.store.RowCount(), s.added)
+	}
+}
+
+// tellInlineQueue sends how many rows wait to be compared again, and how many ever did.
+func tellInlineQueue(m *Metrics, current, total uint64) {
+	m.Gauge("inline_verifier_current_rows", float64(current), nil, 1)
+	m.Gauge("inline_verifier_total_rows", float64(total), nil, 1)
 }
 
 // RemoveVerifiedBatch counts each key of the batch once less.

@@ -64,6 +64,7 @@ type comparer struct {
 	repairer    *repairer // nil: mismatches are reported only
 	// How long a server that is away is waited for; nil: the defaults.
 	sourcePatience, targetPatience *patience
+	metrics                        *comparerMetrics // nil: there are none
 
 	gate    *gate         // what the stream has delivered; nil without a stream
 	applied appliedWaiter // nil without a stream
@@ -213,6 +214,7 @@ func (c *comparer) queueEvents(events []DMLEvent) error {
 		for _, image := range []int{r.old, r.new} {
 			if image >= 0 {
 				c.queue.add(f, r.key(image))
+				c.metrics.queued(c)
 			}
 		}
 	}
@@ -248,6 +250,7 @@ func (c *comparer) beforeCutover(ctx context.Context) error {
 func (c *comparer) duringCutover(ctx context.Context) (VerificationResult, error) {
 	var result VerificationResult
 	err := c.run(ctx, &c.counters.during, func(ctx context.Context) error {
+		defer c.metrics.fenced()()
 		defer c.disconnect()
 		if err := c.settle(ctx); err != nil {
 			return err

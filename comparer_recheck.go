@@ -342,6 +342,7 @@ func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool)
 
 func (c *comparer) countRechecked(b keyBatch, took time.Duration) {
 	c.counters.rechecks.Add(uint64(len(b.keys)))
+	c.metrics.compared(b.f.table, len(b.keys), c.counters.passes.Load())
 	c.counters.recheckTime.Add(int64(took))
 	c.stats.Lock()
 	defer c.stats.Unlock()

@@ -170,7 +170,7 @@ func (r *repairer) audit(f *fingerprint, rows []repairable) {
 			action = "rewritten"
 		}
 		r.c.found.repaired = append(r.c.found.repaired, RepairedRow{row.mismatch, action, time.Now().UTC()})
-		r.c.log().WithFields(Fields{"table": row.mismatch.Table, "key": row.mismatch.Key, "kind": row.mismatch.Kind}).Warnf("a differing row of the target was %s", action)
+		r.c.log().WithFields(Fields{fieldTable: row.mismatch.Table, fieldKey: row.mismatch.Key, "kind": row.mismatch.Kind}).Warnf("a differing row of the target was %s", action)
 		r.c.queue.add(f, row.key)
 	}
 }

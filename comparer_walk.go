@@ -236,6 +236,7 @@ func (c *comparer) compareChunk(ctx context.Context, w *tableWalk, r keyRange) (
 func (c *comparer) count(w *tableWalk, source, target chunkDigest, equal bool) {
 	c.counters.chunks.Add(1)
 	c.counters.rows.Add(max(source.rows, target.rows))
+	c.metrics.compared(w.f.table, int(max(source.rows, target.rows)), 0)
 	c.stats.Lock()
 	defer c.stats.Unlock()
 	t := c.stats.tables[w.f]

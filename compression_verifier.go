@@ -109,5 +109,7 @@ func (c *CompressionVerifier) GetCompressedHashes(db *sql.DB, schemaName, tableN
 	if table == nil {
 		return nil, fmt.Errorf("table %s is not in the schema cache: give the names that it was loaded under", QuotedTableNameFromString(schemaName, tableName))
 	}
-	return hashesOf(context.Background(), db, table, paginationKeyColumn, columns, c.compressions[tableName], paginationKeys)
+	hashes, err := hashesOf(context.Background(), db, table, paginationKeyColumn, columns, c.compressions[tableName], paginationKeys)
+	metricsOrGlobal(nil).Gauge("compression_verifier_decompress_rows", float64(len(hashes)), []MetricTag{{"table", tableName}}, 1)
+	return hashes, err
 }

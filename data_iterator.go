@@ -49,6 +49,7 @@ type DataIterator struct {
 	pace        *copyPace // nil: as fast as configured
 	updates     *updateHub
 	logger      Logger
+	metrics     *Metrics
 	resume      *resumePoint
 	checkpoint  *checkpoint
 
@@ -163,6 +164,7 @@ func (d *DataIterator) initialize() {
 
 // callListeners hands a batch to every listener.
 func (d *DataIterator) callListeners(ctx context.Context, batch *RowBatch) error {
+	metricsOrGlobal(d.metrics).countRows(batch.TableSchema(), "table", batch.Size())
 	for _, listener := range d.batchListeners {
 		if err := safely(func() error { return listener(ctx, batch) }); err != nil {
 			return err
@@ -189,7 +191,7 @@ func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) er
 		}
 	}
 	d.StateTracker.MarkTableAsCompleted(table.String())
-	d.logger.WithField("table", table.String()).Debug("table copied")
+	d.logger.WithFields(tableFields(table)).Debug("table copied")
 	return nil
 }
 

@@ -46,9 +46,10 @@ func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) 
 				return &TableError{Schema: table.Schema, Table: table.Name, Err: err}
 			}
 			if jobs[i] == nil {
-				err = d.completeTable(groupCtx, table)
+				return d.completeTable(groupCtx, table)
 			}
-			return err
+			d.logger.WithFields(tableFields(table)).Debug("table is about to be copied")
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {

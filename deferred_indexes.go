@@ -228,7 +228,7 @@ func (d *deferredIndexes) examine(ctx context.Context, t *deferredTable, needed 
 	t.record = &indexRecord{definition: definition}
 	t.record.deferred, err = deferredOf(t.table, definition, d.unique, needed[TableIdentifier{strings.ToLower(t.schema), strings.ToLower(t.name)}])
 	if errors.Is(err, errNotUnderstood) {
-		d.logger.WithField("table", t.quoted()).Warn("the table's definition is not understood: its indexes stay")
+		d.logger.WithField(fieldTable, t.table.String()).Warn("the table's definition is not understood: its indexes stay")
 		return true, nil
 	}
 	return true, err
@@ -264,14 +264,14 @@ func (d *deferredIndexes) drop(ctx context.Context, t *deferredTable) error {
 		return err
 	})
 	if mysqlerr.Classify(err) == mysqlerr.AccessDenied {
-		d.logger.WithError(err).WithField("table", t.quoted()).Warn("its indexes stay while rows are copied, which is slower: grant ALTER, CREATE and INSERT on the table")
+		d.logger.WithError(err).WithField(fieldTable, t.table.String()).Warn("its indexes stay while rows are copied, which is slower: grant ALTER, CREATE and INSERT on the table")
 		return d.settle(ctx, t)
 	}
 	if err != nil {
 		return &TableError{Schema: t.table.Schema, Table: t.table.Name, Err: fmt.Errorf("dropping indexes of %s that are created later: %w", t.quoted(), err)}
 	}
 	failpoint("index.dropped")
-	d.logger.WithField("table", t.quoted()).Infof("%d secondary indexes are created when the rows are copied", len(t.record.deferred))
+	d.logger.WithField(fieldTable, t.table.String()).Infof("%d secondary indexes are created when the rows are copied", len(t.record.deferred))
 	return nil
 }
 

@@ -105,7 +105,7 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 		return err
 	}
 	failpoint("index.settled")
-	d.logger.WithField("table", t.quoted()).Infof("%d secondary indexes were created in %s", len(t.record.deferred), time.Since(start).Round(time.Millisecond))
+	d.logger.WithField(fieldTable, t.table.String()).Infof("%d secondary indexes were created in %s", len(t.record.deferred), time.Since(start).Round(time.Millisecond))
 	return nil
 }
 
@@ -143,7 +143,7 @@ func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferre
 // changed meanwhile, or the index is of a kind that needs it. No changes of the table are
 // applied until it is done.
 func (d *deferredIndexes) createQuietly(ctx context.Context, s *session, t *deferredTable, alter string, reason error) error {
-	d.logger.WithError(reason).WithField("table", t.quoted()).Warn("changes are not applied while its indexes are created")
+	d.logger.WithError(reason).WithField(fieldTable, t.table.String()).Warn("changes are not applied while its indexes are created")
 	resume, err := d.pauses.pause(ctx, t.table)
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ func (d *deferredIndexes) takeLock(ctx context.Context, s *session, t *deferredT
 			continue
 		}
 		if !told {
-			d.logger.WithField("table", t.quoted()).Warnf("connection %d of an earlier process still changes its indexes: waiting for its end", holder.Int64)
+			d.logger.WithField(fieldTable, t.table.String()).Warnf("connection %d of an earlier process still changes its indexes: waiting for its end", holder.Int64)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 		reader:               f.reader,
 		chunkBytes:           int(f.DataIterationChunkBytes),
 		logger:               taggedLogger(f.logger, "data_iterator"),
+		metrics:              f.Metrics,
 	}
 	d.liveWorkers, d.madeWith, d.updates = f.UpdatableConfig.workers, d.Concurrency, f.updates
 	if f.CopyFilter != nil {

@@ -141,6 +141,8 @@ func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
 // holds them compares them with what the source has now. Faults of single tables are
 // returned for the report; such a table may be missing in f.Tables.
 func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
+	start := time.Now()
+	defer func() { metricsOrGlobal(f.Metrics).Timer("LoadTables", time.Since(start), nil, 1) }()
 	if s := f.StateToResumeFrom; s != nil && len(s.LastKnownTableSchemaCache) > 0 {
 		f.Tables, err = reloadTables(ctx, f.SourceDB, s.LastKnownTableSchemaCache, f.Config)
 	} else {

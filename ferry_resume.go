@@ -321,7 +321,7 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
 		}
 		if !onTarget {
-			f.logger.WithField("table", sqlesc.Table(schema, table)).Info("the target's table is empty although rows were copied to it: it is copied again")
+			f.logger.WithField(fieldTable, fullTableName(id.SchemaName, id.TableName)).Info("the target's table is empty although rows were copied to it: it is copied again")
 			*t = resumeTable{number: t.number, again: true, next: 1}
 			f.StateTracker.forgetTable(fullTableName(id.SchemaName, id.TableName))
 		}

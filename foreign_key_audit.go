@@ -94,7 +94,7 @@ func (f *Ferry) judgeOrphans(ctx context.Context) error {
 			return err
 		}
 		if len(ours) == 0 {
-			f.logger.Warnf("rows of %s have no parent by foreign key %s, on the source as well: keys %s", k.table, k.name, k.describe(orphans))
+			f.logger.WithField(fieldTable, fullTableName(k.child.SchemaName, k.child.TableName)).Warnf("rows of %s have no parent by foreign key %s, on the source as well: keys %s", k.table, k.name, k.describe(orphans))
 			continue
 		}
 		verdict.ForeignKeys = append(verdict.ForeignKeys, OrphanedForeignKey{
@@ -106,7 +106,7 @@ func (f *Ferry) judgeOrphans(ctx context.Context) error {
 		return nil
 	}
 	if f.SkipForeignKeyConstraintsCheck {
-		f.logger.Warn(verdict.Error())
+		f.logger.WithError(verdict).Warn("rows without a parent are let be")
 		return nil
 	}
 	return verdict

@@ -87,7 +87,9 @@ func (v *InlineVerifier) core() (*comparer, error) {
 	}
 	c := newComparer(v.SourceDB, v.TargetDB, newRewrites(v.DatabaseRewrites, v.TableRewrites), prints)
 	c.logger, c.maxDowntime = taggedLogger(v.logger, "inline-verifier"), v.MaxExpectedDowntime
+	c.metrics = &comparerMetrics{queue: tellInlineQueue}
 	if v.ferry != nil {
+		c.metrics.metrics = v.ferry.Metrics
 		c.concurrency = v.ferry.DataIterationConcurrency
 		c.wire(v.ferry)
 	}
@@ -222,7 +224,7 @@ func (v *InlineVerifier) committed(k *inlineCheck) {
 	walk := &tableWalk{f: k.f, first: true}
 	c.count(walk, digest, digest, len(k.differing) == 0)
 	if len(k.differing) > 0 {
-		c.log().WithField("table", k.f.table.String()).Infof("noticed mismatched pk, which is okay: %d of %d rows, compared again later", len(k.differing), k.rows)
+		c.log().WithField(fieldTable, k.f.table.String()).Infof("noticed mismatched pk, which is okay: %d of %d rows, compared again later", len(k.differing), k.rows)
 		c.queue.add(k.f, k.keys()...)
 	}
 }

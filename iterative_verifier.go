@@ -117,7 +117,9 @@ func (v *IterativeVerifier) newComparer() (*comparer, error) {
 	c := newComparer(v.SourceDB, v.TargetDB, newRewrites(v.DatabaseRewrites, v.TableRewrites), prints)
 	c.concurrency, c.logger, c.maxDowntime = v.Concurrency, taggedLogger(v.logger, "iterative_verifier"), v.MaxExpectedDowntime
 	c.throttler = v.CursorConfig.Throttler
+	c.metrics = &comparerMetrics{rows: true, queue: func(m *Metrics, current, _ uint64) { tellIterativeQueue(m, current) }}
 	if v.ferry != nil {
+		c.metrics.metrics = v.ferry.Metrics
 		c.wire(v.ferry)
 	}
 	return c, nil

@@ -135,7 +135,7 @@ func (f *Ferry) repairTable(ctx context.Context, found *resumePoint, table *Tabl
 	}
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	schema, name := names.table(table.Schema, table.Name)
-	log := f.logger.WithField("table", table.String())
+	log := f.logger.WithField(fieldTable, table.String())
 	// A row that never was may have kept others of its table out by its unique values, and
 	// nobody knows which; of a completed table the chunks are not recorded any more.
 	if t.completed || l.replaced || !l.keyOrdered {

@@ -42,7 +42,9 @@ func (s *ReverifyStore) Add(entry ReverifyEntry) {
 	}
 	if _, known := keys[entry.PaginationKey]; !known {
 		keys[entry.PaginationKey] = struct{}{}
-		s.RowCount++
+		if s.RowCount++; s.EmitLogPerRowCount > 0 && s.RowCount%s.EmitLogPerRowCount == 0 {
+			tellIterativeQueue(metricsOrGlobal(nil), s.RowCount)
+		}
 	}
 }
 
@@ -65,4 +67,9 @@ func (s *ReverifyStore) FlushAndBatchByTable(batchsize int) []ReverifyBatch {
 	}
 	s.MapStore, s.RowCount = map[TableIdentifier]map[string]struct{}{}, 0
 	return s.BatchStore
+}
+
+// tellIterativeQueue sends how many rows wait to be compared again.
+func tellIterativeQueue(m *Metrics, current uint64) {
+	m.Gauge("iterative_verifier_store_rows", float64(current), nil, 1)
 }

@@ -155,7 +155,7 @@ func (f *Ferry) scope(ctx context.Context, tables TableSchemaCache, some bool) e
 		}
 		t.setScope(l, s)
 		if s.slow(t) {
-			f.logger.WithField("table", t.String()).Warn("no index begins with the row filter's columns: the whole table is read to find the rows, add one")
+			f.logger.WithField(fieldTable, t.String()).Warn("no index begins with the row filter's columns: the whole table is read to find the rows, add one")
 		}
 	}
 	return errors.Join(faults...)

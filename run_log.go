@@ -37,8 +37,9 @@ type LogLine struct {
 	Fields map[string]string `json:",omitempty"`
 }
 
-// runLog stands before a run's logger: every line of the run gets its id, loses the values
-// of rows that servers put into their error texts, and is kept for a while. The line then
+// runLog stands before a run's logger: every line of the run gets its id, and the table and
+// coordinate that its error is about, loses the values of rows that servers put into their
+// error texts, and is kept for a while. The line then
 // goes to the host's logger, whose level, format and hooks apply.
 type runLog struct {
 	to Logger // set by Initialize, before anything runs
@@ -76,10 +77,15 @@ func (l *runLog) Fire(entry *logrus.Entry) error {
 		return nil
 	}
 	message := mysqlerr.Redact(entry.Message)
-	fields := make(Fields, len(entry.Data)+1)
+	fields := make(Fields, len(entry.Data)+3)
 	for name, value := range entry.Data {
 		switch v := value.(type) {
 		case error:
+			for about, value := range fieldsOf(v) {
+				if entry.Data[about] == nil {
+					fields[about] = value
+				}
+			}
 			value = redactedError{v}
 		case string:
 			value = mysqlerr.Redact(v)

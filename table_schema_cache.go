@@ -234,7 +234,7 @@ func MaxPaginationKeys(db *sql.DB, tables []*TableSchema, logger Logger) (map[*T
 		if key == nil {
 			empty = append(empty, table)
 			if logger != nil {
-				logger.WithField("table", table.String()).Info("no rows in this table")
+				logger.WithField(fieldTable, table.String()).Info("no rows in this table")
 			}
 			continue
 		}

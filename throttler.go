@@ -35,7 +35,11 @@ func WaitForThrottle(t Throttler) {
 // WaitForThrottleContext blocks while the throttler says so, and ends with the
 // context's error when ctx ends first. A nil throttler never blocks.
 func WaitForThrottleContext(ctx context.Context, t Throttler) error {
-	return waitForThrottle(ctx, t, nil)
+	var metrics *Metrics
+	if own, ok := t.(interface{ sink() *Metrics }); ok {
+		metrics = own.sink()
+	}
+	return waitForThrottle(ctx, t, metrics)
 }
 
 // waitForThrottle also emits how long it waited, if it did.

@@ -15,7 +15,11 @@ const applyPatience = 10 * time.Second
 type runThrottler struct {
 	Throttler
 	blocked *atomic.Bool
+	metrics *Metrics // nil: the process's
 }
+
+// sink is where the time of waiting goes.
+func (t runThrottler) sink() *Metrics { return t.metrics }
 
 // Throttled is false during the write block.
 func (t runThrottler) Throttled() bool { return !t.blocked.Load() && t.Throttler.Throttled() }
@@ -41,12 +45,12 @@ func (f *Ferry) copyThrottler() Throttler {
 	if f.Throttler == nil {
 		return nil
 	}
-	return runThrottler{f.Throttler, &f.cut.blocked}
+	return runThrottler{f.Throttler, &f.cut.blocked, f.Metrics}
 }
 
 func (f *Ferry) applyThrottler() Throttler {
 	if f.Throttler == nil {
 		return nil
 	}
-	return applyThrottler{runThrottler{f.Throttler, &f.cut.blocked}}
+	return applyThrottler{runThrottler{f.Throttler, &f.cut.blocked, f.Metrics}}
 }
