@@ -29,6 +29,7 @@ import (
 //	        everything up to lane 0's position is executed all the same
 //	definitions  how each table was defined when the run began
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
+//	fences  what a cutover has closed and how to open it, see checkpoint_fence.go
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
@@ -142,6 +143,7 @@ func (c *checkpoint) create(ctx context.Context) error {
 		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
 		c.createIndexRecords(),
+		c.createFences(),
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -389,7 +391,7 @@ func (c *checkpoint) ownedAt(found uint64, err error) error {
 	return &FencedError{RunID: c.runID, Epoch: found}
 }
 
-// forget removes every trace of the run.
+// forget removes every trace of the run, except of a fence, which stands on the source.
 func (c *checkpoint) forget(ctx context.Context) error {
 	if err := c.create(ctx); err != nil { // tables that an older version did not have
 		return err

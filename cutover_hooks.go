@@ -36,7 +36,8 @@ type CutoverHooks struct {
 	// fence and after the switch. The same is logged, and returned by Cutover.
 	LateWrite func(*LateWriteError)
 
-	names struct{ unfence, blocked string } // for messages
+	names     struct{ unfence, blocked string } // for messages
+	switching func(ctx context.Context) error   // of a ready-made fence; nil: none
 }
 
 // hookTimeout bounds Unfence and Switch, which go on when the cutover's context has ended;
@@ -55,7 +56,7 @@ func (f *Ferry) allHooks(h CutoverHooks) (complete CutoverHooks, done func(), er
 			return h, done, err
 		}
 		ready := FenceHooks(fence)
-		h.Fence, h.Unfence, h.Fenced = ready.Fence, ready.Unfence, ready.Fenced
+		h.Fence, h.Unfence, h.Fenced, h.switching = ready.Fence, ready.Unfence, ready.Fenced, ready.switching
 		done = func() {
 			ctx, cancel := context.WithTimeout(context.Background(), hookTimeout)
 			defer cancel()

@@ -106,7 +106,7 @@ func (f *Ferry) readyForCutover(ctx context.Context) error {
 	default:
 	}
 	f.enterPhase(PhaseReady)
-	if err := WaitForThrottleContext(ctx, f.Throttler); err != nil {
+	if err := waitForThrottle(ctx, f.Throttler, f.Metrics); err != nil {
 		return causeOf(ctx, err)
 	}
 	if v, ok := f.Verifier.(fencedVerifier); ok {
@@ -367,6 +367,11 @@ func (a *cutoverAttempt) commit(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if a.hooks.switching != nil {
+		if err := a.hooks.switching(ctx); err != nil {
+			return err
+		}
 	}
 	if a.hooks.Switch == nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -83,7 +84,10 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
-	base := fencedServer{db: db, logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia}
+	base := fencedServer{
+		db: db, logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia,
+		checkpoint: f.checkpoint, left: &f.fenceLeft,
+	}
 	if base.killAfter == 0 {
 		base.killAfter = defaultKillAfter
 	}
@@ -108,7 +112,11 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 
 // FenceHooks returns hooks of a fence, for Cutover; Switch is the host's, or CutoverUnlock.
 func FenceHooks(fence Fence) CutoverHooks {
-	return CutoverHooks{Fence: fence.Fence, Unfence: fence.Unfence, Fenced: fence.Fenced}
+	hooks := CutoverHooks{Fence: fence.Fence, Unfence: fence.Unfence, Fenced: fence.Fenced}
+	if ready, ok := fence.(readyFence); ok {
+		hooks.switching = ready.switching
+	}
+	return hooks
 }
 
 // fencedServer is what the fences have in common: the server, and how those in the way are
@@ -119,6 +127,50 @@ type fencedServer struct {
 	logger    Logger
 	killAfter time.Duration // negative: never
 	own       string        // what the mover's own statements contain
+
+	checkpoint *checkpoint                // remembers what was closed; nil: nobody does
+	left       *atomic.Pointer[fenceNote] // of a process that may have switched the traffic; holds nil: there was none
+	noted      *fenceNote                 // what the checkpoint says now
+}
+
+// note keeps what is about to be closed.
+func (s *fencedServer) note(ctx context.Context, note fenceNote) error {
+	note.Switching = note.Switching || s.left.Load() != nil
+	if err := s.checkpoint.noteFence(ctx, &note); err != nil {
+		return fmt.Errorf("fence: noting it in the checkpoint: %w", err)
+	}
+	s.noted = &note
+	return nil
+}
+
+// opened forgets the note. A failure does no harm: the next process of the run finds the
+// fence open, and forgets it then.
+func (s *fencedServer) opened(ctx context.Context) {
+	if s.noted == nil {
+		return
+	}
+	if err := s.checkpoint.noteFence(ctx, nil); err != nil {
+		s.logger.WithError(err).Warn("the checkpoint still says that the fence is closed; it is open")
+	}
+	s.noted = nil
+}
+
+// switching notes that the traffic is about to be switched.
+func (s *fencedServer) switching(ctx context.Context) error {
+	if s.noted == nil {
+		return nil
+	}
+	note := *s.noted
+	note.Switching = true
+	return s.note(ctx, note)
+}
+
+// mayOpen refuses to let writers go on where the application may write to the target.
+func (s *fencedServer) mayOpen(statement string) error {
+	if s.left.Load() == nil {
+		return nil
+	}
+	return fmt.Errorf("unfence: an earlier process of this run had begun to switch the traffic to the target: look where the application writes; if that is the source, say there: %s", statement)
 }
 
 func (s *fencedServer) connect(ctx context.Context) (err error) {

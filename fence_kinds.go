@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ghostferry-go/ghostferry/internal/retry"
@@ -27,11 +28,17 @@ func (f *readOnlyFence) Fence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if left := f.left.Load(); f.before == nil && left != nil {
+		f.before = left.Before
+	}
 	if f.before == nil {
 		f.before = &now
 		if now.ReadOnly {
 			f.logger.Warn("the source is read-only before the fence closes; it will stay so if the cutover is given up")
 		}
+	}
+	if err := f.note(ctx, fenceNote{Kind: FenceReadOnly, Before: f.before}); err != nil {
+		return err
 	}
 	statement := f.srv.SetReadOnlyQuery(f.srv.StrictestReadOnly())
 	set := func(ctx context.Context) error { _, err := f.db.ExecContext(ctx, statement); return err }
@@ -59,11 +66,28 @@ func (f *readOnlyFence) Unfence(ctx context.Context) error {
 		return nil
 	}
 	statement := f.srv.SetReadOnlyQuery(*f.before)
+	if err := f.mayOpen(statement); err != nil {
+		return err
+	}
 	if _, err := f.db.ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("unfence: %s: %w", statement, err)
 	}
 	f.before = nil
+	f.opened(ctx)
 	return nil
+}
+
+// adopt takes over what the server was before an earlier process made it read-only.
+func (f *readOnlyFence) adopt(ctx context.Context, note *fenceNote) (closed bool, err error) {
+	if err := f.connect(ctx); err != nil {
+		return false, err
+	}
+	now, err := f.srv.ReadOnlyNow(ctx, f.db)
+	if err != nil || note.Before == nil || now == *note.Before {
+		return false, err
+	}
+	f.before, f.noted = note.Before, note
+	return true, nil
 }
 
 // accountFence is FenceAccounts.
@@ -78,15 +102,10 @@ func (f *accountFence) Fence(ctx context.Context) error {
 	if err := f.connect(ctx); err != nil {
 		return err
 	}
-	for _, a := range f.accounts {
-		already, err := f.srv.AccountLocked(ctx, f.db, a)
-		if err != nil {
-			return err
-		}
-		if already {
-			continue
-		}
-		f.locked = append(f.locked, a) // before: what became of it may not be known
+	if err := f.chooseAccounts(ctx); err != nil {
+		return err
+	}
+	for _, a := range f.locked {
 		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, true)); err != nil {
 			return fmt.Errorf("fence: locking account %s: %w", a, err)
 		}
@@ -95,6 +114,42 @@ func (f *accountFence) Fence(ctx context.Context) error {
 		return err
 	}
 	return f.mustHaveNoXA(ctx)
+}
+
+// chooseAccounts notes which accounts are to be locked: those that are not locked already,
+// unless that was an earlier process of the run. What becomes of each may not be known later.
+func (f *accountFence) chooseAccounts(ctx context.Context) error {
+	if left := f.left.Load(); left != nil && len(f.locked) == 0 {
+		f.locked = slices.Clone(left.Locked)
+	}
+	for _, a := range f.accounts {
+		locked, err := f.srv.AccountLocked(ctx, f.db, a)
+		if err != nil {
+			return err
+		}
+		if !locked && !slices.Contains(f.locked, a) {
+			f.locked = append(f.locked, a)
+		}
+	}
+	return f.note(ctx, fenceNote{Kind: FenceAccounts, Locked: slices.Clone(f.locked)})
+}
+
+// adopt takes over the accounts that an earlier process has locked.
+func (f *accountFence) adopt(ctx context.Context, note *fenceNote) (closed bool, err error) {
+	if err := f.connect(ctx); err != nil {
+		return false, err
+	}
+	f.locked, f.noted = nil, note
+	for _, a := range note.Locked {
+		locked, err := f.srv.AccountLocked(ctx, f.db, a)
+		if err != nil {
+			return false, err
+		}
+		if locked {
+			f.locked = append(f.locked, a)
+		}
+	}
+	return len(f.locked) > 0, nil
 }
 
 func (f *accountFence) users() []string {
@@ -153,6 +208,11 @@ func (f *accountFence) Fenced(ctx context.Context) error {
 
 // Unfence unlocks the accounts that Fence has locked.
 func (f *accountFence) Unfence(ctx context.Context) error {
+	if len(f.locked) > 0 {
+		if err := f.mayOpen(f.srv.LockAccountQuery(f.locked[0], false)); err != nil {
+			return err
+		}
+	}
 	for len(f.locked) > 0 {
 		a := f.locked[len(f.locked)-1]
 		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, false)); err != nil {
@@ -160,6 +220,7 @@ func (f *accountFence) Unfence(ctx context.Context) error {
 		}
 		f.locked = f.locked[:len(f.locked)-1]
 	}
+	f.opened(ctx)
 	return nil
 }
 
@@ -218,6 +279,9 @@ func (f *tableFence) Fenced(ctx context.Context) error {
 	}
 	return nil
 }
+
+// adopt has nothing to take over: the locks ended with the process that held them.
+func (f *tableFence) adopt(context.Context, *fenceNote) (closed bool, err error) { return false, nil }
 
 // Unfence unlocks the tables.
 func (f *tableFence) Unfence(context.Context) error {

@@ -101,6 +101,8 @@ type Ferry struct {
 	orphaned []*foreignKeyAudit // owned by Run
 
 	cut cutoverState // see cutover_phase.go
+	// fenceLeft is what an earlier process has closed that may have switched the traffic.
+	fenceLeft atomic.Pointer[fenceNote]
 	// madeThrottler is Throttler, when the configuration asked for it.
 	madeThrottler *CombinedThrottler
 	unreported    throttleSince // of a throttler that does not say since when
@@ -117,9 +119,11 @@ type Ferry struct {
 		group     *lifecycle.Group // nil without a callback
 		now, last chan struct{}
 	}
-	runEnded chan struct{} // closed when Run has ended, runErr set before
+	runEnded chan struct{} // closed when Run has ended, the two below set before
 	runErr   error
-	runOnce  sync.Once
+	// runEndedAt is when.
+	runEndedAt time.Time
+	runOnce    sync.Once
 }
 
 // Resuming reports whether this run goes on from an earlier one: from the checkpoint on

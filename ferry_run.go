@@ -84,7 +84,7 @@ func (f *Ferry) connectWatch(ctx context.Context) error {
 			return err
 		}
 		if !slices.Contains(files, from.File) {
-			f.logger.Warnf("the target no longer has binary log file %s: what others wrote to it while the run was stopped is not noticed, except by a comparison of every row", from.File)
+			f.logger.WithField(fieldCoordinate, from.String()).Warnf("the target no longer has binary log file %s: what others wrote to it while the run was stopped is not noticed, except by a comparison of every row", from.File)
 			from = BinlogCoordinate{}
 		}
 	}
@@ -204,7 +204,7 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 // after the cutover began. It returns the first error; then every goroutine has ended
 // and what was written is consistent: see Resumable.
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
-	defer func() { f.runErr = err; close(f.runEnded) }()
+	defer func() { f.runErr, f.runEndedAt = err, time.Now(); close(f.runEnded) }()
 	defer f.closeConnectionsAfterFailure(&err)
 	ctx = withWaits(ctx, f.waits)
 	f.startControlServer(ctx)

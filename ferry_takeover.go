@@ -40,6 +40,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.taken_over")
+	if err := f.openLeftFence(ctx); err != nil {
+		return err
+	}
 	if found != nil {
 		if err := f.repairUnconfirmed(ctx, found); err != nil {
 			return err
@@ -77,7 +80,7 @@ func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 	if !moved {
 		return nil
 	}
-	f.logger.Warnf("another process of this run went on meanwhile; it has been fenced out, and this one goes on at %s", found.position)
+	f.logger.WithField(fieldCoordinate, found.position.String()).Warn("another process of this run went on meanwhile; it has been fenced out, and this one goes on where that had come to")
 	if err := f.startAt(ctx, f.resumePosition()); err != nil {
 		return err
 	}

@@ -215,6 +215,11 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	}
 	if f.checkpoint != nil {
 		in.RunID = f.checkpoint.runID
+		note, err := f.checkpoint.fence(ctx)
+		if err != nil {
+			return nil, err
+		}
+		in.SourceFenced = note != nil && note.Kind == FenceReadOnly
 	}
 	later, err := f.indexesComeLater(ctx)
 	if err != nil {

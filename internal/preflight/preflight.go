@@ -61,6 +61,8 @@ type Input struct {
 	AllowReadOnlyTarget bool
 	// SourceIsReplicaOK accepts a read-only source, because the move waits for its primary.
 	SourceIsReplicaOK bool
+	// SourceFenced says that an earlier process of the run has made the source read-only.
+	SourceFenced bool
 	// WatchTarget says that the move follows the target's binary log, to notice what others write.
 	WatchTarget bool
 	// SkipForeignKeys warns of foreign keys that would be refused.

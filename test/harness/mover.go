@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,6 +26,9 @@ type moverConfig struct {
 	Source, Target *ghostferry.DatabaseConfig
 	Schema         string
 	BatchSize      uint64
+
+	Fence *ghostferry.FenceConfig
+	Stand string // of StartFencedMover
 }
 
 // Mover is a move in a process of its own.
@@ -45,8 +49,22 @@ type Mover struct {
 // must call MoverProcess and nothing else.
 func (p *Pair) StartMover(t *testing.T, test, schema string, batchSize uint64) *Mover {
 	t.Helper()
-	c := p.Config(schema)
-	config, err := json.Marshal(moverConfig{Source: c.Source, Target: c.Target, Schema: schema, BatchSize: batchSize})
+	return p.startMover(t, test, moverConfig{Schema: schema, BatchSize: batchSize})
+}
+
+// StartFencedMover is StartMover of a move that cuts over by itself, behind a ready-made
+// fence, and stands still there until it is killed: when the writers have stopped ("fenced"),
+// or where it sends the application to the target ("switching"). It tells that word.
+func (p *Pair) StartFencedMover(t *testing.T, test, schema string, fence *ghostferry.FenceConfig, at string) *Mover {
+	t.Helper()
+	return p.startMover(t, test, moverConfig{Schema: schema, Fence: fence, Stand: at})
+}
+
+func (p *Pair) startMover(t *testing.T, test string, c moverConfig) *Mover {
+	t.Helper()
+	whole := p.Config(c.Schema)
+	c.Source, c.Target = whole.Source, whole.Target
+	config, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +167,9 @@ func MoverProcess(ctx context.Context) error {
 		tell("event")
 		return nil
 	})
+	if c.Fence != nil {
+		return standBehind(ctx, f, c, tell)
+	}
 	err := RunStarted(ctx, f, func() error {
 		tell("copied")
 		word, err := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -162,6 +183,30 @@ func MoverProcess(ctx context.Context) error {
 	}
 	tell("done")
 	return f.Close()
+}
+
+// standBehind cuts over and stands still where the configuration says.
+func standBehind(ctx context.Context, f *ghostferry.Ferry, c moverConfig, tell func(string)) error {
+	fence, err := f.NewFence(c.Fence)
+	if err != nil {
+		return err
+	}
+	hooks := ghostferry.FenceHooks(fence)
+	stand := func(at string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if at != c.Stand {
+				return nil
+			}
+			tell(at)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	}
+	hooks.Fenced, hooks.Switch = stand("fenced"), stand("switching")
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(ctx) }()
+	_, err = f.Cutover(ctx, hooks)
+	return errors.Join(err, <-ran)
 }
 
 func moverTeller() func(string) {
