@@ -116,7 +116,7 @@ func (w *tableWriter) reconcile(ctx context.Context, s *session, given, stored i
 		if code := warningText(values[1]); code == duplicateEntry {
 			duplicates++
 		} else if other == "" {
-			other = code + " " + warningText(values[2])
+			other = code + " " + mysqlerr.Redact(warningText(values[2]))
 		}
 		return nil
 	})

@@ -90,7 +90,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 		return err
 	})
 	if err != nil {
-		return start, fmt.Errorf("the cutover lock callback %s failed, the source stays authoritative: %w", f.CutoverLock.URI, err)
+		return start, fmt.Errorf("the cutover lock callback %s failed, the source stays authoritative: %w", shownURL(f.CutoverLock.URI), err)
 	}
 	return start, nil
 }
@@ -113,7 +113,7 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 	metrics.Timer("CutoverUnlock", time.Since(start), nil, 1)
 	metrics.Timer("CutoverTime", time.Since(cutoverStart), nil, 1)
 	if err != nil {
-		return fmt.Errorf("the cutover unlock callback %s failed: %w", f.CutoverUnlock.URI, err)
+		return fmt.Errorf("the cutover unlock callback %s failed: %w", shownURL(f.CutoverUnlock.URI), err)
 	}
 	f.enterPhase(PhaseDone)
 	return nil
@@ -148,7 +148,7 @@ func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
 	f.enterPhase(PhaseAbort)
 	goesOn := f.BinlogStreamer.goOn()
 	if err := f.post(ctx, f.CutoverAbort); err != nil {
-		return fmt.Errorf("the cutover abort callback %s failed, writes to the source may still be blocked: %w", f.CutoverAbort.URI, err)
+		return fmt.Errorf("the cutover abort callback %s failed, writes to the source may still be blocked: %w", shownURL(f.CutoverAbort.URI), err)
 	}
 	f.enterPhase(PhaseUnfenced)
 	if !goesOn {

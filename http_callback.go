@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -76,26 +78,42 @@ func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) erro
 
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URI, &body)
 	if err != nil {
-		return fmt.Errorf("callback request: %w", err)
+		return fmt.Errorf("callback request: %w", withoutSecrets(err))
 	}
 	request.Header.Set("Content-Type", "application/json")
 
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("callback: %w", err)
+		return fmt.Errorf("callback: %w", withoutSecrets(err))
 	}
 	defer response.Body.Close()
 
 	answer, err := io.ReadAll(io.LimitReader(response.Body, httpCallbackBodyLimit))
 	if response.StatusCode != http.StatusOK {
-		where := *request.URL
-		where.User, where.RawQuery = nil, ""
-		return &HTTPCallbackError{URI: where.String(), StatusCode: response.StatusCode, Body: string(bytes.TrimSpace(answer))}
+		return &HTTPCallbackError{URI: shownURL(request.URL.String()), StatusCode: response.StatusCode, Body: string(bytes.TrimSpace(answer))}
 	}
 	if err != nil {
 		return fmt.Errorf("callback answer: %w", err)
 	}
 	return nil
+}
+
+// shownURL is an address without user information, query and fragment: what gives access
+// to an endpoint stands there.
+func shownURL(address string) string {
+	at, err := url.Parse(address)
+	if err != nil {
+		return "(an address that cannot be read)"
+	}
+	return (&url.URL{Scheme: at.Scheme, Opaque: at.Opaque, Host: at.Host, Path: at.Path, RawPath: at.RawPath}).String()
+}
+
+// withoutSecrets leaves out of an HTTP client's error what shownURL leaves out.
+func withoutSecrets(err error) error {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		failed.URL = shownURL(failed.URL)
+	}
+	return err
 }
 
 // CallbackClient returns the client that the configuration's callbacks are posted with:

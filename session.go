@@ -85,7 +85,7 @@ func (s *session) exec(ctx context.Context, stmt []byte) (int64, error) {
 		affected, err = res.RowsAffected()
 		return err
 	})
-	return affected, err
+	return affected, mysqlerr.Redacted(err) // the host is given it: without what it quotes of the rows
 }
 
 // execText is exec for a short statement.
@@ -97,7 +97,7 @@ func (s *session) execText(ctx context.Context, stmt string) (int64, error) {
 // valid during the call only.
 func (s *session) query(ctx context.Context, stmt []byte, row func(values []driver.Value) error) error {
 	s.buf = stmt
-	return s.conn.Raw(func(dc any) (err error) {
+	return mysqlerr.Redacted(s.conn.Raw(func(dc any) (err error) {
 		queryer, ok := dc.(driver.QueryerContext)
 		if !ok {
 			return errors.New("the SQL driver cannot query by text")
@@ -119,7 +119,7 @@ func (s *session) query(ctx context.Context, stmt []byte, row func(values []driv
 				return err
 			}
 		}
-	})
+	}))
 }
 
 // sessionPool keeps sessions of one role for reuse by several goroutines.

@@ -44,11 +44,11 @@ func NewHTTPThrottler(config *HTTPThrottlerConfig, client *http.Client) (*HTTPTh
 func (t *HTTPThrottler) ask(ctx context.Context, uri string) (func() string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {
-		return nil, err
+		return nil, withoutSecrets(err)
 	}
 	response, err := t.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, withoutSecrets(err)
 	}
 	defer response.Body.Close()
 	const shown = 200
