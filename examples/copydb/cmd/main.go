@@ -27,7 +27,8 @@ const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-repair] [
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
-input starts the switch-over ("pause", "resume", "verify" and "quit" are words, too).
+input starts the switch-over ("pause", "resume", "verify" and "quit" are words, too);
+on a terminal single keys do: c, p, r, v, q, and ? for help.
 Interrupted, the same command goes on where it was.
 
        copydb status|pause|resume|cutover|verify CONFIG.json

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,9 @@ type program struct {
 	options        options
 	stdout, stderr *os.File
 	logger         *logrus.Logger
+
+	keyboard   atomic.Pointer[keyboard] // nil: no single keys; set by watch
+	confirming atomic.Bool              // the next key answers whether to cut over
 
 	last sync.Once       // the last line is printed once
 	quit func(why error) // interrupts the move
@@ -59,6 +63,9 @@ func (p *program) catchSignals() (ctx context.Context, stop func()) {
 		case <-time.After(endTimeout):
 		case <-ended:
 			return
+		}
+		if k := p.keyboard.Load(); k != nil {
+			k.restore()
 		}
 		os.Exit(p.finish(copydb.Result{Outcome: copydb.Interrupted, Err: context.Cause(ctx)}))
 	}()
@@ -113,12 +120,24 @@ func hint(result copydb.Result) string {
 // lines below the log, otherwise as log lines. It also takes the word for the cutover.
 func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()) {
 	manual := !ferry.Ferry.AutomaticCutover
-	go p.listen(stdin, ferry)
 	var v view = &plainView{logger: p.logger}
+	cutOver := `type "cutover" and Enter`
 	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
+		if p.live(stdin) {
+			if k := takeKeyboard(stdin.(*os.File)); k != nil {
+				p.keyboard.Store(k)
+				live.keys, cutOver = p.keyLine, "press c"
+			}
+		}
+		live.start()
 		p.logger.SetOutput(live)
 		v = live
+	}
+	if p.keyboard.Load() != nil {
+		go p.listenKeys(stdin, ferry)
+	} else {
+		go p.listen(stdin, ferry)
 	}
 
 	m := &meter{began: time.Now()}
@@ -128,7 +147,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 		s.compared = comparison(ferry.Ferry.Verifier)
 		if prompt && s.phase == ghostferry.StateWaitingForCutover {
 			prompt = false
-			p.logger.Warn(`the rows are copied; type "cutover" and Enter to switch over`)
+			p.logger.Warnf("the rows are copied; %s to switch over", cutOver)
 		}
 		v.show(s)
 	}
@@ -151,6 +170,9 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 		close(quit)
 		<-done
 		v.close()
+		if k := p.keyboard.Load(); k != nil {
+			k.restore()
+		}
 		p.logger.SetOutput(p.stderr)
 	}
 }

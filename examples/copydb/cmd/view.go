@@ -53,22 +53,40 @@ func (v *plainView) close() {}
 // liveView keeps a block of lines at the bottom of a terminal; log lines written to it
 // appear above.
 type liveView struct {
+	terminal io.Writer
+	keys     func() string // the line below, nil for none; set before start
+
 	screen *mpb.Progress
 	bar    *mpb.Bar
 	latest atomic.Pointer[status]
+
+	closing atomic.Bool
 }
 
 func newLiveView(terminal io.Writer) *liveView {
-	v := &liveView{}
+	v := &liveView{terminal: terminal}
 	v.latest.Store(&status{})
-	v.screen = mpb.New(mpb.WithOutput(terminal), mpb.WithRefreshRate(viewInterval), mpb.WithAutoRefresh())
+	return v
+}
+
+// start begins to draw.
+func (v *liveView) start() {
+	v.screen = mpb.New(mpb.WithOutput(v.terminal), mpb.WithRefreshRate(viewInterval), mpb.WithAutoRefresh())
 	last := mpb.BarFillerFunc(func(w io.Writer, at decor.Statistics) error {
-		s := v.latest.Load()
-		_, err := io.WriteString(w, fit(s.stateLine(), at.AvailableWidth))
+		line := v.latest.Load().stateLine()
+		if v.keysShown() {
+			line = v.keys()
+		}
+		_, err := io.WriteString(w, fit(line, at.AvailableWidth))
 		return err
 	})
 	above := mpb.BarFillerFunc(func(w io.Writer, at decor.Statistics) error {
-		for _, line := range slices.Backward(v.latest.Load().lines(at.AvailableWidth)) { // above, they are stacked
+		s := v.latest.Load()
+		lines := s.lines(at.AvailableWidth)
+		if v.keysShown() {
+			lines = append(lines, fit(s.stateLine(), at.AvailableWidth))
+		}
+		for _, line := range slices.Backward(lines) { // above, they are stacked
 			if _, err := io.WriteString(w, line+"\n"); err != nil {
 				return err
 			}
@@ -76,12 +94,15 @@ func newLiveView(terminal io.Writer) *liveView {
 		return nil
 	})
 	v.bar = v.screen.MustAdd(0, last, mpb.BarExtender(above, true), mpb.BarFillerTrim())
-	return v
 }
+
+// keysShown: there are keys, and they still do something.
+func (v *liveView) keysShown() bool { return v.keys != nil && !v.closing.Load() }
 
 func (v *liveView) show(s status) { v.latest.Store(&s) }
 
 func (v *liveView) close() {
+	v.closing.Store(true)
 	v.bar.Abort(false)
 	v.screen.Wait()
 }
