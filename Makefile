@@ -31,8 +31,15 @@ test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner ./...
 
-bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=quick: in some minutes, BENCH=cutover: write blocks)
-	@go run ./bench$(if $(filter cutover,$(BENCH)),/$(BENCH)) $(if $(filter quick,$(BENCH)),-quick -patience 5s)
+bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=quick: in some minutes, BENCH=cutover: write blocks, BENCH=adaptive: what a copy costs the application)
+ifeq ($(BENCH),cutover)
+	@go run ./bench/cutover -flavour mysql
+	@go run ./bench/cutover -flavour mariadb
+else ifeq ($(BENCH),adaptive)
+	@go run ./bench/adaptive
+else
+	@go run ./bench $(if $(filter quick,$(BENCH)),-quick -patience 5s)
+endif
 
 stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
 	@go run ./test/stress

@@ -26,7 +26,11 @@ import (
 	"github.com/ghostferry-go/ghostferry/test/shop"
 )
 
-const database = "shop"
+const (
+	database = "shop"
+	// What counts as met, in milliseconds.
+	medianBlock, resumeLimit = 300, 100
+)
 
 // result is the last line. Times are milliseconds.
 type result struct {
@@ -44,6 +48,8 @@ type result struct {
 	Aborts   int     `json:"aborts_over_budget"`
 	Resumed  float64 `json:"first_commit_after_abort_ms_max"`
 	Equal    bool    `json:"equal"`
+	// Met: the median is at most medianBlock, and the writer went on within resumeLimit.
+	Met bool `json:"met"`
 }
 
 type parts struct {
@@ -86,6 +92,7 @@ func command(ctx context.Context, args []string) error {
 	if err := errors.Join(b.run(ctx), b.close()); err != nil {
 		return err
 	}
+	b.result.Met = b.result.Equal && b.result.Median <= medianBlock && b.result.Resumed <= resumeLimit
 	return json.NewEncoder(os.Stdout).Encode(b.result)
 }
 

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+const (
+	database = "sbtest"
+	// The cores of source and application, and of target and mover.
+	sourceCore, targetCore = 0, 1
+)
+
+// start makes the servers, pins everything, and fills the table.
+func (b *bench) start(ctx context.Context) (err error) {
+	if err := pin(os.Getpid(), targetCore); err != nil { // the mover is in this process
+		return err
+	}
+	options := func(name string) servers.Options {
+		return servers.Options{Flavour: servers.MySQL, Name: name, GTID: true, BufferPoolMB: 1024, RedoLogMB: 1024, LocalInfile: true}
+	}
+	if b.source, b.target, err = servers.StartPair(ctx, options("source"), options("target")); err != nil {
+		return err
+	}
+	if err := errors.Join(pin(b.source.PID(), sourceCore), pin(b.target.PID(), targetCore)); err != nil {
+		return err
+	}
+	db, err := b.source.DB(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+database); err != nil {
+		return err
+	}
+	argv, env, err := servers.ToolCommand(ctx, servers.Sysbench)
+	if err != nil {
+		return err
+	}
+	b.environment = append(os.Environ(), env...)
+	b.sysbench = append(argv, "oltp_read_write", "--db-driver=mysql", "--mysql-host="+b.source.Host, "--mysql-port="+strconv.Itoa(b.source.Port),
+		"--mysql-user="+b.source.User(), "--mysql-password="+b.source.Password(), "--mysql-db="+database, "--tables=1", "--table-size="+strconv.Itoa(b.o.rows))
+	progress("sysbench makes a table of %d rows", b.o.rows)
+	_, err = b.runSysbench(ctx, "prepare")
+	return err
+}
+
+// runSysbench runs sysbench on the source's core and returns what it says.
+func (b *bench) runSysbench(ctx context.Context, args ...string) (string, error) {
+	argv := append(slices.Clone(b.sysbench), args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = b.environment
+	output, err := pinnedOutput(cmd, sourceCore)
+	if err != nil {
+		return "", fmt.Errorf("sysbench %s: %w\n%s", args[len(args)-1], err, output)
+	}
+	return string(output), nil
+}
+
+var (
+	transactions = regexp.MustCompile(`transactions:\s+\d+\s+\(([\d.]+) per sec`)
+	percentile   = regexp.MustCompile(`95th percentile:\s+([\d.]+)`)
+)
+
+// application runs the application for a while, at a rate of transactions a second, 0 for as
+// fast as it can, and returns its rate and the 95th percentile of its latency in milliseconds.
+func (b *bench) application(ctx context.Context, during time.Duration, rate float64) (tps, p95 float64, err error) {
+	said, err := b.runSysbench(ctx, "--threads="+strconv.Itoa(b.o.threads), "--time="+strconv.Itoa(int(during.Seconds())), "--events=0",
+		fmt.Sprintf("--rate=%.0f", rate), "--percentile=95", "run")
+	if err != nil {
+		return 0, 0, err
+	}
+	number := func(re *regexp.Regexp) float64 {
+		found := re.FindStringSubmatch(said)
+		if found == nil {
+			err = fmt.Errorf("sysbench does not say %s:\n%s", re, said)
+			return 0
+		}
+		n, parseErr := strconv.ParseFloat(found[1], 64)
+		err = errors.Join(err, parseErr)
+		return n
+	}
+	tps, p95 = number(transactions), number(percentile)
+	return tps, p95, err
+}
+
+// duringCopy measures the application and the copy while both go on.
+func (b *bench) duringCopy(ctx context.Context, adaptive bool) (p95, rows float64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f, err := b.newRun(ctx, adaptive)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(ctx) }()
+	defer func() { cancel(); <-ran }()
+	if _, _, err = b.application(ctx, b.o.warmup, b.result.Rate); err != nil {
+		return 0, 0, err
+	}
+	before, begun := f.Progress().RowsCopied, time.Now()
+	if _, p95, err = b.application(ctx, b.o.time, b.result.Rate); err != nil {
+		return 0, 0, err
+	}
+	after, took := f.Progress(), time.Since(begun)
+	select {
+	case err := <-ran:
+		ran <- nil
+		return 0, 0, fmt.Errorf("the run has ended: %w", err)
+	default:
+	}
+	if after.CurrentState != ghostferry.StateCopying {
+		return 0, 0, fmt.Errorf("%d rows were copied before the measurement ended: say -rows with more, or a shorter -warmup and -time", after.RowsCopied)
+	}
+	return p95, float64(after.RowsCopied-before) / took.Seconds(), nil
+}
+
+// newRun empties the target and prepares a move.
+func (b *bench) newRun(ctx context.Context, adaptive bool) (*ghostferry.Ferry, error) {
+	source, err := b.source.DB(ctx)
+	if err != nil {
+		return nil, err
+	}
+	target, err := b.target.DB(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var name, ddl string
+	if err := source.QueryRowContext(ctx, "SHOW CREATE TABLE "+database+".sbtest1").Scan(&name, &ddl); err != nil {
+		return nil, err
+	}
+	conn, err := target.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	for _, statement := range []string{
+		"DROP DATABASE IF EXISTS _ghostferry", "DROP DATABASE IF EXISTS " + database, "CREATE DATABASE " + database, "USE " + database, ddl,
+	} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return nil, fmt.Errorf("emptying the target: %s: %w", statement, err)
+		}
+	}
+	logger := logrus.New()
+	logger.SetLevel(logrus.ErrorLevel)
+	f := &ghostferry.Ferry{Config: &ghostferry.Config{
+		Source: endpoint(b.source), Target: endpoint(b.target), TableFilter: one(database), Logger: logger, VerifierType: ghostferry.VerifierTypeNoVerification,
+	}}
+	if adaptive {
+		f.Throttlers.Adaptive = &ghostferry.AdaptiveConfig{}
+	}
+	if err := f.InitializeContext(ctx); err != nil {
+		return nil, err
+	}
+	return f, f.StartContext(ctx)
+}
+
+func endpoint(s *servers.Server) *ghostferry.DatabaseConfig {
+	return &ghostferry.DatabaseConfig{Host: s.Host, Port: uint16(s.Port), User: s.User(), Pass: s.Password()}
+}
+
+// one is a table filter that takes all tables of one schema.
+type one string
+
+// ApplicableDatabases returns the schema.
+func (o one) ApplicableDatabases([]string) ([]string, error) { return []string{string(o)}, nil }
+
+// ApplicableTables returns all tables.
+func (o one) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
+	return tables, nil
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
