@@ -83,8 +83,11 @@ func (c *ControlServerChunks) draw(to float64, low *float64, copied, copying []s
 	if low != nil {
 		least = math.Min(least, *low)
 	}
-	if least < from || from < least-(to-least) { // most of the line would be empty
+	if least < to && (least < from || from < least-(to-least)) { // most of the line would be empty
 		from = math.Min(least, from+least)
+	}
+	if from == to {
+		from-- // a line has two ends
 	}
 	c.From, c.To = from, to
 	if complete {

@@ -131,10 +131,9 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	if ended, err := f.ended(); ended {
 		if err != nil {
 			o.Failed, o.Error, o.Phase = true, redactedError{err}.Error(), "failed"
-		} else if !f.DoneTime.IsZero() {
-			done := f.DoneTime
-			o.DoneTime = &done
 		}
+		at := f.runEndedAt
+		o.DoneTime = &at
 	}
 	o.CutoverAllowed, o.Waits = f.CutoverAllowed(), f.waits.stats()
 	o.Settings = f.Updatable()
@@ -157,7 +156,11 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	case took > 0:
 		o.CopySeconds = time.Duration(took).Seconds()
 	case began > 0:
-		o.CopySeconds = now.Sub(time.Unix(0, began)).Seconds()
+		until := now
+		if o.DoneTime != nil {
+			until = *o.DoneTime
+		}
+		o.CopySeconds = until.Sub(time.Unix(0, began)).Seconds()
 	}
 	s.describeVerification(o)
 }

@@ -2,7 +2,7 @@ package ghostferry
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -31,8 +31,8 @@ type WaitStats struct {
 	Cause string
 	// Waiting is how many wait now.
 	Waiting int64
-	// Count is how often somebody has waited, Seconds how long altogether; waits under
-	// way are not in Seconds yet.
+	// Count is how often somebody has waited, Seconds how long altogether, those who wait
+	// now included.
 	Count   uint64
 	Seconds float64
 }
@@ -40,9 +40,11 @@ type WaitStats struct {
 // waitLog counts waits by cause. A nil one counts nothing; it is safe for concurrent use.
 type waitLog struct {
 	causes [waitCauses]struct {
-		waiting atomic.Int64
-		count   atomic.Uint64
-		nanos   atomic.Int64
+		sync.Mutex
+		waiting int64
+		count   uint64
+		took    time.Duration // of those that are over
+		since   int64         // sum of the starts of those that wait now, in microseconds since 1970
 	}
 }
 
@@ -52,11 +54,17 @@ func (w *waitLog) begin(cause waitCause) (end func()) {
 		return func() {}
 	}
 	c, start := &w.causes[cause], time.Now()
-	c.waiting.Add(1)
-	c.count.Add(1)
+	c.Lock()
+	defer c.Unlock()
+	c.waiting++
+	c.count++
+	c.since += start.UnixMicro()
 	return func() {
-		c.waiting.Add(-1)
-		c.nanos.Add(int64(time.Since(start)))
+		c.Lock()
+		defer c.Unlock()
+		c.waiting--
+		c.since -= start.UnixMicro()
+		c.took += time.Since(start)
 	}
 }
 
@@ -80,7 +88,10 @@ func (w *waitLog) stats() []WaitStats {
 		out[i].Cause = waitNames[i]
 		if w != nil {
 			c := &w.causes[i]
-			out[i].Waiting, out[i].Count, out[i].Seconds = c.waiting.Load(), c.count.Load(), time.Duration(c.nanos.Load()).Seconds()
+			c.Lock()
+			waits := time.Duration(max(0, c.waiting*time.Now().UnixMicro()-c.since)) * time.Microsecond
+			out[i].Waiting, out[i].Count, out[i].Seconds = c.waiting, c.count, (c.took + waits).Seconds()
+			c.Unlock()
 		}
 	}
 	return out

@@ -122,6 +122,9 @@ func (v *runView) current() *runSnapshot {
 	snapshot := v.take(now)
 	v.mu.latest = snapshot
 	o := &snapshot.overview
+	if o.DoneTime != nil && len(v.mu.history.points) > 0 {
+		return snapshot // nothing moves any more
+	}
 	v.mu.history.add(HistoryPoint{
 		Time: now.Unix(), CopyRows: o.CopyRowsPerSecond, CopyBytes: o.CopyBytesPerSecond, ApplyRows: o.ApplyRowsPerSecond, Lag: o.ApplyLagSeconds,
 	})

@@ -56,6 +56,9 @@ func TestMain(m *testing.M) {
 type tab struct {
 	t   *testing.T
 	ctx context.Context
+	// close closes it; a browser has six connections to a server, and every open page keeps
+	// one of them.
+	close func()
 
 	mu       sync.Mutex
 	problems []string
@@ -66,8 +69,8 @@ func openTab(t *testing.T, url string, width int64, dark bool) *tab {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(chromium.ctx)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	t.Cleanup(func() { cancel(); closeTab() })
-	p := &tab{t: t, ctx: ctx}
+	p := &tab{t: t, ctx: ctx, close: sync.OnceFunc(func() { cancel(); closeTab() })}
+	t.Cleanup(p.close)
 	chromedp.ListenTarget(ctx, func(event any) {
 		switch e := event.(type) {
 		case *runtime.EventExceptionThrown:
@@ -166,6 +169,7 @@ func shots(t *testing.T, url, name, ready string) {
 			p.until(`document.querySelector("#chart-copy text") !== null`)
 			p.shot(fmt.Sprintf("%s-%d-%s", name, width, theme))
 			p.clean()
+			p.close()
 		}
 	}
 }

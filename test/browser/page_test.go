@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/sirupsen/logrus"
@@ -81,7 +82,14 @@ func startShop(t *testing.T, change func(f *ghostferry.Ferry)) *runOfShop {
 	})
 	require.NoError(t, r.ferry.StartContext(t.Context()))
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { r.ended <- harness.RunStarted(ctx, r.ferry, harness.StopWriter(writer)) }()
+	go func() {
+		begun := time.Now()
+		err := harness.RunStarted(ctx, r.ferry, harness.StopWriter(writer))
+		if err == nil {
+			err = r.ferry.EndCutoverContext(ctx, begun)
+		}
+		r.ended <- err
+	}()
 	t.Cleanup(func() {
 		r.release(nil)
 		cancel()
@@ -143,8 +151,8 @@ func TestAMoveFromThePage(t *testing.T) {
 	p.until(`document.getElementById("detail").open && document.getElementById("chunk-text").textContent !== ""`)
 	p.run(chromedp.KeyEvent("\x1b"))
 	p.until(`!document.getElementById("detail").open`)
-	p.until(`[...document.querySelectorAll("#tables-body .name")].some((b) => b.textContent === "shop.customers")`)
-	p.run(chromedp.Evaluate(`[...document.querySelectorAll("#tables-body .name")].find((b) => b.textContent === "shop.customers").click()`, nil))
+	p.until(`[...document.querySelectorAll("#tables-body .name")].some((b) => b.textContent === "shop.orders")`)
+	p.run(chromedp.Evaluate(`[...document.querySelectorAll("#tables-body .name")].find((b) => b.textContent === "shop.orders").click()`, nil))
 	p.until(`document.querySelectorAll('#chunk-map i[data-part="3"]').length === 200`)
 	p.shot("detail-1440-light")
 	p.run(chromedp.KeyEvent("\x1b"))
@@ -154,8 +162,7 @@ func TestAMoveFromThePage(t *testing.T) {
 	p.click("pause")
 	p.until(`document.getElementById("phase").textContent.includes("throttled")`)
 	require.True(t, r.ferry.Throttler.Throttled())
-	p.until(`document.getElementById("alerts").textContent.includes("pauser")`)
-	shots(t, r.url, "throttled-8", `document.getElementById("alerts").textContent.includes("paused by hand")`)
+	shots(t, r.url, "throttled-8", `document.getElementById("alerts").textContent.includes("Paused by hand")`)
 	p.click("pause")
 	p.until(`!document.getElementById("phase").textContent.includes("throttled")`)
 	require.False(t, r.ferry.Throttler.Throttled())
@@ -164,7 +171,7 @@ func TestAMoveFromThePage(t *testing.T) {
 	p.click("settings-open")
 	p.run(chromedp.WaitVisible("#setting-DataIterationBatchSize", chromedp.ByID), chromedp.SetValue("#setting-DataIterationBatchSize", "700", chromedp.ByID))
 	p.shot("settings-1440-light")
-	p.run(chromedp.Submit("#settings-form", chromedp.ByID))
+	p.run(chromedp.Click(`#settings-form button[type="submit"]`))
 	p.until(`!document.getElementById("settings").open`)
 	require.EqualValues(t, 700, r.ferry.Updatable().DataIterationBatchSize)
 
@@ -176,7 +183,7 @@ func TestAMoveFromThePage(t *testing.T) {
 	r.release(nil)
 	p.until(phase("waiting for the cutover"))
 	p.until(`!document.getElementById("cutover").disabled`)
-	p.shot("waiting-1440-light")
+	shots(t, r.url, "waiting-8", phase("waiting for the cutover"))
 	p.click("cutover")
 	p.run(chromedp.WaitVisible("#confirm-word", chromedp.ByID))
 	require.Equal(t, "true", p.eval(`document.getElementById("confirm-go").disabled`))

@@ -45,6 +45,7 @@ const events = {
 
 // sample adds to the charts what the server adds to its history.
 function sample(overview) {
+  if (overview.DoneTime && state.history.length > 0) return charts(); // nothing moves any more
   const time = Math.floor(Date.parse(overview.CurrentTime) / 1000);
   const last = state.history[state.history.length - 1];
   if (last && last.Time >= time) return;
@@ -56,10 +57,11 @@ function sample(overview) {
 function charts() {
   const perSecond = (n) => `${format.compact(n)} rows/s`;
   const overview = state.overview;
-  const copy = draw($("chart-copy"), state.history, (p) => p.CopyRows, perSecond, "Copy rate");
-  $("chart-copy-now").textContent = overview ? `${copy} · ${format.size(overview.CopyBytesPerSecond)}/s` : copy;
-  $("chart-apply-now").textContent = draw($("chart-apply"), state.history, (p) => p.ApplyRows, perSecond, "Apply rate");
-  $("chart-lag-now").textContent = draw($("chart-lag"), state.history, (p) => p.Lag, format.lag, "Lag");
+  const ended = Boolean(overview?.DoneTime);
+  const copy = draw($("chart-copy"), state.history, (p) => p.CopyRows, perSecond, "Copy rate", ended);
+  $("chart-copy-now").textContent = overview && !ended ? `${copy} · ${format.size(overview.CopyBytesPerSecond)}/s` : copy;
+  $("chart-apply-now").textContent = draw($("chart-apply"), state.history, (p) => p.ApplyRows, perSecond, "Apply rate", ended);
+  $("chart-lag-now").textContent = draw($("chart-lag"), state.history, (p) => p.Lag, format.lag, "Lag", ended);
 }
 
 const kinds = { copying: "run", "wait-for-cutover": "warn", "verify-before-cutover": "run", done: "good", failed: "bad" };

@@ -1,5 +1,7 @@
 // Small line charts in SVG.
 
+import { duration } from "./format.js";
+
 const svg = "http://www.w3.org/2000/svg";
 const width = 360;
 const height = 120;
@@ -21,8 +23,9 @@ function niceMaximum(value) {
   return unit * [1, 2, 5, 10].find((step) => step * unit >= value);
 }
 
-// draw shows one value of the history; points without it leave a gap.
-export function draw(element, points, value, format, label) {
+// draw shows one value of the history, which goes on or has ended; points without it leave a
+// gap.
+export function draw(element, points, value, format, label, ended) {
   element.replaceChildren();
   element.setAttribute("viewBox", `0 0 ${width} ${height}`);
   element.setAttribute("preserveAspectRatio", "none");
@@ -53,18 +56,23 @@ export function draw(element, points, value, format, label) {
     else run.push(point);
   }
   finish();
-  labels(element, `${format(most)}`, points.length ? `${Math.max(1, Math.round((last - first) / 60))} min` : "");
-  const now = known.length ? format(value(known[known.length - 1])) : "not known yet";
-  element.setAttribute("aria-label", `${label}: now ${now}, at most ${known.length ? format(Math.max(...known.map(value))) : "–"}`);
-  return now;
+  const unknown = ended ? "–" : "not known yet";
+  const now = known.length ? format(value(known[known.length - 1])) : unknown;
+  const text = labels(element);
+  if (known.length > 0) text(0, top - 4, format(most), "start");
+  else text(width / 2, height / 2, ended ? "nothing was measured" : "nothing yet", "middle");
+  if (last > first) {
+    text(0, height - 3, `${duration(last - first)} ${ended ? "before" : "ago"}`, "start");
+    text(width, height - 3, ended ? "the end" : "now", "end");
+  }
+  element.setAttribute("aria-label", `${label}: ${ended ? "at the end" : "now"} ${now}, at most ${known.length ? format(Math.max(...known.map(value))) : "–"}`);
+  return ended ? "" : now;
 }
 
-// labels are not stretched with the chart.
-function labels(element, most, span) {
-  const ratio = element.clientWidth && element.clientHeight ? (element.clientHeight / height) / (element.clientWidth / width) : 1;
-  const text = (x, y, content, anchor) =>
-    make(element, "text", { x: x / ratio, y, "text-anchor": anchor, transform: `scale(${ratio} 1)` }, content);
-  text(0, top - 4, most, "start");
-  text(0, height - 3, span ? `${span} ago` : "", "start");
-  text(width, height - 3, span ? "now" : "", "end");
+// labels returns what writes texts that are not stretched with the chart.
+function labels(element) {
+  const tall = element.clientHeight ? element.clientHeight / height : 1;
+  const ratio = element.clientWidth ? tall / (element.clientWidth / width) : 1;
+  return (x, y, content, anchor) =>
+    make(element, "text", { x: x / ratio, y, "text-anchor": anchor, "font-size": 11 / tall, transform: `scale(${ratio} 1)` }, content);
 }

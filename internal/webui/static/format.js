@@ -6,6 +6,8 @@ const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFract
 export const count = (n) => (n == null ? "–" : grouped.format(Math.round(n)));
 export const compact = (n) => (n == null ? "–" : n < 10000 ? grouped.format(Math.round(n)) : short.format(n));
 
+export const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+
 // size is in decimal units.
 export function size(bytes) {
   if (bytes == null) return "–";

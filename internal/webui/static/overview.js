@@ -39,8 +39,9 @@ export function setMeter(meter, fraction, kind) {
 export function showAlerts(area, o) {
   const alerts = [];
   if (o.Failed) alerts.push(["bad", `The run has failed: ${o.Error}`]);
-  if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: ${o.Throttle.Why}`]);
-  if (o.Verification.Mismatches > 0) alerts.push(["bad", `${format.count(o.Verification.Mismatches)} rows differ between source and target.`]);
+  if (o.Throttle && o.Paused) alerts.push(["warn", `Paused by hand since ${format.clock(o.Throttle.Since)}: copy and apply stand still until somebody resumes.`]);
+  else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: ${o.Throttle.Why}`]);
+  if (o.Verification.Mismatches > 0) alerts.push(["bad", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`} between source and target.`]);
   if (o.Cutover.LastError && o.Phase !== "done") alerts.push(["warn", `The last cutover was given up: ${o.Cutover.LastError}`]);
   if (o.Phase === "done" && !o.Failed) alerts.push(["good", `The streams have ended; the target has everything up to ${o.StopPosition || o.Position}.`]);
   const shown = JSON.stringify(alerts);
@@ -57,21 +58,24 @@ export function showGlance(o) {
   $("overall-rows").textContent = copied
     ? `${format.count(o.RowsCopied)} rows copied`
     : all > 0 ? `${format.count(o.RowsCopied)} of about ${format.count(all)} rows` : "no rows yet";
-  $("overall-eta").textContent = o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
+  $("overall-eta").textContent = copied ? "" : o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
   setMeter($("overall-meter"), fraction, o.Failed ? "bad" : copied ? "good" : o.Throttle ? "warn" : "");
 
   const running = o.StartTime ? Math.max(0, (Date.parse(o.DoneTime ?? o.CurrentTime) - Date.parse(o.StartTime)) / 1000) : null;
   const block = o.Cutover.PredictedWriteBlock;
+  const ended = Boolean(o.DoneTime);
+  const average = o.CopySeconds > 0 ? o.RowsCopied / o.CopySeconds : null;
   fillTiles($("tiles"), [
-    ["Copy", `${format.compact(o.CopyRowsPerSecond)} rows/s`, `${format.size(o.CopyBytesPerSecond)}/s`],
+    ended ? ["Copy", average == null ? "–" : `${format.compact(average)} rows/s`, "on average"]
+      : ["Copy", `${format.compact(o.CopyRowsPerSecond)} rows/s`, `${format.size(o.CopyBytesPerSecond)}/s`],
     ["Copied", format.size(o.BytesCopied), `${format.count(o.RowsCopied)} rows`],
-    ["Changes applied", format.compact(o.BinlogRowsApplied), `${format.compact(o.ApplyRowsPerSecond)} rows/s`],
-    ["Lag", o.Failed || o.Phase === "done" ? "–" : format.lag(o.ApplyLagSeconds), o.Failed || o.Phase === "done" ? "the run has ended" : `reading: ${format.lag(o.ReadLagSeconds)}`],
+    ["Changes applied", format.compact(o.BinlogRowsApplied), ended ? "row changes" : `${format.compact(o.ApplyRowsPerSecond)} rows/s`],
+    ["Lag", ended ? "–" : format.lag(o.ApplyLagSeconds), ended ? "the run has ended" : `reading: ${format.lag(o.ReadLagSeconds)}`],
     ["Tables", `${format.count(o.TablesCompleted)} of ${format.count(o.TablesTotal)}`, `${format.count(o.TablesCopying)} copying, ${format.count(o.TablesWaiting)} waiting`],
     running == null ? ["Running for", "not begun"] : ["Running for", format.duration(running), `since ${format.clock(o.StartTime)}`],
     ["Write block", o.Cutover.WriteBlock > 0 ? format.milliseconds(o.Cutover.WriteBlock) : block > 0 ? `≈ ${format.milliseconds(block)}` : "unknown",
       o.Cutover.WriteBlock > 0 ? (o.CutoverPhase === "done" ? "measured" : "of the last cutover") : block > 0 ? "predicted by a rehearsal" : "no rehearsal yet"],
-    ["Cutover", o.CutoverPhase || (o.CutoverAllowed ? "allowed" : "held back"), o.Cutover.Aborts > 0 ? `given up ${o.Cutover.Aborts} times` : ""],
+    ["Cutover", o.CutoverPhase || (o.CutoverAllowed ? "allowed" : "held back"), o.Cutover.Aborts > 0 ? `given up ${o.Cutover.Aborts === 1 ? "once" : `${o.Cutover.Aborts} times`}` : ""],
   ]);
 }
 
@@ -100,7 +104,7 @@ export function showVerification(area, v) {
         ["Verifier", v.Type],
         ["Rows compared", format.compact(v.RowsCompared)],
         ["Tables", `${format.count(v.TablesDone)} of ${format.count(v.TablesTotal)}`],
-        ["To compare again", `${format.compact(v.KeysQueued)} keys`, v.RangesQueued ? `${v.RangesQueued} ranges` : ""],
+        ["To compare again", `${format.compact(v.KeysQueued)} keys`, v.RangesQueued ? format.plural(v.RangesQueued, "range") : ""],
         ["Rows that differ", format.count(v.Mismatches), v.Repaired ? `${v.Repaired} repaired` : ""],
         ["Verdict", verdict],
       ]

@@ -9,7 +9,7 @@ const fields = [
   ["DataIterationConcurrency", "Chunks copied side by side", "number"],
   ["BinlogApplyLanes", "Lanes that apply changes", "number"],
   ["MaxWriteBlock", "Longest write block (like 500ms)", "text"],
-  ["MaxLag", "Lag limit of throttlers", "number"],
+  ["MaxLag", "Lag limit of throttlers (s)", "number"],
   ["MaxThreadsRunning", "Threads_running limit", "number"],
   ["MaxHistoryListLength", "History list limit", "number"],
   ["LogLevel", "Log level", ["", "debug", "info", "warn", "error"]],

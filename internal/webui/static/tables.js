@@ -58,6 +58,7 @@ export class Tables {
     const body = $("tables-body");
     while (body.children.length > page.Tables.length) body.lastChild.remove();
     page.Tables.forEach((table, i) => this.fill(body.children[i] ?? body.appendChild(this.row()), table));
+    $("tables").hidden = $("tables-paging").hidden = page.Total === 0;
     const empty = $("tables-empty");
     empty.hidden = page.Tables.length > 0;
     empty.textContent = page.Total === 0 ? "This run has no tables." : "No table fits the search.";
@@ -146,7 +147,7 @@ export class Tables {
       if (copying.has(i)) cell.dataset.now = "";
       else delete cell.dataset.now;
     });
-    const text = chunks.Reason || `Keys ${format.count(chunks.From)} to ${format.count(chunks.To)}, ${chunks.Ranges} ranges copied, ${chunks.ChunksInFlight} chunks under way`;
+    const text = chunks.Reason || `Keys ${format.count(chunks.From)} to ${format.count(chunks.To)}, ${format.plural(chunks.Ranges, "range")} copied, ${format.plural(chunks.ChunksInFlight, "chunk")} under way`;
     $("chunk-text").textContent = text;
     map.setAttribute("aria-label", text);
   }
