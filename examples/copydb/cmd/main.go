@@ -119,7 +119,7 @@ func newLogger(stderr *os.File, verbose bool) *logrus.Logger {
 }
 
 // shortFormatter is for people who watch: time, level unless it is info, message,
-// fields but for the component's name.
+// fields but for the component's name and the run's id.
 type shortFormatter struct{}
 
 // Format makes one line.
@@ -135,7 +135,7 @@ func (shortFormatter) Format(entry *logrus.Entry) ([]byte, error) {
 		line = append(line, printable(part)...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(entry.Data)) {
-		if name != "tag" {
+		if name != "tag" && name != "run" { // it is the only one on this screen
 			line = fmt.Appendf(line, " %s=%s", name, printable(fmt.Sprint(entry.Data[name])))
 		}
 	}
