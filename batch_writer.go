@@ -51,6 +51,7 @@ type BatchWriter struct {
 	patience   *patience
 	checkpoint *checkpoint // nil: no chunk is recorded
 	ledger     *debtLedger // nil: nothing follows the log, a row left out is a conflict
+	collisions *collisionLedger
 
 	once     sync.Once
 	mu       sync.Mutex
@@ -115,6 +116,7 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err == nil {
+		tw.collide = w.collisions.leave
 		tw.bulk.Store(w.bulkLoads(srv) && tw.layout.bulk() && tw.layout.scope == nil)
 		w.writers[table] = tw
 	}

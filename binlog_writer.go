@@ -57,6 +57,7 @@ type BinlogWriter struct {
 	settledFrom func(ctx context.Context, table *TableSchema) (BinlogCoordinate, bool, error)
 	checkpoint  *checkpoint // nil: no position is recorded
 	ledger      *debtLedger // nil: a row left out is a conflict
+	collisions  *collisionLedger
 	laneCount   int
 	lanes       func() int       // how many lanes are wanted now
 	start       BinlogCoordinate // where the stream begins, then the end of the last whole transaction

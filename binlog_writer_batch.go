@@ -251,6 +251,7 @@ func (w *BinlogWriter) writer(table *TableSchema) (*tableWriter, error) {
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, w.srv.UpsertRowAlias(), w.srv.MaxAllowedPacket)
 	if err == nil {
+		tw.collide = w.collisions.leave
 		w.writers[table] = tw
 	}
 	return tw, err

@@ -28,6 +28,7 @@ import (
 //	held    one row while XA transactions are prepared: the stream goes on from there, and
 //	        everything up to lane 0's position is executed all the same
 //	definitions  how each table was defined when the run began
+//	collisions  rows that wait until a row of another move is gone, see collision_ledger.go
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
 //	fences  what a cutover has closed and how to open it, see checkpoint_fence.go
 //
@@ -74,6 +75,7 @@ type resumePoint struct {
 	watched      BinlogCoordinate // up to where the target's log was watched; zero when it was not
 	verification *VerificationState
 	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
+	collisions   map[TableIdentifier][]string // encoded keys of rows that wait until a row of another move is gone
 }
 
 // executedUpTo is a place that a lane may have executed everything up to, and the last
@@ -142,6 +144,7 @@ func (c *checkpoint) create(ctx context.Context) error {
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
+		c.createCollisions(),
 		c.createIndexRecords(),
 		c.createFences(),
 	}
@@ -401,7 +404,7 @@ func (c *checkpoint) forget(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications"} {
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

@@ -128,6 +128,9 @@ func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("collisions")+" WHERE run_id=?", c.runID); err != nil {
+			return err
+		}
 		// The same command then compares everything anew.
 		_, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("verifications")+" WHERE run_id=?", c.runID)
 		return err

@@ -70,6 +70,8 @@ type comparer struct {
 	applied appliedWaiter // nil without a stream
 	logEnd  func(ctx context.Context) (BinlogCoordinate, error)
 
+	collisions *collisionLedger // rows that wait for another move differ until then; nil without
+
 	prints []*fingerprint
 	byName map[TableIdentifier]*fingerprint
 
@@ -130,7 +132,7 @@ func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) 
 // wire connects the comparer to a run: the source is read behind the barrier of the
 // run's gate, and the target when it has what the source's log had.
 func (c *comparer) wire(f *Ferry) {
-	c.gate, c.applied, c.logEnd = f.gate, appliedByRun{f}, f.sourceLogEnd
+	c.gate, c.applied, c.logEnd, c.collisions = f.gate, appliedByRun{f}, f.sourceLogEnd, f.collisions
 	c.throttler, c.filter = f.copyThrottler(), f.CopyFilter
 	c.sourcePatience, c.targetPatience = f.sourcePatience, f.targetPatience
 }

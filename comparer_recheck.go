@@ -173,6 +173,7 @@ func (c *comparer) end(suspects map[*fingerprint]map[string]observation) {
 // way explains a difference only if it is delivered later. walked says that ranges were
 // compared; keys of them that differ are queued.
 func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error) {
+	waiting := c.collisions.snapshot() // before anything is read
 	work, previous := c.begin()
 	var suspects map[*fingerprint]map[string]observation
 	defer func() { c.end(suspects) }()
@@ -196,7 +197,7 @@ func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error
 	if err != nil {
 		return true, err
 	}
-	judged, err := c.judge(ctx, differing, previous, still)
+	judged, err := c.judge(ctx, differing, previous, waiting, still)
 	if err != nil {
 		return true, err
 	}
@@ -208,7 +209,7 @@ func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error
 }
 
 // judge decides which differing keys are differing rows; the others are suspects.
-func (c *comparer) judge(ctx context.Context, differing, previous map[*fingerprint]map[string]observation, still bool) (map[*fingerprint]map[string]observation, error) {
+func (c *comparer) judge(ctx context.Context, differing, previous map[*fingerprint]map[string]observation, waiting map[*TableSchema]map[string]uint64, still bool) (map[*fingerprint]map[string]observation, error) {
 	enough := sightings
 	if still {
 		enough = sightingsStill
@@ -222,6 +223,9 @@ func (c *comparer) judge(ctx context.Context, differing, previous map[*fingerpri
 			now.seen = 1
 			if before.source == now.source && before.target == now.target {
 				now.seen += before.seen
+			}
+			if _, waits := waiting[f.table][now.key]; waits || !f.layout.keyBytes && len(waiting[f.table]) > 0 {
+				now.seen = 0
 			}
 			if decidable && now.seen >= enough {
 				if err := c.keep(ctx, f, now); err != nil {

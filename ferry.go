@@ -85,6 +85,7 @@ type Ferry struct {
 	sourcePatience, targetPatience *patience
 	reader                         *sourceReader
 	ledger                         *debtLedger
+	collisions                     *collisionLedger
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	indexes                        *deferredIndexes
 	resume                         *resumePoint

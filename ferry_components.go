@@ -119,7 +119,7 @@ func (f *Ferry) settledFrom(ctx context.Context, table *TableSchema) (BinlogCoor
 // NewBatchWriter returns a writer of copied rows to the target, whose progress is tracked.
 func (f *Ferry) NewBatchWriter() *BatchWriter {
 	w := f.NewBatchWriterWithoutStateTracker()
-	w.StateTracker, w.checkpoint = f.StateTracker, f.checkpoint
+	w.StateTracker, w.checkpoint, w.collisions = f.StateTracker, f.checkpoint, f.collisions
 	return w
 }
 

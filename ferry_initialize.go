@@ -174,6 +174,7 @@ func (f *Ferry) build() error {
 	f.reader.patience = f.sourcePatience
 	f.reader.unconfirmed = &unconfirmedReads{}
 	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
+	f.collisions = f.newCollisionLedger()
 	samples := f.DataIterationConcurrency * 10
 	if f.resume == nil && f.StateToResumeFrom != nil {
 		f.StateTracker = NewStateTrackerFromSerializedState(samples, f.StateToResumeFrom)
@@ -188,7 +189,7 @@ func (f *Ferry) build() error {
 	f.BinlogStreamer = f.NewSourceBinlogStreamer()
 	f.BinlogStreamer.unconfirmed, f.BinlogStreamer.restarted = f.reader.unconfirmed, f.followsProcess
 	f.BinlogWriter = f.NewBinlogWriter()
-	f.BinlogWriter.checkpoint = f.checkpoint
+	f.BinlogWriter.checkpoint, f.BinlogWriter.collisions = f.checkpoint, f.collisions
 	f.BinlogWriter.queue.ends, f.BinlogWriter.queue.waits = true, f.waits
 	f.DataIterator = f.NewDataIterator()
 	if a := f.Throttlers.Adaptive; a != nil {
@@ -222,6 +223,9 @@ func (f *Ferry) rememberCopied() {
 			f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
 		}
 		table := f.Tables.Get(id.SchemaName, id.TableName)
+		if waiting := f.resume.collisions[id]; table != nil && len(waiting) > 0 {
+			f.collisions.add(table, waiting...)
+		}
 		for _, c := range t.chunks {
 			if table != nil && len(c.debts) > 0 {
 				f.ledger.mu.Lock()

@@ -304,8 +304,12 @@ func (f *Ferry) startVerification(group *lifecycle.Group) *lifecycle.Task {
 // startStreams starts what follows the log: the stream and the writer, which ends when
 // the stream has, and the comparison with it.
 func (f *Ferry) startStreams(group *lifecycle.Group, verification *lifecycle.Task) {
+	collisions := group.Go("collisions", func(ctx context.Context) error { return origin("binlog_writer", f.collisions.run(ctx)) })
 	group.Go("binlog_writer", func(ctx context.Context) error {
 		err := f.BinlogWriter.RunContext(ctx)
+		if err == nil {
+			err = collisions.Stop(ctx)
+		}
 		if err == nil && verification != nil {
 			err = verification.Stop(ctx)
 		}
@@ -347,6 +351,9 @@ func (f *Ferry) phases(ctx context.Context) error {
 	}
 	if err := f.auditForeignKeys(ctx); err != nil {
 		return origin("ferry", err)
+	}
+	if err := f.collisions.await(ctx); err != nil { // now, and not while the writers wait
+		return origin("binlog_writer", err)
 	}
 	f.OverallState.Store(StateCutover)
 	f.enterPhase(PhaseReady)
@@ -404,6 +411,9 @@ func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
 
 // finish runs when both streams have ended without an error.
 func (f *Ferry) finish(ctx context.Context) error {
+	if err := f.collisions.await(ctx); err != nil {
+		return err
+	}
 	if err := f.ledger.check(ctx, f.StopCoordinate(), true); err != nil {
 		return err
 	}

@@ -40,10 +40,11 @@ type deliveredMark struct {
 }
 
 // gatedChunk is a contiguous key range of one table that is being copied: low < key <= high,
-// an open end where nil.
+// an open end where nil. With keys set it is those rows instead.
 type gatedChunk struct {
 	table     *TableSchema
 	low, high keyTuple
+	keys      map[string]struct{} // encoded
 	closed    chan struct{}
 	failed    error // why its rows may be missing; read it when closed is
 }
@@ -56,13 +57,25 @@ func newGate() *gate {
 
 // openChunk registers a chunk as being copied and returns what was delivered by then.
 func (g *gate) openChunk(table *TableSchema, low, high keyTuple) (*gatedChunk, deliveredMark) {
-	c := &gatedChunk{table: table, low: low, high: high, closed: make(chan struct{})}
+	return g.open(&gatedChunk{table: table, low: low, high: high, closed: make(chan struct{})})
+}
+
+// openKeys is openChunk for rows with some keys.
+func (g *gate) openKeys(table *TableSchema, keys []string) (*gatedChunk, deliveredMark) {
+	c := &gatedChunk{table: table, keys: make(map[string]struct{}, len(keys)), closed: make(chan struct{})}
+	for _, key := range keys {
+		c.keys[key] = struct{}{}
+	}
+	return g.open(c)
+}
+
+func (g *gate) open(c *gatedChunk) (*gatedChunk, deliveredMark) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	chunks := g.mu.open[table]
+	chunks := g.mu.open[c.table]
 	if chunks == nil {
 		chunks = map[*gatedChunk]struct{}{}
-		g.mu.open[table] = chunks
+		g.mu.open[c.table] = chunks
 	}
 	chunks[c] = struct{}{}
 	traceOpen(c)

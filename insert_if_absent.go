@@ -24,6 +24,10 @@ type tableWriter struct {
 	maxBytes  int
 	bulk      atomic.Bool // whether copied rows go by LOAD DATA
 
+	// collide is told of a row that a row of others keeps out, by the index; when it
+	// returns false, or is nil, that is a conflict.
+	collide func(ctx context.Context, s *session, w *tableWriter, r rowRef, index string) (bool, error)
+
 	// For changes, owned by the goroutine that writes them: the table is settled when
 	// the apply has passed settledAt (nil: not known yet), and never when unsettled.
 	settledAt          *BinlogCoordinate

@@ -112,6 +112,10 @@ func (e *rowEvent) mayTouch(c *gatedChunk) bool {
 }
 
 func (e *rowEvent) imageIn(c *gatedChunk, image int) bool {
+	if c.keys != nil {
+		_, in := c.keys[e.key(image)]
+		return in || !e.layout.keyBytes
+	}
 	return (c.low == nil || e.compareKey(image, c.low) > 0) && (c.high == nil || e.compareKey(image, c.high) <= 0)
 }
 

@@ -20,7 +20,8 @@ import (
 // row that a change brings into the set is inserted on the target, one that it takes
 // out is deleted. Every statement that changes the target carries the condition, so
 // that no row of others can be touched; where one of theirs is in the way of ours, by
-// its key or a unique value, the run ends with a *[TargetConflictError]. Tables are
+// its key or a unique value, ours waits for it when another run moves rows of that table
+// and may be about to take it away; else the run ends with a *[TargetConflictError]. Tables are
 // copied in parallel by the index that begins with the condition's columns, if there is
 // one, and only rows of the set are compared.
 //

@@ -14,7 +14,8 @@ import (
 // an error then, and is looked at row by row, because who is in the way decides what to
 // do. A row of ours with the same key is newer or the same: it stays. A row of ours with
 // the same unique value is the image of a later moment: the row left out is a debt, see
-// debtLedger. A row of others is a conflict that nobody but the operator can resolve.
+// debtLedger. A row of others may be leaving by another move, see collisionLedger;
+// otherwise it is a conflict that nobody but the operator can resolve.
 
 // holder says whose row has a key or a unique value.
 type holder uint8
@@ -50,25 +51,25 @@ func (w *tableWriter) insertAround(ctx context.Context, s *session, rows []rowRe
 	if err != nil {
 		return nil, err
 	}
-	var absent []rowRef
+	var absent, collided []rowRef
 	for i, r := range rows {
 		switch held[i] {
 		case others:
-			return nil, w.conflict(r, w.keyIndexName())
+			collided = append(collided, r)
 		case nobody:
 			absent = append(absent, r)
 		}
 	}
-	if len(absent) == 0 {
-		return nil, nil
-	}
-	if len(absent) < len(rows) {
+	if len(absent) > 0 && len(absent) < len(rows) {
 		_, err := w.insert(ctx, s, absent, w.layout.writable, "")
-		if mysqlerr.Classify(err) != mysqlerr.Duplicate {
+		if err != nil && mysqlerr.Classify(err) != mysqlerr.Duplicate {
 			return nil, err
 		}
+		if err == nil {
+			absent = nil
+		}
 	}
-	for _, r := range absent {
+	for _, r := range append(collided, absent...) {
 		left, err := w.insertOne(ctx, s, r)
 		if err != nil {
 			return nil, err
@@ -83,6 +84,7 @@ func (w *tableWriter) insertAround(ctx context.Context, s *session, rows []rowRe
 const insertOneAttempts = 5
 
 func (w *tableWriter) insertOne(ctx context.Context, s *session, r rowRef) (skipped []string, err error) {
+	index := ""
 	for range insertOneAttempts {
 		_, err := w.insert(ctx, s, []rowRef{r}, w.layout.writable, "")
 		if mysqlerr.Classify(err) != mysqlerr.Duplicate {
@@ -92,23 +94,29 @@ func (w *tableWriter) insertOne(ctx context.Context, s *session, r rowRef) (skip
 		if err != nil {
 			return nil, err
 		}
-		switch held[0] {
+		by := held[0]
+		switch by {
 		case ours:
 			return nil, nil
 		case others:
-			return nil, w.conflict(r, w.keyIndexName())
+			index = w.keyIndexName()
+		default:
+			if by, index, err = w.uniqueHolder(ctx, s, r); err != nil {
+				return nil, err
+			}
 		}
-		by, index, err := w.uniqueHolder(ctx, s, r)
-		switch {
-		case err != nil:
-			return nil, err
-		case by == ours:
+		if by == ours {
 			return []string{string(r.rows.AppendKey(nil, r.row, w.layout.keys))}, nil
-		case by == others:
-			return nil, w.conflict(r, index)
+		}
+		// Without another move a second look decides: one may just have ended, after it
+		// had taken its row away.
+		if by == others && w.collide != nil {
+			if left, err := w.collide(ctx, s, w, r, index); err != nil || left {
+				return nil, err
+			}
 		}
 	}
-	return nil, w.conflict(r, "")
+	return nil, w.conflict(r, index)
 }
 
 // keyHolders tells of each row who has its key on the target.

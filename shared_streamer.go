@@ -37,9 +37,9 @@ const (
 // goes on where it was, and joins again later. When the shared stream ends, all leave. A
 // subscriber can keep the others waiting for two seconds and 5 % of the time, no longer.
 //
-// Moves know nothing of each other: a row of a shared table that changes from one moving
-// tenant to another may meet the other's not yet deleted row on the target, which is a
-// *[TargetConflictError]; the run can be resumed.
+// A row of a shared table that changes from one moving tenant to another may meet the other
+// move's not yet deleted row on the target: it waits for that, in this move and in a process
+// that resumes it, as long as both have their checkpoints in one schema of the target.
 type SharedStreamer struct {
 	// Source is the server. Required; the Ferries' Source has to be the same server.
 	Source *DatabaseConfig

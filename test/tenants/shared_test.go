@@ -27,13 +27,14 @@ func manyTenants(t *testing.T, p *harness.Pair, rows int) {
 	p.In(t, p.TargetDB, schema, "INSERT INTO t VALUES (1000001,100,7,'others'),(1000002,101,7,'others')")
 }
 
-// stays is a tenant that does not move; rows come from it and go to it.
+// stays is a tenant that does not move; rows come from it and go to it, and from one that
+// moves to another.
 const stays = 50
 
 func changeTenants(t *testing.T, p *harness.Pair, rows int) *harness.Churn {
 	one := func(_ context.Context, tx *harness.Tx) error {
 		id := tx.Rand.IntN(rows)
-		return tx.Exec("UPDATE tenants.t SET owner=?, v=v+1 WHERE id=?", []int{id % 6, stays}[tx.Rand.IntN(2)], id)
+		return tx.Exec("UPDATE tenants.t SET owner=?, v=v+1 WHERE id=?", []int{id % 6, tx.Rand.IntN(6), stays}[tx.Rand.IntN(3)], id)
 	}
 	return p.Churn(t, harness.ChurnOptions{Every: 4 * time.Millisecond}, one, one, func(_ context.Context, tx *harness.Tx) error {
 		id := tx.Rand.IntN(rows)
@@ -59,7 +60,7 @@ func tenantFerry(p *harness.Pair, owner int, shared *ghostferry.SharedStreamer) 
 }
 
 // Six moves in one process follow the source over one connection while all tenants write
-// and rows come from one that stays and go to it; one of them is interrupted and goes on. Nothing of a row event is
+// and rows pass from each to each and to one that stays; one of them is interrupted and goes on. Nothing of a row event is
 // decoded twice.
 func TestSharedStreamer(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {

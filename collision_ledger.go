@@ -1,0 +1,338 @@
+package ghostferry
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+)
+
+const (
+	// collisionPause and collisionPauseMax are between two looks at the rows left out.
+	collisionPause, collisionPauseMax = 20 * time.Millisecond, time.Second
+	// collisionPatience is how long the other moves have, before the cutover and at the
+	// end, to take their rows out of the way.
+	collisionPatience = 30 * time.Second
+	// collisionKeys is how many rows are looked at together.
+	collisionKeys = 100
+)
+
+// collisionLedger remembers rows that were left out because a row of others on the target
+// has their key or a unique value, while another run moves rows of the same table to the
+// same target. Moves are not ordered against each other: a row that has passed from one
+// tenant to another on the source may reach the target by the second one's move before
+// the first one's has removed it. So the row is left out, its key is recorded in the same
+// transaction, and it is copied anew, behind the gate like a chunk, until it is there or
+// is no longer of ours on the source (docs/decisions/016-rows-between-moves.md).
+//
+// Nothing here ever writes to a row of others.
+type collisionLedger struct {
+	// immutable
+	checkpoint *checkpoint // nil: nobody knows of other moves
+	reader     *sourceReader
+	target     func(ctx context.Context) (*session, error)
+	writer     func(table *TableSchema) (*tableWriter, error)
+	patience   *patience
+	attempts   int
+	logger     Logger
+	added      chan struct{} // capacity 1
+
+	settling sync.Mutex // held while rows are copied anew
+
+	mu struct {
+		sync.Mutex
+		left map[*TableSchema]map[string]uint64 // key to when it was left out, in order
+		last uint64
+	}
+}
+
+// newCollisionLedger makes the Ferry's ledger, which needs its reader and checkpoint.
+func (f *Ferry) newCollisionLedger() *collisionLedger {
+	return &collisionLedger{
+		checkpoint: f.checkpoint, reader: f.reader, patience: f.targetPatience, attempts: f.DBWriteRetries,
+		logger: taggedLogger(f.logger, "collisions"), added: make(chan struct{}, 1),
+		target: func(ctx context.Context) (*session, error) {
+			return openSession(ctx, f.TargetDB, f.targetServer, server.Target, targetSession)
+		},
+		writer: func(table *TableSchema) (*tableWriter, error) {
+			schema, name := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(table.Schema, table.Name)
+			return newTableWriter(table, schema, name, f.targetServer.UpsertRowAlias(), f.targetServer.MaxAllowedPacket)
+		},
+	}
+}
+
+// leave leaves a row out that a row of others collides with, and records it in the
+// session's transaction. It returns false when no other unfinished run moves rows of the
+// table: then nobody would take that row away.
+func (c *collisionLedger) leave(ctx context.Context, s *session, w *tableWriter, r rowRef, _ string) (bool, error) {
+	if c == nil || !c.checkpoint.begun() {
+		return false, nil
+	}
+	shared, err := c.checkpoint.sharesTable(ctx, s, w.table)
+	if err != nil || !shared {
+		return false, err
+	}
+	key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
+	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, []string{key})); err != nil {
+		return false, err
+	}
+	// Should the transaction be rolled back, the row is looked at for nothing.
+	c.add(w.table, key)
+	return true, nil
+}
+
+func (c *collisionLedger) add(table *TableSchema, keys ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.left == nil {
+		c.mu.left = map[*TableSchema]map[string]uint64{}
+	}
+	if c.mu.left[table] == nil {
+		c.mu.left[table] = map[string]uint64{}
+	}
+	if len(c.mu.left[table]) == 0 && len(keys) > 0 {
+		c.logger.WithField("table", table.String()).Info("a row of another move is in the way of one of ours: ours waits until that one is gone")
+	}
+	for _, key := range keys {
+		c.mu.last++
+		c.mu.left[table][key] = c.mu.last
+	}
+	notify(c.added)
+}
+
+// snapshot returns the rows left out now, by table.
+func (c *collisionLedger) snapshot() map[*TableSchema]map[string]uint64 {
+	out := map[*TableSchema]map[string]uint64{}
+	if c == nil {
+		return out
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for table, keys := range c.mu.left {
+		if len(keys) > 0 {
+			out[table] = maps.Clone(keys)
+		}
+	}
+	return out
+}
+
+// run copies what was left out anew, again and again, until the context ends.
+func (c *collisionLedger) run(ctx context.Context) error {
+	pause := collisionPause
+	for {
+		if len(c.snapshot()) == 0 {
+			pause = collisionPause
+			select {
+			case <-c.added:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if retry.Sleep(ctx, pause) != nil {
+			return nil
+		}
+		settled, _, err := c.settle(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case settled:
+			pause = collisionPause
+		default:
+			pause = min(2*pause, collisionPauseMax)
+		}
+	}
+}
+
+// await returns when every row that is left out now has been settled. When the other moves
+// do not take their rows away in time, or have all ended, it is a TargetConflictError.
+func (c *collisionLedger) await(ctx context.Context) error {
+	begun := c.snapshot()
+	deadline := time.Now().Add(collisionPatience)
+	for given := false; len(begun) > 0; {
+		_, conflict, err := c.settle(ctx)
+		if err != nil {
+			return err
+		}
+		waiting := c.stillLeft(begun)
+		if len(waiting) == 0 {
+			return nil
+		}
+		if conflict != nil && (given || time.Now().After(deadline)) {
+			return conflict
+		}
+		// When nobody can take them away any more, one more look has to do.
+		if given, err = c.abandoned(ctx, waiting); err != nil {
+			return err
+		}
+		if err := retry.Sleep(ctx, collisionPause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stillLeft returns the tables with rows that have been left out all along.
+func (c *collisionLedger) stillLeft(begun map[*TableSchema]map[string]uint64) (tables []*TableSchema) {
+	now := c.snapshot()
+	for table, keys := range begun {
+		for key, order := range keys {
+			if now[table][key] == order {
+				tables = append(tables, table)
+				break
+			}
+		}
+	}
+	return tables
+}
+
+// abandoned reports whether rows of some table wait although no other run moves it.
+func (c *collisionLedger) abandoned(ctx context.Context, tables []*TableSchema) (abandoned bool, err error) {
+	s, err := c.target(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.discard()
+	for _, table := range tables {
+		shared, err := c.checkpoint.sharesTable(ctx, s, table)
+		if err != nil || !shared {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// settle looks at everything that is left out, once. conflict describes a row that still
+// has to wait.
+func (c *collisionLedger) settle(ctx context.Context) (settled bool, conflict, err error) {
+	c.settling.Lock()
+	defer c.settling.Unlock()
+	for table, left := range c.snapshot() {
+		keys := slices.Sorted(maps.Keys(left))
+		for part := range slices.Chunk(keys, collisionKeys) {
+			still, of, err := c.copyAnew(ctx, table, part)
+			if err != nil {
+				return settled, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("copying rows anew that others were in the way of: %w", err)}
+			}
+			if of != nil {
+				conflict = of
+			}
+			settled = settled || len(still) < len(part)
+			c.strike(table, part, left, still)
+		}
+	}
+	return settled, conflict, nil
+}
+
+// strike takes settled keys out, unless they were left out again meanwhile.
+func (c *collisionLedger) strike(table *TableSchema, keys []string, orders map[string]uint64, still map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		if !still[key] && c.mu.left[table][key] == orders[key] {
+			delete(c.mu.left[table], key)
+		}
+	}
+}
+
+// copyAnew copies rows by their keys as a chunk is copied, see gate. still are the keys of
+// those that somebody else's row still keeps out.
+func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys []string) (still map[string]bool, conflict, err error) {
+	w, err := c.writer(table)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.collide = func(_ context.Context, _ *session, w *tableWriter, r rowRef, index string) (bool, error) {
+		still[string(r.rows.AppendKey(nil, r.row, w.layout.keys))] = true
+		conflict = w.conflict(r, index)
+		return true, nil
+	}
+	tuples := make([]keyTuple, len(keys))
+	for i, key := range keys {
+		if tuples[i] = decodeTuple([]byte(key)); len(tuples[i]) != len(w.layout.keys) {
+			return nil, nil, c.checkpoint.damaged("a key of a row that waits for another move cannot be read")
+		}
+	}
+	gated, mark := c.reader.gate.openKeys(table, keys)
+	images, end, err := c.read(ctx, w, tuples, mark)
+	if err != nil {
+		c.reader.gate.closeChunk(gated)
+		return nil, nil, err
+	}
+	c.checkpoint.noteRead(table, end)
+	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
+		still, conflict = map[string]bool{}, nil
+		skipped, err := c.write(ctx, w, keys, images, end, still)
+		if len(skipped) > 0 {
+			conflict = debtError(table, skipped, end)
+		}
+		return err
+	})
+	if err != nil {
+		c.reader.gate.failChunk(gated, err)
+		return nil, nil, err
+	}
+	c.reader.gate.closeChunk(gated)
+	return still, conflict, nil
+}
+
+// read reads those of the rows that are in scope on the source, so that everything
+// delivered up to the mark is seen.
+func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []keyTuple, mark deliveredMark) (images *codec.Rows, end BinlogCoordinate, err error) {
+	l := w.layout
+	again := func(err error) bool { return errors.Is(err, errReadAgain) }
+	err = c.reader.patience.doWhile(ctx, 3, again, func(ctx context.Context, _ int) error {
+		return c.reader.readOnce(ctx, mark, c.reader.noted(ctx, &end, func(s *session, suffix string) error {
+			images = codec.NewRows(len(l.columns), len(keys), 256*len(keys))
+			stmt := append(s.statement(), "SELECT "+l.reading(allLeaves)+" FROM "+QuotedTableName(w.table)+l.forceKeyIndex()+" WHERE "...)
+			stmt, _ = l.appendKeyList(stmt, len(keys), 0, func(i int) keyTuple { return keys[i] })
+			return s.query(ctx, append(stmt, suffix...), func(values []driver.Value) error { return l.appendRow(images, values) })
+		}))
+	})
+	return images, end, err
+}
+
+// write inserts the rows that nobody is in the way of, and takes those and the ones that
+// are no longer of ours off the record: one transaction. It begins by locking the record,
+// so that an attempt whose COMMIT got no answer is over when the next one goes on.
+func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []string, images *codec.Rows, end BinlogCoordinate, still map[string]bool) (skipped []string, err error) {
+	s, err := c.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.discard()
+	if err := c.checkpoint.lockEpoch(ctx, s); err != nil {
+		return nil, err
+	}
+	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, keys)); err != nil {
+		return nil, err
+	}
+	// A row of ours in the way may itself be waited for: the next look tells.
+	if skipped, err = w.insertScoped(ctx, s, allRows(images)); err != nil {
+		return nil, err
+	}
+	for _, key := range skipped {
+		still[key] = true
+	}
+	settled := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return still[key] })
+	if len(settled) > 0 {
+		if _, err := s.exec(ctx, c.checkpoint.appendSettled(s.statement(), w.table, settled)); err != nil {
+			return nil, err
+		}
+	}
+	if images.Len() > 0 {
+		if _, err := s.exec(ctx, c.checkpoint.appendReadEnd(s.statement(), w.table, end)); err != nil {
+			return nil, err
+		}
+	}
+	return skipped, s.commit(ctx)
+}
