@@ -25,8 +25,9 @@ import (
 //	chunks  one row a finished chunk of a table that is still being copied
 //	rechecks       rows that differed when their batch was written
 //	verifications  how far the verifier is, see verification_state.go
-//	held    one row while XA transactions are prepared: the stream goes on from there, and
-//	        everything up to lane 0's position is executed all the same
+//	held    one row while XA transactions are prepared, or changes are executed again because
+//	        the verifier has not seen them: the stream goes on from there, and everything up
+//	        to lane 0's position was executed once all the same
 //	definitions  how each table was defined when the run began
 //	collisions  rows that wait until a row of another move is gone, see collision_ledger.go
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
@@ -36,12 +37,13 @@ import (
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
 // them, which waits for transactions in flight and stops later ones.
 type checkpoint struct {
-	db     *sql.DB
-	server *server.Server // target
-	schema string
-	runID  string
-	epoch  uint64
-	lanes  int // how many have a row; owned by the writing goroutine after begin
+	db       *sql.DB
+	server   *server.Server // target
+	schema   string
+	runID    string
+	verifier string // its type
+	epoch    uint64
+	lanes    int // how many have a row; owned by the writing goroutine after begin
 
 	attempts int // how often a transaction of its own is tried; 0 means without limit
 	patience *patience
@@ -181,6 +183,9 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 	}
 	if previous != nil {
 		at = previous.position
+		if err := c.holdStart(ctx, tx, previous); err != nil {
+			return nil, err
+		}
 	}
 	for lane := range lanes {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set) VALUES (?,?,?,0,?,?,?,?,?,?)"+
@@ -205,6 +210,20 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 	c.countRecorded(previous)
 	traceBegin(c, previous, at)
 	return previous, nil
+}
+
+// holdStart records that the stream begins before the position, if it does: a batch that is
+// executed again first deletes rows that the position claims. Who dies then must not leave
+// it to the verifier's progress, which moves on by itself, that they are written again.
+func (c *checkpoint) holdStart(ctx context.Context, tx *sql.Tx, p *resumePoint) error {
+	c.held = p.held
+	at := p.startsAt(c.verifier)
+	if at.CompareFilePos(p.position) >= 0 || p.held != nil && *p.held == at {
+		return nil
+	}
+	c.held = &at
+	_, err := tx.ExecContext(ctx, string(c.appendHold(nil, &at)))
+	return err
 }
 
 // ensureLanes adds the rows of lanes that the run did not have so far. The epoch is the
@@ -254,6 +273,9 @@ func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumeP
 		return nil, err
 	}
 	now.finished = finished
+	// The verifier has begun with what was saved when this process looked first: the stream
+	// has to begin where that ends, and only rows recorded since are new to it.
+	now.verification = previous.verification
 	for id, t := range previous.tables {
 		if t.again && now.tables[id] != nil {
 			now.tables[id] = t

@@ -20,7 +20,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 		f.resuming = f.StateToResumeFrom != nil
 		return err
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), attempts: f.DBWriteRetries, patience: f.targetPatience}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), verifier: f.VerifierType, attempts: f.DBWriteRetries, patience: f.targetPatience}
 	if f.resume, err = f.checkpoint.load(ctx); err == nil && f.resume == nil && f.RunID == "" {
 		err = f.findFailedOver(ctx)
 	}
@@ -126,15 +126,7 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 
 func (f *Ferry) resumePosition() BinlogCoordinate {
 	if f.resume != nil {
-		at := f.resume.position
-		if f.resume.held != nil {
-			at = *f.resume.held
-		}
-		// Changes that the verifier has not seen are delivered again.
-		if v := f.resume.verification; v != nil && v.VerifierType == f.VerifierType && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
-			at = v.Position
-		}
-		return at
+		return f.resume.startsAt(f.VerifierType)
 	}
 	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
 	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
@@ -143,14 +135,33 @@ func (f *Ferry) resumePosition() BinlogCoordinate {
 	return at
 }
 
+// startsAt is where the stream goes on from, with a verifier of this type.
+func (p *resumePoint) startsAt(verifier string) BinlogCoordinate {
+	at := p.position
+	if p.held != nil {
+		at = *p.held
+	}
+	// Changes that the verifier has not seen are delivered again.
+	if v := p.verification; v != nil && v.VerifierType == verifier && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
+		at = v.Position
+	}
+	return at
+}
+
+// startsEarlier reports whether changes are executed again that the position claims.
+func (p *resumePoint) startsEarlier(verifier string) bool {
+	return p.startsAt(verifier).CompareFilePos(p.position) < 0
+}
+
 // executedBefore is how far an earlier process has executed everything; held says that
-// this one begins before that because XA transactions were prepared.
+// this one begins before that, because XA transactions were prepared or for the verifier.
 func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
 	switch {
 	case !f.resuming:
 		return at, false
 	case f.resume != nil:
-		return f.resume.position, f.resume.held != nil
+		// Places of a log that another server has replaced cannot be compared with its own.
+		return f.resume.position, f.resume.held != nil || !f.replaced && f.resume.startsEarlier(f.VerifierType)
 	case f.StateToResumeFrom.LastExecutedBinlogCoordinate != nil:
 		return *f.StateToResumeFrom.LastExecutedBinlogCoordinate, true
 	}

@@ -65,15 +65,12 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 // there when this one looked first.
 func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 	moved := found.batch != f.resume.batch
-	// The verifier has begun with what was saved when this process looked first: the
-	// stream has to begin where that ends, and only rows recorded since are new to it.
-	found.verification = f.resume.verification
 	*f.resume = *found // the components hold it, too
 	if err := f.queueRechecks(); err != nil {
 		return err
 	}
 	f.rememberCopied()
-	f.BinlogWriter.batch, f.checkpoint.held = found.batch, found.held
+	f.BinlogWriter.batch = found.batch
 	if f.readBefore() {
 		f.BinlogStreamer.xa.unread = nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
 
@@ -119,5 +120,58 @@ func TestRepairUnderWrites(t *testing.T) {
 		p.MustEqual(t, o.Database)
 		require.NotEmpty(t, f.Verifier.(ghostferry.ReportingVerifier).Report().Repaired)
 		require.NoError(t, f.Close())
+	})
+}
+
+// A run that resumes executes changes again that its verifier has not seen, deleting rows
+// first that the position on the target claims already. If it ends between that and the
+// rows' return, however it ends, the next one writes them.
+func TestResumeAfterChangesExecutedAgain(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		p.Create(t, "again", "CREATE TABLE t (id INT PRIMARY KEY, u INT, UNIQUE KEY (u))")
+		p.In(t, p.SourceDB, "again", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		begin := func(ctx context.Context, f *ghostferry.Ferry) <-chan error {
+			f.Config.AutomaticCutover = false
+			mustStart(t, ctx, f)
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(ctx) }()
+			return ran
+		}
+		follow, stop := context.WithCancel(ctx)
+		f := shopFerry(p, "again", 100)
+		ran := begin(follow, f)
+		harness.Await(t, "the verifier's progress is saved", func() bool {
+			select {
+			case err := <-ran:
+				t.Fatalf("the run ended: %v", err)
+			default:
+			}
+			return harness.Count(t, p.TargetDB, "information_schema.tables WHERE table_schema='_ghostferry' AND table_name='verifications'") == 1 &&
+				harness.Count(t, p.TargetDB, "_ghostferry.verifications WHERE state LIKE '%VerifierType%'") == 1
+		})
+		// As a process leaves it that is killed before the progress is saved again.
+		p.In(t, p.TargetDB, "_ghostferry", "DROP TABLE IF EXISTS kept", "CREATE TABLE kept SELECT * FROM verifications")
+		p.In(t, p.SourceDB, "again", "BEGIN", "UPDATE t SET u=u+10 WHERE id=2", "INSERT INTO t VALUES (4,4)", "COMMIT")
+		require.NoError(t, f.WaitUntilBinlogStreamerCatchesUpContext(ctx))
+		stop()
+		mustBeInterrupted(t, <-ran)
+		p.In(t, p.TargetDB, "_ghostferry", "UPDATE verifications v JOIN kept k USING (run_id) SET v.state=k.state", "DROP TABLE kept")
+		p.MustEqual(t, "again")
+
+		f = shopFerry(p, "again", 100)
+		lost := behindProxy(t, p.Target, f.Target).On(faultproxy.Rule{Match: faultproxy.Query("^INSERT INTO `again`"), Times: 1000, Do: faultproxy.Reset})
+		follow, stop = context.WithCancel(ctx)
+		ran = begin(follow, f)
+		await(t, lost.Fired(), ran)
+		stop()
+		mustBeInterrupted(t, <-ran)
+		require.Equal(t, 2, harness.Count(t, p.TargetDB, "again.t"), "two rows are to be written again")
+
+		f = shopFerry(p, "again", 100)
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		p.MustEqual(t, "again")
 	})
 }

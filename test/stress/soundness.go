@@ -50,8 +50,8 @@ func (p prefix) has(at place) bool {
 	return false
 }
 
-// durable is what the checkpoint on the target says: the changes that were executed since
-// the run began, and what is copied.
+// durable is what the checkpoint on the target says: the changes since the run began that
+// are executed and not executed again by whoever goes on, and what is copied.
 type durable struct {
 	prefix
 	completed map[string]bool // by "schema.table"
@@ -177,7 +177,12 @@ func (c *checker) load(ctx context.Context, conn *sql.Conn) (*durable, error) {
 	}
 	d := &durable{completed: map[string]bool{}, chunks: map[string][]span{}}
 	var at position
-	err := conn.QueryRowContext(ctx, "SELECT file, pos, COALESCE(gtid_set, '') FROM "+checkpointSchema+".lanes WHERE lane=0").Scan(&at.Name, &at.Pos, &at.set)
+	const place = "SELECT file, pos, COALESCE(gtid_set, '') FROM " + checkpointSchema
+	// While changes are executed again that the position claims, held is where the next goes on.
+	err := conn.QueryRowContext(ctx, place+".held").Scan(&at.Name, &at.Pos, &at.set)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = conn.QueryRowContext(ctx, place+".lanes WHERE lane=0").Scan(&at.Name, &at.Pos, &at.set)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
