@@ -2,7 +2,7 @@ package harness
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,12 +100,17 @@ func (p *Pair) AwaitBlockedRead(t *testing.T) {
 		Await(t, "the mover has opened snapshots", func() bool { return p.begun(t) > begun+5 })
 		return
 	}
-	like := "%WAIT_FOR_EXECUTED_GTID_SET%"
+	waits := "WAIT_FOR_EXECUTED_GTID_SET"
 	if !p.GTID {
-		like = "%FOR SHARE%"
+		waits = "FOR SHARE"
 	}
-	query := fmt.Sprintf("information_schema.processlist WHERE info LIKE '%s' AND id<>CONNECTION_ID()", like)
-	Await(t, "a read of the mover waits", func() bool { return Count(t, p.SourceDB, query) > 0 })
+	Await(t, "a read of the mover waits", func() bool {
+		list, err := Processes(t.Context(), p.SourceDB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(list, func(one Process) bool { return strings.Contains(one.Info, waits) })
+	})
 }
 
 func (p *Pair) begun(t *testing.T) (n int) {

@@ -131,26 +131,51 @@ func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 	return out
 }
 
+// A Process is a session of a server.
+type Process struct {
+	ID                int
+	User, State, Info string // Info is the statement that runs
+}
+
+// Processes lists a server's sessions. (MySQL fails to list them in information_schema while
+// one of them runs a statement that holds binary values.)
+func Processes(ctx context.Context, db *sql.DB) (list []Process, err error) {
+	rows, err := db.QueryContext(ctx, "SHOW FULL PROCESSLIST")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var one Process
+		var state, info sql.NullString
+		cells := make([]any, len(columns)) // MariaDB has one more
+		for i := range cells {
+			cells[i] = new(sql.RawBytes)
+		}
+		cells[0], cells[1], cells[6], cells[7] = &one.ID, &one.User, &state, &info
+		if err := rows.Scan(cells...); err != nil {
+			return nil, err
+		}
+		one.State, one.Info = state.String, info.String
+		list = append(list, one)
+	}
+	return list, rows.Err()
+}
+
 // KillConnections ends all connections of an account, as a server that restarts would.
 func (p *Pair) KillConnections(t *testing.T, db *sql.DB, user string) {
 	t.Helper()
-	var ids []int
-	rows, err := db.QueryContext(t.Context(), "SELECT id FROM information_schema.processlist WHERE user=?", user)
+	list, err := Processes(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var id int
-		if err := rows.Scan(&id); err != nil {
-			t.Fatal(err)
+	for _, one := range list {
+		if one.User == user {
+			_, _ = db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", one.ID)) // it may be gone already
 		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range ids {
-		_, _ = db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", id)) // it may be gone already
 	}
 }

@@ -258,7 +258,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			run, stop := context.WithCancel(ctx)
 			ran := make(chan error, 1)
 			go func() { ran <- f.RunContext(run) }()
-			waitForMetadataLock(ctx, t, p)
+			waitForMetadataLock(t, p)
 			proxy.Silence() // the server does not learn that nobody waits for its answer
 			stop()
 			require.ErrorIs(t, <-ran, ghostferry.ErrInterrupted)
@@ -290,23 +290,13 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 }
 
 // waitForMetadataLock waits until a statement on the target waits for a table's metadata lock.
-func waitForMetadataLock(ctx context.Context, t *testing.T, p *harness.Pair) {
+func waitForMetadataLock(t *testing.T, p *harness.Pair) {
 	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		var waiting int
-		// While a statement with binary values runs, MySQL fails to list it: look again then.
-		err := p.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'").Scan(&waiting)
-		if err == nil && waiting > 0 {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatal("no statement waits for a metadata lock")
-		}
-	}
+	harness.Await(t, "a statement waits for a metadata lock", func() bool {
+		list, err := harness.Processes(t.Context(), p.TargetDB)
+		require.NoError(t, err)
+		return slices.ContainsFunc(list, func(one harness.Process) bool { return strings.HasPrefix(one.State, "Waiting for table metadata lock") })
+	})
 }
 
 // A run that is forgotten gives back the indexes that it owes.
