@@ -211,7 +211,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	f.startReports(ctx)
 	defer f.endReports()
 	if err := f.prepareTarget(ctx); err != nil {
-		return err
+		return f.runError(ctx, err)
 	}
 	f.OverallState.Store(StateCopying)
 	f.copyBegan.Store(time.Now().UnixNano())

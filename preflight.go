@@ -2,11 +2,13 @@ package ghostferry
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"slices"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/preflight"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // PreflightSeverity says whether a finding stops the run.
@@ -205,9 +207,19 @@ func (f *Ferry) examine(ctx context.Context) (*PreflightReport, error) {
 // target tables may still be missing: the host may create them until Run. faults are
 // those found while the tables were loaded.
 func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool) (*PreflightReport, error) {
+	source, err := examiningConn(ctx, f.SourceDB)
+	if err != nil {
+		return nil, err
+	}
+	defer throwAway(source)
+	target, err := examiningConn(ctx, f.TargetDB)
+	if err != nil {
+		return nil, err
+	}
+	defer throwAway(target)
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	in := preflight.Input{
-		Source: f.SourceDB, Target: f.TargetDB, SourceServer: f.sourceServer, TargetServer: f.targetServer, Rename: names.table,
+		Source: source, Target: target, SourceServer: f.sourceServer, TargetServer: f.targetServer, Rename: names.table,
 		CheckpointOn: f.checkpoint != nil, CheckpointSchema: f.CheckpointSchema, Resuming: f.resuming,
 		CreateTables: beforeTables, AllowExistingTables: true,
 		PartOfRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,
@@ -248,6 +260,26 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	}
 	report.addFaults(faults)
 	return report, nil
+}
+
+// examiningConn is a connection on which nothing waits for long for a table that somebody
+// alters: privileges are tried on tables.
+func examiningConn(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, "SET SESSION lock_wait_timeout=1"); err != nil {
+		throwAway(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// throwAway closes a connection whose session is not like the others of the pool.
+func throwAway(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
 }
 
 // faultyTables are the tables that could not be loaded: the checks say why, and what

@@ -3,7 +3,6 @@ package ghostferry
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sort"
@@ -76,12 +75,7 @@ func (r *schemaReader) prepare(ctx context.Context) error {
 	return nil
 }
 
-// close throws the connection away, because its session is not like the others of the
-// pool.
-func (r *schemaReader) close() {
-	_ = r.conn.Raw(func(interface{}) error { return driver.ErrBadConn })
-	_ = r.conn.Close()
-}
+func (r *schemaReader) close() { throwAway(r.conn) }
 
 // query calls scan for every row.
 func (r *schemaReader) query(ctx context.Context, scan func(rows *sql.Rows) error, statement string, args ...interface{}) error {

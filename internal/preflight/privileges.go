@@ -215,6 +215,8 @@ func (p *privileges) try(ctx context.Context, privilege, schema, table string) (
 		return true, true, nil
 	case class == mysqlerr.ReadOnly: // said before privileges are looked at
 		return false, false, nil
+	case class == mysqlerr.LockWait: // somebody alters the table; privileges are looked at before
+		return false, true, nil
 	case class == mysqlerr.OK || mysqlerr.Number(err) != 0 && !mysqlerr.Retryable(class):
 		return false, true, nil // the server has got past the privileges
 	default:
