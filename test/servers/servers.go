@@ -40,6 +40,9 @@ type Options struct {
 	LocalInfile bool
 	// SemiSync makes the semi-synchronous source plugin available, switched off.
 	SemiSync bool
+	// LowerCaseTables stores names of schemas and tables in lower case and compares them
+	// without regard to case (lower_case_table_names=1).
+	LowerCaseTables bool
 	// NoRowsQueryEvents leaves the statement before its row events out of the log:
 	// Rows_query events of MySQL, Annotate_rows events of MariaDB.
 	NoRowsQueryEvents bool
@@ -77,6 +80,9 @@ func (o Options) logf(format string, args ...any) {
 	fmt.Fprintf(o.Log, "servers: "+format+"\n", args...)
 }
 
+// lowerCaseFlag has to be the same from a data directory's first day on.
+const lowerCaseFlag = "--lower-case-table-names=1"
+
 // flags returns the server's flags except those that say where its files are.
 func (o Options) flags(port int) []string {
 	onOff := func(b bool) string {
@@ -103,6 +109,9 @@ func (o Options) flags(port int) []string {
 	}
 	if os.Geteuid() == 0 {
 		flags = append(flags, "--user=root")
+	}
+	if o.LowerCaseTables {
+		flags = append(flags, lowerCaseFlag)
 	}
 	switch o.Flavour {
 	case MySQL:

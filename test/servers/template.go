@@ -30,6 +30,10 @@ func ensureTemplate(ctx context.Context, o Options, p *program) (*template, erro
 		return nil, err
 	}
 	dir := filepath.Join(cache, fmt.Sprintf("template-%s-%s-%d", p.flavour, p.version, os.Geteuid()))
+	var flags []string
+	if o.LowerCaseTables {
+		dir, flags = dir+"-lower", []string{lowerCaseFlag}
+	}
 	if t, err := readTemplate(dir); err == nil {
 		return t, nil
 	}
@@ -40,7 +44,7 @@ func ensureTemplate(ctx context.Context, o Options, p *program) (*template, erro
 	t, err := readTemplate(dir)
 	if err != nil {
 		o.logf("initialising a data directory for %s %s (once)", p.flavour, p.version)
-		if err = makeTemplate(ctx, p, dir); err == nil {
+		if err = makeTemplate(ctx, p, dir, flags); err == nil {
 			t, err = readTemplate(dir)
 		}
 	}
@@ -57,7 +61,7 @@ func readTemplate(dir string) (*template, error) {
 }
 
 // makeTemplate initialises a data directory next to dir and renames it to dir.
-func makeTemplate(ctx context.Context, p *program, dir string) error {
+func makeTemplate(ctx context.Context, p *program, dir string, flags []string) error {
 	work, err := os.MkdirTemp(filepath.Dir(dir), "init-")
 	if err != nil {
 		return fmt.Errorf("servers: %w", err)
@@ -66,9 +70,9 @@ func makeTemplate(ctx context.Context, p *program, dir string) error {
 	password := rand.Text()
 	data := filepath.Join(work, templateData)
 	if p.flavour == MariaDB {
-		err = bootstrapMariaDB(ctx, p, work, data, password)
+		err = bootstrapMariaDB(ctx, p, work, data, password, flags)
 	} else {
-		err = initializeMySQL(ctx, p, work, data, password)
+		err = initializeMySQL(ctx, p, work, data, password, flags)
 	}
 	if err != nil {
 		return fmt.Errorf("servers: initialise a data directory for %s %s: %w", p.flavour, p.version, err)
@@ -100,12 +104,12 @@ func (p *program) bootFlags(work, data string) []string {
 }
 
 // initializeMySQL lets the server make its data directory, keys and certificates.
-func initializeMySQL(ctx context.Context, p *program, work, data, password string) error {
+func initializeMySQL(ctx context.Context, p *program, work, data, password string, flags []string) error {
 	accounts := filepath.Join(work, "accounts.sql")
 	if err := os.WriteFile(accounts, []byte(accountStatements(password)), 0o600); err != nil {
 		return err
 	}
-	cmd := p.command(ctx, append(p.bootFlags(work, data),
+	cmd := p.command(ctx, append(append(p.bootFlags(work, data), flags...),
 		"--initialize-insecure", "--init-file="+accounts, "--mysqlx=OFF", "--innodb-redo-log-capacity=32M"))
 	if _, err := output(cmd); err != nil {
 		return err
@@ -115,7 +119,7 @@ func initializeMySQL(ctx context.Context, p *program, work, data, password strin
 
 // bootstrapMariaDB feeds the system tables' definitions to a bootstrapping server:
 // what mariadb-install-db does, without its need for an installed server.
-func bootstrapMariaDB(ctx context.Context, p *program, work, data, password string) error {
+func bootstrapMariaDB(ctx context.Context, p *program, work, data, password string, flags []string) error {
 	if err := os.MkdirAll(filepath.Join(data, "mysql"), 0o700); err != nil {
 		return err
 	}
@@ -138,7 +142,7 @@ func bootstrapMariaDB(ctx context.Context, p *program, work, data, password stri
 	}
 	sql.WriteString("FLUSH PRIVILEGES;\nDROP USER IF EXISTS 'root'@'127.0.0.1';\n")
 	sql.WriteString(accountStatements(password))
-	cmd := p.command(ctx, append(p.bootFlags(work, data),
+	cmd := p.command(ctx, append(append(p.bootFlags(work, data), flags...),
 		"--bootstrap", "--silent-startup", "--innodb-log-file-size=32M", "--enforce-storage-engine=",
 		"--max-allowed-packet=16M", "--net-buffer-length=16K"))
 	cmd.Stdin = strings.NewReader(sql.String())
