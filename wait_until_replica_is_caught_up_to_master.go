@@ -73,7 +73,7 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUpContext(ctx context.Conte
 		return false, fmt.Errorf("replicated position of the primary: %w", err)
 	}
 	if current.Compare(targetMasterPos) >= 0 {
-		w.logger().WithField(fieldCoordinate, current.String()).Infof("replica has reached %s, wanted %s", current, targetMasterPos)
+		w.logger().WithField(fieldCoordinate, coordinateFromPosition(current).String()).Infof("replica has reached %s, wanted %s", current, targetMasterPos)
 		return true, nil
 	}
 	return false, nil
@@ -115,7 +115,7 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
 		return fmt.Errorf("position of the primary: %w", err)
 	}
 
-	w.logger().WithField(fieldCoordinate, target.String()).Infof("waiting for the replica to reach %s", target)
+	w.logger().WithField(fieldCoordinate, coordinateFromPosition(target).String()).Infof("waiting for the replica to reach %s", target)
 	for {
 		caughtUp, err := w.IsCaughtUpContext(ctx, target, replicaWaitRetries)
 		if err != nil || caughtUp {

@@ -154,7 +154,9 @@ func TestReadOnly(t *testing.T) {
 		t.Run("source", func(t *testing.T) {
 			w.setGlobal(t, w.source, "read_only", "1")
 			w.fails(t, "read-only", "source, read_only", "source is a read replica", "WaitUntilReplicaIsCaughtUpToMaster")
-			w.in.SourceIsReplicaOK = true
+			w.in.SourceFenced = true
+			w.finds(t, preflight.Warning, "read-only.source-fenced", "source, read_only", "an earlier process of this run", "opens the fence")
+			w.in.SourceFenced, w.in.SourceIsReplicaOK = false, true
 			w.clean(t)
 			replica := *w.in.SourceServer
 			replica.LogsReplicated = false
