@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -104,9 +105,17 @@ func (b *bench) duringCopy(ctx context.Context, adaptive bool) (p95, rows float6
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	ran := make(chan error, 1)
+	ran, copying := make(chan error, 1), make(chan struct{})
+	begins := sync.OnceFunc(func() { close(copying) })
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { begins(); return nil })
 	go func() { ran <- f.RunContext(ctx) }()
 	defer func() { cancel(); <-ran }()
+	select {
+	case <-copying:
+	case err := <-ran:
+		ran <- nil
+		return 0, 0, fmt.Errorf("the run has ended: %w", err)
+	}
 	if _, _, err = b.application(ctx, b.o.warmup, b.result.Rate); err != nil {
 		return 0, 0, err
 	}
@@ -123,6 +132,9 @@ func (b *bench) duringCopy(ctx context.Context, adaptive bool) (p95, rows float6
 	}
 	if after.CurrentState != ghostferry.StateCopying {
 		return 0, 0, fmt.Errorf("%d rows were copied before the measurement ended: say -rows with more, or a shorter -warmup and -time", after.RowsCopied)
+	}
+	if after.RowsCopied == before {
+		return 0, 0, fmt.Errorf("no row was copied in %s: is the machine busy with something else?", took)
 	}
 	return p95, float64(after.RowsCopied-before) / took.Seconds(), nil
 }
