@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/sirupsen/logrus"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -101,6 +103,7 @@ type bench struct {
 	o              options
 	source, target *servers.Server
 	shop           shop.Options
+	app            *sql.DB // the application's, as of an account without privileges that pass a fence
 	writer         *shop.Writer
 	ferry          *ghostferry.Ferry
 	ran            chan error
@@ -147,7 +150,10 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if _, err := shop.Seed(ctx, sourceDB, b.shop); err != nil {
 		return err
 	}
-	b.writer = shop.NewWriter(shop.WriterConfig{DB: sourceDB, Shop: b.shop, Connections: 4, Rate: b.o.rate})
+	if b.app, err = application(ctx, b.source, sourceDB); err != nil {
+		return err
+	}
+	b.writer = shop.NewWriter(shop.WriterConfig{DB: b.app, Shop: b.shop, Connections: 4, Rate: b.o.rate})
 	if err := b.writer.Start(ctx); err != nil {
 		return err
 	}
@@ -161,4 +167,26 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	return b.ferry.StartContext(ctx)
+}
+
+// application makes the account of the application: it may write the shop and nothing else.
+func application(ctx context.Context, source *servers.Server, admin *sql.DB) (*sql.DB, error) {
+	const user, password = "shop_app", "of the bench"
+	for _, statement := range []string{
+		"CREATE USER '" + user + "'@'%' IDENTIFIED BY '" + password + "'", "GRANT ALL ON `" + database + "`.* TO '" + user + "'@'%'",
+	} {
+		if _, err := admin.ExecContext(ctx, statement); err != nil {
+			return nil, err
+		}
+	}
+	dsn, err := mysql.ParseDSN(source.DSN(""))
+	if err != nil {
+		return nil, err
+	}
+	dsn.User, dsn.Passwd = user, password
+	connector, err := mysql.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
 }

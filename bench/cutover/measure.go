@@ -18,10 +18,6 @@ import (
 const abortBudget = 200 * time.Millisecond
 
 func (b *bench) measure(ctx context.Context) error {
-	sourceDB, err := b.source.DB(ctx)
-	if err != nil {
-		return err
-	}
 	fence, err := b.ferry.NewFence(&ghostferry.FenceConfig{Kind: b.o.fence})
 	if err != nil {
 		return err
@@ -32,7 +28,7 @@ func (b *bench) measure(ctx context.Context) error {
 	// have been refused.
 	hooks.Unfence = func(ctx context.Context) error {
 		err := fence.Unfence(ctx)
-		b.writer.SwitchTo(sourceDB, nil)
+		b.writer.SwitchTo(b.app, nil)
 		return err
 	}
 	if err := b.ferry.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
@@ -152,6 +148,9 @@ func (b *bench) close() error {
 	if b.writer != nil {
 		_, err := b.writer.Stop()
 		errs = append(errs, err)
+	}
+	if b.app != nil {
+		errs = append(errs, b.app.Close())
 	}
 	if b.ferry != nil {
 		errs = append(errs, b.ferry.Close())
