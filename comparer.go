@@ -95,8 +95,9 @@ type comparer struct {
 		known      map[*fingerprint]map[string]struct{} // by encoded key
 		repaired   []RepairedRow
 	}
-	counters comparerCounters
-	stats    struct {
+	counters  comparerCounters
+	atCutover atomic.Pointer[VerificationResult] // the last verdict of duringCutover; nil before
+	stats     struct {
 		sync.Mutex
 		tables     map[*fingerprint]*tableStats
 		coordinate BinlogCoordinate // what the last pass was equal at
@@ -265,6 +266,7 @@ func (c *comparer) duringCutover(ctx context.Context) (VerificationResult, error
 			c.equalAt(end)
 		}
 		result = c.verdict()
+		c.atCutover.Store(&result)
 		traceVerified(result.DataCorrect)
 		return nil
 	})

@@ -82,7 +82,7 @@ type ControlServerVerification struct {
 	KeysQueued, RangesQueued int
 	Mismatches, Repaired     int
 	// Started and Done tell about the verification that POST /api/verify has started;
-	// Correct is its verdict, null before.
+	// Correct is its verdict, or that of the cutover when the run has ended; null before.
 	Started, Done bool
 	Correct       *bool
 	Verdict       string
@@ -226,6 +226,9 @@ func (s *ControlServer) describeVerification(o *ControlServerOverview) {
 		stats := c.statistics()
 		v.Detailed, v.TablesDone, v.TablesTotal, v.RowsCompared = true, stats.TablesDone, stats.Tables, stats.RowsCompared
 		v.KeysQueued, v.RangesQueued, v.Mismatches, v.Repaired = stats.KeysQueued, stats.RangesQueued, stats.Mismatches, stats.Repaired
+		if verdict := c.atCutover.Load(); verdict != nil && o.DoneTime != nil { // nothing changes any more
+			v.Correct, v.Verdict = &verdict.DataCorrect, redactedText(verdict.Message)
+		}
 	}
 	result, err := s.Verifier.Result()
 	v.Started, v.Done = result.IsStarted(), result.IsDone()

@@ -193,6 +193,7 @@ func TestAMoveFromThePage(t *testing.T) {
 	require.False(t, r.ferry.CutoverAllowed())
 	p.click("confirm-go")
 	p.until(phase("done"))
+	p.until(`document.getElementById("verification").innerText.includes("equal")`)
 	require.NoError(t, <-r.ended)
 	p.clean()
 	shots(t, r.url, "done-8", phase("done"))
