@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -73,12 +74,14 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 	if len(faults) > 0 {
 		return nil, joinErrors(faults)
 	}
-	connection := config.Connection
-	if connection == nil {
-		connection = f.Source
-	}
-	if err := connection.Validate(); err != nil {
-		return nil, fmt.Errorf("fence: connection: %w", err)
+	connection := f.Source // validated already
+	if config.Connection != nil {
+		own := *config.Connection // validation fills it, and several fences may be made at once
+		own.Params = maps.Clone(own.Params)
+		if err := own.Validate(); err != nil {
+			return nil, fmt.Errorf("fence: connection: %w", err)
+		}
+		connection = &own
 	}
 	db, err := connection.SqlDB(f.logger)
 	if err != nil {
