@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,18 @@ type packageState struct {
 	skipped int
 }
 
+// slowTest is one that takes its time, and how much.
+type slowTest struct {
+	name    string
+	seconds float64
+}
+
+// A test that takes slowSeconds is named at the end, unless slowNamed are slower.
+const (
+	slowSeconds = 5
+	slowNamed   = 20
+)
+
 // report turns events into text and counts.
 type report struct {
 	mu       sync.Mutex // guards all below; the progress goroutine reads too
@@ -43,6 +56,7 @@ type report struct {
 	passed   int
 	failed   int
 	skipped  int
+	slow     []slowTest
 	status   int // width of the status line on the terminal
 }
 
@@ -93,7 +107,13 @@ func (t *report) handle(e event) {
 		return
 	}
 	p.handleTest(e)
+	if e.Elapsed >= slowSeconds && !p.parents[e.Test] {
+		t.slow = append(t.slow, slowTest{shortPackage(e.Package) + " " + e.Test, e.Elapsed})
+	}
 }
+
+// shortPackage is the last element of a package's path.
+func shortPackage(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // handleTest follows one test. A test with subtests stands for them in the output,
 // but only the subtests are counted.
@@ -187,6 +207,10 @@ func (t *report) finish(name string, p *packageState) {
 func (t *report) close(waitErr error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	slices.SortFunc(t.slow, func(a, b slowTest) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, slow := range t.slow[:min(slowNamed, len(t.slow))] {
+		t.line(fmt.Sprintf("slow %6.1f s  %s\n", slow.seconds, slow.name))
+	}
 	if t.skipped > 0 {
 		t.line(fmt.Sprintf("%d skipped\n", t.skipped))
 	}
@@ -236,7 +260,7 @@ func (t *report) progress(terminal bool, now time.Time) {
 		passed, failed = passed+p.passed, failed+len(p.failed)
 		for test, since := range p.running {
 			if !p.parents[test] {
-				running = append(running, fmt.Sprintf("%s %s (%.0f s)", name[strings.LastIndexByte(name, '/')+1:], test, now.Sub(since).Seconds()))
+				running = append(running, fmt.Sprintf("%s %s (%.0f s)", shortPackage(name), test, now.Sub(since).Seconds()))
 			}
 		}
 	}

@@ -90,3 +90,18 @@ func TestProgressNamesWhatRuns(t *testing.T) {
 	r.progress(false, time.Now())
 	require.Equal(t, "1 passed, 0 failed so far; running: p TestB/sub (0 s)\n", out.String())
 }
+
+func TestSlowOnesAreNamedInOrder(t *testing.T) {
+	var out bytes.Buffer
+	r := newReport(&out)
+	for _, e := range []event{
+		{Action: "pass", Package: "m/p", Test: "TestSlow", Elapsed: 6},
+		{Action: "pass", Package: "m/p", Test: "TestQuick", Elapsed: 0.1},
+		{Action: "pass", Package: "m/q", Test: "TestSlower", Elapsed: 60},
+		{Action: "pass", Package: "m/p"},
+	} {
+		r.handle(e)
+	}
+	require.NoError(t, r.close(nil))
+	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n2 passed, 0 failed\n", out.String())
+}
