@@ -247,6 +247,7 @@ func (s *run) kill(ctx context.Context, victim string) error {
 		return err
 	}
 	if victim == "source" {
+		s.checker.sourceDied = true
 		s.apps.lostServer()
 	}
 	select {
