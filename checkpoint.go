@@ -107,7 +107,7 @@ type resumeChunk struct {
 	debts   []string         // encoded keys that were skipped
 }
 
-const checkpointFormat = 2
+const checkpointFormat = 3
 
 // begun reports whether there is a run to record: components of a Ferry that does not
 // run record nothing.
@@ -125,16 +125,16 @@ func (c *checkpoint) create(ctx context.Context) error {
   source VARCHAR(255) NOT NULL, source_started BIGINT NOT NULL DEFAULT 0, finished TINYINT NOT NULL DEFAULT 0) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("lanes") + ` (
   run_id VARBINARY(64) NOT NULL, lane INT NOT NULL, epoch BIGINT UNSIGNED NOT NULL, batch BIGINT UNSIGNED NOT NULL,
-  file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `, mark VARBINARY(700) NOT NULL DEFAULT '',
-  intent_file VARBINARY(512) NOT NULL, intent_pos BIGINT UNSIGNED NOT NULL, intent_gtid_set ` + text + `, intent_mark VARBINARY(700) NOT NULL DEFAULT '',
+  file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `, mark VARBINARY(700) NOT NULL DEFAULT '', sum INT UNSIGNED NOT NULL,
+  intent_file VARBINARY(512) NOT NULL, intent_pos BIGINT UNSIGNED NOT NULL, intent_gtid_set ` + text + `, intent_mark VARBINARY(700) NOT NULL DEFAULT '', intent_sum INT UNSIGNED NOT NULL,
   PRIMARY KEY (run_id, lane)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("tables") + ` (
   run_id VARBINARY(64) NOT NULL, number INT NOT NULL, source_schema VARBINARY(256) NOT NULL, source_table VARBINARY(256) NOT NULL,
-  completed TINYINT NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL,
+  completed TINYINT NOT NULL, sum INT UNSIGNED NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL,
   read_file VARBINARY(512) NOT NULL DEFAULT '', read_pos BIGINT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (run_id, number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("chunks") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, number BIGINT UNSIGNED NOT NULL,
-  low LONGBLOB NULL, high LONGBLOB NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, debts LONGBLOB NULL,
+  low LONGBLOB NULL, high LONGBLOB NOT NULL, rows_copied BIGINT UNSIGNED NOT NULL, debts LONGBLOB NULL, sum INT UNSIGNED NOT NULL,
   read_file VARBINARY(512) NOT NULL DEFAULT '', read_pos BIGINT UNSIGNED NOT NULL DEFAULT 0,
   PRIMARY KEY (run_id, table_number, number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("rechecks") + ` (
@@ -143,7 +143,7 @@ func (c *checkpoint) create(ctx context.Context) error {
 		"CREATE TABLE IF NOT EXISTS " + c.table("verifications") + ` (
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, state LONGBLOB NOT NULL) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("held") + ` (
-  run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `) ENGINE=InnoDB`,
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `, sum INT UNSIGNED NOT NULL) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
 		c.createCollisions(),
@@ -156,7 +156,7 @@ func (c *checkpoint) create(ctx context.Context) error {
 		}
 	}
 	var current int
-	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema=? AND table_name='runs' AND column_name='source_started'", c.schema).Scan(&current)
+	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema=? AND table_name='chunks' AND column_name='sum'", c.schema).Scan(&current)
 	if err == nil && current == 0 {
 		err = fmt.Errorf("the checkpoint's tables in schema %s of the target were made by another version: drop the schema if no run of that version goes on, or set CheckpointSchema", sqlesc.Ident(c.schema))
 	}
@@ -187,16 +187,18 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 			return nil, err
 		}
 	}
+	sum := placeSum(executedUpTo{BinlogCoordinate: at})
 	for lane := range lanes {
-		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, intent_file, intent_pos, intent_gtid_set) VALUES (?,?,?,0,?,?,?,?,?,?)"+
-			" ON DUPLICATE KEY UPDATE epoch=?", c.runID, lane, c.epoch, at.File, at.Pos, at.GTIDSet, at.File, at.Pos, at.GTIDSet, c.epoch)
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, sum, intent_file, intent_pos, intent_gtid_set, intent_sum) VALUES (?,?,?,0,?,?,?,?,?,?,?,?)"+
+			" ON DUPLICATE KEY UPDATE epoch=?", c.runID, lane, c.epoch, at.File, at.Pos, at.GTIDSet, sum, at.File, at.Pos, at.GTIDSet, sum, c.epoch)
 		if err != nil {
 			return nil, err
 		}
 	}
 	c.lanes = lanes
 	if previous == nil {
-		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET mark=?, intent_mark=? WHERE run_id=?", mark.String(), mark.String(), c.runID); err != nil {
+		sum := placeSum(executedUpTo{at, mark})
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("lanes")+" SET mark=?, intent_mark=?, sum=?, intent_sum=? WHERE run_id=?", mark.String(), mark.String(), sum, sum, c.runID); err != nil {
 			return nil, err
 		}
 	}
@@ -233,8 +235,8 @@ func (c *checkpoint) ensureLanes(ctx context.Context, lanes int) error {
 		return nil
 	}
 	for ; c.lanes < lanes; c.lanes++ {
-		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, mark, intent_file, intent_pos, intent_gtid_set, intent_mark)"+
-			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, mark, file AS f, pos AS p, gtid_set AS g, mark AS m FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
+		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, mark, sum, intent_file, intent_pos, intent_gtid_set, intent_mark, intent_sum)"+
+			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, mark, sum, file AS f, pos AS p, gtid_set AS g, mark AS m, sum AS s FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
 			" ON DUPLICATE KEY UPDATE epoch=?", c.lanes, c.runID, c.epoch, c.epoch)
 		if err != nil {
 			return fmt.Errorf("adding lane %d to the checkpoint: %w", c.lanes, err)
@@ -292,7 +294,7 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 			c.tableNumbers[id] = t.number
 			next = max(next, t.number+1)
 			if t.again {
-				if err := c.forgetCopy(ctx, tx, t.number); err != nil {
+				if err := c.forgetCopy(ctx, tx, id, t.number); err != nil {
 					return err
 				}
 			}
@@ -306,11 +308,11 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 			number = next
 			next++
 			c.tableNumbers[id] = number
-			numbers = append(numbers, fmt.Appendf(nil, "(0x%x,%d,0x%x,0x%x,0,0)", c.runID, number, t.Schema, t.Name))
+			numbers = append(numbers, fmt.Appendf(nil, "(0x%x,%d,0x%x,0x%x,0,%d,0)", c.runID, number, t.Schema, t.Name, tableSum(number, t.Schema, t.Name, false)))
 		}
 		definitions = append(definitions, fmt.Appendf(nil, "(0x%x,%d,0x%x)", c.runID, number, tableDefinition(t)))
 	}
-	if err := insertMany(ctx, tx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, rows_copied) VALUES ", numbers, ""); err != nil {
+	if err := insertMany(ctx, tx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, sum, rows_copied) VALUES ", numbers, ""); err != nil {
 		return err
 	}
 	// What is there stays: it is the definition that the run began with.
@@ -365,8 +367,9 @@ func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess) error
 }
 
 // forgetCopy takes back that rows of a table were copied.
-func (c *checkpoint) forgetCopy(ctx context.Context, tx execer, number int) error {
-	_, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=0, rows_copied=0 WHERE run_id=? AND number=?", c.runID, number)
+func (c *checkpoint) forgetCopy(ctx context.Context, tx execer, id TableIdentifier, number int) error {
+	_, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=0, sum=?, rows_copied=0 WHERE run_id=? AND number=?",
+		tableSum(number, id.SchemaName, id.TableName, false), c.runID, number)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=?", c.runID, number)
 	}

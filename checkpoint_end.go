@@ -90,8 +90,8 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d copied chunks of %s", recorded-found, recorded, table)}
 		}
 		// Chunks with debts stay: a resumed run has to look after them.
-		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, read_file=?, read_pos=?, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
-			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", end.File, end.Pos, c.runID, number, c.runID, number); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, sum=?, read_file=?, read_pos=?, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
+			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", tableSum(number, table.Schema, table.Name, true), end.File, end.Pos, c.runID, number, c.runID, number); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND debts IS NULL", c.runID, number); err != nil {

@@ -42,7 +42,7 @@ func (c *checkpoint) indexRecords(ctx context.Context) (map[int]*indexRecord, er
 			return nil, err
 		}
 		if err := json.Unmarshal(deferred, &r.deferred); err != nil {
-			return nil, fmt.Errorf("the checkpoint of run %s has a damaged record of the indexes of table number %d: %w", c.runID, number, err)
+			return nil, c.damaged(fmt.Sprintf("its record of the indexes of table number %d cannot be read: %v", number, err))
 		}
 		records[number] = r
 	}

@@ -1,9 +1,11 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	sqlorig "database/sql"
 
@@ -53,6 +55,8 @@ func (c *checkpoint) unfinished(ctx context.Context) (map[string]string, error) 
 	return runs, rows.Err()
 }
 
+// loadFrom reads the checkpoint. With a DamagedCheckpointError comes what is known of its
+// tables, for who removes what the run has written.
 func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, error) {
 	p := &resumePoint{tables: map[TableIdentifier]*resumeTable{}}
 	var format int
@@ -65,22 +69,22 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 		return nil, err
 	}
 	if format != checkpointFormat {
-		return nil, fmt.Errorf("the checkpoint of run %s in %s has format %d, this version reads format %d: finish the run with the version that began it", c.runID, c.schema, format, checkpointFormat)
+		return nil, fmt.Errorf("the checkpoint of run %s in schema %s has format %d, this version reads format %d: finish the run with the version that began it, or start afresh: empty the target tables and drop the schema", c.runID, c.schema, format, checkpointFormat)
 	}
 	err = db.QueryRowContext(ctx, "SELECT epoch, source, source_started, finished FROM "+c.table("runs")+" WHERE run_id=?", c.runID).
 		Scan(&p.epoch, &p.source, &p.started, &p.finished)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.loadLanes(ctx, db, p); err != nil {
-		return nil, err
-	}
 	if err := c.loadTables(ctx, db, p); err != nil {
-		return nil, err
+		return p, err
+	}
+	if err := c.loadLanes(ctx, db, p); err != nil {
+		return p, err
 	}
 	existing, err := c.existingTables(ctx, db)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	// A checkpoint begun by an early version lacks these tables.
 	if existing["held"] {
@@ -117,9 +121,13 @@ func (c *checkpoint) existingTables(ctx context.Context, db queryer) (map[string
 
 func (c *checkpoint) loadHeld(ctx context.Context, db queryer, p *resumePoint) error {
 	var at BinlogCoordinate
-	err := db.QueryRowContext(ctx, "SELECT file, pos, COALESCE(gtid_set,'') FROM "+c.table("held")+" WHERE run_id=?", c.runID).Scan(&at.File, &at.Pos, &at.GTIDSet)
+	var sum uint32
+	err := db.QueryRowContext(ctx, "SELECT file, pos, COALESCE(gtid_set,''), sum FROM "+c.table("held")+" WHERE run_id=?", c.runID).Scan(&at.File, &at.Pos, &at.GTIDSet, &sum)
 	if errors.Is(err, sqlorig.ErrNoRows) {
 		return nil
+	}
+	if err == nil && sum != placeSum(executedUpTo{BinlogCoordinate: at}) {
+		err = c.damaged("the place that it holds in the source's binary log does not fit its checksum")
 	}
 	p.held = &at
 	return err
@@ -147,7 +155,7 @@ func (c *checkpoint) loadDefinitions(ctx context.Context, db queryer, p *resumeP
 }
 
 func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) error {
-	rows, err := db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), mark, intent_file, intent_pos, COALESCE(intent_gtid_set,''), intent_mark FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
+	rows, err := db.QueryContext(ctx, "SELECT lane, batch, file, pos, COALESCE(gtid_set,''), mark, sum, intent_file, intent_pos, COALESCE(intent_gtid_set,''), intent_mark, intent_sum FROM "+c.table("lanes")+" WHERE run_id=? ORDER BY lane", c.runID)
 	if err != nil {
 		return err
 	}
@@ -158,8 +166,15 @@ func (c *checkpoint) loadLanes(ctx context.Context, db queryer, p *resumePoint) 
 		var at BinlogCoordinate
 		var intent executedUpTo
 		var mark, intentMark string
-		if err := rows.Scan(&lane, &batch, &at.File, &at.Pos, &at.GTIDSet, &mark, &intent.File, &intent.Pos, &intent.GTIDSet, &intentMark); err != nil {
+		var sum, intentSum uint32
+		if err := rows.Scan(&lane, &batch, &at.File, &at.Pos, &at.GTIDSet, &mark, &sum, &intent.File, &intent.Pos, &intent.GTIDSet, &intentMark, &intentSum); err != nil {
 			return err
+		}
+		if rowSum(at.File, strconv.FormatUint(at.Pos, 10), at.GTIDSet, mark) != sum {
+			return c.damaged(fmt.Sprintf("the position of lane %d, %s, does not fit its checksum", lane, at))
+		}
+		if rowSum(intent.File, strconv.FormatUint(intent.Pos, 10), intent.GTIDSet, intentMark) != intentSum {
+			return c.damaged(fmt.Sprintf("the intent of lane %d, %s, does not fit its checksum", lane, intent.BinlogCoordinate))
 		}
 		if lane == 0 {
 			p.position, p.batch = at, batch
@@ -210,25 +225,32 @@ func (c *checkpoint) judgePlaces(p *resumePoint) error {
 }
 
 func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint) error {
-	rows, err := db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, rows_copied, read_file, read_pos FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
+	rows, err := db.QueryContext(ctx, "SELECT number, source_schema, source_table, completed, sum, rows_copied, read_file, read_pos FROM "+c.table("tables")+" WHERE run_id=?", c.runID)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
 	byNumber := map[int]*resumeTable{}
+	var damaged error
 	for rows.Next() {
 		var id TableIdentifier
 		t := &resumeTable{next: 1}
-		if err := rows.Scan(&t.number, &id.SchemaName, &id.TableName, &t.completed, &t.rows, &t.readEnd.File, &t.readEnd.Pos); err != nil {
+		var completed int
+		var sum uint32
+		if err := rows.Scan(&t.number, &id.SchemaName, &id.TableName, &completed, &sum, &t.rows, &t.readEnd.File, &t.readEnd.Pos); err != nil {
 			return err
+		}
+		t.completed = completed == 1
+		if completed&^1 != 0 || tableSum(t.number, id.SchemaName, id.TableName, t.completed) != sum {
+			damaged = c.damaged(fmt.Sprintf("its row of table number %d (%q.%q) does not fit its checksum", t.number, id.SchemaName, id.TableName))
 		}
 		p.tables[id], byNumber[t.number] = t, t
 		p.rowsTotal += t.rows
 	}
-	if err := rows.Err(); err != nil {
+	if err := cmp.Or(rows.Err(), damaged); err != nil {
 		return err
 	}
-	chunks, err := db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, COALESCE(debts,''), read_file, read_pos FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
+	chunks, err := db.QueryContext(ctx, "SELECT table_number, number, low, high, rows_copied, debts, sum, read_file, read_pos FROM "+c.table("chunks")+" WHERE run_id=? ORDER BY table_number, number", c.runID)
 	if err != nil {
 		return err
 	}
@@ -238,8 +260,12 @@ func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint)
 		var copied uint64
 		var low, high, debts []byte
 		var ch resumeChunk
-		if err := chunks.Scan(&table, &ch.number, &low, &high, &copied, &debts, &ch.readEnd.File, &ch.readEnd.Pos); err != nil {
+		var sum uint32
+		if err := chunks.Scan(&table, &ch.number, &low, &high, &copied, &debts, &sum, &ch.readEnd.File, &ch.readEnd.Pos); err != nil {
 			return err
+		}
+		if chunkSum(table, ch.number, low, high, debts) != sum {
+			return c.damaged(fmt.Sprintf("chunk %d of table number %d does not fit its checksum", ch.number, table))
 		}
 		t := byNumber[table]
 		if t == nil {

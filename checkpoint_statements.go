@@ -11,7 +11,7 @@ import (
 // appendChunk appends the statement that records a chunk as copied, if this process
 // still owns the run: its result is one row, or none when fenced or recorded before.
 func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
-	dst = append(dst, "INSERT INTO "+c.table("chunks")+" (run_id, table_number, number, low, high, rows_copied, read_file, read_pos) SELECT run_id,"...)
+	dst = append(dst, "INSERT INTO "+c.table("chunks")+" (run_id, table_number, number, low, high, rows_copied, sum, read_file, read_pos) SELECT run_id,"...)
 	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
 	dst = append(dst, ',')
 	dst = strconv.AppendUint(dst, ch.number, 10)
@@ -24,6 +24,7 @@ func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
 	dst = appendHex(append(dst, ','), []byte(ch.high.encode()))
 	dst = append(dst, ',')
 	dst = append(strconv.AppendInt(dst, int64(rows), 10), ',')
+	dst = append(strconv.AppendUint(dst, uint64(c.sumOf(ch, nil)), 10), ',')
 	dst = append(appendHex(dst, []byte(ch.readEnd.File)), ',')
 	dst = strconv.AppendUint(dst, ch.readEnd.Pos, 10)
 	dst = append(dst, " FROM "+c.table("runs")+" WHERE run_id="...)
@@ -33,6 +34,15 @@ func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
 	return append(dst, c.server.LockingReadSuffix()...)
 }
 
+// sumOf is the checksum of a chunk's row with skipped keys.
+func (c *checkpoint) sumOf(ch *chunk, debts []byte) uint32 {
+	var low []byte
+	if ch.low != nil {
+		low = []byte(ch.low.encode())
+	}
+	return chunkSum(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)], ch.number, low, []byte(ch.high.encode()), debts)
+}
+
 // appendDebts appends the statement that keeps a chunk's skipped keys with its record.
 func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 	var list []byte
@@ -40,7 +50,8 @@ func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 		list = codec.AppendKeyPart(list, []byte(key))
 	}
 	dst = append(dst, "UPDATE "+c.table("chunks")+" SET debts="...)
-	dst = append(appendHex(dst, list), " WHERE run_id="...)
+	dst = append(appendHex(dst, list), ", sum="...)
+	dst = append(strconv.AppendUint(dst, uint64(c.sumOf(ch, list)), 10), " WHERE run_id="...)
 	dst = append(appendHex(dst, []byte(c.runID)), " AND table_number="...)
 	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
 	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
@@ -89,7 +100,8 @@ func (c *checkpoint) appendHold(dst []byte, hold *BinlogCoordinate) []byte {
 	}
 	dst = append(dst, "REPLACE INTO "+c.table("held")+" SET run_id="...)
 	dst = append(appendHex(dst, []byte(c.runID)), ", file="...)
-	return c.appendCoordinate(dst, *hold, "")
+	dst = append(c.appendCoordinate(dst, *hold, ""), ", sum="...)
+	return strconv.AppendUint(dst, uint64(placeSum(executedUpTo{BinlogCoordinate: *hold})), 10)
 }
 
 func sameHold(a, b *BinlogCoordinate) bool {
@@ -98,7 +110,8 @@ func sameHold(a, b *BinlogCoordinate) bool {
 
 func (c *checkpoint) appendPlace(dst []byte, at executedUpTo, prefix string) []byte {
 	dst = append(c.appendCoordinate(dst, at.BinlogCoordinate, prefix), ", "+prefix+"mark="...)
-	return appendHex(dst, []byte(at.mark.String()))
+	dst = append(appendHex(dst, []byte(at.mark.String())), ", "+prefix+"sum="...)
+	return strconv.AppendUint(dst, uint64(placeSum(at)), 10)
 }
 
 func (c *checkpoint) appendCoordinate(dst []byte, at BinlogCoordinate, prefix string) []byte {

@@ -1,7 +1,10 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,11 +51,32 @@ func (s FileCheckpointStore) LoadState(_ context.Context, runID string) (*Serial
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoint: %w", err)
 	}
+	var stored storedState
 	state := &SerializableState{}
-	if err := json.Unmarshal(text, state); err != nil {
+	err = json.Unmarshal(text, &stored)
+	if again, _ := json.Marshal(stored); err == nil && (stored.Checksum != stateChecksum(runID, stored.State) || !bytes.Equal(again, text)) {
+		err = errors.New("it does not fit its checksum, or is another run's")
+	}
+	if err == nil {
+		err = json.Unmarshal(stored.State, state)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the checkpoint %s is damaged: %w: remove it and start afresh with empty target tables", path, err)
 	}
 	return state, nil
+}
+
+// storedState is a file's content.
+type storedState struct {
+	Checksum string
+	State    json.RawMessage
+}
+
+// stateChecksum tells a state of a run from any other text, and from other runs' states.
+func stateChecksum(runID string, state []byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q\n%s", runID, state)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // SaveState writes a new file, makes it durable, and gives it the run's name.
@@ -63,6 +87,9 @@ func (s FileCheckpointStore) SaveState(_ context.Context, runID string, state *S
 		}
 	}()
 	text, err := json.Marshal(state)
+	if err == nil {
+		text, err = json.Marshal(storedState{stateChecksum(runID, text), text})
+	}
 	if err != nil {
 		return err
 	}

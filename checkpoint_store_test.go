@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -38,6 +39,19 @@ func TestFileCheckpointStore(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, text[:len(text)/2], 0o600))
 	_, err = store.LoadState(t.Context(), run)
 	require.ErrorContains(t, err, "is damaged")
+	for bit := range 8 * len(text) { // whichever bit is another
+		flipped := slices.Clone(text)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		require.NoError(t, os.WriteFile(path, flipped, 0o600))
+		state, err := store.LoadState(t.Context(), run)
+		require.ErrorContains(t, err, "is damaged", "%s", flipped)
+		require.ErrorContains(t, err, "start afresh")
+		require.Nil(t, state)
+	}
+	require.NoError(t, store.SaveState(t.Context(), "other", &SerializableState{}))
+	require.NoError(t, os.Rename(store.path("other"), path))
+	_, err = store.LoadState(t.Context(), run)
+	require.ErrorContains(t, err, "another run's")
 	require.NoError(t, store.ForgetState(t.Context(), run))
 	state, err = store.LoadState(t.Context(), run)
 	require.NoError(t, err)

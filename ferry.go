@@ -89,6 +89,8 @@ type Ferry struct {
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	indexes                        *deferredIndexes
 	resume                         *resumePoint
+	damage                         *DamagedCheckpointError // why the checkpoint cannot be resumed from
+	damaged                        *resumePoint            // what is known of its tables then
 	resuming                       bool
 	process                        sourceProcess // the source, set by Start
 	replaced                       bool          // the earlier process of the run had another source server

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,16 +235,19 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 			}
 		}
 	}
-	if f.resume == nil {
+	previous := cmp.Or(f.resume, f.damaged)
+	if previous == nil {
 		return nil
 	}
-	if err := f.indexes.restore(ctx, f.sortedTables(), f.resume); err != nil {
+	if err := f.indexes.restore(ctx, f.sortedTables(), previous); err != nil && f.damage == nil {
 		return err
+	} else if err != nil {
+		f.logger.WithError(err).Warn("indexes that the earlier run has dropped are not created: the checkpoint's record of them is damaged, too")
 	}
 	if err := f.checkpoint.forget(ctx); err != nil {
 		return fmt.Errorf("removing the checkpoint of run %s: %w", f.checkpoint.runID, err)
 	}
-	f.resume, f.resuming = nil, false
+	f.resume, f.resuming, f.damage, f.damaged = nil, false, nil, nil
 	return f.buildAgain()
 }
 
@@ -263,11 +267,12 @@ func (f *Ferry) buildAgain() error {
 // those whose rows an earlier process of the run has written to the target.
 func (f *Ferry) CheckpointTables() []*TableSchema {
 	var tables []*TableSchema
-	if f.resume == nil {
+	previous := cmp.Or(f.resume, f.damaged)
+	if previous == nil {
 		return nil
 	}
 	for _, t := range f.sortedTables() {
-		if f.resume.tables[NewTableIdentifierFromSchemaTable(t)] != nil {
+		if previous.tables[NewTableIdentifierFromSchemaTable(t)] != nil {
 			tables = append(tables, t)
 		}
 	}

@@ -24,6 +24,11 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 	if f.resume, err = f.checkpoint.load(ctx); err == nil && f.resume == nil && f.RunID == "" {
 		err = f.findFailedOver(ctx)
 	}
+	if damaged, ok := errors.AsType[*DamagedCheckpointError](err); ok {
+		// Start refuses to go on. Until then the host may forget the run.
+		f.damage, f.damaged, f.resume, f.resuming = damaged, f.resume, nil, true
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("reading the checkpoint: %w", err)
 	}
@@ -91,6 +96,9 @@ func (f *Ferry) earlier() (source sourceProcess, mark logMark, readEnd BinlogCoo
 func (f *Ferry) checkResume(ctx context.Context) error {
 	if !f.resuming {
 		return nil
+	}
+	if f.damage != nil {
+		return f.damage
 	}
 	at := f.resumePosition()
 	if at.IsZero() {

@@ -141,7 +141,7 @@ func (f *Ferry) repairTable(ctx context.Context, found *resumePoint, table *Tabl
 	if t.completed || l.replaced || !l.keyOrdered {
 		log.Warn("the source was restarted or replaced before its log had been followed to the end of what was read of this table: it is emptied and copied anew")
 		err := f.emptyRange(ctx, l, schema, name, keyRange{}, func(ctx context.Context, q execer) error {
-			return f.checkpoint.forgetCopy(ctx, q, t.number)
+			return f.checkpoint.forgetCopy(ctx, q, NewTableIdentifierFromSchemaTable(table), t.number)
 		})
 		*t = resumeTable{number: t.number, again: true, emptied: true, next: t.next, definition: t.definition}
 		return err

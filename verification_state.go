@@ -302,7 +302,7 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkpoint.saveVerification(ctx, data); err != nil {
+	if err := f.checkpoint.saveVerification(ctx, withSum(data)); err != nil {
 		return fmt.Errorf("saving the verifier's progress: %w", err)
 	}
 	return nil
@@ -344,8 +344,12 @@ func (c *checkpoint) loadVerification(ctx context.Context, db queryer, p *resume
 			return err
 		}
 		var saved savedVerification
-		if err := json.Unmarshal(data, &saved); err != nil {
-			return fmt.Errorf("the saved progress of the verification is damaged: %w", err)
+		text, ok := withoutSum(data)
+		if !ok {
+			return c.damaged("the saved progress of the verification does not fit its checksum")
+		}
+		if err := json.Unmarshal(text, &saved); err != nil {
+			return c.damaged("the saved progress of the verification cannot be read: " + err.Error())
 		}
 		p.verification, p.watched = saved.Verification, coordinateFromPosition(saved.Watched)
 	}
@@ -372,7 +376,10 @@ func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoin
 		if err := rows.Scan(&number, &key); err != nil {
 			return err
 		}
-		id := names[number]
+		id, known := names[number]
+		if !known {
+			return c.damaged(fmt.Sprintf("a row of table number %d, which it does not know, is to be compared again", number))
+		}
 		p.rechecks[id] = append(p.rechecks[id], string(key))
 	}
 	return rows.Err()
