@@ -99,6 +99,9 @@ type BinlogStreamer struct {
 	lagTold    time.Time   // when the lag was sent as a metric last
 	memo       *sharedRows // of the shared event being handled
 
+	stamped uint32 // time of the last event; owned by the goroutine that handles events
+	clock   serverClock
+
 	mu       sync.Mutex
 	start    BinlogCoordinate  // where to connect: the end of a whole transaction
 	executed *binlog.GTIDSet   // the same as a set; nil without GTIDs
@@ -354,6 +357,7 @@ func (s *BinlogStreamer) brokenStream(err error) bool {
 
 // stream is one connection. It returns nil when the stop position is reached.
 func (s *BinlogStreamer) stream(ctx context.Context) error {
+	s.askClock(ctx)
 	if seat := s.takeSeat(); seat != nil {
 		return s.followShared(ctx, seat)
 	}
@@ -541,7 +545,7 @@ func (s *BinlogStreamer) lag() time.Duration {
 	if at.IsZero() {
 		return 1<<63 - 1
 	}
-	return max(0, time.Since(at))
+	return s.clock.age(at)
 }
 
 // FlushAndStop ends the stream at the log's present end. It returns at once; Run

@@ -248,10 +248,11 @@ func (s *BinlogStreamer) passed(ev *rawEvent) {
 
 // heartbeat: the server has nothing to send; its log ends where the heartbeat says.
 func (s *BinlogStreamer) heartbeat(ev *rawEvent) {
-	now := time.Now()
+	now := s.clock.now()
 	s.mu.Lock()
 	s.eventAt = now
 	s.mu.Unlock()
+	s.stamped = 0
 	s.tellLag(now)
 	if s.txn != nil {
 		return
@@ -273,9 +274,15 @@ func (s *BinlogStreamer) tick(ev *rawEvent) {
 		return
 	}
 	at := time.Unix(int64(ev.time), 0)
-	s.mu.Lock()
-	s.eventAt = at
-	s.mu.Unlock()
+	if ev.time != s.stamped {
+		s.stamped = ev.time
+		if now := s.clock.now(); at.After(now) {
+			at, s.stamped = now, 0 // a session may stamp its events as it likes
+		}
+		s.mu.Lock()
+		s.eventAt = at
+		s.mu.Unlock()
+	}
 	s.tellLag(at)
 }
 
@@ -290,7 +297,7 @@ func (s *BinlogStreamer) tellLag(at time.Time) {
 	}
 	if now := time.Now(); now.Sub(s.lagTold) >= lagInterval {
 		s.lagTold = now
-		m.Gauge("BinlogStreamer.Lag", max(0, now.Sub(at).Seconds()), nil, 1)
+		m.Gauge("BinlogStreamer.Lag", s.clock.age(at).Seconds(), nil, 1)
 	}
 }
 

@@ -160,7 +160,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 		if o.DoneTime != nil {
 			until = *o.DoneTime
 		}
-		o.CopySeconds = until.Sub(time.Unix(0, began)).Seconds()
+		o.CopySeconds = until.Sub(f.began.Add(time.Duration(began))).Seconds()
 	}
 	s.describeVerification(o)
 }

@@ -69,7 +69,7 @@ func (s *ControlServer) status() *ControlServerStatus {
 		Progress: *f.Progress(), GhostferryVersion: VersionString, RunID: overview.RunID,
 		SourceHostPort: overview.SourceHostPort, TargetHostPort: overview.TargetHostPort,
 		OverallState: overview.State, StartTime: f.StartTime, CurrentTime: time.Now(),
-		TimeTaken: time.Since(f.StartTime), AutomaticCutover: f.CutoverAllowed(),
+		TimeTaken: f.elapsed(), AutomaticCutover: f.CutoverAllowed(),
 		BinlogStreamerStopRequested: !f.StopCoordinate().IsZero(), TotalTableCount: len(f.Tables), CompletedTableCount: overview.TablesCompleted,
 		AllTableNames: sortedNames(f.Tables), CustomScriptStatuses: s.scripts.statuses(), VerifierSupport: s.Verifier != nil,
 	}

@@ -88,6 +88,7 @@ type Ferry struct {
 	collisions                     *collisionLedger
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	indexes                        *deferredIndexes
+	began                          time.Time // of Initialize, with its monotonic reading
 	resume                         *resumePoint
 	damage                         *DamagedCheckpointError // why the checkpoint cannot be resumed from
 	damaged                        *resumePoint            // what is known of its tables then
@@ -117,7 +118,7 @@ type Ferry struct {
 	copied     chan struct{}    // closed when the cutover may begin
 	permission cutoverPermission
 	copyTook   atomic.Int64 // nanoseconds, set when the rows are copied
-	copyBegan  atomic.Int64 // unix nanoseconds
+	copyBegan  atomic.Int64 // nanoseconds after began
 	reports    struct {     // of the progress; see startReports
 		group     *lifecycle.Group // nil without a callback
 		now, last chan struct{}

@@ -13,7 +13,7 @@ import (
 
 // InitializeContext is Initialize with a context.
 func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
-	f.StartTime = time.Now().Truncate(time.Second)
+	f.begin()
 	f.OverallState.Store(StateStarting)
 	f.prepareChannels()
 	if f.ErrorHandler == nil {

@@ -51,7 +51,7 @@ func (f *Ferry) Progress() *Progress {
 	state, _ := f.OverallState.Load().(string)
 	p := &Progress{
 		CurrentState: state, CustomPayload: f.ProgressCallback.Payload, VerifierType: f.VerifierType,
-		Tables: make(map[string]TableProgress, len(f.Tables)), TimeTaken: time.Since(f.StartTime).Seconds(),
+		Tables: make(map[string]TableProgress, len(f.Tables)), TimeTaken: f.elapsed().Seconds(),
 	}
 	p.CutoverPhase, p.Cutover = f.Phase(), f.cutoverStatus()
 	if f.BinlogStreamer == nil {
@@ -84,7 +84,22 @@ func (f *Ferry) writerLag() time.Duration {
 	if last == 0 {
 		return f.BinlogStreamer.lag()
 	}
-	return max(0, time.Since(time.Unix(last, 0)))
+	return f.BinlogStreamer.clock.age(time.Unix(last, 0))
+}
+
+// begin notes when the run began. StartTime, in whole seconds for whoever shows it, has lost
+// the monotonic reading.
+func (f *Ferry) begin() {
+	f.began = time.Now()
+	f.StartTime = f.began.Truncate(time.Second)
+}
+
+// elapsed is the time since begin, by a clock that is not stepped; 0 before.
+func (f *Ferry) elapsed() time.Duration {
+	if f.began.IsZero() {
+		return 0
+	}
+	return time.Since(f.began)
 }
 
 func (f *Ferry) tableProgress(p *Progress) {
@@ -123,7 +138,7 @@ func (f *Ferry) estimate(p *Progress) {
 	if began == 0 {
 		return
 	}
-	p.CopySeconds = time.Since(time.Unix(0, began)).Seconds()
+	p.CopySeconds = (f.elapsed() - time.Duration(began)).Seconds()
 	var left uint64
 	for _, t := range p.Tables {
 		if t.CurrentAction != TableActionCompleted && t.RowsEstimate > t.RowsWritten {

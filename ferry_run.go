@@ -214,7 +214,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 		return f.runError(ctx, err)
 	}
 	f.OverallState.Store(StateCopying)
-	f.copyBegan.Store(time.Now().UnixNano())
+	f.copyBegan.Store(int64(f.elapsed()))
 	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
 	group, _ := lifecycle.New(ctx)
 	f.startServices(services, group)
@@ -335,7 +335,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 	if err := f.DataIterator.RunContext(ctx, f.sortedTables()); err != nil {
 		return origin("data_iterator", err)
 	}
-	f.copyTook.Store(time.Now().UnixNano() - f.copyBegan.Load())
+	f.copyTook.Store(int64(f.elapsed()) - f.copyBegan.Load())
 	if err := f.createDeferredIndexes(ctx); err != nil {
 		return origin("ferry", err)
 	}
@@ -443,6 +443,9 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 			run.Cancel(origin("throttler", err))
 		}
 		return nil
+	})
+	services.Go("source_clock", func(ctx context.Context) error {
+		return every(ctx, clockInterval, func() { f.BinlogStreamer.askClock(ctx) })
 	})
 	if f.DataIterator.pace != nil {
 		services.Go("copy_pace", func(ctx context.Context) error { return f.DataIterator.pace.run(ctx, f.rowsCopied) })

@@ -93,12 +93,14 @@ type HistoryPoint struct {
 type history struct {
 	every  time.Duration
 	points []HistoryPoint
+	last   time.Time // when the last of them was added
 }
 
-func (h *history) add(p HistoryPoint) {
-	if n := len(h.points); n > 0 && time.Duration(p.Time-h.points[n-1].Time)*time.Second < h.every {
+func (h *history) add(now time.Time, p HistoryPoint) {
+	if len(h.points) > 0 && now.Sub(h.last).Round(time.Second) < h.every {
 		return
 	}
+	h.last = now
 	h.points = append(h.points, p)
 	if len(h.points) < historyPoints {
 		return
@@ -125,7 +127,7 @@ func (v *runView) current() *runSnapshot {
 	if o.DoneTime != nil && len(v.mu.history.points) > 0 {
 		return snapshot // nothing moves any more
 	}
-	v.mu.history.add(HistoryPoint{
+	v.mu.history.add(now, HistoryPoint{
 		Time: now.Unix(), CopyRows: o.CopyRowsPerSecond, CopyBytes: o.CopyBytesPerSecond, ApplyRows: o.ApplyRowsPerSecond, Lag: o.ApplyLagSeconds,
 	})
 	return snapshot
