@@ -1,0 +1,118 @@
+//go:build browser
+
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+const (
+	manyTables = 10_000
+	// measured is how long CPU time is counted, and pageShare what an open page may take of
+	// a processor.
+	measured  = time.Minute
+	pageShare = 0.02
+)
+
+// cpu is what this process has used of the processors.
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// share is how much of a processor this process uses, while rows are copied.
+func share(t *testing.T) float64 {
+	t.Helper()
+	before, begun := cpu(t), time.Now()
+	timer := time.NewTimer(measured)
+	defer timer.Stop()
+	<-timer.C
+	return (cpu(t) - before).Seconds() / time.Since(begun).Seconds()
+}
+
+// manyRun is a Ferry whose tables are known and never copied, and a control server over it:
+// what the page costs does not depend on where rows come from.
+func manyRun(t *testing.T) (f *ghostferry.Ferry, tables []*ghostferry.TableSchema, url string) {
+	t.Helper()
+	config := &ghostferry.Config{ControlServerConfig: &ghostferry.ControlServerConfig{ServerBindAddr: "127.0.0.1:0", Token: operateToken, ReadToken: readToken}}
+	f = &ghostferry.Ferry{Config: config, Tables: ghostferry.TableSchemaCache{}, StateTracker: ghostferry.NewStateTracker(0), Throttler: &ghostferry.PauserThrottler{}}
+	f.StartTime = time.Now()
+	f.OverallState.Store(ghostferry.StateCopying)
+	for i := range manyTables {
+		table := &ghostferry.TableSchema{Table: &schema.Table{Schema: "many", Name: fmt.Sprintf("table_%05d", i), Columns: []schema.TableColumn{{Name: "id", Type: schema.TYPE_NUMBER}}}}
+		table.PaginationKeyColumn = &table.Columns[0]
+		tables = append(tables, table)
+		f.Tables[table.String()] = table
+		if i%3 == 0 {
+			f.StateTracker.MarkTableAsCompleted(table.String())
+		}
+	}
+	server := &ghostferry.ControlServer{Config: config.ControlServerConfig, F: f}
+	require.NoError(t, server.Initialize())
+	serving := httptest.NewServer(server)
+	t.Cleanup(serving.Close)
+	return f, tables, serving.URL + "/"
+}
+
+// copyOn lets rows of a few tables arrive, until the test ends.
+func copyOn(t *testing.T, f *ghostferry.Ferry, tables []*ghostferry.TableSchema) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		for key := uint64(1000); ; key += 1000 {
+			for _, i := range []int{1, 2, 4, 5} {
+				f.StateTracker.UpdateLastSuccessfulPaginationKey(tables[i].String(), ghostferry.NewUint64Key(key), ghostferry.RowStats{NumRows: 1000, NumBytes: 100_000})
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+}
+
+// With ten thousand tables the page answers as with eight, and costs the mover next to
+// nothing.
+func TestTenThousandTables(t *testing.T) {
+	f, tables, url := manyRun(t)
+	copyOn(t, f, tables)
+	shots(t, url, "running-10000", phase("copying"))
+	p := openTab(t, url, 1440, false)
+	p.signIn(operateToken)
+	p.until(`document.getElementById("page-text").textContent.startsWith("1–50 of 10,000")`)
+	p.click("page-last")
+	p.until(`document.getElementById("page-text").textContent.startsWith("9,951–10,000")`)
+	p.run(chromedp.SendKeys("#search", "table_0777", chromedp.ByID))
+	p.until(`document.getElementById("page-text").textContent.startsWith("1–10 of 10")`)
+	p.run(chromedp.Evaluate(`document.getElementById("search").value = ""; document.getElementById("search").dispatchEvent(new Event("input"))`, nil))
+	p.until(`document.getElementById("page-text").textContent.startsWith("1–50")`)
+
+	with := share(t)
+	p.clean()
+	p.close()
+	without := share(t)
+	t.Logf("with the page open the process uses %.4f of a processor, without it %.4f", with, without)
+	require.Less(t, with-without, pageShare)
+
+	f.Throttler.SetPaused(true)
+	shots(t, url, "throttled-10000", `document.getElementById("alerts").textContent.includes("Paused by hand")`)
+}
