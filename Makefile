@@ -18,13 +18,16 @@ DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo test test-browser bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
+.PHONY: help demo tenants-demo test test-browser bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n)
 	@go run ./test/demo
+
+tenants-demo: ## move eight tenants of shared tables at once while all are written (SERVER, ROWS=n a tenant)
+	@go run ./test/tenants/demo
 
 test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/servers/cmd/servers prepare

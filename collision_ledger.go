@@ -18,9 +18,9 @@ import (
 const (
 	// collisionPause and collisionPauseMax are between two looks at the rows left out.
 	collisionPause, collisionPauseMax = 20 * time.Millisecond, time.Second
-	// collisionPatience is how long the other moves have, before the cutover and at the
-	// end, to take their rows out of the way.
-	collisionPatience = 30 * time.Second
+	// collisionPatience is how long the other moves have to take their rows out of the way
+	// before the cutover, and collisionPatienceBlocked at the end, while the writers wait.
+	collisionPatience, collisionPatienceBlocked = 10 * time.Minute, time.Minute
 	// collisionKeys is how many rows are looked at together.
 	collisionKeys = 100
 )
@@ -155,9 +155,9 @@ func (c *collisionLedger) run(ctx context.Context) error {
 
 // await returns when every row that is left out now has been settled. When the other moves
 // do not take their rows away in time, or have all ended, it is a TargetConflictError.
-func (c *collisionLedger) await(ctx context.Context) error {
+func (c *collisionLedger) await(ctx context.Context, patience time.Duration) error {
 	begun := c.snapshot()
-	deadline := time.Now().Add(collisionPatience)
+	deadline := time.Now().Add(patience)
 	for given := false; len(begun) > 0; {
 		_, conflict, err := c.settle(ctx)
 		if err != nil {
@@ -316,10 +316,16 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, keys)); err != nil {
 		return nil, err
 	}
-	// A row of ours in the way may itself be waited for: the next look tells.
-	if skipped, err = w.insertScoped(ctx, s, allRows(images)); err != nil {
+	free, skipped, err := c.unhindered(ctx, s, w, allRows(images))
+	if err != nil {
 		return nil, err
 	}
+	left, err := w.insertScoped(ctx, s, free)
+	if err != nil {
+		return nil, err
+	}
+	// A row of ours in the way may itself be waited for: the next look tells.
+	skipped = append(skipped, left...)
 	for _, key := range skipped {
 		still[key] = true
 	}
@@ -335,4 +341,37 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 		}
 	}
 	return skipped, s.commit(ctx)
+}
+
+// unhindered returns the rows that nothing is in the way of; of the others w.collide is told,
+// and skipped are the keys of those that a row of ours keeps out. It only looks: an INSERT
+// that fails would lock the row that it has met, for which the other move waits to delete it.
+func (c *collisionLedger) unhindered(ctx context.Context, s *session, w *tableWriter, rows []rowRef) (free []rowRef, skipped []string, err error) {
+	if len(rows) == 0 {
+		return nil, nil, nil
+	}
+	held, err := w.keyHolders(ctx, s, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, r := range rows {
+		by, index := held[i], w.keyIndexName()
+		if by == nobody {
+			if by, index, err = w.uniqueHolder(ctx, s, r); err != nil {
+				return nil, nil, err
+			}
+			if by == ours {
+				skipped = append(skipped, string(r.rows.AppendKey(nil, r.row, w.layout.keys)))
+			}
+		}
+		switch by {
+		case nobody:
+			free = append(free, r)
+		case others:
+			if _, err := w.collide(ctx, s, w, r, index); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return free, skipped, nil
 }

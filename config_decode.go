@@ -76,7 +76,13 @@ func (d *configDecoder) value(path string, raw json.RawMessage, into reflect.Val
 		d.mapping(path, raw, into)
 	case reflect.Slice:
 		d.list(path, raw, into)
-	case reflect.Interface, reflect.Func, reflect.Chan:
+	case reflect.Interface:
+		if into.NumMethod() == 0 {
+			d.scalar(path, raw, into)
+			return
+		}
+		d.fault(path, path+" cannot be set in JSON", "set it in code", nil)
+	case reflect.Func, reflect.Chan:
 		d.fault(path, path+" cannot be set in JSON", "set it in code", nil)
 	default:
 		d.leaf(path, raw, into)
@@ -106,6 +112,21 @@ func (d *configDecoder) leaf(path string, raw json.RawMessage, into reflect.Valu
 		return
 	}
 	d.fault(path, fmt.Sprintf("%s: %v", path, err), "", err)
+}
+
+// scalar fills a setting of any type: with a text, or with a number as it is written, since a
+// float64 would round large ones.
+func (d *configDecoder) scalar(path string, raw json.RawMessage, into reflect.Value) {
+	var text string
+	var number json.Number
+	switch {
+	case json.Unmarshal(raw, &text) == nil:
+		into.Set(reflect.ValueOf(text))
+	case json.Unmarshal(raw, &number) == nil:
+		into.Set(reflect.ValueOf(number))
+	default:
+		d.fault(path, fmt.Sprintf("%s is %s, it must be a text or a number", path, shown(path, raw)), "", nil)
+	}
 }
 
 func (d *configDecoder) object(path string, raw json.RawMessage, into reflect.Value) {

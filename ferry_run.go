@@ -352,7 +352,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 	if err := f.auditForeignKeys(ctx); err != nil {
 		return origin("ferry", err)
 	}
-	if err := f.collisions.await(ctx); err != nil { // now, and not while the writers wait
+	if err := f.collisions.await(ctx, collisionPatience); err != nil { // now, and not while the writers wait
 		return origin("binlog_writer", err)
 	}
 	f.OverallState.Store(StateCutover)
@@ -411,7 +411,7 @@ func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
 
 // finish runs when both streams have ended without an error.
 func (f *Ferry) finish(ctx context.Context) error {
-	if err := f.collisions.await(ctx); err != nil {
+	if err := f.collisions.await(ctx, collisionPatienceBlocked); err != nil {
 		return err
 	}
 	if err := f.ledger.check(ctx, f.StopCoordinate(), true); err != nil {

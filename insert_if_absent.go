@@ -209,8 +209,14 @@ func (w *tableWriter) exists(ctx context.Context, s *session, quotedTable string
 
 // deleteKeys deletes the rows with the given keys.
 func (w *tableWriter) deleteKeys(ctx context.Context, s *session, keys []keyTuple) error {
+	head := "DELETE FROM " + w.quoted + " WHERE "
+	if w.layout.scope != nil && w.layout.keyIndex == "PRIMARY" {
+		// By the scope's index, which a server that knows little of the table may prefer, it
+		// would wait for rows that are just being copied. Only this form takes a hint.
+		head = "DELETE " + w.quoted + " FROM " + w.quoted + " FORCE INDEX (PRIMARY) WHERE "
+	}
 	for from := 0; from < len(keys); {
-		stmt := append(s.statement(), "DELETE FROM "+w.quoted+" WHERE "...)
+		stmt := append(s.statement(), head...)
 		stmt, n := w.layout.appendKeyList(stmt, len(keys)-from, w.maxBytes, func(i int) keyTuple { return keys[from+i] })
 		from += n
 		if _, err := s.exec(ctx, stmt); err != nil {

@@ -23,8 +23,7 @@ type Config struct {
 	// ShardingValue is the tenant, where tenants are numbers below 2^63; -1 is none.
 	ShardingValue int64
 	// ShardingKeyValue is the tenant, whatever the column's type: a number, or text, such
-	// as that of a UUID. It wins over ShardingValue. Numbers of more than 53 bits have to
-	// be written as text.
+	// as that of a UUID. It wins over ShardingValue.
 	ShardingKeyValue any
 	// SourceDB and TargetDB are the names of the schema on the two servers. Required.
 	SourceDB string

@@ -191,6 +191,7 @@ func TestSharedStreamerIsLeft(t *testing.T) {
 func TestSharedSourceIsRestarted(t *testing.T) {
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			p := harness.New(t, s) // its servers are killed
 			ctx := minutes(t)
 			manyTenants(t, p, 900)

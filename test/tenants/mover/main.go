@@ -1,0 +1,50 @@
+// Command mover makes a tenant's move as the sharding program does, in a process that can be
+// told to kill itself on its way: built with the tag failpoint it does so at the failpoint
+// that GHOSTFERRY_TENANTS_FAILPOINT names.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/examples/sharding"
+)
+
+func main() {
+	cancel := flag.Bool("cancel", false, "give the move up")
+	flag.Parse()
+	ghostferry.SetLogLevel(ghostferry.LogLevelError)
+	armFailpoint()
+	if err := move(context.Background(), *cancel); err != nil {
+		fmt.Fprintln(os.Stderr, "mover:", err)
+		os.Exit(1)
+	}
+}
+
+// move reads the configuration from standard input.
+func move(ctx context.Context, cancel bool) (err error) {
+	config, err := sharding.ReadConfig(os.Stdin)
+	if err != nil {
+		return err
+	}
+	ferry, err := sharding.NewFerry(config)
+	if err != nil {
+		return err
+	}
+	if err := ferry.InitializeContext(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ferry.Close()) }()
+	if cancel {
+		_, err := ferry.CancelContext(ctx, false)
+		return err
+	}
+	if err := ferry.StartContext(ctx); err != nil {
+		return err
+	}
+	return ferry.RunContext(ctx)
+}
