@@ -118,7 +118,7 @@ func TestRowsPassBetweenMoves(t *testing.T) {
 		require.True(t, second.Resuming())
 		second.release()
 		p.In(t, p.SourceDB, schema, "UPDATE t SET v=v+1 WHERE id=1", "UPDATE t SET owner=2 WHERE id=3", "UPDATE t SET owner=1 WHERE id=3")
-		require.GreaterOrEqual(t, waiting(t, p), 3)
+		harness.Await(t, "the rows that have passed on to wait again", func() bool { return waiting(t, p) >= 3 })
 		first.release()
 		close(fence)
 		require.NoError(t, errors.Join(<-first.ended, <-second.ended))
