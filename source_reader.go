@@ -19,7 +19,7 @@ const barrierLimit = 30 * time.Second
 // readLockWait is for how many seconds a locking read waits for a row before its chunk's
 // gate is closed and the read made again: changes of the chunk's other rows are held
 // meanwhile, and with them everything behind them.
-const readLockWait = "1"
+const readLockWait = "5"
 
 // sourceReader reads from the source so that everything delivered up to a mark is seen.
 //

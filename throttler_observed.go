@@ -33,7 +33,7 @@ type observed struct {
 	// later and by the limits of then: why the run has to pause, empty when it need not.
 	look func(ctx context.Context) (judge func() string, err error)
 
-	limits *UpdatableConfig // nil: the throttler's own limits; set before Run
+	limits atomic.Pointer[UpdatableConfig] // nil: the throttler's own limits
 	seen   atomic.Pointer[observedSample]
 	since  throttleSince
 }
@@ -99,12 +99,12 @@ func (t *observed) Run(ctx context.Context) error {
 }
 
 // obey has the limits of a run's configuration win over the throttler's own.
-func (t *observed) obey(limits *UpdatableConfig) { t.limits = limits }
+func (t *observed) obey(limits *UpdatableConfig) { t.limits.Store(limits) }
 
 // limit is the one in force: that of the run's configuration if it has one.
 func (t *observed) limit(field func(*UpdatableConfig) *int64, own int64) int64 {
-	if t.limits != nil {
-		if n := atomic.LoadInt64(field(t.limits)); n != 0 {
+	if limits := t.limits.Load(); limits != nil {
+		if n := atomic.LoadInt64(field(limits)); n != 0 {
 			return n
 		}
 	}

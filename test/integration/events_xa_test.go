@@ -325,7 +325,7 @@ func TestXAHistory(t *testing.T) {
 }
 
 func xaHistory(t *testing.T, p *harness.Pair) {
-	const rows = 1200
+	const rows = 800
 	rollbackPrepared(t, p)
 	p.Create(t, "xa_history", "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v INT, u INT NULL, pad VARCHAR(200), UNIQUE KEY (u))", "CREATE TABLE plain (id INT NOT NULL PRIMARY KEY, v INT)")
 	for _, table := range []string{"t (id,v,u,pad) SELECT i, 0, i, REPEAT('x',100)", "plain SELECT i, 0"} {
@@ -342,7 +342,7 @@ func xaHistory(t *testing.T, p *harness.Pair) {
 			}
 		})
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
 	for _, events := range []int{10, 150} {
 		f := &ghostferry.Ferry{Config: p.Config("xa_history")}

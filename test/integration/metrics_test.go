@@ -70,7 +70,8 @@ func TestSamplesAndFieldsOfARun(t *testing.T) {
 			}
 			if verifier == ghostferry.VerifierTypeIterative {
 				require.EqualValues(t, 3, rows["t iterative_verifier_before_cutover"])
-				require.EqualValues(t, 2, rows["t reverification_before_cutover"]+rows["t iterative_verifier_during_cutover"])
+				// More than two when one was compared before the target had it.
+				require.GreaterOrEqual(t, rows["t reverification_before_cutover"]+rows["t iterative_verifier_during_cutover"], int64(2))
 			}
 
 			kinds := map[string]string{}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,8 +30,10 @@ type interruption struct {
 	// run is the process that is to get the signal.
 	run            *copydbProcess
 	source, target *faultproxy.Proxy
-	// locked gets a token when the writers are stopped; inLock is what happens then.
+	// locked gets a token when the writers are stopped, and inLock is what happens then; mu
+	// guards it, for the program calls back whenever it likes.
 	locked chan struct{}
+	mu     sync.Mutex
 	inLock func()
 	// release ends what holds the phase.
 	release func()
@@ -56,6 +60,22 @@ func (i *interruption) hold(statements ...string) {
 	}
 }
 
+// whenLocked has f done when the writers are stopped.
+func (i *interruption) whenLocked(f func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.inLock = f
+}
+
+// lock does what is to be done when the writers are stopped, the first time.
+func (i *interruption) lock() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.inLock()
+	i.inLock = func() {}
+	i.locked <- struct{}{}
+}
+
 // says types a word.
 func (i *interruption) says(word string) {
 	i.t.Helper()
@@ -64,10 +84,13 @@ func (i *interruption) says(word string) {
 }
 
 // works waits until the target is at a statement of the mover.
-func (i *interruption) works(like string) {
+func (i *interruption) works(pattern string) {
 	i.t.Helper()
-	harness.Await(i.t, "the target is at "+like, func() bool {
-		return harness.Count(i.t, i.p.TargetDB, "information_schema.processlist WHERE id<>CONNECTION_ID() AND info LIKE '%"+like+"%'") > 0
+	matches := regexp.MustCompile(pattern).MatchString
+	harness.Await(i.t, "the target is at "+pattern, func() bool {
+		list, err := harness.Processes(context.Background(), i.p.TargetDB)
+		require.NoError(i.t, err)
+		return slices.ContainsFunc(list, func(one harness.Process) bool { return matches(one.Info) })
 	})
 }
 
@@ -103,11 +126,11 @@ var interruptions = []struct {
 				i.hold("LOCK INSTANCE FOR BACKUP")
 			}
 		},
-		reach: func(i *interruption) { i.works("CREATE %") }},
+		reach: func(i *interruption) { i.works("CREATE ") }},
 	{phase: "copying", settings: settings{"AllowExistingTargetTable": true}, prepare: (*interruption).holdCopy,
 		reach: func(i *interruption) {
 			i.run.stderr.until(i.t, "checkpoint is on the target")
-			i.works("INTO%`" + signalSchema + "`.`t`")
+			i.works("(?s)INTO.*`" + signalSchema + "`.`t`")
 		}},
 	{phase: "creating indexes", settings: settings{"DeferSecondaryIndexes": ghostferry.DeferIndexesAll, "DeferSecondaryIndexesMinBytes": 1},
 		reach: func(i *interruption) {
@@ -116,17 +139,17 @@ var interruptions = []struct {
 			i.run.stderr.until(i.t, "checkpoint is on the target") // the index is dropped
 			i.hold("BEGIN", "SELECT COUNT(*) FROM "+signalSchema+".t")
 			i.says("resume")
-			i.works("ALTER TABLE%by_v")
+			i.works("(?s)ALTER TABLE.*by_v")
 		}},
 	{phase: "waiting for the cutover", reach: func(i *interruption) { i.run.stderr.until(i.t, `type \"cutover\" and Enter`) }},
 	{phase: "waiting for the target", reach: func(i *interruption) { i.goesAway(i.target, "the target cannot be used") }},
 	{phase: "waiting for the source", reach: func(i *interruption) { i.goesAway(i.source, "the binary log stream broke") }},
 	{phase: "draining", settings: settings{"AutomaticCutover": true}, aborts: true,
 		prepare: func(i *interruption) {
-			i.inLock = func() {
+			i.whenLocked(func() {
 				i.hold("BEGIN", "SELECT * FROM "+signalSchema+".t WHERE id=7 FOR UPDATE")
 				i.p.In(i.t, i.p.SourceDB, signalSchema, "UPDATE t SET v=v+1 WHERE id=7")
-			}
+			})
 		},
 		reach: func(i *interruption) {
 			<-i.locked
@@ -134,7 +157,7 @@ var interruptions = []struct {
 		}},
 	{phase: "comparing", settings: settings{"AutomaticCutover": true, "VerifierType": ghostferry.VerifierTypeChecksumTable}, aborts: true,
 		prepare: func(i *interruption) {
-			i.inLock = func() { i.hold("LOCK TABLES " + signalSchema + ".t WRITE") }
+			i.whenLocked(func() { i.hold("LOCK TABLES " + signalSchema + ".t WRITE") })
 		},
 		reach: func(i *interruption) {
 			<-i.locked
@@ -156,10 +179,8 @@ func TestCopydbIsInterruptedInEveryPhase(t *testing.T) {
 				i := &interruption{t: t, p: p, locked: make(chan struct{}, 10), inLock: func() {}, release: func() {}}
 				defer func() { i.release() }()
 				i.source, i.target = behindProxy(t, p.Source, &ghostferry.DatabaseConfig{}), behindProxy(t, p.Target, &ghostferry.DatabaseConfig{})
-				var once sync.Once
 				h := serveHooks(t, func() error {
-					once.Do(i.inLock)
-					i.locked <- struct{}{}
+					i.lock()
 					return nil
 				})
 				file := copydbSettings(p, []string{signalSchema}, with(settings{"AutomaticCutover": false, "DataIterationConcurrency": 1}, h.settings(), phase.settings, settings{
