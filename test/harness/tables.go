@@ -131,6 +131,11 @@ func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 	return out
 }
 
+// querier is a pool or one of its connections.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // A Process is a session of a server.
 type Process struct {
 	ID                int
@@ -139,7 +144,7 @@ type Process struct {
 
 // Processes lists a server's sessions. (MySQL fails to list them in information_schema while
 // one of them runs a statement that holds binary values.)
-func Processes(ctx context.Context, db *sql.DB) (list []Process, err error) {
+func Processes(ctx context.Context, db querier) (list []Process, err error) {
 	rows, err := db.QueryContext(ctx, "SHOW FULL PROCESSLIST")
 	if err != nil {
 		return nil, err
@@ -167,15 +172,26 @@ func Processes(ctx context.Context, db *sql.DB) (list []Process, err error) {
 }
 
 // KillConnections ends all connections of an account, as a server that restarts would.
+// Those of the pool are given up beforehand, so that nobody is handed one that ends.
 func (p *Pair) KillConnections(t *testing.T, db *sql.DB, user string) {
 	t.Helper()
-	list, err := Processes(t.Context(), db)
+	p.closeIdle()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	var own int
+	if err := conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&own); err != nil {
+		t.Fatal(err)
+	}
+	list, err := Processes(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, one := range list {
-		if one.User == user {
-			_, _ = db.ExecContext(t.Context(), fmt.Sprintf("KILL %d", one.ID)) // it may be gone already
+		if one.User == user && one.ID != own {
+			_, _ = conn.ExecContext(t.Context(), fmt.Sprintf("KILL %d", one.ID)) // it may be gone already
 		}
 	}
 }
