@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql/driver"
@@ -79,7 +80,7 @@ func (c *checkpoint) loadCollisions(ctx context.Context, db queryer, p *resumePo
 	for id, t := range p.tables {
 		names[t.number] = id
 	}
-	rows, err := db.QueryContext(ctx, "SELECT table_number, row_key FROM "+c.table("collisions")+" WHERE run_id=?", c.runID)
+	rows, err := db.QueryContext(ctx, "SELECT table_number, digest, row_key FROM "+c.table("collisions")+" WHERE run_id=?", c.runID)
 	if err != nil {
 		return err
 	}
@@ -87,13 +88,13 @@ func (c *checkpoint) loadCollisions(ctx context.Context, db queryer, p *resumePo
 	p.collisions = map[TableIdentifier][]string{}
 	for rows.Next() {
 		var number int
-		var key []byte
-		if err := rows.Scan(&number, &key); err != nil {
+		var digest, key []byte
+		if err := rows.Scan(&number, &digest, &key); err != nil {
 			return err
 		}
 		id, known := names[number]
-		if !known || decodeTuple(key).encode() != string(key) {
-			return c.damaged("a row that waits for another move cannot be read")
+		if sum := sha256.Sum256(key); !known || !bytes.Equal(digest, sum[:]) {
+			return c.damaged("the key of a row that waits for another move does not fit its digest")
 		}
 		p.collisions[id] = append(p.collisions[id], string(key))
 	}
