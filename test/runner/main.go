@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 1] [-timeout 30m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
-	timeout := flags.Duration("timeout", 30*time.Minute, "limit of each test binary")
+	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
 	tags := flags.String("tags", "", "build tags, as of go test")
 	wanted := flags.Bool("race", true, "with the race detector where it works")
