@@ -58,9 +58,14 @@ func trap(ctx context.Context, db *sql.DB, heavy, table string, last int) error 
 	for _, stmt := range []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "BEGIN",
 		"INSERT INTO " + heavy + " WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id+1 FROM n WHERE id<400) SELECT id FROM n",
-		fmt.Sprintf("SELECT * FROM %s WHERE id=%d FOR UPDATE", table, last),
 	} {
 		if _, err := conn.ExecContext(ctx, stmt); err != nil {
+			return err
+		}
+	}
+	// Between the two phases of a batch the row is not there, and nothing would be locked.
+	for locked := 0; locked == 0; {
+		if err := conn.QueryRowContext(ctx, fmt.Sprintf("SELECT COUNT(*) FROM %s WHERE id=%d FOR UPDATE", table, last)).Scan(&locked); err != nil {
 			return err
 		}
 	}
