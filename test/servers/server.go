@@ -318,10 +318,10 @@ func (s *Server) DB(ctx context.Context) (*sql.DB, error) {
 	return db, nil
 }
 
-// Stop closes the pools of DB, shuts the server down in order (SIGKILL after a
-// minute, which is an error) and removes its directories. A server named by the
-// environment keeps running and loses all schemas and accounts made meanwhile.
-// Calling Stop again does nothing.
+// Stop closes the pools of DB, kills the server and removes its directories: nothing of
+// its data is kept, so it need not be written, for which MySQL would take seconds. A
+// server named by the environment keeps running and loses all schemas and accounts made
+// meanwhile. Calling Stop again does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -336,9 +336,8 @@ func (s *Server) Stop() error {
 	if s.lease != nil {
 		return errors.Join(append(errs, s.lease.end())...)
 	}
-	if s.proc.alive() && !s.proc.end(syscall.SIGTERM) {
-		errs = append(errs, fmt.Errorf("servers: %s did not stop within %s and was killed", s.Name, stopTimeout))
-		s.proc.end(syscall.SIGKILL)
+	if !s.proc.end(syscall.SIGKILL) {
+		errs = append(errs, s.survived())
 	}
 	return errors.Join(append(errs, s.remove())...)
 }
@@ -365,9 +364,13 @@ func (s *Server) Kill() error {
 		return fmt.Errorf("servers: kill %s: it was stopped", s.Name)
 	}
 	if !s.proc.end(syscall.SIGKILL) {
-		return fmt.Errorf("servers: %s (process %d) survived SIGKILL for %s", s.Name, s.proc.pid, stopTimeout)
+		return s.survived()
 	}
 	return nil
+}
+
+func (s *Server) survived() error {
+	return fmt.Errorf("servers: %s (process %d) survived SIGKILL for %s", s.Name, s.proc.pid, stopTimeout)
 }
 
 // Restart starts the server again on its port and data directory, after Kill, a
