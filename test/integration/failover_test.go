@@ -282,6 +282,13 @@ func older(t *testing.T, p *harness.Pair) (restore func()) {
 	copyDirectory(t, p.Source.DataDir, kept)
 	require.NoError(t, p.Source.Restart(t.Context()))
 	return func() {
+		// Processes are told apart by the second of their start, and log files by theirs.
+		harness.Await(t, "the source could not have started just now", func() bool {
+			var name string
+			var seconds int
+			require.NoError(t, p.SourceDB.QueryRow("SHOW GLOBAL STATUS LIKE 'Uptime'").Scan(&name, &seconds))
+			return seconds > 3
+		})
 		require.NoError(t, p.Source.Kill())
 		require.NoError(t, os.RemoveAll(p.Source.DataDir))
 		copyDirectory(t, kept, p.Source.DataDir)
