@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,12 +88,23 @@ func TestF08HalfOpenBinlogConnection(t *testing.T) {
 		f := shopFerry(p, "half_open", 100)
 		f.Config.AutomaticCutover = false
 		proxy := behindProxy(t, p.Source, f.Source)
+		// The preflight streams for a moment, too, and the server notices its end only later.
+		var latest atomic.Int64
+		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+			if faultproxy.BinlogDump(m) {
+				latest.Store(int64(m.Connection))
+			}
+			return false
+		}})
 		mustStart(t, ctx, f)
 		ran := make(chan error, 1)
 		go func() { ran <- harness.RunStarted(ctx, f, func() error { return nil }) }()
 		awaitRows(t, p.TargetDB, "half_open.t", 3, f)
 
-		silent := proxy.On(faultproxy.Rule{Match: faultproxy.RowsEvent, Do: faultproxy.Silence})
+		stream := int(latest.Load())
+		silent := proxy.On(faultproxy.Rule{Do: faultproxy.Silence, Match: func(m faultproxy.Message) bool {
+			return faultproxy.RowsEvent(m) && m.Connection == stream
+		}})
 		anew := proxy.On(faultproxy.Rule{Match: faultproxy.BinlogDump, Do: faultproxy.Delay})
 		p.In(t, p.SourceDB, "half_open", "UPDATE t SET v=v+1")
 		await(t, silent.Fired(), ran)
