@@ -15,7 +15,6 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 	"github.com/ghostferry-go/ghostferry/test/harness"
-	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // slowly makes a copy of some thousand rows last long enough to be stopped in between.
@@ -345,15 +344,4 @@ func TestCopydbDryRun(t *testing.T) {
 		require.Contains(t, run.stdout.String()+run.stderr.String(), "keyless")
 		require.Equal(t, before, contents(t, p.TargetDB))
 	})
-}
-
-// onTwoFlavours runs a test that does not depend on GTIDs.
-func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
-	t.Helper()
-	for _, s := range harness.Settings {
-		if s.Flavour == servers.MySQL && !s.GTID {
-			continue
-		}
-		t.Run(strings.TrimSuffix(s.Name, "-gtid"), func(t *testing.T) { f(t, harness.Shared(t, s)) })
-	}
 }

@@ -319,9 +319,7 @@ func TestXACommitOfUnknownRows(t *testing.T) {
 // XA transactions and others change the same rows while a run copies, is interrupted and
 // goes on.
 func TestXAHistory(t *testing.T) {
-	for _, s := range harness.Settings {
-		t.Run(s.Name, func(t *testing.T) { xaHistory(t, harness.Shared(t, s)) })
-	}
+	onEachSetting(t, xaHistory)
 }
 
 func xaHistory(t *testing.T, p *harness.Pair) {

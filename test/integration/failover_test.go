@@ -172,7 +172,7 @@ func targetAsItIs(t *testing.T, p *harness.Pair, schema string) string {
 // A promoted replica that lacks what is on the target is refused, naming the GTIDs; so is,
 // in place of its master, any other MariaDB, whose GTIDs do not tell.
 func TestFailoverToALaggingReplica(t *testing.T) {
-	for _, s := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

@@ -80,7 +80,6 @@ func TestF07ResetInTheMiddleOfRows(t *testing.T) {
 // anew and what was written meanwhile is on the target.
 func TestF08HalfOpenBinlogConnection(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
-		t.Parallel() // it waits for the limit of silence
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		p.Create(t, "half_open", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")

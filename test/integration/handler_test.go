@@ -28,7 +28,7 @@ func (h *returningHandler) Fatal(_ string, err error) {
 // A run whose error handler returns has ended: nothing is left running, and the table
 // that failed is not complete.
 func TestErrorHandlerThatReturns(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "handler", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, "handler", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
 		broken := errors.New("a listener broke")

@@ -17,7 +17,7 @@ import (
 // however an application spells the table; a filter that spells it unlike the server selects
 // nothing, which is an error.
 func TestNamesOfFoldedCase(t *testing.T) {
-	for _, s := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

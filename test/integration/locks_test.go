@@ -89,7 +89,6 @@ func trap(ctx context.Context, db *sql.DB, heavy, table string, last int) error 
 func TestF12StormOfLockConflicts(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		const rows, storm = 40, 6
-		t.Parallel() // each flavour has servers of its own
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		p.Create(t, "lock_storm", "CREATE TABLE t (id INT PRIMARY KEY, v INT, u INT, UNIQUE KEY (u))")
@@ -193,7 +192,6 @@ func lockedSource(t *testing.T, ctx context.Context, p *harness.Pair, lock func(
 // released, it arrives.
 func TestF13LockedSourceRow(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
-		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var tx *sql.Tx
@@ -223,7 +221,6 @@ func TestF13LockedSourceRow(t *testing.T) {
 // either names the transaction, and the same configuration goes on when it is decided.
 func TestF13PreparedSourceRow(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
-		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		f, _, ran := lockedSource(t, ctx, p, func() {

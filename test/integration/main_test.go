@@ -17,10 +17,41 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// onEachSetting runs a test on every kind of pair of servers.
+// onEachSetting runs a test on every kind of pair of servers, some at once: each has its own.
 func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	for _, s := range harness.Settings {
-		t.Run(s.Name, func(t *testing.T) { f(t, harness.Shared(t, s)) })
+	onSettings(t, harness.Settings, true, f)
+}
+
+// onEachSettingInTurn is for tests of what belongs to the whole process: goroutines, signals.
+func onEachSettingInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	onSettings(t, harness.Settings, false, f)
+}
+
+// flavours are the settings of tests that do not depend on how the log is followed.
+func flavours() []harness.Setting {
+	return []harness.Setting{harness.Settings[0], harness.Settings[2]}
+}
+
+// onTwoFlavours runs a test that does not depend on GTIDs.
+func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	onSettings(t, flavours(), true, f)
+}
+
+func onSettings(t *testing.T, settings []harness.Setting, atOnce bool, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	for _, s := range settings {
+		name := s.Name
+		if len(settings) < len(harness.Settings) {
+			name = string(s.Flavour)
+		}
+		t.Run(name, func(t *testing.T) {
+			if atOnce {
+				t.Parallel()
+			}
+			f(t, harness.Shared(t, s))
+		})
 	}
 }

@@ -65,8 +65,9 @@ func holdConnection(t *testing.T, p *harness.Pair) (release func()) {
 // A server that cannot be used for a while is waited for with one message; then the run
 // goes on. The changes made meanwhile arrive.
 func TestOutagesPass(t *testing.T) {
-	for _, s := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			p := harness.New(t, s)
 			for _, o := range outages {
 				t.Run(o.name, func(t *testing.T) {

@@ -170,7 +170,6 @@ var interruptions = []struct {
 // writers are let go on before.
 func TestCopydbIsInterruptedInEveryPhase(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
-		t.Parallel() // each flavour has servers of its own
 		for n, phase := range interruptions {
 			t.Run(phase.phase, func(t *testing.T) {
 				freshSchemas(t, p, signalSchema)
@@ -225,7 +224,7 @@ func TestRunIsInterruptedBySignals(t *testing.T) {
 	received := make(chan os.Signal, 10) // so that no signal ends the test
 	signal.Notify(received, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(received)
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		for _, phase := range []string{"copying", "waiting for the cutover", "waiting for the target", "about to cut over"} {
 			t.Run(phase, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

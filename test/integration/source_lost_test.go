@@ -16,8 +16,9 @@ import (
 // The source comes back without transactions that are on the target already: the run ends
 // and says which, and cannot be resumed.
 func TestSourceLosesItsTail(t *testing.T) {
-	for _, s := range []harness.Setting{harness.Settings[0], harness.Settings[2]} {
+	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			p := harness.New(t, s)

@@ -18,6 +18,7 @@ import (
 func TestEveryVerifierOnALiveShop(t *testing.T) {
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			p := harness.Shared(t, s)
 			for _, verifier := range []string{
 				ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline, ghostferry.VerifierTypeIterative, ghostferry.VerifierTypeChecksumTable,
