@@ -141,7 +141,7 @@ func (o *oneAtATime) end(b *ghostferry.RowBatch) error {
 
 // What a filter fails with ends the run, with its name.
 func TestCopyFilterFails(t *testing.T) {
-	onEachSettingInTurn(t, func(t *testing.T, p *harness.Pair) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		broken := errors.New("broken")
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1,1)")
@@ -173,7 +173,7 @@ func (f picky) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry
 
 // A table filter chooses; what it fails with, chooses amiss or leaves empty is refused.
 func TestTableFilterChooses(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE b (id BIGINT PRIMARY KEY)", "CREATE VIEW c AS SELECT * FROM a")
 		named := func(names ...string) func([]*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
 			return func(tables []*ghostferry.TableSchema) (out []*ghostferry.TableSchema, err error) {
@@ -213,7 +213,7 @@ func TestTableFilterChooses(t *testing.T) {
 // Two schemas and two tables change names with each other, others become something else;
 // changes that come while the copy runs find them, too.
 func TestRewritesOfNames(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minute(t)
 		tables := []string{"CREATE TABLE left_one (id BIGINT PRIMARY KEY, v INT)", "CREATE TABLE right_one (id VARCHAR(9) PRIMARY KEY, w INT)", "CREATE TABLE `odd``.name` (id BIGINT PRIMARY KEY)"}
 		for _, schema := range []string{"names_a", "names_b", "names_c"} {
@@ -274,7 +274,7 @@ func TestRewritesOfNames(t *testing.T) {
 // The key of a table is the configured column, else its primary key, else the fallback
 // column, of whatever unique keys there are.
 func TestConfiguredPaginationColumns(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		const change = "UPDATE alone.%s SET v=v+1 WHERE n=?"
 		p.Create(t, aloneSchema,
 			"CREATE TABLE chosen (id BIGINT PRIMARY KEY, n INT NOT NULL, v INT, UNIQUE KEY by_n (n))",
@@ -323,7 +323,7 @@ func TestConfiguredPaginationColumns(t *testing.T) {
 
 // A throttled run does not copy; it goes on when it may.
 func TestThrottledRun(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1),(2),(3)")
 		throttler := &watchedThrottler{asked: make(chan struct{}, 1)}

@@ -146,7 +146,7 @@ func (failingSorter) Sort(map[*ghostferry.TableSchema]ghostferry.PaginationKey) 
 
 // More values in a batch than a prepared statement can have.
 func TestMoveWideTables(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		columns := make([]string, 1000)
 		for i := range columns {
 			columns[i] = fmt.Sprintf("c%d SMALLINT NOT NULL DEFAULT %d", i, i)
@@ -292,7 +292,7 @@ func TestCallbacksOfARun(t *testing.T) {
 // The control server's status has every field of the contract, in its shape; an empty table
 // does it no harm. Its orders take effect.
 func TestControlServerStatus(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE hollow (id BIGINT PRIMARY KEY)", "CREATE TABLE b (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)")
 		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) {
@@ -422,7 +422,7 @@ func TestTagsOfLogLines(t *testing.T) {
 		target_binlog_streamer inline-verifier iterative_verifier binlog_verify_store reverify_store checksum_verifier
 		compression_verifier target_verifier table_schema_cache throttler wait_replica error_handler http-callback
 		control_server metrics copydb sharding online_verifier verifier preflight late_write_check`)
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		o := p.Shop(t, "tags", 300)
 		writer := p.Write(t, o, 50)
 		logger, lines := logtest.NewNullLogger()

@@ -251,7 +251,7 @@ func TestCopydbSurvivesKill9(t *testing.T) {
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
 		config := copydbSettings(p, []string{o.Database}, with(h.settings(), slowly)).file(t)
 		random := rand.New(rand.NewPCG(1, uint64(len(p.Name))))
-		for range 8 {
+		for range 5 {
 			run := startCopydb(t, config)
 			moment := time.NewTimer(time.Duration(random.IntN(1500)) * time.Millisecond)
 			ended := make(chan struct{})

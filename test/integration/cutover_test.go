@@ -83,7 +83,7 @@ func cutoverContext(t *testing.T) context.Context {
 
 // One call switches over: fence, drain, verify, commit; then both sides are equal.
 func TestCutoverByHooks(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		h := newHooked(t, p, "cutover_hooks", nil)
 		require.Equal(t, ghostferry.PhaseNone, h.ferry.Phase())
 		phases := map[string]ghostferry.CutoverPhase{}

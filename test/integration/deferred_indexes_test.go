@@ -117,7 +117,7 @@ func indexNames(t *testing.T, db *sql.DB, table string) []string {
 // copied, and leave the definition as it was, byte by byte, under a writer that hands
 // unique values on.
 func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		for _, mode := range []string{ghostferry.DeferIndexesNonUnique, ghostferry.DeferIndexesAll} {
 			t.Run(mode, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -180,7 +180,7 @@ const creates = "^ALTER TABLE .*ADD (UNIQUE )?KEY.*LOCK=NONE"
 // What a server refuses to do while rows change is done with the table's changes held
 // back; and what it refuses then, too, is an error after which the run can go on.
 func TestIndexesThatNeedAQuietTable(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tables := createIndexed(t, p)
@@ -211,7 +211,7 @@ func TestIndexesThatNeedAQuietTable(t *testing.T) {
 // An ALTER that arrives after its client has given up is never executed: the session that
 // would is ended before another one takes its place.
 func TestAlterFromBeyondTheGrave(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tables := createIndexed(t, p)

@@ -178,7 +178,7 @@ func TestF21ToF24RefusedEvents(t *testing.T) {
 		{"image without blobs", []string{"SET binlog_row_image='NOBLOB'", "UPDATE moved SET v=5 WHERE id=1"}, ""},
 		{"partial JSON", []string{"SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE moved SET j=JSON_SET(j,'$.a',9) WHERE id=1"}, "mysql"},
 	}
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		for _, c := range cases {
 			if c.only != "" && c.only != string(p.Flavour) {
 				continue
@@ -225,7 +225,7 @@ func TestF21IgnoredEvents(t *testing.T) {
 		{"FLUSH BINARY LOGS"},
 		{"INSERT INTO mine VALUES (1)", "START TRANSACTION", "UPDATE moved SET v=3", "INSERT INTO mine VALUES (2)", "COMMIT"},
 	}
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		r := follow(t, p)
 		for _, statements := range harmless {
 			if strings.HasPrefix(statements[0], "INSERT INTO mine") && p.Setting.Name == "mysql-gtid" {
@@ -270,7 +270,7 @@ func mustHaveEqualRows(t *testing.T, p *harness.Pair, table string) {
 
 // F25: transactions that the log holds compressed arrive like others.
 func TestF25CompressedLog(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		on := []string{"SET SESSION binlog_transaction_compression=ON"}
 		if p.IsMariaDB() {
 			on = []string{"SET GLOBAL log_bin_compress_min_len=10", "SET GLOBAL log_bin_compress=ON"}

@@ -36,7 +36,7 @@ var scannedTables = []struct{ name, columns, rows string }{
 // so by the index of the key, on both servers; and keys that lie far apart cost no more
 // statements than others.
 func TestReadsAreRangeScans(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		var ddl []string
 		for _, table := range scannedTables {
 			ddl = append(ddl, "CREATE TABLE "+table.name+" ("+table.columns+")")

@@ -245,7 +245,7 @@ func TestMoverProcess(t *testing.T) {
 // finished chunk again, and arrives.
 func TestResumeAfterKill(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
-		const kills = 12
+		const kills = 6
 		o := p.Shop(t, "resume_kill", 8000)
 		writer := p.Write(t, o, 150)
 		var done chunks

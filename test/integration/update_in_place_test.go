@@ -88,7 +88,7 @@ func moveAgain(t *testing.T, p *harness.Pair) int {
 // Rows that are known to be on the target are changed where they are, and end as on the
 // source; when one is not there after all, whole rows are written.
 func TestUpdatesInPlace(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		seedInPlace(t, p)
 		if n := moveAgain(t, p); n != 0 {
 			t.Errorf("the first run, without changes, made %d updates in place", n)

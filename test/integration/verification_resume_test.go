@@ -39,7 +39,7 @@ func (s *stopping) Throttled() bool {
 // A verification that is interrupted goes on with the chunks that are left, from the
 // checkpoint and from a state, and its report is that of an undisturbed one.
 func TestVerificationGoesOn(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		var digests []string
 		for _, how := range []string{"checkpoint", "state"} {
 			p.Create(t, "verify_resumed", "CREATE TABLE big (id INT PRIMARY KEY, v INT)", "CREATE TABLE small (k VARCHAR(10) PRIMARY KEY)")
@@ -102,7 +102,7 @@ func TestVerificationGoesOn(t *testing.T) {
 
 // Rows that differ during a move are repaired while the application writes.
 func TestRepairUnderWrites(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "repaired_shop", 3000)

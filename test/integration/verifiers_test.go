@@ -74,7 +74,7 @@ func (f ofTenant) ApplicableEvent(ev ghostferry.DMLEvent) (bool, error) {
 
 // One tenant's rows are compared where others live on both sides, while they are written.
 func TestVerifiersOfOneTenant(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline} {
 			t.Run(verifier, func(t *testing.T) {
 				p.Create(t, "one_tenant", "CREATE TABLE t (id INT PRIMARY KEY, tenant INT NOT NULL, v INT)")
