@@ -286,7 +286,7 @@ func uniqueHazards() []hazard {
 // values that change hands F28, keys that only a collation compares F29, keys at the ends
 // of their types F30.
 func TestF27ToF30HotHazards(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onEachSettingInTurn(t, func(t *testing.T, p *harness.Pair) {
 		for _, batchSize := range []uint64{1, 4} {
 			t.Run(fmt.Sprintf("batches of %d", batchSize), func(t *testing.T) {
 				moveHazards(t, p, batchSize, append(append(keyHazards(), oddKeyHazards()...), uniqueHazards()...))

@@ -23,7 +23,8 @@ func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	onSettings(t, harness.Settings, true, f)
 }
 
-// onEachSettingInTurn is for tests of what belongs to the whole process: goroutines, signals.
+// onEachSettingInTurn is for tests of what belongs to the whole process (goroutines, signals),
+// and for those that write as fast as two processors let them.
 func onEachSettingInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
 	onSettings(t, harness.Settings, false, f)
