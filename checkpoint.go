@@ -139,7 +139,7 @@ func (c *checkpoint) create(ctx context.Context) error {
   PRIMARY KEY (run_id, table_number, number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("rechecks") + ` (
   id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL,
-  row_key LONGBLOB NOT NULL, KEY (run_id)) ENGINE=InnoDB`,
+  row_key LONGBLOB NOT NULL, sum INT UNSIGNED NOT NULL, KEY (run_id)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("verifications") + ` (
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, state LONGBLOB NOT NULL) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("held") + ` (
@@ -156,8 +156,8 @@ func (c *checkpoint) create(ctx context.Context) error {
 		}
 	}
 	var current int
-	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema=? AND table_name='chunks' AND column_name='sum'", c.schema).Scan(&current)
-	if err == nil && current == 0 {
+	err := c.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema=? AND table_name IN ('chunks','rechecks') AND column_name='sum'", c.schema).Scan(&current)
+	if err == nil && current < 2 {
 		err = fmt.Errorf("the checkpoint's tables in schema %s of the target were made by another version: drop the schema if no run of that version goes on, or set CheckpointSchema", sqlesc.Ident(c.schema))
 	}
 	return err

@@ -59,7 +59,7 @@ func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 
 // appendRechecks appends the statement that remembers rows to be compared again.
 func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []string) []byte {
-	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key) VALUES "...)
+	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key, sum) VALUES "...)
 	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
 	for i, key := range keys {
 		if i > 0 {
@@ -67,7 +67,8 @@ func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []strin
 		}
 		dst = append(appendHex(append(dst, '('), []byte(c.runID)), ',')
 		dst = append(strconv.AppendInt(dst, int64(number), 10), ',')
-		dst = append(appendHex(dst, []byte(key)), ')')
+		dst = append(appendHex(dst, []byte(key)), ',')
+		dst = append(strconv.AppendUint(dst, uint64(recheckSum(number, key)), 10), ')')
 	}
 	return dst
 }

@@ -37,6 +37,9 @@ func chunkSum(table int, number uint64, low, high, debts []byte) uint32 {
 	return rowSum(strconv.Itoa(table), strconv.FormatUint(number, 10), strconv.FormatBool(low == nil), string(low), string(high), string(debts))
 }
 
+// recheckSum is that of a row to be compared again, by its encoded key.
+func recheckSum(table int, key string) uint32 { return rowSum(strconv.Itoa(table), key) }
+
 // sumWidth is that of the checksum before a text that has no column for it.
 const sumWidth = 8
 

@@ -364,7 +364,7 @@ func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoin
 	for id, t := range p.tables {
 		names[t.number] = id
 	}
-	rows, err := db.QueryContext(ctx, "SELECT table_number, row_key FROM "+c.table("rechecks")+" WHERE run_id=?", c.runID)
+	rows, err := db.QueryContext(ctx, "SELECT table_number, row_key, sum FROM "+c.table("rechecks")+" WHERE run_id=?", c.runID)
 	if err != nil {
 		return err
 	}
@@ -373,12 +373,16 @@ func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoin
 	for rows.Next() {
 		var number int
 		var key []byte
-		if err := rows.Scan(&number, &key); err != nil {
+		var sum uint32
+		if err := rows.Scan(&number, &key, &sum); err != nil {
 			return err
 		}
 		id, known := names[number]
 		if !known {
 			return c.damaged(fmt.Sprintf("a row of table number %d, which it does not know, is to be compared again", number))
+		}
+		if recheckSum(number, string(key)) != sum {
+			return c.damaged(fmt.Sprintf("the key of a row of table number %d that is to be compared again does not fit its checksum", number))
 		}
 		p.rechecks[id] = append(p.rechecks[id], string(key))
 	}

@@ -34,7 +34,8 @@ var damages = []struct{ name, statement, says string }{
 	{"lost lanes", "DELETE FROM lanes", "it has no position in the source's binary log"},
 	{"a place that is held", "INSERT INTO held SELECT run_id, file, 4, gtid_set, 0 FROM lanes WHERE lane=0", "the place that it holds"},
 	{"the verifier's progress", "INSERT INTO verifications SELECT run_id, '00000000{}' FROM runs ON DUPLICATE KEY UPDATE state='00000000{}'", "progress of the verification"},
-	{"a row to compare again", "INSERT INTO rechecks (run_id, table_number, row_key) SELECT run_id, 77, 'x' FROM runs", "table number 77"},
+	{"a row to compare again of another table", "INSERT INTO rechecks (run_id, table_number, row_key, sum) SELECT run_id, 77, 'x', 0 FROM runs", "table number 77"},
+	{"the key of a row to compare again", "INSERT INTO rechecks (run_id, table_number, row_key, sum) SELECT run_id, number, 'x', 0 FROM tables", "is to be compared again does not fit its checksum"},
 	{"the key of a row that waits", "INSERT INTO collisions SELECT run_id, number, REPEAT('x', 32), 0x0000000178 FROM tables", "waits for another move"},
 	{"a newer version", "UPDATE runs SET format=format+1", "finish the run with the version that began it"},
 }
