@@ -258,7 +258,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			run, stop := context.WithCancel(ctx)
 			ran := make(chan error, 1)
 			go func() { ran <- f.RunContext(run) }()
-			waitForMetadataLock(t, p, " ADD ")
+			waitForMetadataLock(t, p, " ADD ", ran)
 			proxy.Silence() // the server does not learn that nobody waits for its answer
 			stop()
 			require.ErrorIs(t, <-ran, ghostferry.ErrInterrupted)
@@ -269,13 +269,8 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			moved := make(chan error, 1)
 			go func() { moved <- harness.Move(ctx, f, func() error { return nil }) }()
 			// It asks whether its rows are there, which waits behind the ALTER.
-			waitForMetadataLock(t, p, "SELECT EXISTS")
+			waitForMetadataLock(t, p, "SELECT EXISTS", moved)
 			require.Zero(t, f.Progress().BinlogRowsApplied)
-			select {
-			case err := <-moved:
-				t.Fatalf("the run did not wait: %v", err)
-			default:
-			}
 			require.NoError(t, reader.Rollback())
 			require.NoError(t, <-moved)
 			require.NoError(t, f.Close())
@@ -285,11 +280,24 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 	}
 }
 
-// waitForMetadataLock waits until a statement on the target waits for a table's metadata lock.
-func waitForMetadataLock(t *testing.T, p *harness.Pair, statement string) {
+// waitForMetadataLock waits until a statement of a run on the target waits for a table's
+// metadata lock.
+func waitForMetadataLock(t *testing.T, p *harness.Pair, statement string, ended <-chan error) {
 	t.Helper()
+	var list []harness.Process
+	defer func() {
+		if t.Failed() {
+			t.Logf("the target's sessions: %+v", list)
+		}
+	}()
 	harness.Await(t, statement+" waits for a metadata lock", func() bool {
-		list, err := harness.Processes(t.Context(), p.TargetDB)
+		select {
+		case err := <-ended:
+			t.Fatalf("the run did not wait: %v", err)
+		default:
+		}
+		var err error
+		list, err = harness.Processes(t.Context(), p.TargetDB)
 		require.NoError(t, err)
 		return slices.ContainsFunc(list, func(one harness.Process) bool {
 			return strings.HasPrefix(one.State, "Waiting for table metadata lock") && strings.Contains(one.Info, statement)
