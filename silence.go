@@ -3,27 +3,41 @@ package ghostferry
 import (
 	"context"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// silenceLimited is a connection whose reads fail when nothing came for a while. The
-// deadline is moved a few times in that while: moving it for every packet costs a fifth of
-// the stream's processor time (measured).
+// silenceLimited is a connection of a stream, whose reads fail when nothing came for a
+// while. The deadline is moved a few times in that while: moving it for every packet costs a
+// fifth of the stream's processor time (measured).
 type silenceLimited struct {
 	net.Conn
 	limit time.Duration
 	moved time.Time
+	ended atomic.Bool
 }
 
 func (c *silenceLimited) Read(p []byte) (int, error) {
 	if now := time.Now(); now.Sub(c.moved) > c.limit/10 {
 		c.moved = now
-		if err := c.SetReadDeadline(now.Add(c.limit)); err != nil {
+		if err := c.Conn.SetReadDeadline(now.Add(c.limit)); err != nil {
 			return 0, err
+		}
+		if c.ended.Load() {
+			return 0, os.ErrDeadlineExceeded
 		}
 	}
 	return c.Conn.Read(p)
+}
+
+// SetReadDeadline ends the reads at once. The replication client calls it for nothing else
+// (no ReadTimeout is configured), and would wait for 100 ms first: at the end of a run the
+// application waits with it, once for each stream.
+func (c *silenceLimited) SetReadDeadline(time.Time) error {
+	c.ended.Store(true)
+	return c.Conn.SetReadDeadline(time.Now())
 }
 
 // closeLimit is how long a stream may take to end in order.

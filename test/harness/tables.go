@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
@@ -95,7 +96,7 @@ func Keys(batch *ghostferry.RowBatch) []string {
 	return keys
 }
 
-// Rows returns the rows of a query, each as one text.
+// Rows returns the rows of a query, each as one text; of a long value it has the digest.
 func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query)
@@ -117,9 +118,12 @@ func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 		}
 		var b strings.Builder
 		for _, v := range values {
-			if raw := *v.(*sql.RawBytes); raw == nil {
+			switch raw := *v.(*sql.RawBytes); {
+			case raw == nil:
 				b.WriteString("NULL|")
-			} else {
+			case len(raw) > 1000:
+				fmt.Fprintf(&b, "%d bytes %x|", len(raw), sha256.Sum256(raw))
+			default:
 				fmt.Fprintf(&b, "%q|", raw)
 			}
 		}
