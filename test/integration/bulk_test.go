@@ -105,7 +105,7 @@ func TestRotation(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "rotation", 3000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 		rotations := p.Churn(t, harness.ChurnOptions{Every: 15 * time.Millisecond}, func(_ context.Context, tx *harness.Tx) error {
 			return tx.Exec("FLUSH BINARY LOGS")
 		})

@@ -35,7 +35,7 @@ func with(all ...settings) settings {
 func TestCopydbMovesALiveShop(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_shop", 8000)
-		writer := p.Write(t, o, 200)
+		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
 		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, h.settings()).file(t))
 		require.Zero(t, status)
@@ -174,7 +174,7 @@ func TestCopydbSaysThatWritesStayBlocked(t *testing.T) {
 func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_interrupted", 12000)
-		writer := p.Write(t, o, 100)
+		writer := p.Write(t, o, 60)
 		config := copydbSettings(p, []string{o.Database}, with(slowly, settings{"CutoverLock": settings{}})).file(t)
 		run := startCopydb(t, "-json", config)
 		run.stderr.until(t, "checkpoint is on the target")
@@ -247,7 +247,7 @@ func TestCopydbFollowsAgain(t *testing.T) {
 func TestCopydbSurvivesKill9(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_killed", 6000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
 		config := copydbSettings(p, []string{o.Database}, with(h.settings(), slowly)).file(t)
 		random := rand.New(rand.NewPCG(1, uint64(len(p.Name))))

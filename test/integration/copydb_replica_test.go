@@ -34,7 +34,7 @@ func TestCopydbFromAReplica(t *testing.T) {
 			return replicaDB.QueryRow("SELECT pos FROM copydb_heartbeat.beat").Scan(&pos) == nil && pos > 4
 		}, time.Minute, 10*time.Millisecond, "the replica follows")
 
-		writer := p.Write(t, o, 100)
+		writer := p.Write(t, o, 60)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
 		s := copydbSettings(&harness.Pair{Source: replica, Target: p.Target}, []string{o.Database}, with(h.settings(), settings{
 			"RunFerryFromReplica":           true,

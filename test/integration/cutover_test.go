@@ -34,7 +34,7 @@ type hooked struct {
 func newHooked(t *testing.T, p *harness.Pair, database string, adjust func(*ghostferry.Ferry)) *hooked {
 	t.Helper()
 	o := p.Shop(t, database, 400)
-	h := &hooked{Pair: p, shop: o, writer: p.Write(t, o, 100), ran: make(chan error, 1)}
+	h := &hooked{Pair: p, shop: o, writer: p.Write(t, o, 60), ran: make(chan error, 1)}
 	h.ferry = &ghostferry.Ferry{Config: p.Config(o.Database)}
 	h.ferry.TailGuardSeconds = -1
 	if adjust != nil {

@@ -78,7 +78,7 @@ func TestFailoverToAPromotedReplica(t *testing.T) {
 			defer cancel()
 			p := withReplica(t, harness.Settings[0])
 			o := p.Shop(t, "failover", 2000)
-			writer := p.Write(t, o, 100)
+			writer := p.Write(t, o, 60)
 			first := shopFerry(p.Pair, "failover", 100)
 			first.Config.AutomaticCutover = false
 			proxy := behindProxy(t, p.Source, first.Source)
@@ -110,7 +110,7 @@ func TestFailoverToAPromotedReplica(t *testing.T) {
 			require.True(t, ghostferry.Resumable(err))
 			require.NoError(t, first.Close())
 
-			writer = p.Write(t, o, 100)
+			writer = p.Write(t, o, 60)
 			second := shopFerry(p.Pair, "failover", 100)
 			second.Source.Host, second.Source.Port = first.Source.Host, first.Source.Port
 			mustStart(t, ctx, second)

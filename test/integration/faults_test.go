@@ -52,7 +52,7 @@ func moveUnderFaults(t *testing.T, p *harness.Pair, database string, rows int, p
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	o := p.Shop(t, database, rows)
-	writer := p.Write(t, o, 150)
+	writer := p.Write(t, o, 80)
 	f := shopFerry(p, database, 100)
 	f.Config.DBWriteRetries = 20
 	prepare(f)
@@ -218,7 +218,7 @@ func TestF38SecondProcessTakesOver(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "taken_over", 4000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 
 		first, second := shopFerry(p, "taken_over", 50), shopFerry(p, "taken_over", 50)
 		copied := make(chan struct{}, 10000)

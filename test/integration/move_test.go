@@ -16,7 +16,7 @@ func TestMoveUnderWrites(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "move_under_writes", 20000)
-		writer := p.Write(t, o, 300)
+		writer := p.Write(t, o, 150)
 		f := &ghostferry.Ferry{Config: p.Config(o.Database)}
 		f.UpdatableConfig.DataIterationBatchSize = 500
 		err := harness.Move(ctx, f, harness.StopWriter(writer))

@@ -95,7 +95,7 @@ func TestResumeAfterCancelledCopy(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_copy", 8000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 
 		var before []*copies
 		for _, batches := range []int{10, 25, 40} {
@@ -139,7 +139,7 @@ func TestResumeAfterCancelledFollow(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_follow", 2000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 
 		for range 3 {
 			f := shopFerry(p, o.Database, 500)
@@ -178,7 +178,7 @@ func TestResumeFromState(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_state", 6000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 
 		state := ""
 		var before []*copies
@@ -247,7 +247,7 @@ func TestResumeAfterKill(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
 		const kills = 6
 		o := p.Shop(t, "resume_kill", 8000)
-		writer := p.Write(t, o, 150)
+		writer := p.Write(t, o, 80)
 		var done chunks
 		rng := rand.New(rand.NewPCG(1, 2))
 		for range kills {
@@ -363,7 +363,7 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_store", 3000)
-		writer := p.Write(t, o, 100)
+		writer := p.Write(t, o, 60)
 		directory := t.TempDir()
 		ferry := func() *ghostferry.Ferry {
 			f := stateFerry(t, p, o.Database, "")

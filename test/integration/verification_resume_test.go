@@ -106,7 +106,7 @@ func TestRepairUnderWrites(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "repaired_shop", 3000)
-		w := p.Write(t, o, 200)
+		w := p.Write(t, o, 80)
 		config := p.Config(o.Database)
 		config.SkipTargetVerification = true // whose business it would be
 		config.OnlineVerifierConfig.Repair = true

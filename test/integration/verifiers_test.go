@@ -25,7 +25,7 @@ func TestEveryVerifierOnALiveShop(t *testing.T) {
 			} {
 				t.Run(verifier, func(t *testing.T) {
 					o := p.Shop(t, "verified_shop", 3000)
-					w := p.Write(t, o, 200)
+					w := p.Write(t, o, 80)
 					config := p.Config("verified_shop")
 					config.VerifierType = verifier
 					f := &ghostferry.Ferry{Config: config}
