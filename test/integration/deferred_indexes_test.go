@@ -258,7 +258,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			run, stop := context.WithCancel(ctx)
 			ran := make(chan error, 1)
 			go func() { ran <- f.RunContext(run) }()
-			waitForMetadataLock(t, p, " ADD ", ran)
+			waitForMetadataLock(t, p, ran, "ALTER TABLE", "`ordinary`", " ADD ")
 			proxy.Silence() // the server does not learn that nobody waits for its answer
 			stop()
 			require.ErrorIs(t, <-ran, ghostferry.ErrInterrupted)
@@ -269,7 +269,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			moved := make(chan error, 1)
 			go func() { moved <- harness.Move(ctx, f, func() error { return nil }) }()
 			// It asks whether its rows are there, which waits behind the ALTER.
-			waitForMetadataLock(t, p, "SELECT EXISTS", moved)
+			waitForMetadataLock(t, p, moved, "SELECT EXISTS", "`ordinary`")
 			require.Zero(t, f.Progress().BinlogRowsApplied)
 			require.NoError(t, reader.Rollback())
 			require.NoError(t, <-moved)
@@ -280,9 +280,9 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 	}
 }
 
-// waitForMetadataLock waits until a statement of a run on the target waits for a table's
-// metadata lock.
-func waitForMetadataLock(t *testing.T, p *harness.Pair, statement string, ended <-chan error) {
+// waitForMetadataLock waits until a statement of a run on the target that has all the parts
+// waits for a table's metadata lock.
+func waitForMetadataLock(t *testing.T, p *harness.Pair, ended <-chan error, statement ...string) {
 	t.Helper()
 	var list []harness.Process
 	defer func() {
@@ -290,7 +290,7 @@ func waitForMetadataLock(t *testing.T, p *harness.Pair, statement string, ended 
 			t.Logf("the target's sessions: %+v", list)
 		}
 	}()
-	harness.Await(t, statement+" waits for a metadata lock", func() bool {
+	harness.Await(t, strings.Join(statement, " ")+" waits for a metadata lock", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatalf("the run did not wait: %v", err)
@@ -300,7 +300,8 @@ func waitForMetadataLock(t *testing.T, p *harness.Pair, statement string, ended 
 		list, err = harness.Processes(t.Context(), p.TargetDB)
 		require.NoError(t, err)
 		return slices.ContainsFunc(list, func(one harness.Process) bool {
-			return strings.HasPrefix(one.State, "Waiting for table metadata lock") && strings.Contains(one.Info, statement)
+			return strings.HasPrefix(one.State, "Waiting for table metadata lock") &&
+				!slices.ContainsFunc(statement, func(part string) bool { return !strings.Contains(one.Info, part) })
 		})
 	})
 }
