@@ -27,7 +27,6 @@ var outages = []struct {
 	}, "read_only to OFF"},
 	{"target out of connections", func(t *testing.T, p *harness.Pair) func() {
 		harness.Exec(t, p.TargetDB, "ALTER USER '"+outageAccount+"'@'%' WITH MAX_USER_CONNECTIONS 1")
-		p.KillConnections(t, p.TargetDB, outageAccount)
 		held := holdConnection(t, p)
 		return func() {
 			harness.Exec(t, p.TargetDB, "ALTER USER '"+outageAccount+"'@'%' WITH MAX_USER_CONNECTIONS 0")
@@ -51,14 +50,17 @@ var outages = []struct {
 	}, "collided"},
 }
 
-// holdConnection takes the one connection that the account has.
+// holdConnection takes the one connection that the account may have, from whoever has it.
 func holdConnection(t *testing.T, p *harness.Pair) (release func()) {
 	t.Helper()
 	c := &ghostferry.DatabaseConfig{Host: p.Target.Host, Port: uint16(p.Target.Port), User: outageAccount, Pass: "outage secret"}
 	db, err := c.SqlDB(nil)
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1)
-	require.Eventually(t, func() bool { return db.Ping() == nil }, time.Minute, time.Millisecond)
+	harness.Await(t, "the account's connection is taken", func() bool {
+		p.KillConnections(t, p.TargetDB, outageAccount)
+		return db.Ping() == nil
+	})
 	return func() { _ = db.Close() }
 }
 
