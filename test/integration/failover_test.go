@@ -71,6 +71,7 @@ func addressOf(s *servers.Server) string { return net.JoinHostPort(s.Host, strco
 // The source's address is moved to a promoted replica that has everything: the run ends,
 // and the same command goes on there, in the copy as well as later, and arrives.
 func TestFailoverToAPromotedReplica(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, when := range []string{"copy", "follow"} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
@@ -172,6 +173,7 @@ func targetAsItIs(t *testing.T, p *harness.Pair, schema string) string {
 // A promoted replica that lacks what is on the target is refused, naming the GTIDs; so is,
 // in place of its master, any other MariaDB, whose GTIDs do not tell.
 func TestFailoverToALaggingReplica(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -299,6 +301,7 @@ func older(t *testing.T, p *harness.Pair) (restore func()) {
 // A source that has lost the end of its log and given the same numbers and offsets to other
 // transactions: what was executed is recognised by its content, and the run refused.
 func TestReusedNumbersAreRefused(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -324,6 +327,7 @@ func TestReusedNumbersAreRefused(t *testing.T) {
 // Rows that were read and lost by the source with the end of its log are copied anew when
 // what was executed is still there, whoever has their numbers now.
 func TestLostReadsAreRepaired(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -357,6 +361,7 @@ func TestLostReadsAreRepaired(t *testing.T) {
 // A source that is killed and comes back with everything, in the middle of the copy: the
 // same process goes on, and nothing is read again but what was under way.
 func TestRestartedSourceIsFollowed(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,7 @@ import (
 // however an application spells the table; a filter that spells it unlike the server selects
 // nothing, which is an error.
 func TestNamesOfFoldedCase(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()

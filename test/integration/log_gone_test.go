@@ -15,6 +15,7 @@ import (
 // F17: the log that a stopped run needs was purged: refused, naming the first file or the
 // transactions, before anything is written.
 func TestF17PurgedLog(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -54,6 +55,7 @@ func TestF17PurgedLog(t *testing.T) {
 // F18: the source's log was reset, and has come to the same file name again, further than
 // it was: refused, before anything is written.
 func TestF18ResetLog(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range harness.Settings {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()

@@ -67,6 +67,7 @@ func holdConnection(t *testing.T, p *harness.Pair) (release func()) {
 // A server that cannot be used for a while is waited for with one message; then the run
 // goes on. The changes made meanwhile arrive.
 func TestOutagesPass(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()

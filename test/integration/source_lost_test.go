@@ -16,6 +16,7 @@ import (
 // The source comes back without transactions that are on the target already: the run ends
 // and says which, and cannot be resumed.
 func TestSourceLosesItsTail(t *testing.T) {
+	t.Parallel() // with servers of its own
 	for _, s := range flavours() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
