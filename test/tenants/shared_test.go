@@ -63,7 +63,7 @@ func tenantFerry(p *harness.Pair, owner int, shared *ghostferry.SharedStreamer) 
 // and rows pass from each to each and to one that stays; one of them is interrupted and goes on. Nothing of a row event is
 // decoded twice.
 func TestSharedStreamer(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		const rows = 1800
 		manyTenants(t, p, rows)
@@ -135,7 +135,7 @@ func interrupted(ctx context.Context, f *ghostferry.Ferry) error {
 // A move that does not keep up leaves, the others go on, and it loses nothing; nor does
 // anybody when the shared stream ends, or its connection breaks.
 func TestSharedStreamerIsLeft(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		const rows = 900
 		manyTenants(t, p, rows)
