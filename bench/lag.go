@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -61,7 +62,7 @@ func (l *lab) measureLag(ctx context.Context, o options, m *measurement) error {
 	}
 	group.Go(func() error { return w.tick(writing, l.sourceDB) })
 	group.Go(func() error { return w.sample(writing, l.targetDB) })
-	c, err := l.runOursUntil(ctx, o.ours, func() error {
+	c, err := l.runOursUntil(ctx, o.ours, func(*os.Process) error {
 		w.copied()
 		m.Seconds = time.Since(begun).Seconds()
 		select {

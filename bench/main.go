@@ -170,7 +170,7 @@ var parts = []struct {
 	name  string
 	bench func(context.Context, *lab, options, *report) error
 }{
-	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"lag", benchLag}, {"tables", benchTables},
+	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"checkpoint", benchCheckpoint}, {"lag", benchLag}, {"tables", benchTables},
 	{"link", benchLink}, {"scale", benchScale},
 }
 

@@ -46,7 +46,7 @@ func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
 
 // runOursUntil runs our mover, and, when copied is given, calls it when the rows are
 // copied and lets the mover follow the log until it has returned.
-func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func() error) (*course, error) {
+func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func(mover *os.Process) error) (*course, error) {
 	if copied != nil {
 		flags = append(slices.Clone(flags), "-follow")
 	}
@@ -69,7 +69,7 @@ func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func() er
 	c := &course{startedAt: time.Now(), copied: func() error {
 		var err error
 		if copied != nil {
-			err = copied()
+			err = copied(cmd.Process)
 		}
 		return errors.Join(err, input.Close())
 	}}

@@ -43,6 +43,9 @@ type ratios struct {
 	VerifyVsCopy        float64 `json:"verify_vs_copy,omitempty"`
 	VerifyVsDigestQuery float64 `json:"verify_vs_digest_query,omitempty"`
 	InlineVsCopy        float64 `json:"inline_copy_vs_copy,omitempty"`
+	// What checkpoints cost: the part of the time with them that is theirs.
+	CheckpointCostCopy  *float64 `json:"checkpoint_cost_copy,omitempty"`
+	CheckpointCostDrain *float64 `json:"checkpoint_cost_drain,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
@@ -72,6 +75,9 @@ func (r *report) ratios() ratios {
 		VerifyVsCopy:        r.timesAsFast("verify", plainCopySystem, onlineSystem),
 		VerifyVsDigestQuery: r.timesAsFast("verify", digestQuerySystem, onlineSystem),
 		InlineVsCopy:        r.timesAsFast("verify", plainCopySystem, inlineCopySystem),
+
+		CheckpointCostCopy:  r.checkpointCost(checkpointCopy),
+		CheckpointCostDrain: r.checkpointCost(checkpointDrain),
 	}
 	lag := func(of func(measurement) float64) float64 {
 		return round(median(r.values("lag", ghostferrySystem, of)))
@@ -91,6 +97,16 @@ func (r *report) ratios() ratios {
 		}
 	}
 	return out
+}
+
+// checkpointCost is nil when it was not measured; 0.05 is 5 %, and noise may make it negative.
+func (r *report) checkpointCost(system string) *float64 {
+	with, without := r.seconds("checkpoint", system), r.seconds("checkpoint", system+withoutOne)
+	if with == 0 || without == 0 {
+		return nil
+	}
+	cost := math.Round(1000*(1-without/with)) / 1000
+	return &cost
 }
 
 // copySystems are those that every copy measures; others come from -mover.

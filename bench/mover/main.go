@@ -56,6 +56,7 @@ type options struct {
 	verifyWorkers          int
 	decode                 string
 	follow                 bool
+	checkpoint             string
 	cpuProfile, memProfile string
 }
 
@@ -113,6 +114,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.compress, "compress", false, "DatabaseConfig.Compress of both servers")
 	flags.StringVar(&o.verifier, "verifier", ghostferry.VerifierTypeNoVerification, "Config.VerifierType")
 	flags.IntVar(&o.verifyWorkers, "verify-workers", 0, "Config.OnlineVerifierConfig.Concurrency")
+	flags.StringVar(&o.checkpoint, "checkpoint", "", "Config.Checkpoint")
 	flags.BoolVar(&o.follow, "follow", false, "follow the log after the copy until standard input ends")
 	flags.StringVar(&o.decode, "decode", "", "file:offset: only decode the source's log from there")
 	flags.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
@@ -141,6 +143,7 @@ func (o options) config() (*ghostferry.Config, error) {
 		SkipTargetVerification:   true, // the others do not watch the target either
 		DataIterationConcurrency: o.concurrency, DataIterationChunkBytes: o.chunkBytes,
 		BinlogApplyLanes: o.lanes, BinlogEventBatchSize: o.batch, BulkLoad: o.bulk,
+		Checkpoint:            o.checkpoint,
 		DeferSecondaryIndexes: o.deferred, DeferSecondaryIndexesMinBytes: 32 << 20, // as copydb decides
 	}, nil
 }
