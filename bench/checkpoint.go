@@ -21,18 +21,19 @@ const (
 // without, in turn. The drain is of one process that is stopped after its copy while the
 // updates are made: without a checkpoint no other could go on.
 func benchCheckpoint(ctx context.Context, l *lab, o options, r *report) error {
+	kept := slices.Concat(o.ours, []string{"-defer", "off"}) // indexes are not deferred without a checkpoint
 	for run := 1; run <= o.runs; run++ {
 		systems := []struct {
 			suffix string
 			flags  []string
-		}{{"", o.ours}, {withoutOne, slices.Concat(o.ours, []string{"-checkpoint", "off"})}}
+		}{{"", kept}, {withoutOne, slices.Concat(kept, []string{"-checkpoint", "off"})}}
 		if run%2 == 0 {
 			slices.Reverse(systems)
 		}
-		for _, s := range systems {
+		for i, s := range systems {
 			copied := measurement{Bench: "checkpoint", System: checkpointCopy + s.suffix, Run: run, Rows: o.rows}
 			drained := measurement{Bench: "checkpoint", System: checkpointDrain + s.suffix, Run: run, Rows: o.updates}
-			if err := l.copyAndDrain(ctx, s.flags, o, &copied, &drained); err != nil {
+			if err := l.copyAndDrain(ctx, s.flags, o, uint64(2*run+i), &copied, &drained); err != nil {
 				return fmt.Errorf("%s: %w", copied.System, err)
 			}
 			if err := errors.Join(r.add(copied), r.add(drained)); err != nil {
@@ -43,7 +44,7 @@ func benchCheckpoint(ctx context.Context, l *lab, o options, r *report) error {
 	return nil
 }
 
-func (l *lab) copyAndDrain(ctx context.Context, flags []string, o options, copied, drained *measurement) error {
+func (l *lab) copyAndDrain(ctx context.Context, flags []string, o options, seed uint64, copied, drained *measurement) error {
 	if err := l.emptyTarget(ctx); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (l *lab) copyAndDrain(ctx context.Context, flags []string, o options, copie
 		if err := mover.Signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		err = l.update(ctx, load{updates: o.updates, keys: l.rows, perTransaction: 1}, uint64(copied.Run))
+		err = l.update(ctx, load{updates: o.updates, keys: l.rows, perTransaction: 1}, seed) // repeated, half of them would change nothing
 		if err == nil {
 			clocks, err = startMeter(ctx, l.source, l.target, o.patience)
 		}
