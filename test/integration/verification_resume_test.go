@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,32 +17,29 @@ import (
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
 
-// stopping is a throttler that holds everything back once it was told to, rows were
-// compared, and it was asked some times more.
+// stopping is a throttler that holds everything back once it was told to and rows were
+// compared.
 type stopping struct {
 	ghostferry.PauserThrottler
 	armed    atomic.Bool
 	verifier *ghostferry.OnlineVerifier
-	left     atomic.Int64
-	stuck    chan struct{}
+	once     sync.Once
+	stuck    chan struct{} // closed when it holds back
 }
 
-// Throttled counts how often it is asked.
 func (s *stopping) Throttled() bool {
 	if !s.armed.Load() || s.verifier.Stats().RowsCompared == 0 {
 		return false
 	}
-	if s.left.Add(-1) == 0 {
-		close(s.stuck)
-	}
-	return s.left.Load() <= 0
+	s.once.Do(func() { close(s.stuck) })
+	return true
 }
 
 // A verification that is interrupted goes on with the chunks that are left, from the
 // checkpoint and from a state, and its report is that of an undisturbed one.
 func TestVerificationGoesOn(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
-		const rows = 40000
+		const rows = 60000
 		var digests []string
 		for _, how := range []string{"checkpoint", "state"} {
 			p.Create(t, "verify_resumed", "CREATE TABLE big (id INT PRIMARY KEY, v INT)", "CREATE TABLE small (k VARCHAR(10) PRIMARY KEY)")
@@ -56,7 +54,6 @@ func TestVerificationGoesOn(t *testing.T) {
 				return c
 			}
 			throttler := &stopping{stuck: make(chan struct{})}
-			throttler.left.Store(4)
 			f := &ghostferry.Ferry{Config: config(), Throttler: throttler}
 			f.AutomaticCutover = false
 			require.NoError(t, f.InitializeContext(t.Context()))
@@ -171,5 +168,45 @@ func TestResumeAfterChangesExecutedAgain(t *testing.T) {
 		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
 		require.NoError(t, f.Close())
 		p.MustEqual(t, "again")
+	})
+}
+
+// A row that differed when it was written is in the checkpoint, and the process that goes on
+// compares it again.
+func TestRowsThatDifferedAreComparedByTheNextProcess(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		p.Create(t, "differed", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, "differed", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		ferry := func() *ghostferry.Ferry {
+			c := p.Config("differed")
+			c.VerifierType, c.SkipTargetVerification, c.DataIterationConcurrency = ghostferry.VerifierTypeInline, true, 1
+			c.UpdatableConfig.DataIterationBatchSize = 1
+			return &ghostferry.Ferry{Config: c}
+		}
+		f := ferry()
+		mustStart(t, ctx, f)
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		batches := 0
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { // behind the Ferry's own: it is written
+			switch batches++; batches {
+			case 1: // the preflight would refuse it before
+				return p.TryIn(ctx, p.TargetDB, "differed", "CREATE TRIGGER spoils BEFORE INSERT ON t FOR EACH ROW SET NEW.v = 0")
+			case 2:
+				stop()
+			}
+			return nil
+		})
+		mustBeInterrupted(t, f.RunContext(run))
+		require.NoError(t, f.Close())
+		require.Equal(t, 1, harness.Count(t, p.TargetDB, "_ghostferry.rechecks"))
+
+		p.In(t, p.TargetDB, "differed", "DROP TRIGGER spoils")
+		f = ferry()
+		err := harness.Move(ctx, f, func() error { return nil })
+		require.ErrorContains(t, err, "differed.t [PKs: 2 ")
+		require.NoError(t, f.Close())
 	})
 }
