@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
@@ -335,7 +336,9 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 			continue
 		}
 		schema, table := names.table(id.SchemaName, id.TableName)
+		waits := f.tellOfWaiting(fullTableName(id.SchemaName, id.TableName), sqlesc.Table(schema, table))
 		onTarget, err := hasRows(ctx, f.TargetDB, f.Tables.Get(id.SchemaName, id.TableName), schema, table)
+		waits.Stop()
 		if err != nil {
 			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
 		}
@@ -346,6 +349,17 @@ func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// quietWait is how long a resumed run waits for a table of the target without a word.
+const quietWait = 2 * time.Second
+
+// tellOfWaiting says what a resumed run waits for unless it is stopped before.
+func (f *Ferry) tellOfWaiting(table, target string) *time.Timer {
+	return time.AfterFunc(quietWait, func() {
+		f.logger.WithField(fieldTable, table).Warnf("the target does not let %s be read: an ALTER of the process before, or somebody's lock, is waited for. "+
+			"If it should not go on, end it on the target: SHOW PROCESSLIST has it and what keeps it waiting", target)
+	})
 }
 
 // hasRows reports whether a table of the target has rows in scope.

@@ -266,10 +266,15 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			p.In(t, p.SourceDB, indexed, "UPDATE ordinary SET a=4711 WHERE id=1")
 
 			f, _ = proxiedTarget(t, p)
+			log := &recordingLogger{}
+			f.Logger = log.logger()
 			moved := make(chan error, 1)
 			go func() { moved <- harness.Move(ctx, f, func() error { return nil }) }()
 			// It asks whether its rows are there, which waits behind the ALTER.
 			waitForMetadataLock(t, p, moved, "SELECT EXISTS", "`ordinary`")
+			harness.Await(t, "the run says what it waits for", func() bool {
+				return log.count("does not let `"+indexed+"`.`ordinary` be read") == 1
+			})
 			require.Zero(t, f.Progress().BinlogRowsApplied)
 			require.NoError(t, reader.Rollback())
 			require.NoError(t, <-moved)
