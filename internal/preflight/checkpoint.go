@@ -37,7 +37,11 @@ func (r *run) checkCheckpoint(ctx context.Context) error {
 		return fmt.Errorf("read the runs in %s: %w", r.CheckpointSchema, err)
 	}
 	if len(others) > 0 {
-		r.warn("other-run", r.CheckpointSchema, "other runs into this target have not finished: "+someOf(others),
+		tell := r.warn
+		if r.PartOfRows {
+			tell = r.note // tenants move side by side
+		}
+		tell("other-run", r.CheckpointSchema, "other runs into this target have not finished: "+someOf(others),
 			"see to it that they move other tables or rows, or delete their rows from the tables in "+r.CheckpointSchema+" when they were given up")
 	}
 	return nil
