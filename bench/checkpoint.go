@@ -61,7 +61,7 @@ func (l *lab) copyAndDrain(ctx context.Context, flags []string, o options, seed 
 		if err := mover.Signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		err = l.update(ctx, load{updates: o.updates, keys: l.rows, perTransaction: 1}, seed) // repeated, half of them would change nothing
+		err = l.update(ctx, load{table: quoted, updates: o.updates, keys: l.rows, perTransaction: 1}, seed) // repeated, half of them would change nothing
 		if err == nil {
 			clocks, err = startMeter(ctx, l.source, l.target, o.patience)
 		}

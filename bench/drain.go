@@ -17,6 +17,7 @@ import (
 // load is a kind of updates that are drained.
 type load struct {
 	bench          string
+	table          string // quoted
 	updates        int
 	keys           int // among how many rows, from the first; chosen uniformly
 	perTransaction int
@@ -26,8 +27,8 @@ type load struct {
 // updates of few rows in larger transactions.
 func (l *lab) loads(o options) []load {
 	return []load{
-		{"drain", o.updates, l.rows, 1},
-		{"hot", o.updates * 5 / 2, min(1000, l.rows), 50},
+		{"drain", quoted, o.updates, l.rows, 1},
+		{"hot", quoted, o.updates * 5 / 2, min(1000, l.rows), 50},
 	}
 }
 
@@ -165,9 +166,9 @@ func updateRows(ctx context.Context, db *sql.DB, random *rand.Rand, what load, c
 			}
 			key := 1 + connection + updateConnections*random.IntN(what.keys/updateConnections)
 			if done%2 == 0 {
-				fmt.Fprintf(&packet, "UPDATE %s SET k=k+1 WHERE id=%d;", quoted, key)
+				fmt.Fprintf(&packet, "UPDATE %s SET k=k+1 WHERE id=%d;", what.table, key)
 			} else {
-				fmt.Fprintf(&packet, "UPDATE %s SET c='%s' WHERE id=%d;", quoted, digits(random), key)
+				fmt.Fprintf(&packet, "UPDATE %s SET c='%s' WHERE id=%d;", what.table, digits(random), key)
 			}
 			done++
 			if what.perTransaction > 1 && (done%what.perTransaction == 0 || done == what.updates) {

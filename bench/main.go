@@ -171,7 +171,7 @@ var parts = []struct {
 	bench func(context.Context, *lab, options, *report) error
 }{
 	{"copy", benchCopy}, {"indexes", benchIndexes}, {"verify", benchVerify}, {"drain", benchDrain}, {"checkpoint", benchCheckpoint}, {"lag", benchLag}, {"tables", benchTables},
-	{"link", benchLink}, {"scale", benchScale},
+	{"tenants", benchTenants}, {"link", benchLink}, {"scale", benchScale},
 }
 
 func partNames() []string {

@@ -38,6 +38,10 @@ type measurement struct {
 	LagCopyMax float64 `json:"lag_copy_max_s,omitempty"`
 	LagMax     float64 `json:"lag_max_s,omitempty"`
 	LagFinal   float64 `json:"lag_final_s,omitempty"`
+	// DumpThreads is how many connections read the source's log at once, and
+	// RowEventsDecoded how many row events a shared one decoded.
+	DumpThreads      int    `json:"dump_threads,omitempty"`
+	RowEventsDecoded uint64 `json:"row_events_decoded,omitempty"`
 	// WritesPerS is how many changes the source's writers made meanwhile.
 	WritesPerS float64 `json:"writes_per_s,omitempty"`
 }

@@ -24,14 +24,17 @@ type moverEvent struct {
 	PeakRSSMB     float64 `json:"peak_rss_mb"`
 	RowsVerified  uint64  `json:"rows_verified"`
 	VerifySeconds float64 `json:"verify_seconds"`
+	CPUSeconds    float64 `json:"cpu_s"`
+	// RowEventsDecoded is of a shared stream.
+	RowEventsDecoded uint64 `json:"row_events_decoded"`
 }
 
 // course is what our mover did, by this process' clock.
 type course struct {
-	startedAt, runningAt, caughtUpAt time.Time
-	caughtUp, done                   moverEvent
-	cpu                              float64
-	copied                           func() error // called when the rows are copied, with -follow
+	startedAt, runningAt, copiedAt, caughtUpAt time.Time
+	rowsCopied, caughtUp, done                 moverEvent
+	cpu                                        float64
+	copied                                     func() error // called when the rows are copied, with -follow
 }
 
 func (c *course) fill(m *measurement) {
@@ -103,6 +106,7 @@ func (c *course) follow(output io.Reader) error {
 		case "running":
 			c.runningAt = now
 		case "copied":
+			c.copiedAt, c.rowsCopied = now, e
 			if err := c.copied(); err != nil {
 				return err
 			}

@@ -46,6 +46,13 @@ type ratios struct {
 	// What checkpoints cost: the part of the time with them that is theirs.
 	CheckpointCostCopy  *float64 `json:"checkpoint_cost_copy,omitempty"`
 	CheckpointCostDrain *float64 `json:"checkpoint_cost_drain,omitempty"`
+	// A tenant of a hundredth of the rows: its part of the time of the whole table; and what
+	// moves of eight tenants take of the CPU when each reads the log itself, and of the
+	// source's connections when they share one.
+	TenantVsWhole    float64 `json:"tenant_vs_whole,omitempty"`
+	OwnVsSharedCPU   float64 `json:"own_vs_shared_mover_cpu,omitempty"`
+	SharedDumps      float64 `json:"shared_dump_threads,omitempty"`
+	SharedEventsOnce float64 `json:"shared_decoded_vs_written,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
@@ -76,8 +83,15 @@ func (r *report) ratios() ratios {
 		VerifyVsDigestQuery: r.timesAsFast("verify", digestQuerySystem, onlineSystem),
 		InlineVsCopy:        r.timesAsFast("verify", plainCopySystem, inlineCopySystem),
 
+		TenantVsWhole: r.part("tenants", oneTenantSystem, wholeSystem),
+
 		CheckpointCostCopy:  r.checkpointCost(checkpointCopy),
 		CheckpointCostDrain: r.checkpointCost(checkpointDrain),
+	}
+	if shared := r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return m.MoverCPU }); len(shared) > 0 {
+		out.OwnVsSharedCPU = round(median(r.values("tenants", ownStreamsSystem, func(m measurement) float64 { return m.MoverCPU })) / median(shared))
+		out.SharedDumps = median(r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return float64(m.DumpThreads) }))
+		out.SharedEventsOnce = round(median(r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return float64(m.RowEventsDecoded) / float64(m.Rows) })))
 	}
 	lag := func(of func(measurement) float64) float64 {
 		return round(median(r.values("lag", ghostferrySystem, of)))
@@ -147,6 +161,15 @@ func (r *report) timesAsFast(bench, system, other string) float64 {
 		return 0
 	}
 	return round(r.seconds(bench, other) / seconds)
+}
+
+// part is what part of another system's time one takes; 0 when one was not measured.
+func (r *report) part(bench, system, other string) float64 {
+	whole := r.seconds(bench, other)
+	if whole == 0 {
+		return 0
+	}
+	return math.Round(1000*r.seconds(bench, system)/whole) / 1000
 }
 
 func round(v float64) float64 { return math.Round(v*100) / 100 }

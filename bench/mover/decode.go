@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -40,18 +38,14 @@ func decode(ctx context.Context, o options) error {
 		return errors.Join(err, f.Close())
 	}
 	streamer.FlushAndStop()
-	if err := say(f, "running"); err != nil {
+	if err := (event{Event: "running"}).print(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if err := errors.Join(streamer.RunContext(ctx), f.Close()); err != nil {
 		return err
 	}
 	for _, what := range []string{"caught_up", "done"} {
-		rss, err := peakRSSMB()
-		if err != nil {
-			return err
-		}
-		if err := json.NewEncoder(os.Stdout).Encode(event{Event: what, BinlogApplied: changes, PeakRSSMB: rss}); err != nil {
+		if err := (event{Event: what, BinlogApplied: changes}).print(); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,9 @@
 // how far it is. It is a process of its own so that its CPU time and memory are the
 // library's alone.
 //
+// With -tenants it makes a move for each of several values of a column, all at once, with
+// -shared over one connection to the source's log; what it tells is of all together.
+//
 // With -follow it says {"event":"copied"} when all rows are copied, and goes on until
 // standard input ends.
 //
@@ -12,11 +15,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -25,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -40,12 +42,18 @@ type event struct {
 	PeakRSSMB     float64 `json:"peak_rss_mb"`
 	RowsVerified  uint64  `json:"rows_verified,omitempty"`
 	VerifySeconds float64 `json:"verify_seconds,omitempty"`
+	// CPUSeconds is what the process has used so far.
+	CPUSeconds float64 `json:"cpu_s"`
+	// RowEventsDecoded is of the shared stream, where there is one.
+	RowEventsDecoded uint64 `json:"row_events_decoded,omitempty"`
 }
 
 // options are the command line.
 type options struct {
 	source, target, user   string
 	schema, table          string
+	tenants                string
+	shared                 bool
 	concurrency, lanes     int
 	chunkBytes             uint64
 	batch                  int
@@ -83,18 +91,17 @@ func command(ctx context.Context, args []string) (err error) {
 	if o.decode != "" {
 		return decode(ctx, o)
 	}
-	config, err := o.config()
+	m, err := newMoves(ctx, o)
 	if err != nil {
 		return err
 	}
-	f := &ghostferry.Ferry{Config: config}
-	if err := move(ctx, f, o.follow); err != nil {
+	if err := errors.Join(m.move(ctx, o.follow), m.close()); err != nil {
 		return err
 	}
 	if err := profileMemory(o.memProfile); err != nil {
 		return err
 	}
-	return say(f, "done")
+	return m.say("done")
 }
 
 func parse(args []string) (options, error) {
@@ -105,6 +112,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.user, "user", "root", "account on both, its password in MYSQL_PWD")
 	flags.StringVar(&o.schema, "schema", "", "schema on both")
 	flags.StringVar(&o.table, "table", "", "table that moves; all of the schema without it")
+	flags.StringVar(&o.tenants, "tenants", "", "column=value,…: a move for each value, of the rows that have it")
+	flags.BoolVar(&o.shared, "shared", false, "with -tenants: one connection to the source's log (SharedStreamer)")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "Config.DataIterationConcurrency")
 	flags.Uint64Var(&o.chunkBytes, "chunk-bytes", 0, "Config.DataIterationChunkBytes")
 	flags.IntVar(&o.lanes, "lanes", 0, "Config.BinlogApplyLanes")
@@ -179,63 +188,6 @@ func (o oneTable) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostfe
 	return nil, fmt.Errorf("the source has no table %s.%s", o.schema, o.table)
 }
 
-// move copies what is not copied yet, follows to the log's end and stops there.
-func move(ctx context.Context, f *ghostferry.Ferry, follow bool) error {
-	if err := f.InitializeContext(ctx); err != nil {
-		return err
-	}
-	if err := f.StartContext(ctx); err != nil {
-		return err
-	}
-	if err := say(f, "running"); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(ctx) }()
-	err := cutOver(ctx, f, follow)
-	if err != nil {
-		cancel(err)
-	}
-	return errors.Join(err, <-ran)
-}
-
-func cutOver(ctx context.Context, f *ghostferry.Ferry, follow bool) error {
-	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
-		return err
-	}
-	if follow {
-		if err := say(f, "copied"); err != nil {
-			return err
-		}
-		if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
-			return err
-		}
-	}
-	if err := f.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
-		return err
-	}
-	if err := say(f, "caught_up"); err != nil {
-		return err
-	}
-	return f.FlushBinlogAndStopStreamingContext(ctx)
-}
-
-func say(f *ghostferry.Ferry, what string) error {
-	progress := f.Progress()
-	rss, err := peakRSSMB()
-	if err != nil {
-		return err
-	}
-	e := event{Event: what, Resuming: f.Resuming(), RowsCopied: progress.RowsCopied, BinlogApplied: progress.BinlogRowsApplied, PeakRSSMB: rss}
-	if v, ok := f.Verifier.(ghostferry.ReportingVerifier); ok {
-		report := v.Report()
-		e.RowsVerified, e.VerifySeconds = report.Rows, report.SecondsBefore
-	}
-	return json.NewEncoder(os.Stdout).Encode(e)
-}
-
 // peakRSSMB is the greatest resident size so far. getrusage(2) would count what the
 // parent had when it forked.
 func peakRSSMB() (float64, error) {
@@ -250,6 +202,15 @@ func peakRSSMB() (float64, error) {
 		}
 	}
 	return 0, errors.New("/proc/self/status has no VmHWM")
+}
+
+// cpuSeconds is the CPU time of the process so far.
+func cpuSeconds() (float64, error) {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0, err
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds(), nil
 }
 
 func profileCPU(path string) (stop func() error, err error) {
