@@ -128,6 +128,10 @@ type Ferry struct {
 	// runEndedAt is when.
 	runEndedAt time.Time
 	runOnce    sync.Once
+	// tellsHandler says that Run tells the ErrorHandler of a failure, handlerTold is closed
+	// when it has, or had no need to.
+	tellsHandler atomic.Bool
+	handlerTold  chan struct{}
 }
 
 // Resuming reports whether this run goes on from an earlier one: from the checkpoint on
@@ -182,7 +186,7 @@ func (p *cutoverPermission) wait() <-chan struct{} {
 
 func (f *Ferry) prepareChannels() {
 	f.runOnce.Do(func() {
-		f.rowsCopied, f.copied, f.runEnded = make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f.rowsCopied, f.copied, f.runEnded, f.handlerTold = make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	})
 }
 
@@ -197,22 +201,45 @@ func (f *Ferry) Start() error { return f.StartContext(context.Background()) }
 // Run copies, follows and returns when the streams have ended; failures go to the
 // ErrorHandler.
 func (f *Ferry) Run() {
+	f.prepareChannels()
+	f.tellsHandler.Store(true)
+	defer close(f.handlerTold)
 	if err := f.RunContext(context.Background()); err != nil {
 		f.fatal("ferry", err)
 	}
 }
 
-// WaitUntilRowCopyIsComplete returns when the rows are copied and the cutover may begin.
+// WaitUntilRowCopyIsComplete returns when the rows are copied and the cutover may begin, or
+// when Run has failed and the ErrorHandler was told.
 func (f *Ferry) WaitUntilRowCopyIsComplete() {
 	if err := f.WaitUntilRowCopyIsCompleteContext(context.Background()); err != nil {
-		f.logger.WithError(err).Error("the copy did not complete") // Run has told the ErrorHandler
+		f.awaitHandler()
+		f.logger.WithError(err).Error("the copy did not complete")
 	}
+}
+
+// awaitHandler returns when Run, if it was called and has failed, has told the ErrorHandler:
+// a host asks its own handler what became of the run.
+func (f *Ferry) awaitHandler() {
+	if f.tellsHandler.Load() && f.runFailed() {
+		<-f.handlerTold
+	}
+}
+
+// fatalUnlessRunFailed hands an error to the host that Run has not handed to it already.
+func (f *Ferry) fatalUnlessRunFailed(from string, err error) {
+	f.awaitHandler()
+	if f.tellsHandler.Load() && f.runFailed() {
+		f.logger.WithError(err).Error("the run has failed")
+		return
+	}
+	f.fatal(from, err)
 }
 
 // WaitUntilBinlogStreamerCatchesUp returns when changes reach the target within moments.
 func (f *Ferry) WaitUntilBinlogStreamerCatchesUp() {
 	if err := f.WaitUntilBinlogStreamerCatchesUpContext(context.Background()); err != nil {
-		f.fatal("binlog_streamer", err)
+		f.fatalUnlessRunFailed("binlog_streamer", err)
 	}
 }
 
@@ -229,7 +256,7 @@ func (f *Ferry) StartCutover() time.Time {
 // the source must have stopped.
 func (f *Ferry) FlushBinlogAndStopStreaming() {
 	if err := f.FlushBinlogAndStopStreamingContext(context.Background()); err != nil {
-		f.fatal("wait_replica", err)
+		f.fatalUnlessRunFailed("wait_replica", err)
 	}
 }
 

@@ -39,35 +39,56 @@ func (f *Ferry) endedBefore(what string) error {
 const caughtUpWithin = 300 * time.Millisecond
 
 // WaitUntilBinlogStreamerCatchesUpContext returns when the source's log end reaches the
-// target within moments.
+// target within moments. It fails at once when the run has failed.
 func (f *Ferry) WaitUntilBinlogStreamerCatchesUpContext(ctx context.Context) error {
-	for {
-		end, err := f.sourceLogEnd(ctx)
-		if err != nil {
-			return err
+	return f.duringRun(ctx, "the changes were applied", func(ctx context.Context) error {
+		for {
+			end, err := f.sourceLogEnd(ctx)
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
+				return err
+			}
+			if time.Since(start) < caughtUpWithin {
+				return nil
+			}
 		}
-		start := time.Now()
-		if err := f.waitApplied(ctx, end); err != nil {
-			return err
-		}
-		if time.Since(start) < caughtUpWithin {
-			return nil
-		}
-	}
+	})
 }
 
-// waitApplied waits for a place to be applied, and fails when the run ends before.
-func (f *Ferry) waitApplied(ctx context.Context, at BinlogCoordinate) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// duringRun does what needs the run's connections. When the run fails before that is done,
+// it is given up and the error is the run's: what is asked of a server over connections that
+// the run has closed would be asked again and again.
+func (f *Ferry) duringRun(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	f.prepareChannels()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		select {
 		case <-f.runEnded:
-			cancel(f.endedBefore("the changes were applied"))
+			if f.runErr != nil {
+				cancel()
+			}
 		case <-ctx.Done():
 		}
 	}()
-	return f.BinlogWriter.WaitUntilApplied(ctx, at)
+	err := do(ctx)
+	if err != nil && f.runFailed() {
+		return f.endedBefore(what)
+	}
+	return err
+}
+
+// runFailed reports whether the run has ended with an error.
+func (f *Ferry) runFailed() bool {
+	select {
+	case <-f.runEnded:
+		return f.runErr != nil
+	default:
+		return false
+	}
 }
 
 // StartCutoverContext posts CutoverLock, MaxCutoverRetries times at most, and returns
@@ -125,6 +146,10 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 // writers of the source must have stopped before. A source that is a replica is first
 // waited for until it has what its primary had.
 func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
+	return f.duringRun(ctx, "the stream was told to stop", f.flushAndStop)
+}
+
+func (f *Ferry) flushAndStop(ctx context.Context) error {
 	if gate := f.WaitUntilReplicaIsCaughtUpToMaster; gate != nil {
 		readOnly, err := isReadOnly(ctx, gate.MasterDB)
 		if err != nil {

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -65,15 +66,11 @@ func (s *Stall) Release() error {
 // LogEnd returns the end of the source's log as file:position.
 func (p *Pair) LogEnd(t *testing.T) string {
 	t.Helper()
-	query := "SHOW BINARY LOG STATUS"
-	if p.IsMariaDB() {
-		query = "SHOW MASTER STATUS"
+	file, pos, err := p.SourceLogEnd(t.Context())
+	if err != nil {
+		t.Fatalf("the end of the source's log: %v", err)
 	}
-	rows := Rows(t, p.SourceDB, query)
-	if len(rows) != 1 {
-		t.Fatalf("%s: %v", query, rows)
-	}
-	return strings.Join(strings.SplitN(rows[0], "|", 3)[:2], ":")
+	return fmt.Sprintf("%s:%d", file, pos)
 }
 
 // Await returns when the condition holds, and fails the test when it does not within a

@@ -32,7 +32,7 @@ func withReplica(t *testing.T, s harness.Setting) *failover {
 	t.Cleanup(func() { _ = f.replica.Stop() })
 	f.replicaDB, err = f.replica.DB(t.Context())
 	require.NoError(t, err)
-	replicate(t, f.Pair, f.replicaDB)
+	f.Pair.Replicate(t, f.replicaDB)
 	return f
 }
 

@@ -1,9 +1,11 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,8 +15,9 @@ import (
 
 // returningHandler keeps errors and returns, which upstream's never does.
 type returningHandler struct {
-	mu   sync.Mutex
-	errs []error
+	busy, goOn chan struct{} // closed when the first error is here, and when it may be kept
+	mu         sync.Mutex
+	errs       []error
 }
 
 func (h *returningHandler) ReportError(string, error) {}
@@ -22,23 +25,55 @@ func (h *returningHandler) ReportError(string, error) {}
 func (h *returningHandler) Fatal(_ string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.errs) == 0 {
+		close(h.busy)
+		<-h.goOn
+	}
 	h.errs = append(h.errs, err)
 }
 
+func (h *returningHandler) told() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.errs)
+}
+
 // A run whose error handler returns has ended: nothing is left running, and the table
-// that failed is not complete.
+// that failed is not complete. A host that waits for the rows goes on when its handler has
+// been told, the steps of a cutover do nothing, and nothing is told twice.
 func TestErrorHandlerThatReturns(t *testing.T) {
 	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "handler", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, "handler", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
 		broken := errors.New("a listener broke")
-		handler := &returningHandler{}
+		handler := &returningHandler{busy: make(chan struct{}), goOn: make(chan struct{})}
 		f := &ghostferry.Ferry{Config: p.Config("handler"), ErrorHandler: handler}
 		p.NoLeak(t, func() {
 			mustStart(t, t.Context(), f)
 			f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { return broken })
-			f.Run()
-			f.WaitUntilRowCopyIsComplete() // returns, too
+			waited := make(chan int, 1)
+			go func() {
+				f.WaitUntilRowCopyIsComplete()
+				waited <- handler.told()
+			}()
+			var running sync.WaitGroup
+			running.Go(f.Run)
+			<-handler.busy
+			select {
+			case <-waited:
+				t.Error("the host goes on while its handler is being told")
+			case <-time.After(200 * time.Millisecond):
+			}
+			close(handler.goOn)
+			running.Wait()
+			require.Equal(t, 1, <-waited)
+			f.WaitUntilBinlogStreamerCatchesUp()
+			f.FlushBinlogAndStopStreaming()
+			for _, step := range []func(context.Context) error{f.WaitUntilBinlogStreamerCatchesUpContext, f.FlushBinlogAndStopStreamingContext} {
+				err := step(t.Context())
+				require.ErrorContains(t, err, "the run ended before")
+				require.ErrorIs(t, err, broken)
+			}
 			require.NoError(t, f.Close())
 		})
 		require.Len(t, handler.errs, 1)

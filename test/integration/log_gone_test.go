@@ -23,10 +23,10 @@ func TestF17PurgedLog(t *testing.T) {
 			defer cancel()
 			p := harness.New(t, s)
 			cutRun(t, ctx, p, "purged")
-			needed, _, err := logEnd(ctx, p.SourceDB, s.Flavour)
+			needed, _, err := p.SourceLogEnd(ctx)
 			require.NoError(t, err)
 			p.In(t, p.SourceDB, "purged", "INSERT INTO t VALUES (12,12)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (13,13)", "FLUSH BINARY LOGS")
-			file, _, err := logEnd(ctx, p.SourceDB, s.Flavour)
+			file, _, err := p.SourceLogEnd(ctx)
 			require.NoError(t, err)
 			harness.Await(t, "the logs are purged", func() bool {
 				p.In(t, p.SourceDB, "", "PURGE BINARY LOGS TO '"+file+"'")
@@ -63,7 +63,7 @@ func TestF18ResetLog(t *testing.T) {
 			defer cancel()
 			p := harness.New(t, s)
 			cutRun(t, ctx, p, "reset_log")
-			was, pos, err := logEnd(ctx, p.SourceDB, s.Flavour)
+			was, pos, err := p.SourceLogEnd(ctx)
 			require.NoError(t, err)
 			if s.Flavour == servers.MySQL {
 				p.In(t, p.SourceDB, "", "RESET BINARY LOGS AND GTIDS")
@@ -73,7 +73,7 @@ func TestF18ResetLog(t *testing.T) {
 			err = refused(t, ctx, p, "reset_log")
 			require.NotContains(t, err.Error(), "timed out")
 			harness.Await(t, "the log comes to the same place", func() bool {
-				file, at, err := logEnd(ctx, p.SourceDB, s.Flavour)
+				file, at, err := p.SourceLogEnd(ctx)
 				require.NoError(t, err)
 				switch {
 				case file != was:
