@@ -25,6 +25,9 @@ type ControlServerOverview struct {
 	DoneTime    *time.Time
 
 	TablesTotal, TablesWaiting, TablesCopying, TablesCompleted int
+	// TablesUnestimated are those waiting of which the source estimates no row: they are
+	// empty, or were filled a moment ago.
+	TablesUnestimated int
 
 	// RowsCopied and BytesCopied count what this process has copied. RowsRemaining is the
 	// source's own estimate less that.
@@ -97,6 +100,9 @@ func (o *ControlServerOverview) count(t tableFacts) {
 		o.TablesCopying++
 	default:
 		o.TablesWaiting++
+		if t.estimated == 0 {
+			o.TablesUnestimated++
+		}
 	}
 	o.RowsCopied += t.rows
 	o.BytesCopied += t.bytes
@@ -261,6 +267,8 @@ func (o *ControlServerOverview) estimate() {
 		o.ETAReason = "the run is throttled"
 	case o.CopyRowsPerSecond < 1:
 		o.ETAReason = "no row was copied in the last seconds"
+	case o.TablesUnestimated*10 > o.TablesTotal:
+		o.ETAReason = fmt.Sprintf("the source has no estimate of %d tables", o.TablesUnestimated)
 	case o.RowsRemaining == 0:
 		o.ETAReason = "the tables have more rows than the source has estimated"
 	default:

@@ -4,17 +4,24 @@ package browser
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"io"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/test/harness"
 )
 
 const (
@@ -115,4 +122,77 @@ func TestTenThousandTables(t *testing.T) {
 
 	f.Throttler.SetPaused(true)
 	shots(t, url, "throttled-10000", `document.getElementById("alerts").textContent.includes("Paused by hand")`)
+}
+
+// manyMove is a run of ten thousand real tables, of which the batch listener decides.
+func manyMove(t *testing.T, pair *harness.Pair, onBatch func(*ghostferry.RowBatch) error) (f *ghostferry.Ferry, ended <-chan error) {
+	t.Helper()
+	config := pair.Config("many")
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	config.Logger = logger
+	config.ControlServerConfig = &ghostferry.ControlServerConfig{Enabled: true, ServerBindAddr: "127.0.0.1:0", Token: operateToken, ReadToken: readToken}
+	f = &ghostferry.Ferry{Config: config}
+	require.NoError(t, f.InitializeContext(t.Context()))
+	t.Cleanup(func() { _ = f.Close() })
+	f.DataIterator.AddBatchListener(onBatch)
+	require.NoError(t, f.StartContext(t.Context()))
+	result := make(chan error, 1)
+	go func() {
+		begun := time.Now()
+		err := harness.RunStarted(context.Background(), f, func() error { return nil })
+		if err == nil {
+			err = f.EndCutoverContext(context.Background(), begun)
+		}
+		result <- err
+	}()
+	return f, result
+}
+
+// Ten thousand real tables: a run that fails in the middle, and the next one, which goes on
+// and arrives, while somebody looks at the page.
+func TestTenThousandTablesAreMoved(t *testing.T) {
+	pair := harness.New(t, harness.Settings[0])
+	for _, db := range []*sql.DB{pair.SourceDB, pair.TargetDB} {
+		harness.Exec(t, db, "CREATE DATABASE many")
+		making, ctx := errgroup.WithContext(t.Context())
+		making.SetLimit(4)
+		for i := range manyTables {
+			making.Go(func() error {
+				_, err := db.ExecContext(ctx, fmt.Sprintf("CREATE TABLE many.table_%05d (id INT PRIMARY KEY, v INT)", i))
+				if err == nil && db == pair.SourceDB {
+					_, err = db.ExecContext(ctx, fmt.Sprintf("INSERT INTO many.table_%05d VALUES (1,1),(2,2),(3,3)", i))
+				}
+				return err
+			})
+		}
+		require.NoError(t, making.Wait())
+	}
+	var batches atomic.Int64
+	failed, ended := manyMove(t, pair, func(*ghostferry.RowBatch) error {
+		if batches.Add(1) > manyTables/2 {
+			return errFromTest
+		}
+		return nil
+	})
+	p := openTab(t, failed.ControlServer.URL(), 1440, false)
+	p.signIn(operateToken)
+	p.until(`document.getElementById("page-text").textContent.startsWith("1–50 of 10,000")`)
+	require.Error(t, <-ended)
+	p.until(phase("failed"))
+	p.clean()
+	p.close()
+	shots(t, failed.ControlServer.URL(), "failed-10000", phase("failed"))
+	require.NoError(t, failed.Close())
+
+	done, ended := manyMove(t, pair, func(*ghostferry.RowBatch) error { return nil })
+	p = openTab(t, done.ControlServer.URL(), 1440, false)
+	p.signIn(operateToken)
+	p.until(`document.getElementById("page-text").textContent.startsWith("1–50 of 10,000")`)
+	require.NoError(t, <-ended)
+	p.until(phase("done"))
+	require.Equal(t, "100%", strings.ReplaceAll(p.eval(`document.getElementById("overall-percent").textContent`), "\u00a0", ""))
+	p.clean()
+	p.close()
+	shots(t, done.ControlServer.URL(), "done-10000", phase("done"))
 }

@@ -53,11 +53,13 @@ export function showAlerts(area, o) {
 export function showGlance(o) {
   const all = o.RowsCopied + o.RowsRemaining;
   const copied = o.TablesTotal > 0 && o.TablesCompleted === o.TablesTotal;
-  const fraction = copied ? 1 : all > 0 ? Math.min(0.999, o.RowsCopied / all) : 0;
+  // Tables without an estimate count by their number.
+  const estimated = o.TablesTotal > 0 ? 1 - o.TablesUnestimated / o.TablesTotal : 0;
+  const fraction = copied ? 1 : all > 0 ? Math.min(0.999, o.RowsCopied / all, estimated) : 0;
   $("overall-percent").textContent = copied || all > 0 ? format.percent(fraction) : "–";
   $("overall-rows").textContent = copied
     ? `${format.count(o.RowsCopied)} rows copied`
-    : all > 0 ? `${format.count(o.RowsCopied)} of about ${format.count(all)} rows` : "no rows yet";
+    : all > 0 ? `${format.count(o.RowsCopied)} of ${estimated < 0.9 ? "more than" : "about"} ${format.count(all)} rows` : "no rows yet";
   $("overall-eta").textContent = copied ? "" : o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
   setMeter($("overall-meter"), fraction, o.Failed ? "bad" : copied ? "good" : o.Throttle ? "warn" : "");
 
