@@ -1,0 +1,219 @@
+package tenants
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// settings are a configuration as a person writes it.
+type settings = map[string]any
+
+func serverSettings(s *servers.Server) settings {
+	return settings{"Host": s.Host, "Port": s.Port, "User": s.User(), "Pass": s.Password()}
+}
+
+// shardSettings are those of shardConfig.
+func shardSettings(p *harness.Pair) settings {
+	return settings{
+		"Source": serverSettings(p.Source), "Target": serverSettings(p.Target),
+		"SourceDB": shard, "TargetDB": shard, "ShardingKey": "tenant", "ShardingKeyValue": "acme", "PrimaryKeyTables": []string{"tenants"},
+		"JoinedTables":         settings{"photos": []any{settings{"TableName": "orders", "JoinColumn": "photo"}, settings{"TableName": "labels", "JoinColumn": "photo"}}},
+		"InlineVerifierConfig": settings{"MaxExpectedDowntime": "60s"},
+	}
+}
+
+// buildProgram builds the sharding program.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "sharding")
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../examples/sharding/cmd").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return program
+}
+
+// runProgram runs it with a configuration on standard input, or in a file, and returns its
+// status and what it said.
+func runProgram(t *testing.T, program string, config settings, arguments ...string) (status int, said string) {
+	t.Helper()
+	text, err := json.Marshal(config)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(minutes(t), program, arguments...)
+	cmd.Stdin = bytes.NewReader(text)
+	output, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(output)
+}
+
+// statsd is a server that keeps what it is sent.
+type statsd struct {
+	conn net.PacketConn
+	mu   sync.Mutex
+	seen map[string]string // the last sample of each name
+}
+
+func startStatsD(t *testing.T) *statsd {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &statsd{conn: conn, seen: map[string]string{}}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		packet := make([]byte, 1<<16)
+		for {
+			n, _, err := conn.ReadFrom(packet)
+			if err != nil {
+				return
+			}
+			name, _, _ := strings.Cut(string(packet[:n]), ":")
+			s.mu.Lock()
+			s.seen[name] = string(packet[:n])
+			s.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-read
+	})
+	return s
+}
+
+func (s *statsd) last(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[name]
+}
+
+// The program moves a tenant by a configuration on standard input: from a replica while its
+// primary is written, not before a lag has shrunk, telling a statsd server. It says what a
+// second run of a finished move finds, and takes the tenant back.
+func TestShardingProgram(t *testing.T) {
+	program := buildProgram(t)
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		replica, err := servers.Start(t.Context(), servers.Options{Flavour: p.Flavour, Name: "replica", GTID: true})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, replica.Stop()) })
+		replicaDB, err := replica.DB(t.Context())
+		require.NoError(t, err)
+		p.Replicate(t, replicaDB)
+		fillShard(t, p)
+		whole := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}
+		position := p.Heartbeat(t, "shard_heartbeat", replicaDB)
+		p.Create(t, "lag", "CREATE TABLE seconds (behind INT)")
+		p.In(t, p.TargetDB, "lag", "INSERT INTO seconds VALUES (60)")
+
+		churn := changeShard(t, p)
+		hooks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/lock" {
+				if err := churn.Stop(); err != nil {
+					http.Error(w, err.Error(), http.StatusInternalServerError)
+				}
+			}
+		}))
+		defer hooks.Close()
+		metrics := startStatsD(t)
+		config := shardSettings(p)
+		maps.Copy(config, settings{
+			"Source": serverSettings(replica), "RunFerryFromReplica": true, "SourceReplicationMaster": serverSettings(p.Source), "ReplicatedMasterPositionQuery": position,
+			"IgnoredTables": []string{"^settings$"}, "StatsDAddress": metrics.conn.LocalAddr().String(),
+			"CutoverLock": settings{"URI": hooks.URL + "/lock"}, "CutoverUnlock": settings{"URI": hooks.URL + "/unlock"},
+			"Throttle": settings{"Connection": serverSettings(p.Target), "MaxLag": 5, "Query": "SELECT behind FROM lag.seconds", "UpdateInterval": "50ms"},
+		})
+		ctx, caughtUp := context.WithCancel(minutes(t))
+		defer caughtUp()
+		watched := make(chan int, 1)
+		go func() { // lets the lag shrink when the move has begun, and tells how many rows it had brought
+			defer caughtUp()
+			for ctx.Err() == nil {
+				var begun int
+				if err := p.TargetDB.QueryRow("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='_ghostferry' AND table_name='runs'").Scan(&begun); err == nil && begun > 0 {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(500 * time.Millisecond)
+			copied := -1
+			_ = p.TargetDB.QueryRow("SELECT COUNT(*) FROM shard.orders WHERE tenant='acme'").Scan(&copied)
+			_, _ = p.TargetDB.Exec("UPDATE lag.seconds SET behind=0")
+			watched <- copied
+		}()
+		status, said := runProgram(t, program, config)
+		require.Zero(t, status, said)
+		require.Zero(t, <-watched, "rows that were copied while the lag was too great")
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
+		require.NotEmpty(t, shardRows(t, p, true, true)["photos"])
+		for _, name := range []string{"sharding.VerifyCutover", "sharding.deltaCopyJoinedTables", "sharding.CopyPrimaryKeyTables"} {
+			require.Regexp(t, "^"+name+`:[0-9.e+-]+\|ms\|#SourceDB:shard,TargetDB:shard`, metrics.last(name))
+		}
+
+		status, said = runProgram(t, program, config, "-cancel")
+		require.Equal(t, 1, status, said)
+		require.Contains(t, said, "has finished")
+		status, said = runProgram(t, program, config, "-cancel", "-even-if-finished")
+		require.Zero(t, status, said)
+		require.Contains(t, said, "rows removed from the target")
+		require.Equal(t, whole, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
+	})
+}
+
+// What is wrong with the configuration is said before anything is written.
+func TestShardingProgramRefuses(t *testing.T) {
+	program := buildProgram(t)
+	flavours := 0
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		if flavours++; flavours > 1 {
+			return // nothing here depends on the server
+		}
+		fillShard(t, p)
+		before := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}
+		for _, refused := range []struct {
+			set  settings
+			says []string
+		}{
+			{settings{"ShardingKee": "x"}, []string{"ShardingKee"}},
+			{settings{"MyServerId": 7}, []string{"MyServerId", "remove it"}},
+			{settings{"ShardingKey": ""}, []string{"ShardingKey is not set"}},
+			{settings{"StatsDAddress": "nowhere"}, []string{"StatsDAddress", "host:port"}},
+			{settings{"IgnoredTables": []string{"("}}, []string{"IgnoredTables", "regular expression"}},
+			{settings{"PrimaryKeyTables": []string{"absent"}}, []string{"absent"}},
+			{settings{"Throttle": settings{"Connection": serverSettings(p.Target)}}, []string{"throttler", "query is empty"}},
+			{settings{"RunFerryFromReplica": true}, []string{"SourceReplicationMaster"}},
+			{settings{"ShardingKey": "owner"}, []string{"owner"}},
+		} {
+			config := shardSettings(p)
+			maps.Copy(config, refused.set)
+			status, said := runProgram(t, program, config)
+			require.Equal(t, 1, status, said)
+			for _, words := range refused.says {
+				require.Contains(t, said, words)
+			}
+		}
+		file := filepath.Join(t.TempDir(), "config.json")
+		require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+		status, said := runProgram(t, program, nil, "-config-path", file)
+		require.Equal(t, 1, status, said)
+		status, said = runProgram(t, program, nil, "-config-path", file+".absent")
+		require.Equal(t, 1, status, said)
+		require.Contains(t, said, "config.json.absent")
+		status, said = runProgram(t, program, nil, "-version")
+		require.Zero(t, status)
+		require.NotEmpty(t, said)
+		require.Equal(t, before, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
+	})
+}
