@@ -61,7 +61,9 @@ func (h HTTPCallback) Post(client *http.Client) error {
 // PostContext sends the payload. It does nothing without a URI. Only status 200 is a
 // success, any other is an [*HTTPCallbackError]. A nil client means one with a
 // timeout of 30 s that follows redirects within the same host only, so that a
-// payload is never handed to a host nobody configured.
+// payload is never handed to a host nobody configured, and only those that repeat
+// the POST (307 and 308). With any client an answer to another method, which has
+// not been given the payload, is an error.
 func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) error {
 	if h.URI == "" {
 		return nil
@@ -88,6 +90,9 @@ func (h HTTPCallback) PostContext(ctx context.Context, client *http.Client) erro
 	}
 	defer response.Body.Close()
 
+	if last := response.Request; last != nil && last.Method != http.MethodPost {
+		return fmt.Errorf("callback: %w", errNotPosted(last))
+	}
 	answer, err := io.ReadAll(io.LimitReader(response.Body, httpCallbackBodyLimit))
 	if response.StatusCode != http.StatusOK {
 		return &HTTPCallbackError{URI: shownURL(request.URL.String()), StatusCode: response.StatusCode, Body: string(bytes.TrimSpace(answer))}
@@ -144,6 +149,13 @@ func (c *Config) post(ctx context.Context, callback HTTPCallback) error {
 	return callback.PostContext(ctx, client)
 }
 
+// errNotPosted is about a redirect (301, 302 or 303) that HTTP clients follow by a GET
+// without the payload: what answers there says nothing of what was asked.
+func errNotPosted(request *http.Request) error {
+	return fmt.Errorf("refused a redirect to %s, which would be asked by %s without the payload: name that address in the callback's URI, or redirect with status 307 or 308",
+		shownURL(request.URL.String()), request.Method)
+}
+
 func newHTTPCallbackClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport: transport,
@@ -151,6 +163,9 @@ func newHTTPCallbackClient(transport http.RoundTripper) *http.Client {
 		CheckRedirect: func(request *http.Request, via []*http.Request) error {
 			if request.URL.Host != via[0].URL.Host || request.URL.Scheme != via[0].URL.Scheme {
 				return fmt.Errorf("refused to follow a redirect to %s: name that host in the callback's URI", request.URL.Host)
+			}
+			if request.Method != http.MethodPost {
+				return errNotPosted(request)
 			}
 			if len(via) >= 10 {
 				return fmt.Errorf("stopped after %d redirects", len(via))

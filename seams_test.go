@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,10 +67,37 @@ func TestHTTPCallbackStaysOnItsHost(t *testing.T) {
 	defer server.Close()
 	mux.Handle("/away", http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	mux.Handle("/here", http.RedirectHandler("/ok", http.StatusTemporaryRedirect))
-	mux.HandleFunc("/ok", func(http.ResponseWriter, *http.Request) {})
+	mux.Handle("/moved", http.RedirectHandler("/ok", http.StatusPermanentRedirect))
+	var posted, got atomic.Int32
+	mux.HandleFunc("POST /ok", func(_ http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) == `{"Payload":"lock"}`+"\n" {
+			posted.Add(1)
+		}
+	})
+	mux.HandleFunc("GET /ok", func(http.ResponseWriter, *http.Request) { got.Add(1) })
+	mux.HandleFunc("/as-get/{status}", func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.PathValue("status"))
+		http.Redirect(w, r, "/ok?token=secret", status)
+	})
 
-	require.ErrorContains(t, HTTPCallback{URI: server.URL + "/away"}.Post(nil), "refused to follow a redirect")
-	require.NoError(t, HTTPCallback{URI: server.URL + "/here"}.Post(nil))
+	post := func(path string, client *http.Client) error {
+		return HTTPCallback{URI: server.URL + path, Payload: "lock"}.Post(client)
+	}
+	require.ErrorContains(t, post("/away", nil), "refused to follow a redirect")
+	require.NoError(t, post("/here", nil))
+	require.NoError(t, post("/moved", nil))
+	require.EqualValues(t, 2, posted.Load(), "the payload goes along")
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther} {
+		path := fmt.Sprintf("/as-get/%d", status)
+		// A client of the host's follows it; the answer does not count then either.
+		for _, client := range []*http.Client{nil, server.Client()} {
+			err := post(path, client)
+			require.ErrorContains(t, err, "refused a redirect to "+server.URL+"/ok, which would be asked by GET", path)
+			require.NotContains(t, err.Error(), "secret")
+		}
+	}
+	require.EqualValues(t, 3, got.Load(), "by the host's client only")
+	require.EqualValues(t, 2, posted.Load())
 }
 
 func TestMetrics(t *testing.T) {
