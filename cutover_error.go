@@ -66,6 +66,8 @@ type CutoverError struct {
 	// UnfenceErr is why the writers could not be let go on; nil when they were, or when that
 	// must not be tried.
 	UnfenceErr error
+
+	lasts string // how long a fence lasts that stays closed; empty: for good
 }
 
 // Error tells all of it.
@@ -87,7 +89,7 @@ func (e *CutoverError) Consequence() string {
 	case TrafficOnTarget:
 		return text + "the target owns the traffic"
 	case TrafficUnknown:
-		return text + "whether the host has switched over is not known, and the source stays fenced: look, then either finish the switch or unfence the source"
+		return text + "whether the host has switched over is not known, and the source stays fenced: look, then either finish the switch or unfence the source" + e.lasts
 	}
 	text += "the source stays the side that counts"
 	switch {

@@ -36,8 +36,8 @@ type CutoverHooks struct {
 	// fence and after the switch. The same is logged, and returned by Cutover.
 	LateWrite func(*LateWriteError)
 
-	names     struct{ unfence, blocked string } // for messages
-	switching func(ctx context.Context) error   // of a ready-made fence; nil: none
+	names     struct{ unfence, blocked, lasts string } // for messages
+	switching func(ctx context.Context) error          // of a ready-made fence; nil: none
 }
 
 // hookTimeout bounds Unfence and Switch, which go on when the cutover's context has ended;
@@ -57,6 +57,9 @@ func (f *Ferry) allHooks(h CutoverHooks) (complete CutoverHooks, done func(), er
 		}
 		ready := FenceHooks(fence)
 		h.Fence, h.Unfence, h.Fenced, h.switching = ready.Fence, ready.Unfence, ready.Fenced, ready.switching
+		if _, ok := fence.(*tableFence); ok {
+			h.names.lasts = "; its table locks last until this process ends or closes the Ferry"
+		}
 		done = func() {
 			ctx, cancel := context.WithTimeout(context.Background(), hookTimeout)
 			defer cancel()

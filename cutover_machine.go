@@ -44,12 +44,40 @@ func (f *Ferry) Cutover(ctx context.Context, hooks CutoverHooks) (CutoverReport,
 	defer f.cut.driven.Store(false)
 	ctx, cancel := f.untilRunEnds(ctx)
 	defer cancel()
-	var report CutoverReport
 	hooks, done, err := f.allHooks(hooks)
 	if err != nil {
-		return report, err
+		return CutoverReport{}, err
 	}
-	defer done()
+	report, err := f.cutOver(ctx, hooks)
+	if e, ok := errors.AsType[*CutoverError](err); ok && e.Traffic == TrafficUnknown {
+		f.keepFence(done)
+	} else {
+		done()
+	}
+	return report, err
+}
+
+// keepFence keeps a ready-made fence until Close: the source must not be written while the
+// target may be.
+func (f *Ferry) keepFence(done func()) {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	f.cut.mu.fences = append(f.cut.mu.fences, done)
+}
+
+// endFences ends what keepFence has kept.
+func (f *Ferry) endFences() {
+	f.cut.mu.Lock()
+	fences := f.cut.mu.fences
+	f.cut.mu.fences = nil
+	f.cut.mu.Unlock()
+	for _, done := range fences {
+		done()
+	}
+}
+
+// cutOver tries until it is done, or fails otherwise than by taking too long.
+func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report CutoverReport, err error) {
 	for n := 1; ; n++ {
 		if err := f.readyForCutover(ctx); err != nil {
 			return report, err
@@ -401,6 +429,7 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, ErrTrafficUnknown) {
 		e.Traffic, e.Blocked, e.WriteBlock = TrafficUnknown, a.report.Fenced, time.Since(a.began)
+		e.lasts = a.hooks.names.lasts
 		f.cutoverFailed(err)
 		return e
 	}

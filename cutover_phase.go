@@ -74,6 +74,7 @@ type cutoverState struct {
 		phase     CutoverPhase
 		status    CutoverStatus
 		blockedAt time.Time // zero while nobody waits
+		fences    []func()  // ends of those that stay closed until Close
 	}
 }
 

@@ -8,8 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -46,6 +45,8 @@ type FenceConfig struct {
 const (
 	defaultKillAfter = 200 * time.Millisecond
 	fencePoll        = 5 * time.Millisecond
+	// endPatience is how long the end of a connection is waited for.
+	endPatience = 5 * time.Second
 )
 
 // Fence stops the writers of a server and lets them go on again. Its methods are called one
@@ -189,11 +190,20 @@ func (s *fencedServer) connect(ctx context.Context) (err error) {
 // Close ends the connections.
 func (s *fencedServer) Close(context.Context) error { return s.db.Close() }
 
-// closing runs what closes the fence, which waits for statements and transactions, and
-// deals with those that are still in its way after killAfter.
-func (s *fencedServer) closing(ctx context.Context, do func(ctx context.Context) error, inTheWay func(ctx context.Context) error) error {
+// closing executes the statement that closes the fence, which waits for statements and
+// transactions, and deals with those that are still in its way after killAfter. A statement
+// that is given up is ended on the server, too: it would go on waiting there, hold up every
+// writer behind it, and close the fence after Unfence has opened it.
+func (s *fencedServer) closing(ctx context.Context, conn *sql.Conn, statement string, inTheWay func(ctx context.Context) error) error {
+	var id int64
+	if err := conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
-	go func() { done <- do(ctx) }()
+	go func() {
+		_, err := conn.ExecContext(ctx, statement)
+		done <- err
+	}()
 	var late <-chan time.Time
 	if s.killAfter >= 0 {
 		timer := time.NewTicker(max(s.killAfter, fencePoll))
@@ -203,11 +213,33 @@ func (s *fencedServer) closing(ctx context.Context, do func(ctx context.Context)
 	for {
 		select {
 		case err := <-done:
+			if err != nil && ctx.Err() != nil {
+				return errors.Join(causeOf(ctx, err), s.endConnection(ctx, id))
+			}
 			return err
 		case <-late:
 			if err := inTheWay(ctx); err != nil {
 				s.logger.WithError(err).Warn("what keeps the fence from closing cannot be killed")
 			}
+		}
+	}
+}
+
+// endConnection ends a connection of ours whose statement was given up, and returns when it
+// is gone.
+func (s *fencedServer) endConnection(ctx context.Context, id int64) error {
+	ctx, cancel := lifecycle.Detach(ctx, endPatience)
+	defer cancel()
+	for {
+		gone, err := s.srv.EndConnection(ctx, s.db, id)
+		if gone {
+			return nil
+		}
+		if err == nil {
+			err = retry.Sleep(ctx, fencePoll)
+		}
+		if err != nil {
+			return fmt.Errorf("fence: connection %d still waits to close the fence and may do so later: KILL it: %w", id, err)
 		}
 	}
 }
@@ -225,9 +257,7 @@ func (s *fencedServer) killStatements(ctx context.Context) error {
 func (s *fencedServer) kill(ctx context.Context, what string, ids []int64) error {
 	for _, id := range ids {
 		s.logger.Warnf("the fence kills %s of connection %d, which is in its way", what, id)
-		_, err := s.db.ExecContext(ctx, fmt.Sprintf("KILL %s %d", what, id))
-		const noSuchThread = 1094
-		if refusal, ok := errors.AsType[*mysql.MySQLError](err); err != nil && (!ok || refusal.Number != noSuchThread) {
+		if err := s.srv.Kill(ctx, s.db, what, id); err != nil {
 			return err
 		}
 	}

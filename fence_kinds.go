@@ -40,9 +40,13 @@ func (f *readOnlyFence) Fence(ctx context.Context) error {
 	if err := f.note(ctx, fenceNote{Kind: FenceReadOnly, Before: f.before}); err != nil {
 		return err
 	}
+	conn, err := f.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
 	statement := f.srv.SetReadOnlyQuery(f.srv.StrictestReadOnly())
-	set := func(ctx context.Context) error { _, err := f.db.ExecContext(ctx, statement); return err }
-	if err := f.closing(ctx, set, f.killStatements); err != nil {
+	if err := f.closing(ctx, conn, statement, f.killStatements); err != nil {
 		return fmt.Errorf("fence: %s: %w", statement, err)
 	}
 	if err := f.untilNoneInFlight(ctx); err != nil {
@@ -122,6 +126,9 @@ func (f *accountFence) chooseAccounts(ctx context.Context) error {
 	if left := f.left.Load(); left != nil && len(f.locked) == 0 {
 		f.locked = slices.Clone(left.Locked)
 	}
+	if err := f.mustBeAll(ctx); err != nil {
+		return err
+	}
 	for _, a := range f.accounts {
 		locked, err := f.srv.AccountLocked(ctx, f.db, a)
 		if err != nil {
@@ -132,6 +139,30 @@ func (f *accountFence) chooseAccounts(ctx context.Context) error {
 		}
 	}
 	return f.note(ctx, fenceNote{Kind: FenceAccounts, Locked: slices.Clone(f.locked)})
+}
+
+// mustBeAll refuses accounts whose user can log in by another account as well: a server does
+// not tell which of them a connection belongs to, and the other's would come back for ever.
+func (f *accountFence) mustBeAll(ctx context.Context) error {
+	for _, user := range f.users() {
+		accounts, err := f.srv.AccountsOf(ctx, f.db, user)
+		if err != nil {
+			return err
+		}
+		for _, other := range accounts {
+			if slices.Contains(f.accounts, other) {
+				continue
+			}
+			locked, err := f.srv.AccountLocked(ctx, f.db, other)
+			if err != nil {
+				return err
+			}
+			if !locked {
+				return fmt.Errorf("fence: user %s has account %s, too, and connections of the two cannot be told apart: name it in CutoverFence.Accounts as well, lock it, or use another kind of fence", user, other)
+			}
+		}
+	}
+	return nil
 }
 
 // adopt takes over the accounts that an earlier process has locked.
@@ -251,11 +282,7 @@ func (f *tableFence) Fence(ctx context.Context) error {
 	for i, t := range f.tables {
 		names[i] = QuotedTableName(t) + " READ"
 	}
-	lock := func(ctx context.Context) error {
-		_, err := conn.ExecContext(ctx, "LOCK TABLES "+strings.Join(names, ", "))
-		return err
-	}
-	err = f.closing(ctx, lock, func(ctx context.Context) error {
+	err = f.closing(ctx, conn, "LOCK TABLES "+strings.Join(names, ", "), func(ctx context.Context) error {
 		ids, err := f.srv.WritingTransactions(ctx, f.db)
 		if err != nil {
 			return err

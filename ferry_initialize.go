@@ -93,6 +93,7 @@ func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (
 func (f *Ferry) Close() error {
 	f.stopReports()
 	f.stopControlServer()
+	f.endFences()
 	f.closeConnections()
 	return nil
 }

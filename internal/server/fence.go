@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
@@ -81,6 +83,49 @@ func (s *Server) AccountLocked(ctx context.Context, q Querier, a Account) (bool,
 		return false, fmt.Errorf("%s: state of account %s: %w", s, a, err)
 	}
 	return locked, nil
+}
+
+// AccountsOf returns the accounts of a user name. It needs SELECT on the system tables.
+func (s *Server) AccountsOf(ctx context.Context, q Querier, user string) ([]Account, error) {
+	table := "mysql.user"
+	if s.IsMariaDB() {
+		table = "mysql.global_priv" // with roles, which have no host
+	}
+	rows, err := q.QueryContext(ctx, "SELECT Host FROM "+table+" WHERE User = ? AND Host <> ''", user)
+	if err != nil {
+		return nil, fmt.Errorf("%s: accounts of %s: %w", s, user, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var accounts []Account
+	for rows.Next() {
+		a := Account{User: user}
+		if err := rows.Scan(&a.Host); err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, a)
+	}
+	return accounts, rows.Err()
+}
+
+// Kill ends a connection ("CONNECTION") or its statement ("QUERY"). One that is gone is no
+// error.
+func (s *Server) Kill(ctx context.Context, e Execer, what string, id int64) error {
+	_, err := e.ExecContext(ctx, fmt.Sprintf("KILL %s %d", what, id))
+	const noSuchThread = 1094
+	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok && refusal.Number == noSuchThread {
+		return nil
+	}
+	return err
+}
+
+// EndConnection ends a connection and tells whether it is gone; its end may take a moment.
+func (s *Server) EndConnection(ctx context.Context, e Execer, id int64) (gone bool, err error) {
+	if err := s.Kill(ctx, e, "CONNECTION", id); err != nil {
+		return false, err
+	}
+	var n int
+	err = e.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ?", id).Scan(&n)
+	return err == nil && n == 0, err
 }
 
 // LockAccountQuery returns the statement after which the account cannot log in, or can again.

@@ -128,3 +128,110 @@ func TestFenceLeavesWhatItFound(t *testing.T) {
 	require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT account_locked FROM mysql.user WHERE User = 'fenced_app'").Scan(&locked))
 	require.Equal(t, "Y", locked)
 }
+
+// processes counts the source's statements that are like a pattern.
+func processes(t *testing.T, p *harness.Pair, like string) (n int) {
+	t.Helper()
+	require.NoError(t, p.SourceDB.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE ? AND ID <> CONNECTION_ID()", like).Scan(&n))
+	return n
+}
+
+// A fence that is given up while it waits for a long statement does not go on waiting on the
+// server: it would hold up the writers behind it, and close itself when nobody opens it again.
+func TestFenceThatIsGivenUp(t *testing.T) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+		for kind, statement := range map[string]string{ghostferry.FenceReadOnly: "%SET GLOBAL%read_only%", ghostferry.FenceLockTables: "%LOCK TABLES %"} {
+			t.Run(kind, func(t *testing.T) {
+				ctx := cutoverContext(t)
+				app := fencedApplication(t, p, "fenced")
+				f := &ghostferry.Ferry{Config: p.Config("fenced")}
+				require.NoError(t, f.InitializeContext(ctx))
+				defer f.Close()
+				fence, err := f.NewFence(&ghostferry.FenceConfig{Kind: kind, KillAfter: -1})
+				require.NoError(t, err)
+				defer func() { require.NoError(t, fence.Close(ctx)) }()
+				long := make(chan error, 1)
+				go func() {
+					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(3) WHERE id = 1")
+					long <- err
+				}()
+				harness.Await(t, "the long statement runs", func() bool { return processes(t, p, "%SLEEP(3)%") > 0 })
+				budget, cancel := context.WithCancel(ctx)
+				fenced := make(chan error, 1)
+				go func() { fenced <- fence.Fence(budget) }()
+				harness.Await(t, "the fence waits", func() bool { return processes(t, p, statement) > 0 })
+				cancel()
+				require.ErrorIs(t, <-fenced, context.Canceled)
+				require.Zero(t, processes(t, p, statement), "the fence still waits on the server")
+				require.NoError(t, fence.Unfence(ctx))
+				require.NoError(t, <-long)
+				_, err = app.ExecContext(ctx, "UPDATE rows_ SET n = 1 WHERE id = 2")
+				require.NoError(t, err)
+				var readOnly bool
+				require.NoError(t, p.SourceDB.QueryRowContext(ctx, "SELECT @@GLOBAL.read_only").Scan(&readOnly))
+				require.False(t, readOnly)
+			})
+		}
+	})
+}
+
+// Connections of a user's two accounts look the same: both have to be named.
+func TestAccountFenceWantsAllAccountsOfAUser(t *testing.T) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+		ctx := cutoverContext(t)
+		app := fencedApplication(t, p, "fenced")
+		p.In(t, p.SourceDB, "", "DROP USER IF EXISTS 'fenced_app'@'localhost'", "CREATE USER 'fenced_app'@'localhost'")
+		defer p.In(t, p.SourceDB, "", "DROP USER 'fenced_app'@'localhost', 'fenced_app'@'%'")
+		f := &ghostferry.Ferry{Config: p.Config("fenced")}
+		require.NoError(t, f.InitializeContext(ctx))
+		defer f.Close()
+		write := func() error { _, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + 1"); return err }
+
+		one, err := f.NewFence(&ghostferry.FenceConfig{Kind: ghostferry.FenceAccounts, Accounts: []string{"fenced_app@%"}})
+		require.NoError(t, err)
+		require.ErrorContains(t, one.Fence(ctx), "user fenced_app has account 'fenced_app'@'localhost', too")
+		require.NoError(t, write(), "nothing was locked")
+		require.NoError(t, one.Close(ctx))
+
+		both, err := f.NewFence(&ghostferry.FenceConfig{Kind: ghostferry.FenceAccounts, Accounts: []string{"fenced_app@%", "fenced_app@localhost"}})
+		require.NoError(t, err)
+		require.NoError(t, both.Fence(ctx))
+		require.Error(t, write())
+		require.NoError(t, both.Unfence(ctx))
+		require.NoError(t, write())
+		require.NoError(t, both.Close(ctx))
+	})
+}
+
+// While it is not known who has the traffic the source stays fenced, by table locks as long
+// as the Ferry is there. Who waits for them then is sent away.
+func TestTableLocksStayWhileTheTrafficIsUnknown(t *testing.T) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+		ctx := cutoverContext(t)
+		app := fencedApplication(t, p, "fenced")
+		f := &ghostferry.Ferry{Config: p.Config("fenced")}
+		f.CutoverFence = &ghostferry.FenceConfig{Kind: ghostferry.FenceLockTables}
+		f.MaxCutoverRetries = 1
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(ctx) }()
+		_, err := f.Cutover(ctx, ghostferry.CutoverHooks{Switch: func(context.Context) error { return ghostferry.ErrTrafficUnknown }})
+		require.ErrorIs(t, err, ghostferry.ErrTrafficUnknown)
+		require.ErrorContains(t, err, "its table locks last until this process ends or closes the Ferry")
+		require.NoError(t, <-ran)
+		written := make(chan error, 1)
+		go func() {
+			_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = 5 /* late */")
+			written <- err
+		}()
+		harness.Await(t, "the writer waits for the locks", func() bool {
+			var n int
+			return p.SourceDB.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%/* late */%' AND STATE LIKE 'Waiting for table%'").Scan(&n) == nil && n > 0
+		})
+		require.NoError(t, f.Close())
+		require.Error(t, <-written)
+		p.MustEqual(t, "fenced")
+		p.In(t, p.SourceDB, "", "DROP USER 'fenced_app'@'%'")
+	})
+}

@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 2] [-timeout 45m] [-run regexp] [-first package] [-tags tag] [-race=false] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -32,10 +32,9 @@ func main() {
 // command runs vet, build and test in this order and stops at the first that fails.
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
-	parallel := flags.Int("p", 2, "how many test binaries run at once (they start servers: few)")
+	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
 	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
-	first := flags.String("first", "", "the package that begins before the others: the longest")
 	tags := flags.String("tags", "", "build tags, as of go test")
 	wanted := flags.Bool("race", true, "with the race detector where it works")
 	if err := flags.Parse(args); err != nil {
@@ -53,7 +52,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if *tags != "" {
 		vet, build = append(vet, "-tags="+*tags), append(build, "-tags="+*tags)
 	}
-	// Building before testing uses all processors, which few test binaries would not.
+	// Building before testing uses all processors, which -p 1 would not.
 	for _, step := range [][]string{vet, append([]string{"build", "-o", os.DevNull}, build...)} {
 		fmt.Fprintf(out, "go %s %s\n", strings.Join(step, " "), strings.Join(packages, " "))
 		cmd := goCommand(ctx, env, append(step, packages...)...)
@@ -66,9 +65,6 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), "-timeout="+timeout.String())
 	if *run != "" {
 		test = append(test, "-run="+*run)
-	}
-	if *first != "" {
-		packages = append([]string{*first}, packages...) // go test keeps the order
 	}
 	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
 	return runTests(goCommand(ctx, env, append(append(test, "-json"), packages...)...), out)
