@@ -29,9 +29,13 @@ func (c TableSchemaCache) AllTableNames() (tableNames []string) {
 	return tableNames
 }
 
-// Get returns the table, or nil.
+// Get returns the table, or nil: `a`.`b.c` is not `a.b`.`c`, though both are "a.b.c" here.
 func (c TableSchemaCache) Get(database, table string) *TableSchema {
-	return c[fullTableName(database, table)]
+	t := c[fullTableName(database, table)]
+	if t != nil && t.Table != nil && (t.Schema != database || t.Name != table) {
+		return nil
+	}
+	return t
 }
 
 // GetTableListWithPriority lists all names, those of the priority list first and in
@@ -121,7 +125,7 @@ func loadSelectedTables(ctx context.Context, db *sql.DB, tableFilter TableFilter
 		return nil, nil, err
 	}
 
-	cache = make(TableSchemaCache)
+	var usable []*TableSchema
 	for _, schemaName := range schemas {
 		loaded, err := reader.tables(ctx, schemaName)
 		if err != nil {
@@ -143,13 +147,41 @@ func loadSelectedTables(ctx context.Context, db *sql.DB, tableFilter TableFilter
 			table.CompressedColumnsForVerification = columnCompressionConfig.CompressedColumnsFor(table.Schema, table.Name)
 			table.IgnoredColumnsForVerification = columnIgnoreConfig.IgnoredColumnsFor(table.Schema, table.Name)
 			table.ForcedIndexForVerification = forceIndexConfig.IndexFor(table.Schema, table.Name)
-			cache[table.String()] = table.TableSchema
+			usable = append(usable, table.TableSchema)
 		}
 	}
+	cache, namesakes := cacheOf(usable)
+	faults = append(faults, namesakes...)
 	if len(cache) == 0 && len(faults) == 0 {
 		return nil, nil, &EmptySelectionError{Databases: schemas}
 	}
 	return cache, faults, nil
+}
+
+// cacheOf names the tables, and refuses those whose schema and name read the same in one as
+// another's do: `a`.`b.c` and `a.b`.`c`.
+func cacheOf(tables []*TableSchema) (cache TableSchemaCache, faults []error) {
+	cache = make(TableSchemaCache, len(tables))
+	first := make(map[string]*TableSchema, len(tables))
+	refuse := func(table, namesake *TableSchema) {
+		delete(cache, table.String())
+		faults = append(faults, &UnsupportedTableError{Schema: table.Schema, Table: table.Name,
+			Reason: fmt.Sprintf("it reads %s as %s does, and a run tells its tables apart by that: move the two in separate runs", table, QuotedTableName(namesake))})
+	}
+	for _, table := range tables {
+		name := table.String()
+		switch other := first[name]; {
+		case other == nil:
+			first[name], cache[name] = table, table
+		case other.Schema == table.Schema: // selected twice
+		default:
+			if cache[name] != nil {
+				refuse(other, table)
+			}
+			refuse(table, other)
+		}
+	}
+	return cache, faults
 }
 
 // systemSchemas are never offered to a table filter.

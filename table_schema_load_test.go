@@ -408,6 +408,46 @@ func TestMaxPaginationKeys(t *testing.T) {
 	})
 }
 
+// Two tables that read the same in one: neither is lost in silence.
+func TestLoadTablesRefusesTablesThatReadTheSame(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		for _, name := range []string{"same", "same.a", "same.a.b"} {
+			freshSchema(t, db, name)
+		}
+		mustExec(t, db, "CREATE TABLE `same`.`a.b.c` (id INT PRIMARY KEY)", "CREATE TABLE `same.a`.`b.c` (id INT PRIMARY KEY)",
+			"CREATE TABLE `same.a.b`.`c` (id INT PRIMARY KEY)", "CREATE TABLE `same`.`a.b` (id INT PRIMARY KEY)")
+
+		filter := &namedTables{schemas: []string{"same", "same.a", "same.a.b"}}
+		cache, faults, err := loadSelectedTables(t.Context(), db, filter, nil, nil, nil, nil)
+		require.NoError(t, err)
+		require.Equal(t, []string{"same.a.b"}, cache.AllTableNames())
+		var refused []string
+		for _, fault := range faults {
+			var unsupported *UnsupportedTableError
+			require.ErrorAs(t, fault, &unsupported)
+			require.ErrorContains(t, fault, "in separate runs")
+			refused = append(refused, QuotedTableNameFromString(unsupported.Schema, unsupported.Table))
+		}
+		require.Equal(t, []string{"`same`.`a.b.c`", "`same.a`.`b.c`", "`same.a.b`.`c`"}, refused)
+		for i, other := range []string{"`same.a`.`b.c`", "`same`.`a.b.c`", "`same`.`a.b.c`"} {
+			require.ErrorContains(t, faults[i], refused[i])
+			require.ErrorContains(t, faults[i], other)
+		}
+
+		// One of them alone moves, and a resumed run takes up no other.
+		filter = &namedTables{schemas: []string{"same", "same.a"}, tables: []string{"a.b", "b.c"}}
+		cache, err = load(db, filter, nil)
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{"same.a.b", "same.a.b.c"}, cache.AllTableNames())
+		require.Nil(t, cache.Get("same", "a.b.c"), "a namesake")
+		require.NotNil(t, cache.Get("same.a", "b.c"))
+		live, err := reloadTables(t.Context(), db, cache, &Config{})
+		require.NoError(t, err)
+		require.Equal(t, "same.a", live["same.a.b.c"].Schema)
+		require.Len(t, live, 2)
+	})
+}
+
 func TestReloadTablesNoticesChanges(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
 		freshSchema(t, db, "reload")

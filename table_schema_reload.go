@@ -43,7 +43,7 @@ func (f knownTablesFilter) ApplicableDatabases([]string) ([]string, error) {
 func (f knownTablesFilter) ApplicableTables(tables []*TableSchema) ([]*TableSchema, error) {
 	var known []*TableSchema
 	for _, table := range tables {
-		if f[table.String()] != nil {
+		if TableSchemaCache(f).Get(table.Schema, table.Name) != nil {
 			known = append(known, table)
 		}
 	}
