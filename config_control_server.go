@@ -34,7 +34,8 @@ type ControlServerConfig struct {
 	// CustomScripts is name → program and arguments, to be run from the page, without a
 	// shell and one at a time each.
 	CustomScripts map[string][]string
-	// CustomScriptTimeout is a duration after which a script is ended. Default "1m".
+	// CustomScriptTimeout is a duration after which a script is ended. Default "1m". With a
+	// script whatever it has started ends, unless that has left the script's process group.
 	CustomScriptTimeout string
 
 	// TokenFile is a file, readable by its owner only, with the token that may see and

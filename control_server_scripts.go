@@ -31,7 +31,8 @@ type CustomScriptStatus struct {
 	Running bool
 }
 
-// scriptRunner runs the configured scripts, each once at a time, without a shell.
+// scriptRunner runs the configured scripts, each once at a time, without a shell. What a
+// script has started ends with it.
 type scriptRunner struct {
 	// immutable
 	scripts map[string][]string
@@ -84,8 +85,10 @@ func (r *scriptRunner) run(name string, argv []string) {
 	out := &cappedBuffer{limit: scriptOutputBytes}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, out, scriptGrace
+	ownGroup(cmd)
 	r.logger.WithField("script", name).Info("running a custom script")
 	err := cmd.Run()
+	_ = endGroup(cmd) // what it left behind; mostly nothing
 	if ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("ended after %s", r.timeout)
 	}
