@@ -143,6 +143,18 @@ func (r *following) again(state string) *following {
 	r.t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	r.t.Cleanup(stop)
+	next := &following{t: r.t, p: r.p, f: r.next(state), ran: make(chan error, 1), stop: stop}
+	mustStart(r.t, ctx, next.f)
+	if !next.f.Resuming() {
+		r.t.Fatal("the run does not resume")
+	}
+	go func() { next.ran <- next.f.RunContext(ctx) }()
+	return next
+}
+
+// next is the Ferry of the next process of the run.
+func (r *following) next(state string) *ghostferry.Ferry {
+	r.t.Helper()
 	c := r.p.Config(eventSchema)
 	c.TableFilter, c.AutomaticCutover, c.VerifierType = r.f.TableFilter, false, ""
 	if state != "" {
@@ -152,13 +164,7 @@ func (r *following) again(state string) *following {
 			r.t.Fatal(err)
 		}
 	}
-	next := &following{t: r.t, p: r.p, f: &ghostferry.Ferry{Config: c}, ran: make(chan error, 1), stop: stop}
-	mustStart(r.t, ctx, next.f)
-	if !next.f.Resuming() {
-		r.t.Fatal("the run does not resume")
-	}
-	go func() { next.ran <- next.f.RunContext(ctx) }()
-	return next
+	return &ghostferry.Ferry{Config: c}
 }
 
 // A run that is interrupted between PREPARE and decision finds the prepared rows again,
