@@ -31,6 +31,7 @@ import (
 //	definitions  how each table was defined when the run began
 //	collisions  rows that wait until a row of another move is gone, see collision_ledger.go
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
+//	origins  the source with which a run was begun that follows another since a failover
 //	fences  what a cutover has closed and how to open it, see checkpoint_fence.go
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
@@ -146,6 +147,8 @@ func (c *checkpoint) create(ctx context.Context) error {
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL, gtid_set ` + text + `, sum INT UNSIGNED NOT NULL) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("definitions") + ` (
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
+		"CREATE TABLE IF NOT EXISTS " + c.table("origins") + ` (
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, source VARCHAR(255) NOT NULL) ENGINE=InnoDB`,
 		c.createCollisions(),
 		c.createIndexRecords(),
 		c.createFences(),
@@ -343,10 +346,19 @@ type sourceProcess struct {
 
 // followsProcess records that rows are read of another process of the source from here on.
 func (c *checkpoint) followsProcess(ctx context.Context, source sourceProcess) error {
-	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET source=?, source_started=? WHERE run_id=?", source.identity, source.started, c.runID)
+	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error { return c.setSource(ctx, tx, source) })
+}
+
+// setSource records which process the run follows. With what it was begun is kept: the run's
+// id is made of that, and finds it again.
+func (c *checkpoint) setSource(ctx context.Context, tx *sql.Tx, source sourceProcess) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("origins")+" (run_id, source) SELECT run_id, source FROM "+c.table("runs")+" WHERE run_id=? AND source<>?"+
+		" ON DUPLICATE KEY UPDATE run_id="+c.table("origins")+".run_id", c.runID, source.identity)
+	if err != nil {
 		return err
-	})
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET source=?, source_started=? WHERE run_id=?", source.identity, source.started, c.runID)
+	return err
 }
 
 // confirmAll records that of what is recorded as copied nothing was lost by the source, and
@@ -361,8 +373,7 @@ func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess) error
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET source=?, source_started=? WHERE run_id=?", source.identity, source.started, c.runID)
-		return err
+		return c.setSource(ctx, tx, source)
 	})
 }
 
@@ -429,7 +440,7 @@ func (c *checkpoint) forget(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions"} {
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions", "origins"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

@@ -33,13 +33,17 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sqlorig.Result, error)
 }
 
-// unfinished returns the runs in the schema that have not finished, with their sources.
-func (c *checkpoint) unfinished(ctx context.Context) (map[string]string, error) {
+// begunWith returns the runs in the schema with the sources with which they were begun.
+func (c *checkpoint) begunWith(ctx context.Context) (map[string]string, error) {
 	existing, err := c.existingTables(ctx, c.db)
 	if err != nil || !existing["runs"] {
 		return nil, err
 	}
-	rows, err := c.db.QueryContext(ctx, "SELECT run_id, source FROM "+c.table("runs")+" WHERE finished=0")
+	query := "SELECT run_id, source FROM " + c.table("runs")
+	if existing["origins"] {
+		query = "SELECT r.run_id, COALESCE(o.source, r.source) FROM " + c.table("runs") + " AS r LEFT JOIN " + c.table("origins") + " AS o ON o.run_id=r.run_id"
+	}
+	rows, err := c.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

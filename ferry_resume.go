@@ -47,7 +47,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 // findFailedOver looks for a run of the same tables that was begun with another source
 // server: its id, which names that server, tells that the configuration is the same.
 func (f *Ferry) findFailedOver(ctx context.Context) error {
-	begun, err := f.checkpoint.unfinished(ctx)
+	begun, err := f.checkpoint.begunWith(ctx)
 	if err != nil {
 		return err
 	}

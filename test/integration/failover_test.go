@@ -111,14 +111,29 @@ func TestFailoverToAPromotedReplica(t *testing.T) {
 			require.True(t, ghostferry.Resumable(err))
 			require.NoError(t, first.Close())
 
+			// The run is found at the promoted server as often as it is started there.
 			writer = p.Write(t, o, 60)
-			second := shopFerry(p.Pair, "failover", 100)
-			second.Source.Host, second.Source.Port = first.Source.Host, first.Source.Port
-			mustStart(t, ctx, second)
-			require.True(t, second.Resuming())
-			require.NoError(t, harness.RunStarted(ctx, second, harness.StopWriter(writer)))
+			again := func() *ghostferry.Ferry {
+				f := shopFerry(p.Pair, "failover", 100)
+				f.Source.Host, f.Source.Port = first.Source.Host, first.Source.Port
+				mustStart(t, ctx, f)
+				require.True(t, f.Resuming())
+				return f
+			}
+			second := again()
+			run, stop := context.WithCancel(ctx)
+			defer stop()
+			go func() { ran <- second.RunContext(run) }()
+			harness.Await(t, "the second process follows", func() bool { return second.Progress().BinlogRowsApplied > 0 })
+			stop()
+			mustBeInterrupted(t, <-ran)
 			require.NoError(t, second.Close())
+
+			third := again()
+			require.NoError(t, harness.RunStarted(ctx, third, harness.StopWriter(writer)))
+			require.NoError(t, third.Close())
 			p.MustEqual(t, "failover")
+			require.NoError(t, again().Close(), "a finished run is found, too")
 		})
 	}
 }
