@@ -17,7 +17,8 @@ import (
 // CheckpointStore keeps the states of runs outside of the target, for hosts that cannot
 // have the checkpoint's schema there. A state is written every StateReportFrequency
 // milliseconds and when the run has ended, when nothing moves any more; the next run of
-// the same id goes on from it. A state may be older than the rows on the target, which
+// the same id goes on from it. Without a RunID the id names the source: set one where a
+// replica may be promoted in its place. A state may be older than the rows on the target, which
 // does no harm, but must not be newer: on a target that can lose commits that it has
 // acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
 type CheckpointStore interface {

@@ -134,6 +134,9 @@ func (f *Ferry) readyForCutover(ctx context.Context) error {
 	default:
 	}
 	f.enterPhase(PhaseReady)
+	if err := f.mustBePrimary(ctx); err != nil {
+		return err
+	}
 	if err := waitForThrottle(ctx, f.Throttler, f.Metrics); err != nil {
 		return causeOf(ctx, err)
 	}

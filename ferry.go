@@ -105,6 +105,8 @@ type Ferry struct {
 	orphaned []*foreignKeyAudit // owned by Run
 
 	cut cutoverState // see cutover_phase.go
+	// followedAtStart: the source followed another server when the run began.
+	followedAtStart bool
 	// fenceLeft is what an earlier process has closed that may have switched the traffic.
 	fenceLeft atomic.Pointer[fenceNote]
 	// madeThrottler is Throttler, when the configuration asked for it.

@@ -96,6 +96,9 @@ func (f *Ferry) runFailed() bool {
 // source have stopped.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
+	if err := f.mustBePrimary(ctx); err != nil {
+		return start, err
+	}
 	f.enterPhase(PhaseFence)
 	policy := retry.Policy{
 		Attempts: f.MaxCutoverRetries,
@@ -161,6 +164,9 @@ func (f *Ferry) flushAndStop(ctx context.Context) error {
 		if err := gate.WaitContext(ctx); err != nil {
 			return origin("wait_replica", err)
 		}
+	}
+	if err := f.mustBePrimary(ctx); err != nil {
+		return err
 	}
 	f.enterPhase(PhaseDrain)
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))

@@ -60,6 +60,9 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 		return err
 	}
 	id := f.runID()
+	if f.checkpoint != nil {
+		id = f.checkpoint.runID // of a run that has failed over it names the first source
+	}
 	f.log.runID.Store(&id)
 	return f.prepareControlServer()
 }

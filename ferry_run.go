@@ -20,6 +20,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if err := f.identifyProcess(ctx); err != nil {
 		return err
 	}
+	f.noteReplication(ctx)
 	// Not before: a host that begins afresh forgets the checkpoint after Initialize.
 	if err := f.checkResume(ctx); err != nil {
 		return err
@@ -447,6 +448,7 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 	services.Go("source_clock", func(ctx context.Context) error {
 		return every(ctx, clockInterval, func() { f.BinlogStreamer.askClock(ctx) })
 	})
+	services.Go("source_demotion", func(ctx context.Context) error { return f.watchDemotion(ctx, run) })
 	if f.DataIterator.pace != nil {
 		services.Go("copy_pace", func(ctx context.Context) error { return f.DataIterator.pace.run(ctx, f.rowsCopied) })
 	}

@@ -174,3 +174,26 @@ func (s *Server) ThreadIdle(ctx context.Context, q Querier, id int64) (bool, err
 	})
 	return idle, err
 }
+
+// FollowsAnother tells whether the server is another's replica, with a receiver that runs or
+// tries to connect. It needs REPLICATION CLIENT; REPLICA MONITOR on MariaDB.
+func (s *Server) FollowsAnother(ctx context.Context, q Querier) (follows bool, err error) {
+	statement, column := "SHOW SLAVE STATUS", "Slave_IO_Running"
+	switch {
+	case s.IsMariaDB():
+		statement = "SHOW ALL SLAVES STATUS"
+	case s.mysqlAtLeast(8, 0, 22):
+		statement, column = "SHOW REPLICA STATUS", "Replica_IO_Running"
+	}
+	rows, err := q.QueryContext(ctx, statement)
+	if err == nil {
+		err = eachRow(rows, func(columns map[string]string) error {
+			follows = follows || columns[strings.ToLower(column)] != "No"
+			return nil
+		})
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	return follows, nil
+}
