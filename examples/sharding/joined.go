@@ -102,7 +102,7 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 		for _, join := range joins {
 			from := ferry.Tables.Get(config.SourceDB, join.TableName)
 			if from == nil || from.FindColumn(join.JoinColumn) < 0 {
-				return nil, fmt.Errorf("table %s.%s with column %s, which joins %s, does not move", config.SourceDB, join.TableName, join.JoinColumn, name)
+				return nil, fmt.Errorf("table %s.%s with column %s, which joins %s, does not move: it needs the sharding key %s, and must not be left out", config.SourceDB, join.TableName, join.JoinColumn, name, config.ShardingKey)
 			}
 			predicate, err := (&ghostferry.RowFilter{}).Predicate(from)
 			if err != nil {

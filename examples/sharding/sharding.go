@@ -31,14 +31,8 @@ func NewFerry(config *Config) (*ShardingFerry, error) {
 	if config.Config == nil {
 		config.Config = &ghostferry.Config{}
 	}
-	ignored, err := compiled(config.IgnoredTables)
-	if err != nil {
-		return nil, err
-	}
-	included, err := compiled(config.IncludedTables)
-	if err != nil {
-		return nil, err
-	}
+	ignored, _ := compiled(config.IgnoredTables) // ValidateConfig tells of faults
+	included, _ := compiled(config.IncludedTables)
 	f := &ShardingFerry{config: config, filter: NewShardedCopyFilter(config)}
 	tables := &ShardedTableFilter{SourceShard: config.SourceDB, ShardingKey: config.ShardingKey, JoinedTables: config.JoinedTables, Type: IgnoredTablesFilter, Tables: ignored}
 	if len(included) > 0 {
@@ -137,7 +131,7 @@ func (f *ShardingFerry) findOtherTables(ctx context.Context) (err error) {
 	}
 	tables, err := ghostferry.LoadTables(f.Ferry.SourceDB, filter, f.config.CompressedColumnsForVerification, f.config.IgnoredColumnsForVerification, f.config.ForceIndexForVerification, f.config.CascadingPaginationColumnConfig)
 	if err != nil {
-		return fmt.Errorf("primary key tables: %w", err)
+		return fmt.Errorf("primary key tables %v: %w", f.config.PrimaryKeyTables, err)
 	}
 	if err := f.Ferry.ScopeTables(ctx, tables); err != nil {
 		return err
