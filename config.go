@@ -214,7 +214,10 @@ type Config struct {
 	EnableRowBatchSize bool
 	// AllowSuperUserOnReadOnly allows a target that is read_only.
 	AllowSuperUserOnReadOnly bool
-	// EnablePProf serves profiles at http://127.0.0.1:6060/debug/pprof/ from Run to Close.
+	// EnablePProf serves profiles at http://127.0.0.1:6060/debug/pprof/ from Run to Close, to
+	// who has ControlServerConfig's Token (also where that server is switched off). Where none
+	// is configured the run makes one, in a file that only its user can read; a line of the
+	// log names it.
 	EnablePProf bool
 
 	// LogBackend may be "logrus", the only one there is.

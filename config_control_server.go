@@ -70,10 +70,8 @@ func (c *ControlServerConfig) Validate() error {
 		return nil
 	}
 	var faults []error
-	add := func(field, problem, remedy string) {
-		faults = append(faults, &ConfigError{Field: "ControlServerConfig." + field, Problem: "control_server: " + problem, Remedy: remedy})
-	}
-	c.readTokens(add)
+	add := controlFaults(&faults)
+	c.readTokens(add, true)
 	c.readCertificate(add)
 	c.checkScripts(add)
 	host, _, err := net.SplitHostPort(c.ServerBindAddr)
@@ -92,13 +90,26 @@ func (c *ControlServerConfig) Validate() error {
 	return joinErrors(faults)
 }
 
-func (c *ControlServerConfig) readTokens(add addFault) {
+func controlFaults(faults *[]error) addFault {
+	return func(field, problem, remedy string) {
+		*faults = append(*faults, &ConfigError{Field: "ControlServerConfig." + field, Problem: "control_server: " + problem, Remedy: remedy})
+	}
+}
+
+// validateForPProf reads the tokens of a server that is switched off, for EnablePProf.
+func (c *ControlServerConfig) validateForPProf() error {
+	var faults []error
+	c.readTokens(controlFaults(&faults), false)
+	return joinErrors(faults)
+}
+
+func (c *ControlServerConfig) readTokens(add addFault, needed bool) {
 	for _, token := range []struct {
 		name, file, env string
 		value           *string
 		required        bool
 	}{
-		{"Token", c.TokenFile, c.TokenEnv, &c.Token, true},
+		{"Token", c.TokenFile, c.TokenEnv, &c.Token, needed},
 		{"ReadToken", c.ReadTokenFile, c.ReadTokenEnv, &c.ReadToken, false},
 	} {
 		switch {

@@ -155,6 +155,11 @@ func (c *Config) validateControlServer() []error {
 	if err := to.Validate(); err != nil {
 		return []error{err}
 	}
+	if c.EnablePProf && !to.Enabled {
+		if err := to.validateForPProf(); err != nil {
+			return []error{err}
+		}
+	}
 	return nil
 }
 

@@ -18,7 +18,7 @@ func (s *ControlServer) handleOverview(w http.ResponseWriter, r *http.Request) {
 
 func (s *ControlServer) overviewFor(r *http.Request) ControlServerOverview {
 	overview := s.view.current().overview
-	overview.Role = s.roleOf(r).String()
+	overview.Role = s.Config.roleOf(r).String()
 	return overview
 }
 

@@ -30,7 +30,7 @@ const (
 func (r role) String() string { return [...]string{"none", "read", "operate"}[r] }
 
 // roleOf compares the request's token with both, in a time that tells nothing of them.
-func (s *ControlServer) roleOf(r *http.Request) role {
+func (c *ControlServerConfig) roleOf(r *http.Request) role {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return roleNone
@@ -40,7 +40,7 @@ func (s *ControlServer) roleOf(r *http.Request) role {
 		want := sha256.Sum256([]byte(token))
 		return subtle.ConstantTimeCompare(given[:], want[:]) == 1 && token != ""
 	}
-	operate, read := same(s.Config.Token), same(s.Config.ReadToken)
+	operate, read := same(c.Token), same(c.ReadToken)
 	switch {
 	case operate:
 		return roleOperate
@@ -103,22 +103,30 @@ func sameSite(r *http.Request) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
+// admits reports whether a request may see or do what needs a role. It answers those that may not.
+func (c *ControlServerConfig) admits(w http.ResponseWriter, r *http.Request, needs role) bool {
+	if !sameSite(r) {
+		refuse(w, http.StatusForbidden, "requests of other sites are refused")
+		return false
+	}
+	has := c.roleOf(r)
+	if has == roleNone {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="ghostferry"`)
+		refuse(w, http.StatusUnauthorized, "a token is needed, in the header Authorization: Bearer TOKEN")
+		return false
+	}
+	if has < needs {
+		refuse(w, http.StatusForbidden, "this token may only see the run")
+		return false
+	}
+	return true
+}
+
 // guarded wraps a handler of the interface: who asks, from where, and in which form. Changes
 // also need the content type that no form of another site can send.
 func (s *ControlServer) guarded(needs role, handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !sameSite(r) {
-			refuse(w, http.StatusForbidden, "requests of other sites are refused")
-			return
-		}
-		has := s.roleOf(r)
-		if has == roleNone {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="ghostferry"`)
-			refuse(w, http.StatusUnauthorized, "a token is needed, in the header Authorization: Bearer TOKEN")
-			return
-		}
-		if has < needs {
-			refuse(w, http.StatusForbidden, "this token may only see the run, not change it")
+		if !s.Config.admits(w, r, needs) {
 			return
 		}
 		if needs == roleOperate {

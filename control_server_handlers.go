@@ -73,7 +73,7 @@ func (s *ControlServer) HandleIndex(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := &ControlServerStatus{}
-	if s.roleOf(r) != roleNone {
+	if s.Config.roleOf(r) != roleNone {
 		status = s.status()
 	}
 	if err := s.custom.ExecuteTemplate(w, "index.html", status); err != nil {

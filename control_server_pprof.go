@@ -2,11 +2,13 @@ package ghostferry
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/pprof"
 	"runtime/trace"
 	"strconv"
@@ -23,20 +25,31 @@ const (
 	maxProfileSeconds = 300
 )
 
-// servePProf serves profiles until ctx ends, on a mux of its own. Without the address the
-// run goes on.
+// servePProf serves profiles until ctx ends, on a mux of its own, to who has the control
+// server's token, or that of a file which is there as long. Without the address the run goes on.
 func (f *Ferry) servePProf(ctx context.Context) error {
 	logger := taggedLogger(f.baseLogger(), "pprof")
+	access := ControlServerConfig{Token: f.ControlServerConfig.Token, ReadToken: f.ControlServerConfig.ReadToken}
+	where := "the control server's"
+	if access.Token == "" {
+		file, err := makeToken(&access)
+		if err != nil {
+			logger.WithError(err).Warn("profiles are not served: there is no place for their token, configure ControlServerConfig.TokenFile")
+			return nil
+		}
+		defer os.Remove(file)
+		where = "in " + file
+	}
 	listener, err := net.Listen("tcp", pprofAddr)
 	if err != nil {
 		logger.WithError(err).Warn("profiles are not served")
 		return nil
 	}
 	server := &http.Server{
-		Handler: pprofHandler(), ReadHeaderTimeout: controlHeaderTimeout, ReadTimeout: controlReadTimeout, IdleTimeout: controlIdleTimeout,
-		MaxHeaderBytes: controlHeaderBytes, ErrorLog: quietHTTPLog(logger),
+		Handler: pprofHandler(&access), BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: quietHTTPLog(logger),
+		ReadHeaderTimeout: controlHeaderTimeout, ReadTimeout: controlReadTimeout, IdleTimeout: controlIdleTimeout, MaxHeaderBytes: controlHeaderBytes,
 	}
-	logger.Infof("profiles are served at http://%s/debug/pprof/", pprofAddr)
+	logger.Infof("profiles are served at http://%s/debug/pprof/, their token is %s", pprofAddr, where)
 	group, _ := lifecycle.New(ctx)
 	group.Go("serve", func(context.Context) error {
 		if err := server.Serve(newCappedListener(listener, controlConnections)); !errors.Is(err, http.ErrServerClosed) {
@@ -46,14 +59,36 @@ func (f *Ferry) servePProf(ctx context.Context) error {
 	})
 	group.Go("stop", func(ctx context.Context) error {
 		<-ctx.Done()
-		return server.Close()
+		stop, cancel := lifecycle.Detach(ctx, controlStopTimeout)
+		defer cancel()
+		if server.Shutdown(stop) != nil { // waits for profiles, which end with ctx
+			return server.Close()
+		}
+		return nil
 	})
 	return group.Wait()
 }
 
-// pprofHandler answers browsers of this machine that address it as such, and go tool pprof.
+// makeToken gives a server without a token one of its own, in a file that only its owner
+// can read.
+func makeToken(access *ControlServerConfig) (name string, err error) {
+	file, err := os.CreateTemp("", "ghostferry-pprof-token-")
+	if err != nil {
+		return "", err
+	}
+	access.Token = rand.Text() + rand.Text()
+	_, err = fmt.Fprintln(file, access.Token)
+	if err = errors.Join(err, file.Close()); err != nil {
+		_ = os.Remove(file.Name())
+		return "", err
+	}
+	return file.Name(), nil
+}
+
+// pprofHandler answers on this machine those who address it as such and bring the token
+// that may change everything: profiles show what the program works on, and cost it time.
 // It is not net/http/pprof's, because that registers itself on the default mux.
-func pprofHandler() http.Handler {
+func pprofHandler(access *ControlServerConfig) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -83,11 +118,13 @@ func pprofHandler() http.Handler {
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		securityHeaders(w.Header())
-		if !isLoopbackHost(hostOf(r.Host)) || !sameSite(r) {
+		if !isLoopbackHost(hostOf(r.Host)) {
 			refuse(w, http.StatusMisdirectedRequest, "profiles are for this machine only")
 			return
 		}
-		mux.ServeHTTP(w, r)
+		if access.admits(w, r, roleOperate) {
+			mux.ServeHTTP(w, r)
+		}
 	})
 }
 

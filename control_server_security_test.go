@@ -417,33 +417,6 @@ func TestCappedListener(t *testing.T) {
 	<-accepted
 }
 
-// Security 18: profiles are on a mux of their own, for this machine.
-func TestPProfHandler(t *testing.T) {
-	server := &http.Server{Handler: pprofHandler(), ReadHeaderTimeout: time.Second}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	go func() { _ = server.Serve(l) }()
-	defer server.Close()
-	get := func(host, path string) int {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr().String()+"/debug/pprof/"+path, nil)
-		require.NoError(t, err)
-		r.Host = host
-		status, _, _ := send(t, r)
-		return status
-	}
-	for _, name := range []string{"", "heap", "goroutine?debug=1", "profile?seconds=0.01", "trace?seconds=0.01"} {
-		require.Equal(t, 200, get("localhost", name), name)
-	}
-	require.Equal(t, 421, get("evil.example", "heap"))
-	require.Equal(t, 404, get("localhost", "nothing"))
-	for _, path := range []string{"/debug/pprof/", "/api/status"} {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://localhost"+path, nil)
-		require.NoError(t, err)
-		_, pattern := http.DefaultServeMux.Handler(r)
-		require.Empty(t, pattern, "the default mux is the host's")
-	}
-}
-
 // Secrets of the configuration stand in no answer.
 func TestControlServerTellsNoSecrets(t *testing.T) {
 	s := testControlServer(t, nil)
