@@ -332,6 +332,10 @@ func (s *BinlogStreamer) tableMap(ev *rawEvent) error {
 			return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column `%s` has another type than the table had", t.layout.columns[i].Name),
 				"its definition was changed during the run, out of the log's sight: start again with an empty target table")
 		}
+		if i, name := t.mapped.Renamed(t.layout.columns); i >= 0 {
+			return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column %d is named %s where the table had %s", i+1, QuoteField(name), QuoteField(t.layout.columns[i].Name)),
+				"its definition was changed during the run, out of the log's sight: start again with an empty target table")
+		}
 	}
 	return nil
 }

@@ -167,6 +167,19 @@ func tableMapOf(types, metas []byte) []byte {
 	return append(body, metas...)
 }
 
+// named adds the columns' names to a table map, as servers write them with
+// binlog_row_metadata=FULL: behind the bits of columns that can be NULL and other fields.
+func named(body []byte, names ...string) []byte {
+	body = append(body, make([]byte, (len(names)+7)/8)...)
+	body = append(body, 1, 1, 0) // which numbers are unsigned
+	var list []byte
+	for _, name := range names {
+		list = append(append(list, byte(len(name))), name...)
+	}
+	body = append(append(body, optionalColumnNames, byte(len(list))), list...)
+	return append(body, 8, 1, 0) // the primary key
+}
+
 // columnsOf are columns that a table with this map can have.
 func columnsOf(m *TableMap) []Column {
 	columns := make([]Column, m.Columns())
@@ -195,6 +208,7 @@ func FuzzRows(f *testing.F) {
 	image := append(make([]byte, 8), 2, 0, byte(len(all)), 0xff, 0xff, 0xff, 0, 0, 0)
 	f.Add(tableMapOf(all, metas), append(image, make([]byte, 100)...), false)
 	f.Add(tableMapOf([]byte{typeLong, typeVarchar}, []byte{44, 1}), append(make([]byte, 8), 2, 0, 2, 3, 3, 0, 1, 0, 0, 0, 1, 0, 'a', 0, 2, 0, 0, 0, 1, 0, 'b'), true)
+	f.Add(named(tableMapOf([]byte{typeLong, typeLong}, nil), "a", "b"), append(make([]byte, 8), 2, 0, 2, 3, 0, 1, 0, 0, 0, 2, 0, 0, 0), false)
 	f.Add(tableMapOf(nil, nil), append(make([]byte, 8), 2, 0, 0, 1), false)
 	f.Fuzz(func(t *testing.T, table, event []byte, update bool) {
 		m, err := ParseTableMap(table)
@@ -203,6 +217,7 @@ func FuzzRows(f *testing.F) {
 		}
 		columns := columnsOf(m)
 		m.Differs(columns)
+		m.Renamed(columns)
 		for _, v2 := range []bool{false, true} {
 			h, err := ParseRowsHeader(event, v2, update)
 			if err != nil {
@@ -258,6 +273,43 @@ func TestTableMapDiffers(t *testing.T) {
 		changed[i].Kind = other
 		if got := m.Differs(changed); got != i {
 			t.Errorf("column %d of kind %d: %d differs", i, other, got)
+		}
+	}
+}
+
+// A table map that names its columns tells those that have other names than the table's;
+// one that does not, or is damaged there, tells none.
+func TestTableMapRenamed(t *testing.T) {
+	columns := []Column{{Name: "id"}, {Name: "v"}, {Name: "größe"}}
+	types := []byte{typeLong, typeLong, typeLong}
+	whole := named(tableMapOf(types, nil), "id", "V", "größe")
+	for _, c := range []struct {
+		body []byte
+		want int
+		name string
+	}{
+		{tableMapOf(types, nil), -1, ""},
+		{whole, -1, ""},
+		{named(tableMapOf(types, nil), "id", "größe", "v"), 1, "größe"},
+		{named(tableMapOf(types, nil), "id", "v", "w"), 2, "w"},
+		{named(tableMapOf(types, nil), "other", "v"), -1, ""}, // names of two of three
+		{named(tableMapOf(types, nil), "other", "v", "w", "x"), -1, ""},
+	} {
+		m, err := ParseTableMap(c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i, name := m.Renamed(columns); i != c.want || name != c.name {
+			t.Errorf("column %d is told to be %q, not %d %q: %x", i, name, c.want, c.name, c.body)
+		}
+	}
+	for n := len(tableMapOf(types, nil)); n < len(whole); n++ {
+		m, err := ParseTableMap(whole[:n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i, _ := m.Renamed(columns); i != -1 {
+			t.Errorf("the first %d bytes tell that column %d was renamed", n, i)
 		}
 	}
 }

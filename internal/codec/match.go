@@ -1,5 +1,7 @@
 package codec
 
+import "strings"
+
 // Differs returns the first column whose values in the log are of another type than the
 // table's definition says, -1 when there is none: the definition was changed where the
 // log does not tell it. The literals of a kind are safe for values of its types only.
@@ -10,6 +12,59 @@ func (t *TableMap) Differs(columns []Column) int {
 		}
 	}
 	return -1
+}
+
+// Renamed returns the first column that has another name in the log than the table's
+// definition says, -1 when there is none or the log does not name columns (it does with
+// binlog_row_metadata=FULL): types alone do not tell that two columns changed places.
+// Servers take names that differ in letter case only for one.
+func (t *TableMap) Renamed(columns []Column) (i int, name string) {
+	for i := range min(len(columns), len(t.names)) {
+		if !strings.EqualFold(columns[i].Name, t.names[i]) {
+			return i, t.names[i]
+		}
+	}
+	return -1, ""
+}
+
+// optionalColumnNames is the field of the optional metadata that holds the names of all
+// columns, each after its length; source: MySQL's documentation of Table_map_event.
+const optionalColumnNames = 4
+
+// columnNames finds the names in a table map's optional metadata: fields of a type byte, a
+// packed length and a value. What is not understood there is no reason to stop, because
+// rows are complete without it: then there are no names.
+func columnNames(optional []byte, count int) []string {
+	for len(optional) > 1 {
+		field := optional[0]
+		size, n := packedInt(optional[1:])
+		if n == 0 || uint64(len(optional)-1-n) < size {
+			return nil
+		}
+		value := optional[1+n : 1+n+int(size)]
+		optional = optional[1+n+int(size):]
+		if field == optionalColumnNames {
+			return textList(value, count)
+		}
+	}
+	return nil
+}
+
+// textList reads exactly count texts, each after its packed length.
+func textList(data []byte, count int) []string {
+	var list []string
+	for len(data) > 0 && len(list) < count {
+		size, n := packedInt(data)
+		if n == 0 || uint64(len(data)-n) < size {
+			return nil
+		}
+		list = append(list, string(data[n:n+int(size)]))
+		data = data[n+int(size):]
+	}
+	if len(list) != count || len(data) > 0 {
+		return nil
+	}
+	return list
 }
 
 // loggedAs reports whether values of the kind have that type in the log. real is the

@@ -55,6 +55,7 @@ type TableMap struct {
 	Table   string
 	types   []byte
 	metas   []uint16
+	names   []string // of the columns; nil where the log does not tell them
 }
 
 // Columns returns how many columns the rows have.
@@ -90,6 +91,10 @@ func ParseTableMap(data []byte) (*TableMap, error) {
 	}
 	if err := t.parseMetas(data[n : n+int(size)]); err != nil {
 		return nil, err
+	}
+	data = data[n+int(size):]
+	if nullable := (int(count) + 7) / 8; len(data) > nullable {
+		t.names = columnNames(data[nullable:], int(count))
 	}
 	return t, nil
 }

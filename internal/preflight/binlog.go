@@ -43,7 +43,7 @@ func (r *run) checkBinlog(ctx context.Context) error {
 }
 
 // noteRowMetadata: columns are known from information_schema; with their names in the log a change
-// of a definition would show in the rows themselves, too.
+// of a definition that a session keeps out of it ends the run at the first row after it.
 func (r *run) noteRowMetadata(ctx context.Context) error {
 	const name = "binlog_row_metadata"
 	vars, err := r.SourceServer.GlobalVariables(ctx, r.Source, name)
@@ -51,7 +51,7 @@ func (r *run) noteRowMetadata(ctx context.Context) error {
 		return err
 	}
 	if value, known := vars[name]; known && value != "FULL" {
-		r.note("row-metadata", name, fmt.Sprintf("it is %s on the source: rows in the binary log do not name their columns, so a definition changed during the move is noticed by its statement alone", value),
+		r.note("row-metadata", name, fmt.Sprintf("it is %s on the source: rows in the binary log do not name their columns, so of a definition that is changed during the move without a word in the log (sql_log_bin=0) other types are noticed and other names are not", value),
 			"optional: SET GLOBAL binlog_row_metadata = FULL on the source")
 	}
 	return nil

@@ -59,8 +59,11 @@ type table struct {
 
 func startWorld(ctx context.Context, p pair, cases []*Case, screen *console) (*world, error) {
 	options := func(name string, flavour servers.Flavour) servers.Options {
-		return servers.Options{Flavour: flavour, Name: name, GTID: p.GTID, LocalInfile: p.GTID, Log: screen,
-			Flags: []string{fmt.Sprintf("--max-allowed-packet=%d", packetLimit)}}
+		flags := []string{fmt.Sprintf("--max-allowed-packet=%d", packetLimit)}
+		if p.GTID {
+			flags = append(flags, "--binlog-row-metadata=FULL") // rows name their columns, which have to be ours
+		}
+		return servers.Options{Flavour: flavour, Name: name, GTID: p.GTID, LocalInfile: p.GTID, Log: screen, Flags: flags}
 	}
 	w := &world{pair: p, screen: screen}
 	var err error
