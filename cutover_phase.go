@@ -56,7 +56,8 @@ type CutoverStatus struct {
 	WriteBlock float64
 	// MaxWriteBlock is the budget; 0 means none.
 	MaxWriteBlock float64
-	// PredictedWriteBlock is what RehearseCutover found last; 0 when it was not asked.
+	// PredictedWriteBlock is what was predicted last: while the cutover waits for its
+	// permission, or by RehearseCutover; 0 before.
 	PredictedWriteBlock float64
 	// LastError is why the last attempt was given up; empty when none was.
 	LastError string

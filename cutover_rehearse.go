@@ -31,7 +31,8 @@ const commitRoundTrips = 20
 
 // RehearseCutover measures drain and verification while the writers go on, and predicts
 // from that how long a cutover would block them. It waits until the cutover may begin.
-// Nothing is stopped.
+// Nothing is stopped. Before, while the cutover waits for its permission, the run predicts by
+// itself: see Progress.
 func (f *Ferry) RehearseCutover(ctx context.Context) (CutoverRehearsal, error) {
 	var slowest CutoverRehearsal
 	if !f.cut.running.TryLock() {
@@ -53,10 +54,55 @@ func (f *Ferry) RehearseCutover(ctx context.Context) (CutoverRehearsal, error) {
 			slowest = r
 		}
 	}
+	f.predict(slowest)
+	return slowest, nil
+}
+
+// forecastInterval is how often the write block is predicted while the run waits for its
+// permission to cut over.
+const forecastInterval = 10 * time.Second
+
+// awaitPermission returns when the cutover is allowed. Until then it predicts the write block
+// now and then, for whoever is to allow it.
+func (f *Ferry) awaitPermission(ctx context.Context) error {
+	if f.CutoverAllowed() {
+		return nil
+	}
+	forecasting, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.forecast(forecasting)
+		_ = every(forecasting, forecastInterval, func() { f.forecast(forecasting) })
+	}()
+	defer func() { cancel(); <-ended }()
+	return f.waitForCutoverAllowed(ctx)
+}
+
+// forecast rehearses once, unless most is still to be compared: that would take long, and
+// says little.
+func (f *Ferry) forecast(ctx context.Context) {
+	if v, ok := f.Verifier.(fencedVerifier); ok {
+		c, err := v.core()
+		if err != nil {
+			return
+		}
+		if _, ranges := c.queue.counts(); ranges > 0 {
+			return
+		}
+	}
+	r, err := f.rehearse(ctx)
+	if err != nil {
+		f.logger.WithError(err).Debug("the write block could not be predicted")
+		return
+	}
+	f.predict(r)
+}
+
+func (f *Ferry) predict(r CutoverRehearsal) {
 	f.cut.mu.Lock()
 	defer f.cut.mu.Unlock()
-	f.cut.mu.status.PredictedWriteBlock = slowest.Predicted.Seconds()
-	return slowest, nil
+	f.cut.mu.status.PredictedWriteBlock = r.Predicted.Seconds()
 }
 
 func (f *Ferry) rehearse(ctx context.Context) (r CutoverRehearsal, err error) {

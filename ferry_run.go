@@ -344,7 +344,7 @@ func (f *Ferry) phases(ctx context.Context) error {
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")
 	failpoint("cutover.copied")
-	if err := f.waitForCutoverAllowed(ctx); err != nil {
+	if err := f.awaitPermission(ctx); err != nil {
 		return err
 	}
 	if err := f.verifyBeforeCutover(ctx); err != nil {

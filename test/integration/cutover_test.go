@@ -264,6 +264,24 @@ func TestCutoverNoticesLateWrites(t *testing.T) {
 	})
 }
 
+// Who is asked for the permission sees how long the writers would wait.
+func TestWriteBlockIsPredictedBeforeThePermission(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		h := newHooked(t, p, "cutover_predicted", func(f *ghostferry.Ferry) { f.Config.AutomaticCutover = false })
+		ended := make(chan error, 1)
+		go func() {
+			_, err := h.ferry.Cutover(cutoverContext(t), h.hooks) // as copydb does, long before
+			ended <- err
+		}()
+		harness.Await(t, "a write block is predicted", func() bool { return h.ferry.Progress().Cutover.PredictedWriteBlock > 0 })
+		require.Empty(t, h.allCalls())
+		h.ferry.AllowCutover()
+		require.NoError(t, <-ended)
+		require.NoError(t, <-h.ran)
+		p.MustEqual(t, h.shop.Database)
+	})
+}
+
 // A rehearsal predicts the write block without stopping anybody; a drill measures it and
 // lets the writers go on; and then the cutover itself follows.
 func TestCutoverRehearsalAndDrill(t *testing.T) {

@@ -193,9 +193,20 @@ func overviewText(o *ghostferry.ControlServerOverview) string {
 	case o.CutoverPhase != "":
 		line("cutover", "%s, write block %.3f s", o.CutoverPhase, o.Cutover.WriteBlock)
 	case o.CutoverAllowed:
-		line("cutover", "allowed")
+		line("cutover", "allowed%s", predicted(o))
 	default:
-		line("cutover", "held back")
+		line("cutover", "held back%s", predicted(o))
+	}
+	if o.Cutover.LastError != "" {
+		line("given up", "%s", o.Cutover.LastError)
 	}
 	return b.String()
+}
+
+// predicted says how long the writers are expected to wait, if that is known.
+func predicted(o *ghostferry.ControlServerOverview) string {
+	if o.Cutover.PredictedWriteBlock == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", write block predicted: %.3f s", o.Cutover.PredictedWriteBlock)
 }

@@ -200,7 +200,7 @@ function confirmCutover() {
   const overview = state.overview;
   const block = overview.Cutover.PredictedWriteBlock;
   $("confirm-text").textContent = `Run ${overview.RunID}: the writers of ${overview.SourceHostPort} will be stopped and the traffic switched to ${overview.TargetHostPort}. `
-    + (block > 0 ? `The last rehearsal predicts a write block of ${format.milliseconds(block)}.` : "How long the writers will wait is not known: no rehearsal was made.");
+    + (block > 0 ? `A write block of about ${format.milliseconds(block)} is predicted.` : "How long the writers will wait is not known yet.");
   $("confirm-word").value = "";
   $("confirm-go").disabled = true;
   $("confirm").showModal();

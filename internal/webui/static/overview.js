@@ -76,7 +76,7 @@ export function showGlance(o) {
     ["Tables", `${format.count(o.TablesCompleted)} of ${format.count(o.TablesTotal)}`, `${format.count(o.TablesCopying)} copying, ${format.count(o.TablesWaiting)} waiting`],
     running == null ? ["Running for", "not begun"] : ["Running for", format.duration(running), `since ${format.clock(o.StartTime)}`],
     ["Write block", o.Cutover.WriteBlock > 0 ? format.milliseconds(o.Cutover.WriteBlock) : block > 0 ? `≈ ${format.milliseconds(block)}` : "unknown",
-      o.Cutover.WriteBlock > 0 ? (o.CutoverPhase === "done" ? "measured" : "of the last cutover") : block > 0 ? "predicted by a rehearsal" : "no rehearsal yet"],
+      o.Cutover.WriteBlock > 0 ? (o.CutoverPhase === "done" ? "measured" : "of the last cutover") : block > 0 ? "predicted" : "not predicted yet"],
     ["Cutover", o.CutoverPhase || (o.CutoverAllowed ? "allowed" : "held back"), o.Cutover.Aborts > 0 ? `given up ${o.Cutover.Aborts === 1 ? "once" : `${o.Cutover.Aborts} times`}` : ""],
   ]);
 }
