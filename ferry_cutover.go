@@ -172,11 +172,22 @@ func (f *Ferry) flushAndStop(ctx context.Context) error {
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
 }
 
+// abortOwnerLimit bounds the question who owns the run: a target that is away must not keep
+// the writers from going on.
+const abortOwnerLimit = 3 * time.Second
+
 // AbortCutoverContext gives a cutover up that was begun by StartCutover: a stop position
 // that the stream has not reached is forgotten, and CutoverAbort is posted. It fails, after
 // posting, when the run has ended or is about to: the source then has to be moved from
-// again by a run that resumes. It is of no use to Cutover, which does so itself.
+// again by a run that resumes. When another process has taken the run over, which may have
+// stopped the writers anew, nothing is posted, and the error is a [*FencedError]. It is of
+// no use to Cutover, which does so itself.
 func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, abortOwnerLimit)
+	defer cancel()
+	if err := f.ownedStill(asking); err != nil {
+		return fmt.Errorf("the cutover abort callback is not posted: %w", err)
+	}
 	f.enterPhase(PhaseAbort)
 	goesOn := f.BinlogStreamer.goOn()
 	if err := f.post(ctx, f.CutoverAbort); err != nil {

@@ -205,8 +205,12 @@ func (f *ShardingFerry) Run() {
 
 // RunContext copies, follows, and cuts over: it waits while the throttler throttles, posts
 // CutoverLock, moves what only a source that stands still allows, compares, and posts
-// CutoverUnlock. After an error CutoverUnlock was not posted, and the source is the side
-// that counts.
+// CutoverUnlock.
+//
+// After an error the source is the side that counts. One that comes after CutoverLock is a
+// *[ghostferry.CutoverError], and CutoverAbort is posted, even when ctx has ended: it tells
+// whether the writers go on. Only when CutoverUnlock was posted and did not answer 200 is it
+// not known where the traffic goes; then nothing is posted, and the error says so.
 func (f *ShardingFerry) RunContext(ctx context.Context) error {
 	if f.joined != nil {
 		err := f.joined.prepare(ctx, f.config)
@@ -217,31 +221,45 @@ func (f *ShardingFerry) RunContext(ctx context.Context) error {
 			return step("sharding", err)
 		}
 	}
+	began, err := f.untilEqual(ctx)
+	if err == nil {
+		err = step("cutover", context.Cause(ctx)) // the last chance to give up
+	}
+	switch {
+	case err == nil:
+		return f.unlock(ctx, began)
+	case began.IsZero():
+		return err
+	}
+	return f.giveUp(ctx, began, err)
+}
+
+// untilEqual does everything before CutoverUnlock. It returns when CutoverLock was posted,
+// zero when it was not.
+func (f *ShardingFerry) untilEqual(ctx context.Context) (began time.Time, err error) {
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ran := make(chan error, 1)
 	go func() { ran <- f.Ferry.RunContext(run) }()
-	start, err := f.cutOver(run)
+	began, err = f.cutOver(run)
 	if err != nil {
 		cancel(err)
 	}
 	if runErr := <-ran; runErr != nil && (err == nil || !errors.Is(runErr, err)) {
-		return step("ferry", runErr) // the other is its consequence
+		return began, step("ferry", runErr) // the other is its consequence
 	}
 	if err != nil {
-		return err
+		return began, err
 	}
 	if err := f.afterStream(ctx); err != nil {
-		return err
+		return began, err
 	}
 	f.Ferry.Throttler.SetDisabled(false)
-	if err := f.Ferry.StopTargetVerifierContext(ctx); err != nil {
-		return step("binlog_streamer", err)
-	}
-	return step("cutover", f.Ferry.EndCutoverContext(ctx, start))
+	return began, step("binlog_streamer", f.Ferry.StopTargetVerifierContext(ctx))
 }
 
-// cutOver goes beside the library's run until the stream has been told to end.
+// cutOver goes beside the library's run until the stream has been told to end. It returns
+// when CutoverLock was posted, zero when it was not.
 func (f *ShardingFerry) cutOver(ctx context.Context) (start time.Time, err error) {
 	if err := f.Ferry.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
 		return start, step("ferry", err)
