@@ -27,13 +27,31 @@ func TestVersions(t *testing.T) {
 // Two flavours: what the target does not have is named, table by table.
 func TestFlavours(t *testing.T) {
 	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])
-	exec(t, w.source, "CREATE TABLE `shop_1`.docs (id INT PRIMARY KEY, doc JSON, v VARCHAR(9) COLLATE utf8mb4_ja_0900_as_cs) ENGINE=InnoDB")
+	exec(t, w.source, "CREATE TABLE `shop_1`.docs (id INT PRIMARY KEY, doc JSON, ratio DOUBLE, part FLOAT UNSIGNED, v VARCHAR(9) COLLATE utf8mb4_ja_0900_as_cs) ENGINE=InnoDB")
 	w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "docs", TargetSchema: "shop_1", TargetName: "docs", KeyColumns: []string{"id"}})
 	report := w.run(t)
 	w.has(t, report, "versions.flavours", "target", "the source is a MySQL, the target a MariaDB")
 	w.has(t, report, "types.target-lacks", "shop_1.docs", "column doc has type json, which MariaDB does not have")
 	w.has(t, report, "create.collation", "shop_1.docs", "collation utf8mb4_ja_0900_as_cs of v")
+	w.has(t, report, "types.negative-zero", "shop_1.docs", "MariaDB has no negative zero: a -0 in a FLOAT or DOUBLE column (ratio, part)")
 	require.Equal(t, 2, report.Count(preflight.Error), report.Table())
+	onlyLeftOut := func() {
+		t.Helper()
+		for _, finding := range report.Findings {
+			if strings.Contains(finding.What, "which MariaDB does not have") {
+				require.Equal(t, "leave the table out by the table filter", finding.Remedy)
+			}
+		}
+	}
+	onlyLeftOut()
+
+	// A prepared table with another type is refused, too, and told the same.
+	exec(t, w.target, "CREATE DATABASE `shop_1`", "CREATE TABLE `shop_1`.docs (id INT PRIMARY KEY, doc JSON, ratio DOUBLE, part FLOAT UNSIGNED, v VARCHAR(9) COLLATE utf8mb4_general_ci) ENGINE=InnoDB")
+	w.in.AllowExistingTables = true
+	report = w.run(t)
+	w.has(t, report, "target-structure.column-type", "shop_1.docs", "the type of column doc is json on the source, which MariaDB does not have")
+	require.Equal(t, 1, report.Count(preflight.Error), report.Table())
+	onlyLeftOut()
 }
 
 func TestRetention(t *testing.T) {

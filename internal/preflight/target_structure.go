@@ -38,6 +38,10 @@ func (r *run) compareColumn(t Table, source, target *structure, c column) {
 	differs := func(find func(code, subject, what, remedy string), code, what, there, here, consequence string) {
 		find(code, t.Target(), fmt.Sprintf("%s of column %s is %s on the source and %s on the target%s", what, c.name, orNone(there), orNone(here), consequence), asOnSource)
 	}
+	if r.SourceServer.Flavour != r.TargetServer.Flavour && !r.TargetServer.HasType(c.dataType) {
+		r.fault("column-type", t.Target(), fmt.Sprintf("the type of column %s is %s on the source, which %s does not have", c.name, c.columnType, r.TargetServer.Flavour), leaveOut)
+		return
+	}
 	if c.columnType != other.columnType {
 		differs(r.fault, "column-type", "the type", c.columnType, other.columnType, "")
 	}

@@ -8,10 +8,13 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
+// leaveOut is the remedy where no definition on the target would do.
+const leaveOut = "leave the table out by the table filter"
+
 // checkTypes refuses columns whose values cannot be carried exactly, and columns of a type that the
 // other flavour does not have, where the target's table is still to be created.
 func (r *run) checkTypes(context.Context) error {
-	const remedy = "leave the table out by the table filter, or give the column another type on the source"
+	const remedy = leaveOut + ", or give the column another type on the source"
 	for _, t := range r.Tables {
 		s := r.source.table(t.Schema, t.Name)
 		if s == nil {
@@ -21,8 +24,9 @@ func (r *run) checkTypes(context.Context) error {
 		toMariaDB := !r.SourceServer.IsMariaDB() && r.TargetServer.IsMariaDB()
 		if name := s.functionalIndex(); name != "" && !exists && toMariaDB {
 			r.fault("target-lacks", t.String(), fmt.Sprintf("index %s is over an expression, which %s does not have", name, r.TargetServer.Flavour),
-				"drop the index on the source, or leave the table out by the table filter")
+				"drop the index on the source, or "+leaveOut)
 		}
+		var approximate []string
 		for _, c := range s.columns {
 			if _, err := codec.NewColumn(c.info()); err != nil {
 				r.fault("unsupported", t.String(), fmt.Sprintf("column %s has type %s, which cannot be carried exactly", c.name, c.fullType), remedy)
@@ -31,12 +35,19 @@ func (r *run) checkTypes(context.Context) error {
 			}
 			if !exists && r.SourceServer.Flavour != r.TargetServer.Flavour && !r.TargetServer.HasType(c.dataType) {
 				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s has type %s, which %s does not have", c.name, c.columnType, r.TargetServer.Flavour),
-					"create the target's table yourself with a type that holds the same values, or leave the table out")
+					leaveOut)
 			}
 			if !exists && toMariaDB && c.generated && !c.nullable {
 				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s is generated and NOT NULL, as keys are, which %s does not have", c.name, r.TargetServer.Flavour),
 					"give the table another key, or leave it out by the table filter")
 			}
+			if toMariaDB && (c.dataType == "float" || c.dataType == "double") {
+				approximate = append(approximate, c.name)
+			}
+		}
+		if len(approximate) > 0 {
+			r.warn("negative-zero", t.String(), fmt.Sprintf("%s has no negative zero: a -0 in a FLOAT or DOUBLE column (%s) arrives as 0, which a verification finds", r.TargetServer.Flavour, someOf(approximate)),
+				"nothing, unless there are such values: then set them to 0 on the source, or "+leaveOut)
 		}
 	}
 	return nil
