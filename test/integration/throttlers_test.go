@@ -2,6 +2,8 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
+	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // eventually waits until a throttler's report says what is wanted.
@@ -128,4 +131,82 @@ func TestThrottlersOnRealServers(t *testing.T) {
 		require.Equal(t, "pauser", f.Progress().Throttle.Who)
 		all.SetPaused(false)
 	})
+}
+
+// Throttlers of the configuration hold the copy back, and not the changes; adaptive pacing
+// goes on beside them.
+func TestConfiguredThrottlersHoldTheCopy(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := cutoverContext(t)
+		o := p.Shop(t, "held_copy", 400)
+		p.Create(t, "held_answer", "CREATE TABLE answer (n INT)")
+		p.In(t, p.SourceDB, "held_answer", "INSERT INTO answer VALUES (1)")
+		writer := p.Write(t, o, 60)
+		config := p.Config(o.Database)
+		text, err := json.Marshal(map[string]any{
+			"Query": []any{map[string]any{
+				"Connection": map[string]any{"Host": p.Source.Host, "Port": p.Source.Port, "User": p.Source.User(), "Pass": p.Source.Password()},
+				"Query":      "SELECT n FROM held_answer.answer", "UpdateInterval": "20ms",
+			}},
+			"Adaptive": map[string]any{},
+		})
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &config.Throttlers))
+		f := &ghostferry.Ferry{Config: config}
+		mustStart(t, ctx, f)
+		ended := make(chan error, 1)
+		go func() { ended <- harness.RunStarted(ctx, f, harness.StopWriter(writer)) }()
+		harness.Await(t, "changes are applied", func() bool { return f.Progress().BinlogRowsApplied > 20 })
+		progress := f.Progress()
+		require.Zero(t, progress.RowsCopied)
+		require.Equal(t, "query", progress.Throttle.Who)
+		p.In(t, p.SourceDB, "held_answer", "UPDATE answer SET n = 0")
+		require.NoError(t, <-ended)
+		require.Positive(t, f.Progress().RowsCopied)
+		require.NoError(t, f.Close())
+		p.MustEqual(t, o.Database)
+	})
+}
+
+// A replica that is behind holds the run back until it has caught up.
+func TestReplicaLagOfARealReplica(t *testing.T) {
+	t.Parallel()
+	for _, s := range flavours() {
+		t.Run(string(s.Flavour), func(t *testing.T) {
+			t.Parallel()
+			p := harness.New(t, s)
+			server, err := servers.Start(t.Context(), servers.Options{Flavour: s.Flavour, Name: "replica", GTID: true})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, server.Stop()) })
+			replica, err := server.DB(t.Context())
+			require.NoError(t, err)
+			p.Replicate(t, replica)
+			p.Create(t, "lagging", "CREATE TABLE t (id INT PRIMARY KEY)")
+			throttler, err := ghostferry.NewReplicaLagThrottler(&ghostferry.ReplicaLagThrottlerConfig{
+				Replicas: []*ghostferry.DatabaseConfig{{Host: server.Host, Port: uint16(server.Port), User: server.User(), Pass: server.Password()}}, UpdateInterval: ghostferry.Duration(20 * time.Millisecond),
+			})
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(cutoverContext(t))
+			ran := make(chan error, 1)
+			go func() { ran <- throttler.Run(ctx) }()
+			defer func() {
+				cancel()
+				require.ErrorIs(t, <-ran, context.Canceled)
+				require.NoError(t, throttler.Close())
+			}()
+			eventually(t, throttler, "")
+			delay := func(seconds int) {
+				if s.Flavour == servers.MariaDB {
+					p.In(t, replica, "", "STOP SLAVE", fmt.Sprintf("CHANGE MASTER TO MASTER_DELAY=%d", seconds), "START SLAVE")
+					return
+				}
+				p.In(t, replica, "", "STOP REPLICA SQL_THREAD", fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_DELAY=%d", seconds), "START REPLICA SQL_THREAD")
+			}
+			delay(600)
+			p.In(t, p.SourceDB, "lagging", "INSERT INTO t VALUES (1)")
+			eventually(t, throttler, "behind, at most 1 s are allowed")
+			delay(0)
+			eventually(t, throttler, "")
+		})
+	}
 }
