@@ -3,6 +3,10 @@ package ghostferry
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // RunStandaloneDataCopy is RunStandaloneDataCopyContext without a context. A failure goes
@@ -44,4 +48,63 @@ func (f *Ferry) RunStandaloneDataCopyContext(ctx context.Context, tables []*Tabl
 	iterator.reader, iterator.SelectFingerprint = nil, true // locked reads
 	iterator.addBatchListener(writer.WriteRowBatchContext)
 	return origin("data_iterator", iterator.RunContext(ctx, tables))
+}
+
+// RemoveStandaloneRowsContext removes from the target the rows that
+// RunStandaloneDataCopyContext copies of tables, and returns how many: those that the row
+// filter chooses, which every table needs. What an earlier process of the run has copied may
+// have changed on the source since, and copying it again would meet it. Rows that refer to
+// those removed stay. A process whose run another one has taken over removes nothing and
+// fails with a [*FencedError].
+func (f *Ferry) RemoveStandaloneRowsContext(ctx context.Context, tables []*TableSchema) (removed int64, err error) {
+	cache := make(TableSchemaCache, len(tables))
+	for _, t := range tables {
+		cache[t.String()] = t
+	}
+	if err := f.ScopeTables(ctx, cache); err != nil {
+		return 0, err
+	}
+	for _, t := range tables {
+		n, err := f.removeStandaloneRows(ctx, t)
+		if removed += n; err != nil {
+			return removed, fmt.Errorf("removing rows of %s from the target: %w", t, err)
+		}
+	}
+	return removed, nil
+}
+
+func (f *Ferry) removeStandaloneRows(ctx context.Context, t *TableSchema) (removed int64, err error) {
+	l, err := t.layout()
+	if err != nil || l.scope == nil {
+		return 0, errors.Join(err, &ConfigError{Field: "CopyFilter", Problem: "no row filter says which rows of " + t.String() + " are the run's", Remedy: "give the table a condition"})
+	}
+	remove := func(ctx context.Context, tx *sql.Tx) error {
+		// Other rows refer to these, and may do so again when they are back.
+		if _, err := tx.ExecContext(ctx, "SET @ghostferry_checks=@@foreign_key_checks, foreign_key_checks=0"); err != nil {
+			return err
+		}
+		schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
+		result, err := tx.ExecContext(ctx, "DELETE FROM "+sqlesc.Table(schema, table)+" WHERE "+l.scope.predicate)
+		if err == nil {
+			removed, err = result.RowsAffected()
+		}
+		_, restoreErr := tx.ExecContext(ctx, "SET foreign_key_checks=@ghostferry_checks")
+		return errors.Join(err, restoreErr)
+	}
+	if f.checkpoint.begun() {
+		err = f.checkpoint.owned(ctx, remove)
+		return removed, err
+	}
+	err = f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
+		tx, err := f.TargetDB.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		if err := remove(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+	return removed, err
 }

@@ -312,7 +312,18 @@ func (f *ShardingFerry) afterStream(ctx context.Context) error {
 	if err != nil {
 		return step("inline_verifier", err)
 	}
-	return step("sharding", timed("CopyPrimaryKeyTables", func() error { return f.Ferry.RunStandaloneDataCopyContext(ctx, f.keyed) }))
+	return step("sharding", timed("CopyPrimaryKeyTables", func() error { return f.copyKeyed(ctx) }))
+}
+
+// copyKeyed copies the tenant's own rows. Those that an earlier process has copied go first:
+// nobody has followed them since.
+func (f *ShardingFerry) copyKeyed(ctx context.Context) error {
+	if f.Ferry.Resuming() {
+		if _, err := f.Ferry.RemoveStandaloneRowsContext(ctx, f.keyed); err != nil {
+			return err
+		}
+	}
+	return f.Ferry.RunStandaloneDataCopyContext(ctx, f.keyed)
 }
 
 // AbortIfTargetDbNoLongerWriteable calls the error handler's Fatal if the target has become
@@ -360,22 +371,8 @@ func (f *ShardingFerry) removeOthers(ctx context.Context) (removed int64, err er
 			return removed, fmt.Errorf("removing joined rows: %w", err)
 		}
 	}
-	for _, t := range f.keyed {
-		predicate, err := f.filter.rows(t).Predicate(t)
-		if err != nil {
-			return removed, err
-		}
-		onTarget := ghostferry.QuotedTableNameFromString(f.config.TargetDB, t.Name)
-		result, err := f.Ferry.TargetDB.ExecContext(ctx, "DELETE FROM "+onTarget+" WHERE "+predicate)
-		if err != nil {
-			return removed, fmt.Errorf("removing the tenant's row from %s: %w", onTarget, err)
-		}
-		n, err := result.RowsAffected()
-		if removed += n; err != nil {
-			return removed, err
-		}
-	}
-	return removed, nil
+	keyed, err := f.Ferry.RemoveStandaloneRowsContext(ctx, f.keyed)
+	return removed + keyed, err
 }
 
 // Close ends the connections, after the last step.

@@ -71,6 +71,7 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 func TestShardingGivesACutoverUp(t *testing.T) {
 	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
 		fillShard(t, p)
+		before := shardRows(t, p, true, false)
 		hooks := startCallbacks(t)
 		must := func(posted []string, err error, want []string, traffic ghostferry.TrafficOwner, blocked bool, says string) {
 			t.Helper()
@@ -112,5 +113,14 @@ func TestShardingGivesACutoverUp(t *testing.T) {
 		posted, err = hooks.moveTenant(t, p, onTarget(), "/unlock")
 		must(posted, err, []string{"/lock", "/unlock"}, ghostferry.TrafficUnknown, true, "not known")
 		require.False(t, ghostferry.Resumable(err))
+
+		p.In(t, p.TargetDB, shard, "ALTER TABLE labels ADD FOREIGN KEY (tenant) REFERENCES tenants (name) ON DELETE CASCADE")
+		p.In(t, p.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'", "UPDATE orders SET v=v+1 WHERE tenant='acme'")
+		posted, err = hooks.moveTenant(t, p, onTarget(), "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
+		require.Equal(t, before["orders"], shardRows(t, p, true, false)["orders"])
+		require.Equal(t, before["tenants"], shardRows(t, p, true, false)["tenants"])
 	})
 }
