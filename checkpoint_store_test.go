@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -84,9 +85,14 @@ func TestGoldenStates(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "state_1.json"))
 	require.NoError(t, err)
 	require.Equal(t, string(text), string(written)+"\n", "a new form needs a new number, and a file of its own")
+	read, wanted := &SerializableState{}, goldenState()
+	require.NoError(t, json.Unmarshal(text, read))
+	wanted.StateFormatVersion = read.StateFormatVersion
+	require.Equal(t, wanted, read)
 }
 
 func goldenState() *SerializableState {
+	low := "8000000000001fbb"
 	return &SerializableState{
 		GhostferryVersion: "golden", SourceIdentity: "3e11fa47-71ca-11e1-9e33-c80aa9429562",
 		LastSuccessfulPaginationKeys: map[string]PaginationKey{
@@ -100,5 +106,30 @@ func goldenState() *SerializableState {
 		LastWrittenGTIDSet:                        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77",
 		BinlogVerifyStore:                         BinlogVerifySerializedStore{"shop": {"orders": {"17": 2}}},
 		LastStoredBinlogPositionForTargetVerifier: mysql.Position{Name: "target-bin.000001", Pos: 9},
+		LastStoredBinlogPositionForInlineVerifier: mysql.Position{Name: "mysql-bin.000003", Pos: 1200},
+		TableDefinitions:                          map[string]string{"shop.orders": "id bigint unsigned NOT NULL; PRIMARY (id)"},
+		SourceStartedAt:                           1_790_000_000,
+		LastWrittenLogMark:                        "1234 1300 9f",
+		LastReadBinlogCoordinate:                  &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1300},
+		LastExecutedBinlogCoordinate:              &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234, GTIDSet: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77"},
+		Verification: &VerificationState{
+			VerifierType: VerifierTypeOnline, Position: BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234},
+			Tables: map[string]*TableVerificationState{"shop.orders": {
+				First: []CopiedRangeKeys{{Low: &low}}, Ranges: []CopiedRangeKeys{{High: &low}}, Keys: []string{low}, Rows: 5, Chunks: 2, Sum: "00ff",
+			}},
+		},
+	}
+}
+
+// Every part of a state is in the golden one, or its form could change unnoticed.
+func TestGoldenStateIsWhole(t *testing.T) {
+	state := reflect.ValueOf(*goldenState())
+	for i := range state.NumField() {
+		switch name := state.Type().Field(i).Name; name {
+		case "StateFormatVersion": // written always
+		case "LastKnownTableSchemaCache": // as upstream writes it
+		default:
+			require.False(t, state.Field(i).IsZero(), name)
+		}
 	}
 }

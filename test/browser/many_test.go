@@ -8,6 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -124,6 +130,19 @@ func TestTenThousandTables(t *testing.T) {
 	shots(t, url, "throttled-10000", `document.getElementById("alerts").textContent.includes("Paused by hand")`)
 }
 
+// samplesUnder is the percentage of a CPU profile's samples that have a function in their stacks
+// whose name matches.
+func samplesUnder(t *testing.T, profile, functions string) float64 {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", "-focus="+functions, profile).CombinedOutput()
+	require.NoError(t, err, string(output))
+	found := regexp.MustCompile(`(?m)^Showing nodes accounting for [^,]+, ([0-9.]+)% of`).FindSubmatch(output)
+	require.NotNil(t, found, string(output))
+	percent, err := strconv.ParseFloat(string(found[1]), 64)
+	require.NoError(t, err)
+	return percent
+}
+
 // manyMove is a run of ten thousand real tables, of which the batch listener decides.
 func manyMove(t *testing.T, pair *harness.Pair, onBatch func(*ghostferry.RowBatch) error) (f *ghostferry.Ferry, ended <-chan error) {
 	t.Helper()
@@ -185,11 +204,21 @@ func TestTenThousandTablesAreMoved(t *testing.T) {
 	shots(t, failed.ControlServer.URL(), "failed-10000", phase("failed"))
 	require.NoError(t, failed.Close())
 
+	profile := filepath.Join(t.TempDir(), "cpu.pprof")
+	file, err := os.Create(profile)
+	require.NoError(t, err)
+	require.NoError(t, pprof.StartCPUProfile(file))
 	done, ended := manyMove(t, pair, func(*ghostferry.RowBatch) error { return nil })
 	p = openTab(t, done.ControlServer.URL(), 1440, false)
 	p.signIn(operateToken)
 	p.until(`document.getElementById("page-text").textContent.startsWith("1–50 of 10,000")`)
 	require.NoError(t, <-ended)
+	pprof.StopCPUProfile()
+	require.NoError(t, file.Close())
+	served := samplesUnder(t, profile, `ControlServer|webui`)
+	t.Logf("%.2f %% of the run's CPU samples are under the control server", served)
+	require.Positive(t, served)
+	require.LessOrEqual(t, served, 100*pageShare)
 	p.until(phase("done"))
 	require.Equal(t, "100%", strings.ReplaceAll(p.eval(`document.getElementById("overall-percent").textContent`), "\u00a0", ""))
 	p.clean()
