@@ -32,7 +32,7 @@ tenants-demo: ## move eight tenants of shared tables at once while all are writt
 test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/servers/cmd/servers prepare
 	@go run ./test/runner -race=false -tags trace ./test/trace
-	@go run ./test/runner ./...
+	@go run ./test/runner -p 2 -alone ./test/integration ./...
 
 bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=quick: in some minutes, BENCH=cutover: write blocks, BENCH=adaptive: what a copy costs the application)
 ifeq ($(BENCH),cutover)

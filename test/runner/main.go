@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 1] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-alone package] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,7 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
+	alone := flags.String("alone", "", "a package that is tested last, by itself: -p counts for the others")
 	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
 	tags := flags.String("tags", "", "build tags, as of go test")
@@ -66,8 +68,40 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if *run != "" {
 		test = append(test, "-run="+*run)
 	}
+	groups := [][]string{packages}
+	if *alone != "" {
+		var err error
+		if groups, err = setApart(ctx, env, packages, *alone); err != nil {
+			return err
+		}
+	}
+	var runs []*exec.Cmd
+	for _, group := range groups {
+		runs = append(runs, goCommand(ctx, env, append(append(slices.Clone(test), "-json"), group...)...))
+	}
 	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
-	return runTests(goCommand(ctx, env, append(append(test, "-json"), packages...)...), out)
+	return runTests(out, runs...)
+}
+
+// setApart lists the packages in two groups, the second being one alone.
+func setApart(ctx context.Context, env, packages []string, alone string) ([][]string, error) {
+	list := func(patterns ...string) ([]string, error) {
+		output, err := goCommand(ctx, env, append([]string{"list"}, patterns...)...).Output()
+		if err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		return strings.Fields(string(output)), nil
+	}
+	last, err := list(alone)
+	if err != nil {
+		return nil, err
+	}
+	all, err := list(packages...)
+	if err != nil {
+		return nil, err
+	}
+	others := slices.DeleteFunc(all, func(name string) bool { return slices.Contains(last, name) })
+	return [][]string{others, last}, nil
 }
 
 // goCommand is an interruptible go command.
@@ -93,22 +127,30 @@ func raceDetector(ctx context.Context, out io.Writer) (env, flags []string) {
 	return os.Environ(), nil
 }
 
-// runTests runs `go test -json` and reports it.
-func runTests(cmd *exec.Cmd, out io.Writer) error {
+// runTests runs `go test -json`, once or several times, and reports all as one.
+func runTests(out io.Writer, runs ...*exec.Cmd) error {
+	r := newReport(out)
+	stop := r.reportProgress(isTerminal(out))
+	var readErrs, waitErrs []error
+	for _, cmd := range runs {
+		readErr, waitErr := r.follow(cmd)
+		readErrs, waitErrs = append(readErrs, readErr), append(waitErrs, waitErr)
+	}
+	stop()
+	return errors.Join(errors.Join(readErrs...), r.close(errors.Join(waitErrs...)))
+}
+
+// follow runs one go test into the report; waitErr is how it ended.
+func (t *report) follow(cmd *exec.Cmd) (readErr, waitErr error) {
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r := newReport(out)
-	cmd.Stderr = r
+	cmd.Stderr = t
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("go test: %w", err)
+		return nil, fmt.Errorf("go test: %w", err)
 	}
-	stop := r.reportProgress(isTerminal(out))
-	readErr := r.read(stdout)
-	waitErr := cmd.Wait()
-	stop()
-	return errors.Join(readErr, r.close(waitErr))
+	return t.read(stdout), cmd.Wait()
 }
 
 // isTerminal tells whether a person watches.
