@@ -37,7 +37,7 @@ func fatal(handler ErrorHandler, logger Logger, from string, err error) {
 }
 
 // PanicErrorHandler is the handler of a Ferry that was given none: it dumps the state,
-// posts the error callback, logs, and panics.
+// logs, posts the error callback, and panics.
 type PanicErrorHandler struct {
 	// Ferry is whose state is dumped; without one nothing is.
 	Ferry *Ferry
@@ -57,8 +57,9 @@ type errorReport struct {
 	StateDump  string
 }
 
-// ReportError dumps the state, posts the callback, and logs one line at error level
-// with the field errfrom.
+// ReportError dumps the state, logs one line at error level with the field errfrom, and
+// posts the callback, for which it waits for 30 s at most, and for 3 s when the run was
+// interrupted.
 func (h *PanicErrorHandler) ReportError(from string, err error) {
 	logger := h.logger().WithField("errfrom", from)
 
@@ -73,6 +74,8 @@ func (h *PanicErrorHandler) ReportError(from string, err error) {
 			dumped = ", state dump in stdout"
 		}
 	}
+	// Before the callback, which may hang, and as the only error line: tools read the last one.
+	logger.WithError(err).Error("fatal error detected" + dumped)
 	limit := httpCallbackTimeout
 	if errors.Is(err, ErrInterrupted) {
 		limit = interruptedTimeout
@@ -80,8 +83,6 @@ func (h *PanicErrorHandler) ReportError(from string, err error) {
 	if postErr := h.post(limit, errorReport{ErrFrom: from, ErrMessage: err.Error(), StateDump: state}); postErr != nil {
 		logger.WithField("reason", postErr).Warn("failed to post the error callback")
 	}
-	// Last, because tools read the last error line.
-	logger.WithError(err).Error("fatal error detected" + dumped)
 }
 
 // Fatal reports the first error and panics with "fatal error detected, see logs for

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -47,6 +49,27 @@ func TestPanicErrorHandler(t *testing.T) {
 			require.Contains(t, log.String(), "multiple fatal errors detected, not reporting again")
 		}
 	}
+}
+
+// Security 19: while the error callback hangs the error is in the log already, and a
+// process that is interrupted still ends soon.
+func TestErrorCallbackThatHangs(t *testing.T) {
+	log := &cappedBuffer{limit: 1 << 16}
+	logger := logrus.New()
+	logger.SetOutput(log)
+	seen := make(chan string, 1)
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		seen <- log.String()
+		<-release
+	}))
+	defer server.Close()
+	defer close(release)
+	handler := &PanicErrorHandler{Ferry: &Ferry{Config: &Config{Logger: logger}}, ErrorCallback: HTTPCallback{URI: server.URL}}
+	handler.ReportError("user_interrupt", fmt.Errorf("signal received: %w", ErrInterrupted)) // returns while the endpoint hangs
+	require.Contains(t, <-seen, "fatal error detected")
+	require.Contains(t, log.String(), "failed to post the error callback")
+	require.Equal(t, 1, strings.Count(log.String(), "level=error"))
 }
 
 func TestPanicErrorHandlerPrintsTheState(t *testing.T) {

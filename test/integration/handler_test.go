@@ -3,10 +3,13 @@ package integration
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -80,4 +83,41 @@ func TestErrorHandlerThatReturns(t *testing.T) {
 		require.ErrorIs(t, handler.errs[0], broken)
 		require.False(t, f.StateTracker.IsTableComplete("handler.t"))
 	})
+}
+
+// Security 19: while the error callback hangs nothing of the failed run is held: its error
+// is logged, whoever waits is told, and another process goes on with it to its end.
+func TestErrorCallbackHoldsNothing(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	p.Create(t, "hanging_error", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	p.In(t, p.SourceDB, "hanging_error", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+	posted, release := make(chan struct{}), make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(posted)
+		<-release
+	}))
+	t.Cleanup(hangs.Close)
+	goOn := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(goOn)
+	var said lockedBuffer
+	logger := logrus.New()
+	logger.SetOutput(&said)
+	f := &ghostferry.Ferry{Config: p.Config("hanging_error")}
+	f.Config.Logger, f.Config.ErrorCallback = logger, ghostferry.HTTPCallback{URI: hangs.URL}
+	mustStart(t, t.Context(), f)
+	broken := errors.New("a listener broke")
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { return broken })
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer func() { _ = recover() }() // the default handler panics in the end
+		f.Run()
+	})
+	<-posted
+	require.Contains(t, said.String(), broken.Error())
+	require.ErrorIs(t, f.WaitUntilRowCopyIsCompleteContext(t.Context()), broken)
+	require.NoError(t, harness.Move(t.Context(), &ghostferry.Ferry{Config: p.Config("hanging_error")}, func() error { return nil }))
+	p.MustEqual(t, "hanging_error")
+	goOn()
+	running.Wait()
+	require.NoError(t, f.Close())
 }
