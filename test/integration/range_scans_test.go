@@ -17,9 +17,12 @@ import (
 
 const scanned = "scanned"
 
+// scannedTable is a table whose key is read in ranges.
+type scannedTable struct{ name, columns, rows string }
+
 // scannedTables have keys of every kind that is ordered in its own way, and rows for
 // several chunks.
-var scannedTables = []struct{ name, columns, rows string }{
+var scannedTables = []scannedTable{
 	{"numbers", "id BIGINT PRIMARY KEY, v INT", numbers(60, "id,v", "i-30,i")},
 	{"sparse", "id BIGINT UNSIGNED PRIMARY KEY, v INT", "INSERT INTO %s VALUES (1,1),(2,2),(3,3),(1000000000000000000,4),(18446744073709551614,5)"},
 	{"pairs", "a INT, b BIGINT UNSIGNED, v INT, PRIMARY KEY (a,b)", numbers(60, "a,b,v", "i DIV 25,i,i")},
@@ -30,6 +33,13 @@ var scannedTables = []struct{ name, columns, rows string }{
 	{"decimals", "d DECIMAL(30,10) PRIMARY KEY, v INT", numbers(60, "d,v", "(i-30)/7,i")},
 	{"moments", "m DATETIME(6) PRIMARY KEY, v INT", numbers(60, "m,v", "DATE_ADD('2020-01-01', INTERVAL i*7 MINUTE),i")},
 	{"second", "code INT NOT NULL, v INT NOT NULL, UNIQUE KEY by_code (code)", numbers(60, "code,v", "i*3,i")},
+	{"chars", "c CHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci PRIMARY KEY, v INT", numbers(60, "c,v", "CONCAT(CHAR(65+MOD(i,26)),' é',i),i")},
+}
+
+// scannedOnMariaDB are of types that MariaDB alone has.
+var scannedOnMariaDB = []scannedTable{
+	{"uuids", "u UUID PRIMARY KEY, v INT", numbers(60, "u,v", "INSERT(INSERT(MD5(i),13,1,'4'),17,1,'8'),i")},
+	{"addresses", "a INET6 PRIMARY KEY, v INT", numbers(60, "a,v", "CONCAT('2001:db8::',HEX(i*i)),i")},
 }
 
 // Every statement of a copy and of a verification that reads a range or list of keys does
@@ -38,11 +48,15 @@ var scannedTables = []struct{ name, columns, rows string }{
 func TestReadsAreRangeScans(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		var ddl []string
-		for _, table := range scannedTables {
+		tables := scannedTables
+		if p.IsMariaDB() {
+			tables = slices.Concat(tables, scannedOnMariaDB)
+		}
+		for _, table := range tables {
 			ddl = append(ddl, "CREATE TABLE "+table.name+" ("+table.columns+")")
 		}
 		p.Create(t, scanned, ddl...)
-		for _, table := range scannedTables {
+		for _, table := range tables {
 			p.In(t, p.SourceDB, scanned, fmt.Sprintf(table.rows, table.name))
 		}
 		logged := logStatements(t, p.SourceDB, p.TargetDB)
@@ -60,7 +74,7 @@ func TestReadsAreRangeScans(t *testing.T) {
 			explain = "EXPLAIN "
 		}
 		for i, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
-			for _, table := range scannedTables {
+			for _, table := range tables {
 				reads := readsOf(statements[i], table.name)
 				require.NotEmpty(t, reads, "no range of %s was read on server %d", table.name, i)
 				for _, read := range reads {
