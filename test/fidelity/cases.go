@@ -172,9 +172,9 @@ func otherCases() []*Case {
 	for i := range members {
 		members[i] = fmt.Sprintf("'m%d'", i)
 	}
-	wide := make([]string, 1000)
+	wide, all := make([]string, 1000), make([]string, 1000)
 	for i := range wide {
-		wide[i] = fmt.Sprintf("c%d TINYINT DEFAULT %d", i, i%100)
+		wide[i], all[i] = fmt.Sprintf("c%d TINYINT DEFAULT %d", i, i%100), fmt.Sprintf("COALESCE(c%d,'NULL')", i)
 	}
 	point := func(wkt string, srid int) string { return fmt.Sprintf("ST_GeomFromText('%s',%d)", wkt, srid) }
 	out := []*Case{
@@ -197,7 +197,9 @@ func otherCases() []*Case {
 			Values: values("NULL", "1", "2"), Show: []string{"a", "b"}},
 		{Group: g, Name: "invisible columns", Columns: "v INT INVISIBLE, w VARCHAR(10) DEFAULT 'w'", Cols: []string{"v", "w"}, Values: [][]string{{"NULL", "NULL"}, {"1", "'x'"}, {"-1", "''"}}},
 		{Group: g, Name: "AUTO_INCREMENT 0 and negative", Columns: "v INT NOT NULL AUTO_INCREMENT", Key: "PRIMARY KEY (v)", Sole: true, Values: values("0", "-1", "-2147483648", "1", "5", "100", "2147483000", "7", "8", "9", "10", "11")},
-		{Group: g, Name: "1,000 columns", Columns: "v INT, " + strings.Join(wide, ","), Values: values("1", "2"), Show: []string{"CONCAT_WS(',',c0,c1,c500,c999)"}},
+		{Group: g, Name: "1,000 columns", Columns: "v INT, " + strings.Join(wide, ","), Cols: []string{"v", "c0", "c7", "c8", "c255", "c256", "c500", "c998", "c999"},
+			Values: [][]string{{"1", "-128", "1", "NULL", "127", "-1", "NULL", "3", "4"}, {"NULL", "NULL", "-1", "8", "NULL", "0", "5", "-128", "NULL"}, {"2", "0", "7", "9", "1", "NULL", "-5", "NULL", "127"}},
+			Show:   []string{"CONCAT_WS(','," + strings.Join(all, ",") + ")"}},
 		{Group: g, Name: "columns with defaults", Columns: "v INT DEFAULT 5, t TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP", Values: values("NULL", "5", "6"), Show: []string{"UNIX_TIMESTAMP(t)"}},
 	}
 	out = append(out, only(servers.MySQL,

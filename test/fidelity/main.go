@@ -9,7 +9,8 @@
 //     the copy and in the middle of the changes.
 //
 // The judge asks both servers for HEX(), JSON_TYPE() and exact numbers, and knows nothing
-// of the mover. Cases that a pair cannot carry have to be refused by name.
+// of the mover. Source, target and mover are in three time zones, and tables are copied in
+// chunks of a few rows. Cases that a pair cannot carry have to be refused by name.
 //
 // The table of cases, roads and pairs goes to standard output and, for a whole run, to
 // docs/fidelity.md. The last line of standard output is one JSON object; the status is 0
@@ -29,6 +30,7 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+	_ "time/tzdata" // the mover's zone, wherever this runs
 )
 
 // reportPath is where a whole run leaves its table.

@@ -25,7 +25,7 @@ import (
 // killed. It tells on standard output, one line each:
 //
 //	holding        the copy stands before the first table of a case
-//	batch          rows are committed on the target
+//	table          the first rows of a table are committed on the target
 //	event          changes were delivered
 //	copied         every row is there
 //	applied        every change up to the end of the log at the word "apply" is on the target
@@ -81,14 +81,19 @@ func moverProcess(text string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// chunkRows is so small that every key is walked in several chunks.
+const chunkRows = 4
+
 func newFerry(c moverConfig, stderr io.Writer) *ghostferry.Ferry {
 	logger := logrus.New()
 	logger.SetOutput(stderr)
 	logger.SetLevel(logrus.WarnLevel)
-	return &ghostferry.Ferry{Config: &ghostferry.Config{
+	f := &ghostferry.Ferry{Config: &ghostferry.Config{
 		Source: c.Source, Target: c.Target, TableFilter: schemaFilter(c.Schemas), Logger: logger,
 		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeOnline, DataIterationConcurrency: 1,
 	}}
+	f.UpdatableConfig.DataIterationBatchSize = chunkRows
+	return f
 }
 
 func moveAndTell(ctx context.Context, c moverConfig, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -116,7 +121,14 @@ func moveAndTell(ctx context.Context, c moverConfig, stdin io.Reader, stdout, st
 	if err := f.StartContext(ctx); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { tell("batch"); return nil })
+	var present *ghostferry.TableSchema // tables are copied one after the other
+	f.DataIterator.AddBatchListener(func(b *ghostferry.RowBatch) error {
+		if b.TableSchema() != present {
+			present = b.TableSchema()
+			tell("table")
+		}
+		return nil
+	})
 	f.BinlogStreamer.AddEventListener(func([]ghostferry.DMLEvent) error { tell("event"); return nil })
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -239,7 +251,7 @@ func startMover(ctx context.Context, c moverConfig) (*mover, error) {
 		return nil, err
 	}
 	m := &mover{cmd: exec.CommandContext(ctx, os.Args[0]), lines: make(chan string, 1<<20)} // never blocks the mover
-	m.cmd.Env = append(os.Environ(), moverEnv+"="+string(config))
+	m.cmd.Env = append(os.Environ(), moverEnv+"="+string(config), "TZ=America/New_York")
 	m.cmd.Stderr = &m.said // read after its end
 	stdout, err := m.cmd.StdoutPipe()
 	if err == nil {

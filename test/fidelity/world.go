@@ -58,8 +58,8 @@ type table struct {
 }
 
 func startWorld(ctx context.Context, p pair, cases []*Case, screen *console) (*world, error) {
-	options := func(name string, flavour servers.Flavour) servers.Options {
-		flags := []string{fmt.Sprintf("--max-allowed-packet=%d", packetLimit)}
+	options := func(name string, flavour servers.Flavour, zone string) servers.Options {
+		flags := []string{fmt.Sprintf("--max-allowed-packet=%d", packetLimit), "--default-time-zone=" + zone}
 		if p.GTID {
 			flags = append(flags, "--binlog-row-metadata=FULL") // rows name their columns, which have to be ours
 		}
@@ -67,7 +67,7 @@ func startWorld(ctx context.Context, p pair, cases []*Case, screen *console) (*w
 	}
 	w := &world{pair: p, screen: screen}
 	var err error
-	if w.source, w.target, err = servers.StartPair(ctx, options("source", p.Source), options("target", p.Target)); err != nil {
+	if w.source, w.target, err = servers.StartPair(ctx, options("source", p.Source, "+05:30"), options("target", p.Target, "-08:00")); err != nil {
 		return nil, err
 	}
 	if w.sourceDB, err = w.source.DB(ctx); err == nil {
@@ -212,7 +212,7 @@ func (w *world) move(ctx context.Context, killed bool) error {
 		func() error { return m.say("go") },
 	}
 	if killed {
-		steps = append(steps, func() error { return m.await("batch", 1+len(w.carried)/2) }, again)
+		steps = append(steps, func() error { return m.await("table", 1+len(w.carried)/2) }, again)
 	}
 	steps = append(steps, func() error { return m.await("copied", 1) }, func() error { return w.change(ctx, 2) })
 	if killed {
