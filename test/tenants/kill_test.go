@@ -44,7 +44,14 @@ var killedAt = []struct {
 	{"cutover.entered", false},
 	{"cutover.drained", true},
 	{"cutover.drained", false},
+	{whileLocking, false},
+	{"cutover.unlock", false},
+	{"cutover.unlocked", false},
 }
+
+// whileLocking is no failpoint: the process is killed by its host while CutoverLock waits for
+// its answer.
+const whileLocking = "while locking"
 
 // killedTenant is a tenant that moves by processes that die.
 type killedTenant struct {
@@ -55,8 +62,9 @@ type killedTenant struct {
 	whole   map[string]any      // the target before the move
 	others  map[string][]string // rows of others before the move
 
-	mu    sync.Mutex
-	churn *harness.Churn // nil while nobody writes
+	mu      sync.Mutex
+	churn   *harness.Churn // nil while nobody writes
+	process *os.Process    // killed by the lock callback; nil is not
 }
 
 // A tenant's move that is killed at any step, while all tenants write, goes on with the same
@@ -91,7 +99,7 @@ func (k *killedTenant) prepare() {
 	k.others = shardRows(k.T, k.pair, true, false)
 	k.whole = map[string]any{"ours": shardRows(k.T, k.pair, true, true), "theirs": k.others}
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if err := k.quiet(); err != nil {
+		if err := errors.Join(k.quiet(), k.killProcess()); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}))
@@ -125,18 +133,36 @@ func (k *killedTenant) quiet() error {
 	return err
 }
 
-// run is one process, with all tenants writing until it locks them out or ends.
+func (k *killedTenant) killProcess() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.process == nil {
+		return nil
+	}
+	return k.process.Kill()
+}
+
+// run is one process, with all tenants writing until it locks them out or ends. What no
+// process follows, the tenant's own row, changes before.
 func (k *killedTenant) run(failpoint string, arguments ...string) (string, error) {
 	k.Helper()
-	k.mu.Lock()
-	k.churn = changeShard(k.T, k.pair)
-	k.mu.Unlock()
+	k.pair.In(k.T, k.pair.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'")
 	cmd := exec.CommandContext(k.Context(), k.program, arguments...)
 	cmd.Stdin = bytes.NewReader(k.config)
 	cmd.Env = append(os.Environ(), "GHOSTFERRY_TENANTS_FAILPOINT="+failpoint)
-	output, err := cmd.CombinedOutput()
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	k.mu.Lock()
+	k.churn, k.process = changeShard(k.T, k.pair), nil
+	err := cmd.Start()
+	if err == nil && failpoint == whileLocking {
+		k.process = cmd.Process
+	}
+	k.mu.Unlock()
+	require.NoError(k, err)
+	err = cmd.Wait()
 	require.NoError(k, k.quiet())
-	return string(output), err
+	return output.String(), err
 }
 
 func (k *killedTenant) kill(failpoint string) {
