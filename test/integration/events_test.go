@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
@@ -171,6 +174,7 @@ func TestF21ToF24RefusedEvents(t *testing.T) {
 		{"statement on a view", []string{"SET binlog_format='STATEMENT'", "UPDATE look SET v=5"}, ""},
 		{"statement in a function", []string{"CREATE FUNCTION change_it() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE moved SET v=6; RETURN 1; END", "SET binlog_format='STATEMENT'", "SELECT change_it()"}, ""},
 		{"statement with a trigger", []string{"CREATE TRIGGER on_spare AFTER INSERT ON spare FOR EACH ROW UPDATE moved SET v=7", "SET binlog_format='STATEMENT'", "INSERT INTO spare (id) VALUES (8)"}, ""},
+		{"load data by statement", []string{"SET binlog_format='STATEMENT'", "LOAD DATA LOCAL INFILE 'Reader::" + eventSchema + "' INTO TABLE moved (id, v)"}, ""},
 		{"rollback to a savepoint", []string{"START TRANSACTION", "UPDATE moved SET v=3", "SAVEPOINT s", "UPDATE moved SET v=4", "INSERT INTO mine VALUES (2)", "UPDATE moved SET v=5", "ROLLBACK TO s", "COMMIT"}, "mariadb"},
 		{"minimal update", []string{"SET binlog_row_image='MINIMAL'", "UPDATE moved SET v=5 WHERE id=1"}, ""},
 		{"minimal insert", []string{"SET binlog_row_image='MINIMAL'", "INSERT INTO moved (id,v) VALUES (3,3)"}, ""},
@@ -178,7 +182,10 @@ func TestF21ToF24RefusedEvents(t *testing.T) {
 		{"image without blobs", []string{"SET binlog_row_image='NOBLOB'", "UPDATE moved SET v=5 WHERE id=1"}, ""},
 		{"partial JSON", []string{"SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE moved SET j=JSON_SET(j,'$.a',9) WHERE id=1"}, "mysql"},
 	}
+	mysql.RegisterReaderHandler(eventSchema, func() io.Reader { return strings.NewReader("3002\t5\n") })
+	t.Cleanup(func() { mysql.DeregisterReaderHandler(eventSchema) })
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		global(t, p.SourceDB, "local_infile", "ON", "OFF")
 		for _, c := range cases {
 			if c.only != "" && c.only != string(p.Flavour) {
 				continue
