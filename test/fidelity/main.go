@@ -10,7 +10,7 @@
 //
 // The judge asks both servers for HEX(), JSON_TYPE() and exact numbers, and knows nothing
 // of the mover. Source, target and mover are in three time zones, and tables are copied in
-// chunks of a few rows. Cases that a pair cannot carry have to be refused by name.
+// several chunks. Cases that a pair cannot carry have to be refused by name.
 //
 // The table of cases, roads and pairs goes to standard output and, for a whole run, to
 // docs/fidelity.md. The last line of standard output is one JSON object; the status is 0

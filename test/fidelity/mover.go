@@ -39,6 +39,7 @@ const heldTable = "0held"
 type moverConfig struct {
 	Source, Target *ghostferry.DatabaseConfig
 	Schemas        []string
+	ChunkRows      map[string]map[string]uint64 // schema → table → rows of a chunk
 	Hold           bool
 }
 
@@ -81,19 +82,17 @@ func moverProcess(text string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// chunkRows is so small that every key is walked in several chunks.
-const chunkRows = 4
-
 func newFerry(c moverConfig, stderr io.Writer) *ghostferry.Ferry {
 	logger := logrus.New()
 	logger.SetOutput(stderr)
 	logger.SetLevel(logrus.WarnLevel)
-	f := &ghostferry.Ferry{Config: &ghostferry.Config{
+	return &ghostferry.Ferry{Config: &ghostferry.Config{
 		Source: c.Source, Target: c.Target, TableFilter: schemaFilter(c.Schemas), Logger: logger,
 		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeOnline, DataIterationConcurrency: 1,
+		DataIterationBatchSizePerTableOverride: &ghostferry.DataIterationBatchSizePerTableOverride{
+			TableOverride: c.ChunkRows, ControlPoints: map[int]uint64{0: 200},
+		},
 	}}
-	f.UpdatableConfig.DataIterationBatchSize = chunkRows
-	return f
 }
 
 func moveAndTell(ctx context.Context, c moverConfig, stdin io.Reader, stdout, stderr io.Writer) error {

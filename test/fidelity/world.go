@@ -184,7 +184,23 @@ func (w *world) config(schemas []string, hold bool) moverConfig {
 	database := func(s *servers.Server) *ghostferry.DatabaseConfig {
 		return &ghostferry.DatabaseConfig{Host: s.Host, Port: uint16(s.Port), User: s.User(), Pass: s.Password()}
 	}
-	return moverConfig{Source: database(w.source), Target: database(w.target), Schemas: schemas, Hold: hold}
+	return moverConfig{Source: database(w.source), Target: database(w.target), Schemas: schemas, ChunkRows: w.chunkRows(), Hold: hold}
+}
+
+// chunkRows are so few that every key is walked in several chunks.
+func (w *world) chunkRows() map[string]map[string]uint64 {
+	out := map[string]map[string]uint64{}
+	for _, t := range w.carried {
+		if out[t.schema] == nil {
+			out[t.schema] = map[string]uint64{}
+		}
+		rows := 0
+		for n := range roads {
+			rows += len(t.rowsOf(n))
+		}
+		out[t.schema][t.name] = uint64(rows+2) / 3
+	}
+	return out
 }
 
 // move moves all tables while every road is gone. killed: the mover is killed once in the
