@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,7 +164,8 @@ func (s *ControlServer) did(w http.ResponseWriter, r *http.Request, what string)
 	w.WriteHeader(http.StatusOK)
 }
 
-// HandleCutover allows the cutover ("automatic") or takes that back ("manual"). Allowing
+// HandleCutover allows the cutover ("automatic") or takes that back ("manual"), as long as
+// the writers are not being stopped: then it answers 409. Allowing
 // it needs the run's id, so that an order never reaches another run than the one meant.
 func (s *ControlServer) HandleCutover(w http.ResponseWriter, r *http.Request) {
 	var order struct {
@@ -182,7 +184,11 @@ func (s *ControlServer) HandleCutover(w http.ResponseWriter, r *http.Request) {
 		s.F.AllowCutover()
 		s.did(w, r, "the control server allowed the cutover")
 	case "manual":
-		s.F.DenyCutover()
+		if !s.F.DenyCutover() {
+			phase := cmp.Or(s.F.Phase(), PhaseFence)
+			refuse(w, http.StatusConflict, fmt.Sprintf("it is too late to hold the cutover back, its phase is %q: if this attempt is given up, the next can be held back", phase))
+			return
+		}
 		s.did(w, r, "the control server holds the cutover back")
 	default:
 		refuse(w, http.StatusBadRequest, `type has to be "automatic" or "manual"`)

@@ -285,6 +285,13 @@ func TestControlServerMethodsAndRepeatedOrders(t *testing.T) {
 		require.Equal(t, 200, order(`{"type":"manual"}`))
 		require.False(t, s.F.CutoverAllowed())
 	}
+	require.False(t, s.F.permission.take(), "an attempt waits while it is held back")
+	require.Equal(t, 200, order(`{"type":"automatic","run-id":"run-1"}`))
+	require.True(t, s.F.permission.take())
+	require.Equal(t, 409, order(`{"type":"manual"}`), "the writers are being stopped")
+	require.True(t, s.F.CutoverAllowed(), "nothing was changed")
+	s.F.permission.giveBack()
+	require.Equal(t, 200, order(`{"type":"manual"}`))
 	for _, path := range []string{"/api/pause", "/api/pause"} {
 		status, body, _ := send(t, s.request(t, "POST", path, ""))
 		require.Equal(t, 200, status)

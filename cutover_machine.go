@@ -26,7 +26,8 @@ type CutoverReport struct {
 }
 
 // Cutover waits until the rows are copied and the cutover is allowed, and then switches
-// over: fence, drain, verify, commit. Run has to be running; it has returned when Cutover
+// over: fence, drain, verify, commit. Before each fence it waits while the cutover is held
+// back (DenyCutover). Run has to be running; it has returned when Cutover
 // returns without an error. The target guard is ended, and the tail of the source's log is
 // watched for TailGuardSeconds more.
 //
@@ -79,7 +80,7 @@ func (f *Ferry) endFences() {
 // cutOver tries until it is done, or fails otherwise than by taking too long.
 func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report CutoverReport, err error) {
 	for n := 1; ; n++ {
-		if err := f.readyForCutover(ctx); err != nil {
+		if err := f.takePermission(ctx, f.readyForCutover); err != nil {
 			return report, err
 		}
 		a := &cutoverAttempt{f: f, hooks: hooks, report: CutoverReport{Attempts: n, Fenced: hooks.Fence != nil}}
@@ -88,6 +89,7 @@ func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report Cutover
 		if err == nil {
 			return report, f.guardAfterSwitch(context.WithoutCancel(ctx), hooks)
 		}
+		f.permission.giveBack()
 		if budget, ok := errors.AsType[*WriteBlockBudgetError](err); !ok || !err.(*CutoverError).Following || a.stillBlocked() {
 			return report, err
 		} else {

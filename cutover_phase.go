@@ -68,7 +68,9 @@ type cutoverState struct {
 	running sync.Mutex  // held by the one Cutover, or RehearseCutover
 	blocked atomic.Bool // the writers wait: nothing of ours may pause
 	driven  atomic.Bool // by Cutover, not by the contract's methods
-	late    lateWatch
+	// heldBack: the next attempt waits for its permission.
+	heldBack atomic.Bool
+	late     lateWatch
 
 	mu struct {
 		sync.Mutex

@@ -140,52 +140,6 @@ type Ferry struct {
 // the target, or from StateToResumeFrom. Call it after Initialize.
 func (f *Ferry) Resuming() bool { return f.resuming }
 
-// AllowCutover lets the cutover begin once the rows are copied, as AutomaticCutover does
-// from the start. It may be called at any time, from any goroutine.
-func (f *Ferry) AllowCutover() { f.permission.set(true) }
-
-// DenyCutover takes AllowCutover and AutomaticCutover back, as long as the run still waits
-// or copies. It may be called at any time, from any goroutine.
-func (f *Ferry) DenyCutover() { f.permission.set(false) }
-
-// CutoverAllowed tells whether the cutover may begin once the rows are copied.
-func (f *Ferry) CutoverAllowed() bool { return f.permission.allowed(f.AutomaticCutover) }
-
-// cutoverPermission is what the host or the operator has said last about the cutover;
-// before that AutomaticCutover counts. Its zero value is ready.
-type cutoverPermission struct {
-	mu      sync.Mutex
-	said    bool
-	allow   bool
-	changed chan struct{} // closed and replaced by set; nil until somebody waits
-}
-
-func (p *cutoverPermission) set(allow bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.said, p.allow = true, allow
-	if p.changed != nil {
-		close(p.changed)
-		p.changed = nil
-	}
-}
-
-func (p *cutoverPermission) allowed(automatic bool) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.said && p.allow || !p.said && automatic
-}
-
-// wait returns a channel that the next word closes.
-func (p *cutoverPermission) wait() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.changed == nil {
-		p.changed = make(chan struct{})
-	}
-	return p.changed
-}
-
 func (f *Ferry) prepareChannels() {
 	f.runOnce.Do(func() {
 		f.rowsCopied, f.copied, f.runEnded, f.handlerTold = make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -91,11 +91,16 @@ func (f *Ferry) runFailed() bool {
 	}
 }
 
-// StartCutoverContext posts CutoverLock, MaxCutoverRetries times at most, and returns
-// the start of the last attempt. When it returns without an error, the writers of the
-// source have stopped.
+// StartCutoverContext waits while the cutover is held back, posts CutoverLock,
+// MaxCutoverRetries times at most, and returns the start of the last attempt. When it
+// returns without an error, the writers of the source have stopped.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
+	if err := f.duringRun(ctx, "the cutover was allowed", func(ctx context.Context) error {
+		return f.takePermission(ctx, func(context.Context) error { return nil })
+	}); err != nil {
+		return start, err
+	}
 	if err := f.mustBePrimary(ctx); err != nil {
 		return start, err
 	}
@@ -115,6 +120,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 		return err
 	})
 	if err != nil {
+		f.permission.giveBack()
 		return start, fmt.Errorf("the cutover lock callback %s failed, the source stays authoritative: %w", shownURL(f.CutoverLock.URI), err)
 	}
 	return start, nil
@@ -190,6 +196,7 @@ func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
 	}
 	f.enterPhase(PhaseAbort)
 	goesOn := f.BinlogStreamer.goOn()
+	defer f.permission.giveBack()
 	if err := f.post(ctx, f.CutoverAbort); err != nil {
 		return fmt.Errorf("the cutover abort callback %s failed, writes to the source may still be blocked: %w", shownURL(f.CutoverAbort.URI), err)
 	}

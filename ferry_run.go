@@ -344,17 +344,18 @@ func (f *Ferry) phases(ctx context.Context) error {
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")
 	failpoint("cutover.copied")
-	if err := f.awaitPermission(ctx); err != nil {
-		return err
-	}
-	if err := f.verifyBeforeCutover(ctx); err != nil {
-		return origin("verifier", err)
-	}
-	if err := f.auditForeignKeys(ctx); err != nil {
-		return origin("ferry", err)
-	}
-	if err := f.collisions.await(ctx, collisionPatience); err != nil { // now, and not while the writers wait
-		return origin("binlog_writer", err)
+	for again := false; ; again = true {
+		if err := f.awaitPermission(ctx); err != nil {
+			return err
+		}
+		if err := f.checkBeforeCutover(ctx, again); err != nil {
+			return err
+		}
+		if f.CutoverAllowed() {
+			break
+		}
+		f.logger.Info("the cutover is held back")
+		f.OverallState.Store(StateWaitingForCutover)
 	}
 	f.OverallState.Store(StateCutover)
 	f.enterPhase(PhaseReady)
@@ -365,30 +366,15 @@ func (f *Ferry) phases(ctx context.Context) error {
 	return nil
 }
 
-// permissionPoll is how soon a host that sets AutomaticCutover while the run waits, as it
-// could upstream, is noticed.
-const permissionPoll = time.Second
-
-// waitForCutoverAllowed waits until the cutover is allowed.
-func (f *Ferry) waitForCutoverAllowed(ctx context.Context) error {
-	if f.CutoverAllowed() {
-		return nil
+// checkBeforeCutover does what may take long and must not be done while the writers wait.
+func (f *Ferry) checkBeforeCutover(ctx context.Context, again bool) error {
+	if err := f.verifyBeforeCutover(ctx, again); err != nil {
+		return origin("verifier", err)
 	}
-	defer waitingFor(ctx, waitPermission)()
-	ticker := time.NewTicker(permissionPoll)
-	defer ticker.Stop()
-	for {
-		changed := f.permission.wait()
-		if f.CutoverAllowed() {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := f.auditForeignKeys(ctx); err != nil {
+		return origin("ferry", err)
 	}
+	return origin("binlog_writer", f.collisions.await(ctx, collisionPatience))
 }
 
 // contextVerifier is a Verifier whose long checks obey a context.
@@ -396,15 +382,17 @@ type contextVerifier interface {
 	VerifyBeforeCutoverContext(ctx context.Context) error
 }
 
-func (f *Ferry) verifyBeforeCutover(ctx context.Context) error {
-	if f.Verifier == nil {
+// verifyBeforeCutover has a host's verifier called once only.
+func (f *Ferry) verifyBeforeCutover(ctx context.Context, again bool) error {
+	v, ok := f.Verifier.(contextVerifier)
+	if f.Verifier == nil || again && !ok {
 		return nil
 	}
 	f.OverallState.Store(StateVerifyBeforeCutover)
 	f.logger.Info("verifying before the cutover")
 	start := time.Now()
 	defer func() { metricsOrGlobal(f.Metrics).Timer("VerifyBeforeCutover", time.Since(start), nil, 1) }()
-	if v, ok := f.Verifier.(contextVerifier); ok {
+	if ok {
 		return v.VerifyBeforeCutoverContext(ctx)
 	}
 	return f.Verifier.VerifyBeforeCutover()
@@ -494,9 +482,11 @@ func (f *Ferry) handleSignals(ctx context.Context, run *lifecycle.Group) error {
 	}
 }
 
-// interruptible reports whether a cutover that Cutover drives is not at a point where the
-// writers wait.
-func (f *Ferry) interruptible() bool { return f.cut.driven.Load() && !f.cut.blocked.Load() }
+// interruptible reports whether the cutover is held back, or is driven by Cutover and not at
+// a point where the writers wait.
+func (f *Ferry) interruptible() bool {
+	return f.cut.heldBack.Load() || f.cut.driven.Load() && !f.cut.blocked.Load()
+}
 
 // leastInterval keeps a small number in the configuration from being a busy loop.
 const leastInterval = 50 * time.Millisecond
