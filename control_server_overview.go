@@ -15,7 +15,8 @@ type ControlServerOverview struct {
 	SourceHostPort, TargetHostPort string
 	// State is one of the State constants, Phase what the run does in more detail.
 	State, Phase string
-	// Failed says that the run has ended with Error.
+	// Failed says that the run has ended with Error, or that its cutover has failed when it
+	// had ended: then Error says what the target has and who owns the traffic.
 	Failed bool
 	Error  string
 	// StartTime is when the run began, CurrentTime now, and DoneTime when its streams had
@@ -135,6 +136,9 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 		}
 	}
 	if ended, err := f.ended(); ended {
+		if failure := f.cutoverFailure(); err == nil && failure != nil {
+			err = failure
+		}
 		if err != nil {
 			o.Failed, o.Error, o.Phase = true, redactedError{err}.Error(), "failed"
 		}

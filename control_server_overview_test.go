@@ -1,7 +1,9 @@
 package ghostferry
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -43,4 +45,36 @@ func manyTables(n int, estimated uint64) []tableFacts {
 		tables[i].estimated = estimated
 	}
 	return tables
+}
+
+// A switch that fails when the run has ended is a failure of the run: it follows the source no
+// longer, and somebody has to know who owns the traffic.
+func TestFailedSwitchIsShown(t *testing.T) {
+	refused := errors.New("the router said no")
+	for name, test := range map[string]struct {
+		err  error
+		says string
+	}{
+		"on the source": {refused, "the source stays the side that counts"},
+		"unknown":       {errors.Join(refused, ErrTrafficUnknown), "whether the host has switched over is not known"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := testControlServer(t, nil)
+			shown := func() (o ControlServerOverview) {
+				s.describe(&o, time.Now())
+				return o
+			}
+			close(s.F.runEnded) // without an error
+			require.False(t, shown().Failed)
+			err := (&cutoverAttempt{f: s.F, phase: PhaseCommit}).abort(t.Context(), test.err)
+			require.ErrorIs(t, err, refused)
+			o := shown()
+			require.True(t, o.Failed)
+			require.Equal(t, "failed", o.Phase)
+			require.Contains(t, o.Error, refused.Error())
+			require.Contains(t, o.Error, test.says)
+			s.F.enterPhase(PhaseDone) // the host has finished it by EndCutover
+			require.False(t, shown().Failed)
+		})
+	}
 }

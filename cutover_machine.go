@@ -436,6 +436,7 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 		e.Traffic, e.Blocked, e.WriteBlock = TrafficUnknown, a.report.Fenced, time.Since(a.began)
 		e.lasts = a.hooks.names.lasts
 		f.cutoverFailed(err)
+		f.endedBy(e)
 		return e
 	}
 	a.enter(PhaseAbort)
@@ -452,7 +453,17 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 	default:
 		e.Following = f.BinlogStreamer.goOn()
 	}
+	f.endedBy(e)
 	return e
+}
+
+// endedBy notes a failure after which the run does not go on.
+func (f *Ferry) endedBy(e *CutoverError) {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	if !e.Following {
+		f.cut.mu.failed = e
+	}
 }
 
 // unfence reports whether the writers may still be blocked, and why. Another process that

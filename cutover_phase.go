@@ -77,7 +77,10 @@ type cutoverState struct {
 		phase     CutoverPhase
 		status    CutoverStatus
 		blockedAt time.Time // zero while nobody waits
-		fences    []func()  // ends of those that stay closed until Close
+		// failed is the failure after which the run no longer follows the source; nil
+		// without one.
+		failed *CutoverError
+		fences []func() // ends of those that stay closed until Close
 	}
 }
 
@@ -110,6 +113,17 @@ func (f *Ferry) enterPhase(phase CutoverPhase) {
 	c.blocked.Store(phase.blocks())
 	c.mu.phase, c.mu.status.Since = phase, now
 	f.logger.WithField("phase", string(phase)).Debug("the cutover's phase")
+}
+
+// cutoverFailure is the failure that has left a run behind which no longer follows the source,
+// though it has ended without an error of its own; nil when there is none.
+func (f *Ferry) cutoverFailure() *CutoverError {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	if f.cut.mu.phase == PhaseDone { // the host has finished it
+		return nil
+	}
+	return f.cut.mu.failed
 }
 
 // cutoverStatus is the status for Progress.

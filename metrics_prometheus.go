@@ -69,7 +69,7 @@ func newMetricsCollector(view *runView) *metricsCollector {
 	counter("cutover_attempts_total", "Cutovers begun.", func(o *ControlServerOverview) uint64 { return uint64(o.Cutover.Attempts) })
 	counter("cutover_aborts_total", "Cutovers given up.", func(o *ControlServerOverview) uint64 { return uint64(o.Cutover.Aborts) })
 	gauge("throttled", "1 while the run pauses.", func(o *ControlServerOverview) float64 { return oneIf(o.Throttle != nil) })
-	gauge("failed", "1 when the run has ended with an error.", func(o *ControlServerOverview) float64 { return oneIf(o.Failed) })
+	gauge("failed", "1 when the run, or the cutover that ended it, has failed.", func(o *ControlServerOverview) float64 { return oneIf(o.Failed) })
 	gauge("cutover_allowed", "1 when the cutover begins by itself.", func(o *ControlServerOverview) float64 { return oneIf(o.CutoverAllowed) })
 	counter("verifier_rows_compared_total", "Rows compared by the verifier.", func(o *ControlServerOverview) uint64 { return o.Verification.RowsCompared })
 	gauge("verifier_keys_queued", "Keys to be compared again.", func(o *ControlServerOverview) float64 { return float64(o.Verification.KeysQueued) })
