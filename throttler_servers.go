@@ -24,7 +24,7 @@ type ReplicaLagThrottlerConfig struct {
 	// Query returns a replica's lag in seconds, as one row of one number. Empty means what
 	// the replica itself says (SHOW REPLICA STATUS), or the age of HeartbeatTable.
 	Query string
-	// HeartbeatTable is "schema.table" of a table whose column HeartbeatColumn (default
+	// HeartbeatTable is "schema.table" (or "`schema`.`table`") of a table whose column HeartbeatColumn (default
 	// "ts") somebody sets to the primary's UTC time again and again.
 	HeartbeatTable, HeartbeatColumn string
 	// MaxLag is the greatest lag, in seconds, at which the run does not pause. Default 1.
@@ -193,14 +193,30 @@ func NewReplicaLagThrottler(config *ReplicaLagThrottlerConfig) (*ReplicaLagThrot
 }
 
 func heartbeatQuery(table, column string) (string, error) {
-	schema, name, found := strings.Cut(table, ".")
-	if !found || schema == "" || name == "" {
-		return "", &ConfigError{Field: "HeartbeatTable", Problem: fmt.Sprintf("throttler: HeartbeatTable is %q", table), Remedy: `write it as "schema.table"`}
+	schema, name, ok := splitTableName(table)
+	if !ok {
+		return "", &ConfigError{Field: "HeartbeatTable", Problem: fmt.Sprintf("throttler: HeartbeatTable is %q", table), Remedy: "write it as \"schema.table\", or with backticks as \"`schema`.`table`\""}
 	}
 	if column == "" {
 		column = "ts"
 	}
 	return "SELECT TIMESTAMPDIFF(MICROSECOND, MAX(" + sqlesc.Ident(column) + "), UTC_TIMESTAMP(6)) / 1000000 FROM " + sqlesc.Table(schema, name), nil
+}
+
+// splitTableName reads "schema.table", or "`schema`.`table`" with backticks doubled within,
+// which names with dots need.
+func splitTableName(text string) (schema, table string, ok bool) {
+	if !strings.HasPrefix(text, "`") {
+		schema, table, _ = strings.Cut(text, ".")
+		return schema, table, schema != "" && table != "" && !strings.Contains(table, ".")
+	}
+	schema, table, found := strings.Cut(text[1:], "`.`")
+	if !found || !strings.HasSuffix(table, "`") {
+		return "", "", false
+	}
+	unquote := func(quoted string) string { return strings.ReplaceAll(quoted, "``", "`") }
+	schema, table = unquote(schema), unquote(strings.TrimSuffix(table, "`"))
+	return schema, table, schema != "" && table != ""
 }
 
 // lag is what the query says, or what the replica itself does.

@@ -40,3 +40,17 @@ func TestTheApplyPausesAfterTheCopy(t *testing.T) {
 		})
 	}
 }
+
+func TestSplitTableName(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"a.b": {"a", "b"}, "`a.x`.`b`": {"a.x", "b"}, "`a`.`b``.c`": {"a", "b`.c"},
+	} {
+		schema, table, ok := splitTableName(text)
+		require.True(t, ok, text)
+		require.Equal(t, want, [2]string{schema, table})
+	}
+	for _, text := range []string{"", "a", "a.", ".b", "a.b.c", "`a`", "`a`.b", "``.`b`"} {
+		_, _, ok := splitTableName(text)
+		require.False(t, ok, text)
+	}
+}

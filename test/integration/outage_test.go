@@ -77,8 +77,9 @@ func TestOutagesPass(t *testing.T) {
 					log := &recordingLogger{}
 					f, ran := startOutage(t, p, log, 60)
 					end := o.begin(t, p)
-					if o.name == "source restarts" {
-						end() // nothing can be written to it meanwhile
+					if o.name == "source restarts" { // nothing can be written to it meanwhile
+						harness.Await(t, "the run waits", func() bool { return log.count(o.says) > 0 })
+						end()
 						end = func() {}
 					}
 					p.In(t, p.SourceDB, "outages", "UPDATE t SET v=v+1", "INSERT INTO t (id, v) VALUES (100,1)")
