@@ -81,6 +81,18 @@ func (f *Ferry) duringRun(ctx context.Context, what string, do func(ctx context.
 	return err
 }
 
+// follows reports whether the run goes on following the source: changes may still come.
+func (f *Ferry) follows() bool {
+	f.prepareChannels()
+	select {
+	case <-f.runEnded:
+		return false
+	default:
+	}
+	state := f.OverallState.Load()
+	return state != nil && state != StateStarting && state != StateDone && f.StopCoordinate().IsZero()
+}
+
 // runFailed reports whether the run has ended with an error.
 func (f *Ferry) runFailed() bool {
 	select {

@@ -381,10 +381,14 @@ func (v *InlineVerifier) Mismatches() []OnlineVerifierMismatch {
 }
 
 // StartInBackground starts VerifyDuringCutover without waiting for it. It can be called
-// once, and only of a verifier that a Ferry has made.
+// once, only of a verifier that a Ferry has made, and not while its run follows the source:
+// the next change would end the run.
 func (v *InlineVerifier) StartInBackground() error {
 	if v.ferry == nil {
 		return errors.New("the inline verifier was not made by Ferry.NewInlineVerifier")
+	}
+	if v.ferry.follows() {
+		return errors.New("the inline verifier compares as rows are written and gives its verdict when the source stands still: start it when the stream has ended, or set VerifierType to Online")
 	}
 	return v.background.startOnce(v.VerifyDuringCutover)
 }

@@ -185,7 +185,8 @@ func (v *OnlineVerifier) Mismatches() []OnlineVerifierMismatch {
 }
 
 // StartInBackground starts VerifyDuringCutover on a goroutine that ends with it; Wait
-// waits for it. It fails while one is running.
+// waits for it. It fails while one is running. As long as a run follows the source it compares
+// every row anew beside the writers instead: rows that change meanwhile are no difference.
 func (v *OnlineVerifier) StartInBackground() error {
 	return v.StartInBackgroundContext(context.Background())
 }
@@ -193,7 +194,29 @@ func (v *OnlineVerifier) StartInBackground() error {
 // StartInBackgroundContext is StartInBackground with a context that ends the
 // verification.
 func (v *OnlineVerifier) StartInBackgroundContext(ctx context.Context) error {
-	return v.background.start(func() (VerificationResult, error) { return v.VerifyDuringCutoverContext(ctx) })
+	return v.background.start(func() (VerificationResult, error) {
+		if v.ferry != nil && v.ferry.follows() {
+			return v.verifyFollowing(ctx)
+		}
+		return v.VerifyDuringCutoverContext(ctx)
+	})
+}
+
+// verifyFollowing compares every row while the source goes on changing.
+func (v *OnlineVerifier) verifyFollowing(ctx context.Context) (VerificationResult, error) {
+	c, err := v.core()
+	if err != nil {
+		return VerificationResult{}, err
+	}
+	defer c.hold()()
+	err = c.run(ctx, &c.counters.before, func(ctx context.Context) error {
+		c.compareEverything()
+		return c.shrink(ctx)
+	})
+	if err != nil {
+		return VerificationResult{}, err
+	}
+	return c.verdict(), nil
 }
 
 // Wait waits for the verification started in the background, if one was.

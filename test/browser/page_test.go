@@ -243,3 +243,33 @@ func TestNoTables(t *testing.T) {
 	url := serving.URL + "/"
 	shots(t, url, "idle-0", `document.getElementById("tables-empty").textContent.includes("no tables")`)
 }
+
+// The permission is given and taken back by one button, and a comparison that is asked for
+// shows which row differs.
+func TestPermissionAndVerificationFromThePage(t *testing.T) {
+	r := startShop(t, func(f *ghostferry.Ferry) { f.SkipTargetVerification = true }) // or it sees the change below first
+	p := openTab(t, r.url, 1440, false)
+	p.signIn(operateToken)
+	p.until(phase("copying"))
+	p.click("allow")
+	p.until(`document.getElementById("tiles").textContent.includes("allowed")`)
+	require.True(t, r.ferry.CutoverAllowed())
+	p.click("allow")
+	p.until(`document.getElementById("tiles").textContent.includes("held back")`)
+	require.False(t, r.ferry.CutoverAllowed())
+
+	r.release(nil)
+	p.until(phase("waiting for the cutover"))
+	p.until(`!document.getElementById("verify").disabled`)
+	result, err := r.ferry.TargetDB.ExecContext(t.Context(), "UPDATE shop.`"+hostile+"` SET v = 'changed' WHERE id = 2")
+	require.NoError(t, err)
+	changed, err := result.RowsAffected()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, changed)
+	p.click("verify")
+	p.until(`document.getElementById("mismatches-body").textContent.includes("onerror")`)
+	p.until(`document.getElementById("alerts").textContent.includes("1 row differs")`) // and none that is just being written
+	require.Equal(t, "0", p.eval(`document.querySelectorAll("#mismatches-body img").length`))
+	p.clean()
+	shots(t, r.url, "mismatch-8", `document.getElementById("mismatches-body").textContent.includes("onerror")`)
+}

@@ -99,3 +99,46 @@ func TestVerifiersOfOneTenant(t *testing.T) {
 		}
 	})
 }
+
+// A verification that is started while the source is written compares every row again, finds
+// what somebody has changed on the target, and nothing else.
+func TestVerificationIsStartedWhileTheSourceIsWritten(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := cutoverContext(t)
+		o := p.Shop(t, "asked", 1000)
+		p.In(t, p.SourceDB, o.Database, "CREATE TABLE quiet (id INT PRIMARY KEY, v INT)", "INSERT INTO quiet VALUES (1,1),(2,2)")
+		p.In(t, p.TargetDB, o.Database, "CREATE TABLE quiet (id INT PRIMARY KEY, v INT)")
+		writer := p.Write(t, o, 100)
+		f := &ghostferry.Ferry{Config: p.Config(o.Database)}
+		f.Config.AutomaticCutover, f.SkipTargetVerification = false, true
+		mustStart(t, ctx, f)
+		ran := make(chan error, 1)
+		run, stop := context.WithCancel(ctx)
+		go func() { ran <- f.RunContext(run) }()
+		verifier, ok := f.Verifier.(*ghostferry.OnlineVerifier)
+		require.True(t, ok)
+		harness.Await(t, "everything is compared once", func() bool {
+			s := verifier.Stats()
+			return f.OverallState.Load() == ghostferry.StateWaitingForCutover && s.TablesDone == s.Tables
+		})
+		ask := func() ghostferry.VerificationResult {
+			require.NoError(t, verifier.StartInBackground())
+			verifier.Wait()
+			result, err := verifier.Result()
+			require.NoError(t, err)
+			return result.VerificationResult
+		}
+		result := ask()
+		require.True(t, result.DataCorrect, result.Message)
+		p.In(t, p.TargetDB, o.Database, "UPDATE quiet SET v = 3 WHERE id = 2")
+		result = ask()
+		require.False(t, result.DataCorrect)
+		require.Equal(t, []string{o.Database + ".quiet"}, result.IncorrectTables)
+		require.Len(t, verifier.Mismatches(), 1)
+		stop()
+		mustBeInterrupted(t, <-ran)
+		require.NoError(t, f.Close())
+		_, err := writer.Stop()
+		require.NoError(t, err)
+	})
+}
