@@ -3,8 +3,12 @@ package integration
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -57,7 +61,36 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
-// Batch size, workers, lanes and log level change while a run copies and applies.
+const liveConfigToken = "live-config-token-0123456789"
+
+// postConfig changes settings by the control server, as an operator does, and returns the
+// status and what is in force then.
+func postConfig(ctx context.Context, f *ghostferry.Ferry, body string) (status int, inForce ghostferry.UpdatableConfig, err error) {
+	for _, method := range []string{"POST", "GET"} {
+		r, err := http.NewRequestWithContext(ctx, method, f.ControlServer.URL()+"api/config", strings.NewReader(body))
+		if err != nil {
+			return 0, inForce, err
+		}
+		r.Header.Set("Authorization", "Bearer "+liveConfigToken)
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set(ghostferry.ControlHeader, "1")
+		answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+		if err != nil {
+			return 0, inForce, err
+		}
+		if method == "POST" {
+			status = answer.StatusCode
+		} else {
+			err = json.NewDecoder(answer.Body).Decode(&inForce)
+		}
+		if err = errors.Join(err, answer.Body.Close()); err != nil {
+			return 0, inForce, err
+		}
+	}
+	return status, inForce, nil
+}
+
+// Batch size, workers, lanes and log level change over HTTP while a run copies and applies.
 func TestSettingsChangeDuringARun(t *testing.T) {
 	p := harness.Shared(t, harness.Settings[0])
 	ctx := cutoverContext(t)
@@ -72,6 +105,8 @@ func TestSettingsChangeDuringARun(t *testing.T) {
 	f.Config.Logger = logger
 	f.DataIterationConcurrency, f.BinlogApplyLanes = 1, 1
 	f.UpdatableConfig.DataIterationBatchSize = 20
+	f.ControlServerConfig = &ghostferry.ControlServerConfig{Enabled: true, ServerBindAddr: "127.0.0.1:0", Token: liveConfigToken}
+	defer func() { require.NoError(t, f.Close()) }()
 	require.NoError(t, f.InitializeContext(ctx))
 
 	var sizes []int
@@ -84,9 +119,10 @@ func TestSettingsChangeDuringARun(t *testing.T) {
 		mu.Unlock()
 		switch {
 		case n == 2:
-			u := ghostferry.UpdatableConfig{DataIterationBatchSize: 100, DataIterationConcurrency: 3, BinlogApplyLanes: 3, LogLevel: "debug"}
-			require.NoError(t, u.Validate())
-			f.Update(u)
+			status, inForce, err := postConfig(ctx, f, `{"DataIterationBatchSize": 100, "DataIterationConcurrency": 3, "BinlogApplyLanes": 3, "LogLevel": "debug"}`)
+			if err != nil || status != http.StatusOK || inForce.DataIterationConcurrency != 3 {
+				return fmt.Errorf("changing settings: status %d, %+v, %w", status, inForce, err)
+			}
 		case n > 2 && n <= 5:
 			return together.wait(ctx)
 		}
@@ -113,7 +149,11 @@ func TestSettingsChangeDuringARun(t *testing.T) {
 	require.Equal(t, "debug", now.LogLevel)
 	p.MustEqual(t, "live_config")
 
-	// What cannot be is left out.
+	// What cannot be is refused, and left out.
+	status, inForce, err := postConfig(ctx, f, `{"DataIterationBatchSize": 50, "LogLevel": "loud"}`)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Equal(t, now, inForce, "all or nothing")
 	f.Update(ghostferry.UpdatableConfig{DataIterationConcurrency: -1, BinlogApplyLanes: 1 << 20, LogLevel: "loud", MaxLag: -4})
 	require.Equal(t, now, f.Updatable())
 	require.ErrorContains(t, (&ghostferry.UpdatableConfig{DataIterationConcurrency: -1, LogLevel: "loud", MaxLag: -4}).Validate(), "LogLevel")
