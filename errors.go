@@ -198,16 +198,18 @@ type TargetConflictError struct {
 	// Index is the unique index on the target in which the two collide, where it is known.
 	Index string
 
-	others bool // the run moves some rows of the table only, and met others
+	// Others: only some rows of the table move, and the one in the way is of others. Nothing
+	// was built on it: the run can go on when it is out of the way.
+	Others bool
 }
 
 // Resumable reports whether the run can go on when the foreign row is out of the way:
 // where only some rows of a table move, nothing of ours was built on it.
-func (e *TargetConflictError) Resumable() bool { return e.others }
+func (e *TargetConflictError) Resumable() bool { return e.Others }
 
 // Error names table and key.
 func (e *TargetConflictError) Error() string {
-	if e.others {
+	if e.Others {
 		return fmt.Sprintf("a row of table %s on the target that is not part of the move is in the way of the row with key %s (unique index %s): give one of the two another value, then go on; nothing of it was changed", e.Table, e.Key, cmp.Or(e.Index, "not known"))
 	}
 	return fmt.Sprintf("a foreign row in table %s of the target stands in the way of the row with key %s: remove it, or find out who writes to the target, and start again with an empty table", e.Table, e.Key)

@@ -236,5 +236,5 @@ func (w *tableWriter) keyIndexName() string {
 }
 
 func (w *tableWriter) conflict(r rowRef, index string) error {
-	return &TargetConflictError{Table: w.quoted, Key: w.layout.describeKey(keyOf(r.rows, r.row, w.layout.keys)), Index: index, others: true}
+	return &TargetConflictError{Table: w.quoted, Key: w.layout.describeKey(keyOf(r.rows, r.row, w.layout.keys)), Index: index, Others: true}
 }

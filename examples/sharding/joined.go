@@ -3,7 +3,6 @@ package sharding
 import (
 	"bytes"
 	"context"
-	sqlorig "database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -239,7 +238,7 @@ func (j *joinedTables) alignAgain(ctx context.Context, t *joinedTable, keys []an
 	for range alignAttempts {
 		err = j.align(ctx, t, args)
 		var refused *mysql.MySQLError
-		if !errors.As(err, &refused) || refused.Number != deadlock && refused.Number != lockTimeout {
+		if !errors.As(err, &refused) || refused.Number != deadlock && refused.Number != lockTimeout && refused.Number != duplicate {
 			break
 		}
 	}
@@ -383,18 +382,17 @@ func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key 
 	case present == nil:
 		marks := strings.TrimSuffix(strings.Repeat("?,", len(args)), ",")
 		if _, err := tx.ExecContext(ctx, "INSERT INTO "+t.onTarget+" ("+strings.Join(t.columns, ",")+") VALUES ("+marks+")", args...); err != nil {
-			var refused *mysql.MySQLError
-			if errors.As(err, &refused) && refused.Number == duplicate {
-				return &ghostferry.TargetConflictError{Table: t.onTarget, Key: key}
+			if index, is := t.duplicateOf(err); is && index != "PRIMARY" { // else somebody was faster: look again
+				return t.conflict(key, index)
 			}
-			return fmt.Errorf("row %s: %w", key, err)
+			return fmt.Errorf("row %s: %w", t.shown(key), err)
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?)", j.run, t.schema.Name, []byte(key))
 		return err
 	case equal(values, present.values):
 		return nil
 	case !present.brought || present.other:
-		return &ghostferry.TargetConflictError{Table: t.onTarget, Key: key, Index: "PRIMARY"}
+		return t.conflict(key, "PRIMARY")
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))...)
 	return err
@@ -411,7 +409,7 @@ func (j *joinedTables) ours(t *joinedTable) string {
 func (j *joinedTables) drop(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, row *joinedRow) error {
 	if !row.other {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t), t.number([]byte(key)), j.run, t.schema.Name, []byte(key)); err != nil {
-			return fmt.Errorf("row %s: %w", key, err)
+			return fmt.Errorf("row %s: %w", t.shown(key), err)
 		}
 	}
 	_, err := tx.ExecContext(ctx, "DELETE FROM "+j.record+" WHERE run_id=? AND name=? AND row_key=?", j.run, t.schema.Name, []byte(key))
@@ -472,36 +470,4 @@ func equal(a, b [][]byte) bool {
 		}
 	}
 	return len(a) == len(b)
-}
-
-// queryer is a pool or a transaction.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sqlorig.Rows, error)
-}
-
-// each calls row for every row of a query.
-func each(ctx context.Context, q queryer, query string, args []any, row func(values [][]byte)) error {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	names, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		values, err := ghostferry.ScanByteRow(rows, len(names))
-		if err != nil {
-			return err
-		}
-		row(values)
-	}
-	return errors.Join(rows.Err(), rows.Close())
-}
-
-// column returns the only column of a query.
-func column(ctx context.Context, q queryer, query string, args ...any) (values []any, err error) {
-	err = each(ctx, q, query, args, func(row [][]byte) { values = append(values, row[0]) })
-	return values, err
 }

@@ -184,7 +184,7 @@ func (f *ShardingFerry) refuseKeyedRows(ctx context.Context) error {
 			return fmt.Errorf("looking for the tenant's row in %s: %w", onTarget, err)
 		}
 		if found {
-			return &ghostferry.TargetConflictError{Table: onTarget, Key: fmt.Sprint(f.config.value()), Index: "PRIMARY"}
+			return &ghostferry.TargetConflictError{Table: onTarget, Key: fmt.Sprint(f.config.value()), Index: "PRIMARY", Others: true}
 		}
 	}
 	return nil

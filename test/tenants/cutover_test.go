@@ -45,7 +45,7 @@ func startCallbacks(t *testing.T) *callbacks {
 	return c
 }
 
-// moveTenant is one process of the tenant's move. locked is called while CutoverLock waits
+// moveTenant is one process of the tenant's move. locked, unless nil, is called while CutoverLock waits
 // for its answer; fail is the path that is answered 500. It returns what was posted.
 func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel context.CancelFunc) error, fail string) (posted []string, err error) {
 	t.Helper()
@@ -54,12 +54,16 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 	config := shardConfig(p)
 	config.CutoverLock, config.CutoverUnlock = ghostferry.HTTPCallback{URI: c.url + "/lock"}, ghostferry.HTTPCallback{URI: c.url + "/unlock"}
 	config.CutoverAbort = ghostferry.HTTPCallback{URI: c.url + "/abort"}
-	c.posted, c.fail, c.locked = nil, fail, func() error { return locked(cancel) }
+	c.posted, c.fail, c.locked = nil, fail, func() error { return nil }
+	if locked != nil {
+		c.locked = func() error { return locked(cancel) }
+	}
 	ferry, err := sharding.NewFerry(config)
 	require.NoError(t, err)
 	require.NoError(t, ferry.InitializeContext(ctx))
-	require.NoError(t, ferry.StartContext(ctx))
-	err = ferry.RunContext(ctx)
+	if err = ferry.StartContext(ctx); err == nil {
+		err = ferry.RunContext(ctx)
+	}
 	require.NoError(t, ferry.Close())
 	return c.posted, err
 }
@@ -110,17 +114,53 @@ func TestShardingGivesACutoverUp(t *testing.T) {
 		posted, err = hooks.moveTenant(t, p, onTarget("UPDATE _ghostferry.runs SET epoch=epoch+1", "UPDATE _ghostferry.lanes SET epoch=epoch+1"), "")
 		must(posted, err, []string{"/lock"}, ghostferry.TrafficOnSource, true, "taken the run over")
 
-		posted, err = hooks.moveTenant(t, p, onTarget(), "/unlock")
+		posted, err = hooks.moveTenant(t, p, nil, "/unlock")
 		must(posted, err, []string{"/lock", "/unlock"}, ghostferry.TrafficUnknown, true, "not known")
 		require.False(t, ghostferry.Resumable(err))
 
 		p.In(t, p.TargetDB, shard, "ALTER TABLE labels ADD FOREIGN KEY (tenant) REFERENCES tenants (name) ON DELETE CASCADE")
 		p.In(t, p.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'", "UPDATE orders SET v=v+1 WHERE tenant='acme'")
-		posted, err = hooks.moveTenant(t, p, onTarget(), "")
+		posted, err = hooks.moveTenant(t, p, nil, "")
 		require.NoError(t, err)
 		require.Equal(t, []string{"/lock", "/unlock"}, posted)
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 		require.Equal(t, before["orders"], shardRows(t, p, true, false)["orders"])
 		require.Equal(t, before["tenants"], shardRows(t, p, true, false)["tenants"])
+	})
+}
+
+// Rows of others on the target that are in the way of the tenant's end the move, by table,
+// key and index, and stay as they are: its own row, a joined row that they share and that
+// differs, and one that has a joined row's unique value. When they are gone the same command
+// goes on.
+func TestShardingMeetsRowsOfOthers(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		fillShard(t, p)
+		p.In(t, p.TargetDB, shard, "INSERT INTO orders VALUES (100004,'b',21,7),(100005,'b',100005,7)")
+		hooks := startCallbacks(t)
+		theirs := func() map[string][]string {
+			rows := shardRows(t, p, true, false)
+			rows["photos"] = harness.Rows(t, p.TargetDB, "SELECT id, HEX(title), HEX(body), size, taken FROM shard.photos WHERE id IN (21,100001,100005)")
+			return rows
+		}
+		for _, met := range []struct{ table, insert, remove, key, index string }{
+			{"`shard`.`tenants`", "INSERT INTO tenants VALUES ('ACME',5)", "DELETE FROM tenants WHERE name='acme'", "acme", "PRIMARY"},
+			{"`shard`.`photos`", "INSERT INTO photos VALUES (21,'shared','x',1,NULL)", "DELETE FROM photos WHERE id=21", "21", "PRIMARY"},
+			{"`shard`.`photos`", "INSERT INTO photos VALUES (100005,'photo 42é','x',1,NULL)", "DELETE FROM photos WHERE id=100005", "42", "by_title"},
+		} {
+			p.In(t, p.TargetDB, shard, met.insert)
+			before := theirs()
+			posted, err := hooks.moveTenant(t, p, nil, "")
+			require.Empty(t, posted)
+			var conflict *ghostferry.TargetConflictError
+			require.ErrorAs(t, err, &conflict)
+			require.Equal(t, ghostferry.TargetConflictError{Table: met.table, Key: met.key, Index: met.index, Others: true}, *conflict)
+			require.True(t, ghostferry.Resumable(err))
+			require.Equal(t, before, theirs())
+			p.In(t, p.TargetDB, shard, met.remove)
+		}
+		_, err := hooks.moveTenant(t, p, nil, "")
+		require.NoError(t, err)
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 	})
 }
