@@ -235,6 +235,12 @@ func (d *demo) compare(ctx context.Context) (*result, error) {
 			differences = append(differences, errors.New(difference))
 		}
 	}
+	if r.DumpThreads != 1 {
+		differences = append(differences, fmt.Errorf("%d connections read the source's log, not one", r.DumpThreads))
+	}
+	if r.BinlogRowsApplied == 0 {
+		differences = append(differences, errors.New("no change was applied: nothing was shown"))
+	}
 	if len(differences) == 0 {
 		r.Result = "equal"
 	}
