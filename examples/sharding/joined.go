@@ -93,6 +93,9 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 			schema: table, onSource: ghostferry.QuotedTableName(table), onTarget: ghostferry.QuotedTableNameFromString(config.TargetDB, name),
 			key: ghostferry.QuoteField(table.GetPaginationColumn().Name),
 		}
+		if collation := table.GetPaginationColumn().Collation; collation != "" && collation != "binary" && !strings.HasPrefix(collation, "utf8") && !strings.HasPrefix(collation, "ascii") {
+			return nil, fmt.Errorf("joined table %s.%s: its key %s is text with collation %s, and joined tables may have keys of numbers, bytes, or text in utf8mb4, utf8mb3 or ascii: leave it out and copy it by itself", config.SourceDB, name, table.GetPaginationColumn().Name, collation)
+		}
 		for i := range table.Columns {
 			if c := &table.Columns[i]; !c.IsVirtual && !c.IsStored {
 				t.columns = append(t.columns, ghostferry.QuoteField(c.Name))
@@ -245,10 +248,18 @@ func (j *joinedTables) alignAgain(ctx context.Context, t *joinedTable, keys []an
 	return err
 }
 
-// number makes an integer key of its text, so that it is compared as one.
+// number makes an integer key of its text, so that it is compared as one, and a string of
+// that of a character column: bytes would be compared as bytes.
 func (t *joinedTable) number(key any) any {
 	text, ok := key.([]byte)
-	if kind := t.schema.GetPaginationColumn().Type; !ok || kind != schema.TYPE_NUMBER && kind != schema.TYPE_MEDIUM_INT {
+	if !ok {
+		return key
+	}
+	column := t.schema.GetPaginationColumn()
+	if column.Collation != "" && column.Collation != "binary" {
+		return string(text)
+	}
+	if column.Type != schema.TYPE_NUMBER && column.Type != schema.TYPE_MEDIUM_INT {
 		return key
 	}
 	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
@@ -323,16 +334,17 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 	if err != nil {
 		return err
 	}
-	for key, values := range wanted {
-		if err := j.put(ctx, tx, t, key, values, present[key]); err != nil {
-			return err
-		}
-	}
+	// First: a key that only looks different, by its case, is the same for the target.
 	for key, row := range present {
 		if _, stays := wanted[key]; !stays && row.brought {
 			if err := j.drop(ctx, tx, t, key, row); err != nil {
 				return err
 			}
+		}
+	}
+	for key, values := range wanted {
+		if err := j.put(ctx, tx, t, key, values, present[key]); err != nil {
+			return err
 		}
 	}
 	return tx.Commit()
