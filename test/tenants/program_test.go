@@ -156,6 +156,8 @@ func TestShardingProgram(t *testing.T) {
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 		require.NotEmpty(t, shardRows(t, p, true, true)["photos"])
 		for _, name := range []string{"sharding.VerifyCutover", "sharding.deltaCopyJoinedTables", "sharding.CopyPrimaryKeyTables"} {
+			// What the program has sent before its end is read a moment later.
+			harness.Await(t, name+" is sampled", func() bool { return metrics.last(name) != "" })
 			require.Regexp(t, "^"+name+`:[0-9.e+-]+\|ms\|#SourceDB:shard,TargetDB:shard`, metrics.last(name))
 		}
 
