@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-sql-driver/mysql"
-
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
@@ -107,27 +105,6 @@ func (s *Server) AccountsOf(ctx context.Context, q Querier, user string) ([]Acco
 	return accounts, rows.Err()
 }
 
-// Kill ends a connection ("CONNECTION") or its statement ("QUERY"). One that is gone is no
-// error.
-func (s *Server) Kill(ctx context.Context, e Execer, what string, id int64) error {
-	_, err := e.ExecContext(ctx, fmt.Sprintf("KILL %s %d", what, id))
-	const noSuchThread = 1094
-	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok && refusal.Number == noSuchThread {
-		return nil
-	}
-	return err
-}
-
-// EndConnection ends a connection and tells whether it is gone; its end may take a moment.
-func (s *Server) EndConnection(ctx context.Context, e Execer, id int64) (gone bool, err error) {
-	if err := s.Kill(ctx, e, "CONNECTION", id); err != nil {
-		return false, err
-	}
-	var n int
-	err = e.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ?", id).Scan(&n)
-	return err == nil && n == 0, err
-}
-
 // LockAccountQuery returns the statement after which the account cannot log in, or can again.
 // Connections that exist stay.
 func (s *Server) LockAccountQuery(a Account, lock bool) string {
@@ -135,27 +112,6 @@ func (s *Server) LockAccountQuery(a Account, lock bool) string {
 		return "ALTER USER " + a.String() + " ACCOUNT LOCK"
 	}
 	return "ALTER USER " + a.String() + " ACCOUNT UNLOCK"
-}
-
-// Connections returns the ids of the connections whose user is one of the given. It needs PROCESS.
-func (s *Server) Connections(ctx context.Context, q Querier, users []string) ([]int64, error) {
-	names := make([]string, len(users))
-	for i, user := range users {
-		names[i] = string(sqlesc.AppendString(nil, []byte(user)))
-	}
-	return s.ids(ctx, q, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER IN ("+strings.Join(names, ",")+") AND ID <> CONNECTION_ID()")
-}
-
-// RunningStatements returns the ids of connections that execute a statement of a client which does
-// not contain the given text: neither this one, nor replication's or the server's own.
-func (s *Server) RunningStatements(ctx context.Context, q Querier, without string) ([]int64, error) {
-	return s.ids(ctx, q, "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Query', 'Execute') AND ID <> CONNECTION_ID()"+
-		" AND COALESCE(LOCATE("+string(sqlesc.AppendString(nil, []byte(without)))+", INFO), 0) = 0")
-}
-
-// WaitingForTableLocks is RunningStatements for those that wait for another's LOCK TABLES.
-func (s *Server) WaitingForTableLocks(ctx context.Context, q Querier) ([]int64, error) {
-	return s.ids(ctx, q, "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table%lock' AND ID <> CONNECTION_ID()")
 }
 
 // WritingTransactions returns the ids of the connections with a transaction that has changed rows

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -158,21 +157,6 @@ func (s *Server) IndexSetup() []string {
 		return []string{"SET SESSION innodb_ddl_buffer_size = 33554432"}
 	}
 	return nil
-}
-
-// ThreadIdle tells whether a connection of the same account waits for its next statement; false
-// when there is none, or it is not shown to the account.
-func (s *Server) ThreadIdle(ctx context.Context, q Querier, id int64) (bool, error) {
-	rows, err := q.QueryContext(ctx, "SHOW FULL PROCESSLIST")
-	if err != nil {
-		return false, fmt.Errorf("%s: SHOW FULL PROCESSLIST: %w", s, err)
-	}
-	idle := false
-	err = eachRow(rows, func(columns map[string]string) error {
-		idle = idle || columns["id"] == strconv.FormatInt(id, 10) && columns["command"] == "Sleep"
-		return nil
-	})
-	return idle, err
 }
 
 // FollowsAnother tells whether the server is another's replica, with a receiver that runs or

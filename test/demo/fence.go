@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 	"github.com/ghostferry-go/ghostferry/test/shop"
 )
@@ -125,24 +126,21 @@ func (f *fence) despiteLocks(ctx context.Context, statement string) error {
 
 // killStatements kills what the application is running, not its connections.
 func (f *fence) killStatements(ctx context.Context) error {
-	rows, err := f.source.QueryContext(ctx, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = ? AND COMMAND <> 'Sleep'", appAccount)
+	srv, err := server.Detect(ctx, f.source)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		f.printf("lock: killing the statement that connection %d is waiting in", id)
-		const noSuchThread = 1094
-		_, err := f.source.ExecContext(ctx, fmt.Sprint("KILL QUERY ", id))
-		if refusal := (*mysql.MySQLError)(nil); err != nil && (!errors.As(err, &refusal) || refusal.Number != noSuchThread) {
+	ids, err := srv.Connections(ctx, f.source, []string{appAccount})
+	if err != nil {
+		return err
+	}
+	f.printf("lock: killing what the application's %d connections are waiting in", len(ids))
+	for _, id := range ids {
+		if err := srv.Kill(ctx, f.source, "QUERY", id); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
+	return nil
 }
 
 // untilNoneInFlight waits for the transactions that had already changed rows: the

@@ -97,8 +97,9 @@ func digestOfOthers(ctx context.Context, target *sql.DB) (string, error) {
 
 // dumpThreads counts the replicas that a server has.
 func dumpThreads(ctx context.Context, db *sql.DB) (n int, err error) {
-	err = scan(ctx, db, "SELECT COMMAND FROM information_schema.PROCESSLIST", func(row []byte) error {
-		if strings.HasPrefix(string(row), `"Binlog Dump`) {
+	// Not of information_schema, which MySQL fails to make while a statement holds bytes that are no text.
+	err = scan(ctx, db, "SHOW PROCESSLIST", func(row []byte) error {
+		if strings.Contains(string(row), `,"Binlog Dump`) {
 			n++
 		}
 		return nil
