@@ -78,7 +78,12 @@ type comparer struct {
 	queue     *recheckQueue
 	following followControl
 
-	phase sync.Mutex // held by the one comparison that runs
+	phase   chan struct{} // full while a comparison runs: one at a time
+	running struct {
+		sync.Mutex
+		cancel  context.CancelFunc // of that comparison; nil without one
+		closing bool
+	}
 	// Owned by whoever holds phase.
 	servers *verifiedServers
 
@@ -120,7 +125,7 @@ type tableStats struct {
 
 // newComparer makes the comparer's own parts; prints are the tables.
 func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) *comparer {
-	c := &comparer{sourceDB: source, targetDB: target, names: names, prints: prints, queue: newRecheckQueue(recheckQueueBytes)}
+	c := &comparer{sourceDB: source, targetDB: target, names: names, prints: prints, queue: newRecheckQueue(recheckQueueBytes), phase: make(chan struct{}, 1)}
 	c.byName = make(map[TableIdentifier]*fingerprint, len(prints))
 	c.stats.tables = make(map[*fingerprint]*tableStats, len(prints))
 	for _, f := range prints {
@@ -196,11 +201,35 @@ func (c *comparer) disconnect() {
 	}
 }
 
-// close ends the connections that are kept from one pass to the next.
+// close ends the comparison that runs, if one does, and the connections that are kept from one
+// pass to the next.
 func (c *comparer) close() {
-	c.phase.Lock()
-	defer c.phase.Unlock()
+	c.setClosing(true)
+	defer c.setClosing(false)
+	c.phase <- struct{}{}
+	defer func() { <-c.phase }()
 	c.disconnect()
+}
+
+func (c *comparer) setClosing(closing bool) {
+	c.running.Lock()
+	defer c.running.Unlock()
+	c.running.closing = closing
+	if closing && c.running.cancel != nil {
+		c.running.cancel()
+	}
+}
+
+// endable makes the comparison that ctx belongs to the one that close ends.
+func (c *comparer) endable(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	c.running.Lock()
+	defer c.running.Unlock()
+	c.running.cancel = cancel
+	if c.running.closing {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 // queueEvents puts the keys of changed rows into the queue. It never waits.
@@ -226,8 +255,14 @@ func (c *comparer) queueEvents(events []DMLEvent) error {
 
 // run runs one phase, one at a time, with both servers connected, and takes its time.
 func (c *comparer) run(ctx context.Context, spent *atomic.Int64, phase func(ctx context.Context) error) error {
-	c.phase.Lock()
-	defer c.phase.Unlock()
+	select {
+	case c.phase <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.phase }()
+	ctx, cancel := c.endable(ctx)
+	defer cancel()
 	started := time.Now()
 	defer func() { spent.Add(int64(time.Since(started))) }()
 	if len(c.prints) == 0 {

@@ -254,7 +254,16 @@ func (s *ControlServer) describeVerification(o *ControlServerOverview) {
 
 // verifierAvailable: there is something to compare, and nobody does.
 func (s *ControlServer) verifierAvailable(state string, result VerificationResultAndStatus) bool {
-	return s.Verifier != nil && state != StateStarting && state != StateCopying && (!result.IsStarted() || result.IsDone())
+	if s.Verifier == nil || state == StateStarting || state == StateCopying || result.IsStarted() && !result.IsDone() {
+		return false
+	}
+	switch s.Verifier.(type) {
+	case *OnlineVerifier:
+		return state == StateWaitingForCutover || !s.F.follows()
+	case *InlineVerifier:
+		return !s.F.follows()
+	}
+	return true
 }
 
 // estimate says when the last row is expected to be copied, or why nobody knows. Row counts

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -185,8 +186,10 @@ func (v *OnlineVerifier) Mismatches() []OnlineVerifierMismatch {
 }
 
 // StartInBackground starts VerifyDuringCutover on a goroutine that ends with it; Wait
-// waits for it. It fails while one is running. As long as a run follows the source it compares
+// waits for it. It fails while one is running. While a run waits for its cutover it compares
 // every row anew beside the writers instead: rows that change meanwhile are no difference.
+// From then on until the stream has its end it is refused: the cutover compares, and the
+// writers would wait for all of it again. Close ends it.
 func (v *OnlineVerifier) StartInBackground() error {
 	return v.StartInBackgroundContext(context.Background())
 }
@@ -194,15 +197,18 @@ func (v *OnlineVerifier) StartInBackground() error {
 // StartInBackgroundContext is StartInBackground with a context that ends the
 // verification.
 func (v *OnlineVerifier) StartInBackgroundContext(ctx context.Context) error {
-	return v.background.start(func() (VerificationResult, error) {
-		if v.ferry != nil && v.ferry.follows() {
-			return v.verifyFollowing(ctx)
+	verify := v.VerifyDuringCutoverContext
+	if v.ferry != nil && v.ferry.follows() {
+		if v.ferry.OverallState.Load() != StateWaitingForCutover {
+			return errors.New("the cutover has begun, which compares what is left: start a verification while the run waits for it, or when the stream has ended")
 		}
-		return v.VerifyDuringCutoverContext(ctx)
-	})
+		verify = v.verifyFollowing
+	}
+	return v.background.start(func() (VerificationResult, error) { return verify(ctx) })
 }
 
-// verifyFollowing compares every row while the source goes on changing.
+// verifyFollowing compares every row while the source goes on changing. A cutover that is
+// allowed meanwhile waits for it: what it has not compared would be compared before the fence.
 func (v *OnlineVerifier) verifyFollowing(ctx context.Context) (VerificationResult, error) {
 	c, err := v.core()
 	if err != nil {

@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,10 +137,49 @@ func TestVerificationIsStartedWhileTheSourceIsWritten(t *testing.T) {
 		require.False(t, result.DataCorrect)
 		require.Equal(t, []string{o.Database + ".quiet"}, result.IncorrectTables)
 		require.Len(t, verifier.Mismatches(), 1)
+
+		// One that is under way does not keep an interrupted run from ending.
+		lock, err := p.TargetDB.Conn(ctx)
+		require.NoError(t, err)
+		defer func() {
+			_, err := lock.ExecContext(ctx, "UNLOCK TABLES")
+			require.NoError(t, errors.Join(err, lock.Close()))
+		}()
+		_, err = lock.ExecContext(ctx, "LOCK TABLES "+o.Database+".quiet WRITE")
+		require.NoError(t, err)
+		require.NoError(t, verifier.StartInBackground())
+		harness.Await(t, "the comparison waits for the lock", func() bool {
+			list, err := harness.Processes(ctx, p.TargetDB)
+			return err == nil && slices.ContainsFunc(list, func(one harness.Process) bool { return strings.HasPrefix(one.State, "Waiting for table") })
+		})
 		stop()
 		mustBeInterrupted(t, <-ran)
+		verifier.Wait()
 		require.NoError(t, f.Close())
-		_, err := writer.Stop()
+		_, err = writer.Stop()
 		require.NoError(t, err)
+	})
+}
+
+// When the cutover has begun, a comparison of everything would be one that the writers wait
+// for: it is refused.
+func TestVerificationIsNotStartedInTheCutover(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		h := newHooked(t, p, "asked_late", nil)
+		verifier, ok := h.ferry.Verifier.(*ghostferry.OnlineVerifier)
+		require.True(t, ok)
+		fence := h.hooks.Fence
+		h.hooks.Fence = func(ctx context.Context) error {
+			require.ErrorContains(t, verifier.StartInBackground(), "the cutover has begun")
+			return fence(ctx)
+		}
+		_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		require.NoError(t, err)
+		require.NoError(t, <-h.ran)
+		require.NoError(t, verifier.StartInBackground(), "the stream has ended")
+		verifier.Wait()
+		result, err := verifier.Result()
+		require.NoError(t, err)
+		require.True(t, result.DataCorrect)
 	})
 }
