@@ -33,28 +33,36 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sqlorig.Result, error)
 }
 
-// begunWith returns the runs in the schema with the sources with which they were begun.
-func (c *checkpoint) begunWith(ctx context.Context) (map[string]string, error) {
+// recordedRun is what the checkpoint's schema says of any run.
+type recordedRun struct {
+	id       string
+	begun    string // the source with which it was begun
+	follows  string // the source that it followed last
+	finished bool
+}
+
+// recordedRuns returns all runs in the schema.
+func (c *checkpoint) recordedRuns(ctx context.Context) ([]recordedRun, error) {
 	existing, err := c.existingTables(ctx, c.db)
 	if err != nil || !existing["runs"] {
 		return nil, err
 	}
-	query := "SELECT run_id, source FROM " + c.table("runs")
-	if existing["origins"] {
-		query = "SELECT r.run_id, COALESCE(o.source, r.source) FROM " + c.table("runs") + " AS r LEFT JOIN " + c.table("origins") + " AS o ON o.run_id=r.run_id"
+	query := "SELECT run_id, source, source, finished FROM " + c.table("runs")
+	if existing["origins"] { // one of an early version has none
+		query = "SELECT r.run_id, COALESCE(o.source, r.source), r.source, r.finished FROM " + c.table("runs") + " AS r LEFT JOIN " + c.table("origins") + " AS o ON o.run_id=r.run_id"
 	}
 	rows, err := c.db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	runs := map[string]string{}
+	var runs []recordedRun
 	for rows.Next() {
-		var runID, source string
-		if err := rows.Scan(&runID, &source); err != nil {
+		var r recordedRun
+		if err := rows.Scan(&r.id, &r.begun, &r.follows, &r.finished); err != nil {
 			return nil, err
 		}
-		runs[runID] = source
+		runs = append(runs, r)
 	}
 	return runs, rows.Err()
 }

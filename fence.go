@@ -45,8 +45,9 @@ type FenceConfig struct {
 const (
 	defaultKillAfter = 200 * time.Millisecond
 	fencePoll        = 5 * time.Millisecond
-	// endPatience is how long the end of a connection is waited for.
-	endPatience = 5 * time.Second
+	// endPatience is how long the end of a connection is waited for, by processes that have to
+	// end, too.
+	endPatience = 2 * time.Second
 )
 
 // Fence stops the writers of a server and lets them go on again. Its methods are called one

@@ -106,7 +106,8 @@ type Ferry struct {
 
 	cut cutoverState // see cutover_phase.go
 	// followedAtStart: the source followed another server when the run began.
-	followedAtStart bool
+	followedAtStart   bool
+	cannotAskDemotion sync.Once // is said once
 	// fenceLeft is what an earlier process has closed that may have switched the traffic.
 	fenceLeft atomic.Pointer[fenceNote]
 	// madeThrottler is Throttler, when the configuration asked for it.

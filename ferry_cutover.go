@@ -114,6 +114,7 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 		return start, err
 	}
 	if err := f.mustBePrimary(ctx); err != nil {
+		f.permission.giveBack()
 		return start, err
 	}
 	f.enterPhase(PhaseFence)

@@ -45,17 +45,18 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 }
 
 // findFailedOver looks for a run of the same tables that was begun with another source
-// server: its id, which names that server, tells that the configuration is the same.
+// server: its id, which names that server, tells that the configuration is the same. One that
+// has finished is of interest only at the server that it followed last.
 func (f *Ferry) findFailedOver(ctx context.Context) error {
-	begun, err := f.checkpoint.begunWith(ctx)
+	runs, err := f.checkpoint.recordedRuns(ctx)
 	if err != nil {
 		return err
 	}
-	for runID, source := range begun {
-		if runID != f.derivedRunID(source) {
+	for _, r := range runs {
+		if r.id != f.derivedRunID(r.begun) || r.finished && r.follows != f.sourceServer.Identity {
 			continue
 		}
-		f.checkpoint.runID = runID
+		f.checkpoint.runID = r.id
 		f.resume, err = f.checkpoint.load(ctx)
 		return err
 	}

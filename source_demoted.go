@@ -31,9 +31,15 @@ func (f *Ferry) noteReplication(ctx context.Context) {
 	f.followedAtStart, _ = f.sourceServer.FollowsAnother(ctx, f.SourceDB) // who may not ask is not told later either
 }
 
-// mustBePrimary fails when the source has been demoted since the run began. One that only is
-// read-only may have been fenced by its operator.
+// mustBePrimary fails when the source has been demoted since the run began; it waits for a
+// source that is away.
 func (f *Ferry) mustBePrimary(ctx context.Context) error {
+	return f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) error { return f.demoted(ctx) })
+}
+
+// demoted fails when the source is demoted. One that only is read-only may have been fenced by
+// its operator.
+func (f *Ferry) demoted(ctx context.Context) error {
 	if f.WaitUntilReplicaIsCaughtUpToMaster != nil || f.followedAtStart {
 		return nil
 	}
@@ -43,7 +49,9 @@ func (f *Ferry) mustBePrimary(ctx context.Context) error {
 	}
 	follows, err := f.sourceServer.FollowsAnother(ctx, f.SourceDB)
 	if err != nil {
-		f.logger.WithError(err).Warn("the source is read-only, and it cannot be asked whether it has become a replica: if another server has taken its place, the target will not have that one's changes")
+		f.cannotAskDemotion.Do(func() {
+			f.logger.WithError(err).Warn("the source is read-only, and it cannot be asked whether it has become a replica: if another server has taken its place, the target will not have that one's changes")
+		})
 		return nil
 	}
 	if follows {
@@ -59,7 +67,7 @@ const demotionInterval = 5 * time.Second
 func (f *Ferry) watchDemotion(ctx context.Context, run *lifecycle.Group) error {
 	return every(ctx, demotionInterval, func() {
 		var demoted *SourceDemotedError
-		if err := f.mustBePrimary(ctx); errors.As(err, &demoted) {
+		if err := f.demoted(ctx); errors.As(err, &demoted) { // another error is the stream's to tell
 			run.Cancel(err)
 		}
 	})

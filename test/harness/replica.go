@@ -12,6 +12,19 @@ import (
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
+// StartReplica starts a read-only replica of the pair's source, from its present end, until the
+// test ends.
+func (p *Pair) StartReplica(t *testing.T) (*servers.Server, *sql.DB) {
+	t.Helper()
+	replica, err := servers.Start(t.Context(), servers.Options{Flavour: p.Flavour, Name: "replica", GTID: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, replica.Stop()) })
+	db, err := replica.DB(t.Context())
+	require.NoError(t, err)
+	p.Replicate(t, db)
+	return replica, db
+}
+
 // Replicate makes a new server a read-only replica of the pair's source, from its present end.
 func (p *Pair) Replicate(t *testing.T, replica *sql.DB) {
 	t.Helper()

@@ -8,19 +8,13 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 	"github.com/ghostferry-go/ghostferry/test/harness"
-	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // A replica is copied from while its primary is written: what the primary had when its
 // writers stopped is on the target.
 func TestCopydbFromAReplica(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
-		replica, err := servers.Start(t.Context(), servers.Options{Flavour: p.Flavour, Name: "replica", GTID: true})
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, replica.Stop()) })
-		replicaDB, err := replica.DB(t.Context())
-		require.NoError(t, err)
-		p.Replicate(t, replicaDB)
+		replica, replicaDB := p.StartReplica(t)
 
 		o := sourceShop(t, p, "copydb_replica", 4000)
 		position := p.Heartbeat(t, "copydb_heartbeat", replicaDB)
@@ -38,7 +32,7 @@ func TestCopydbFromAReplica(t *testing.T) {
 		require.Equal(t, copydb.Equal, run.result().Outcome)
 		p.MustEqual(t, o.Database)
 
-		_, err = writer.Stop()
+		_, err := writer.Stop()
 		require.NoError(t, err)
 	})
 }

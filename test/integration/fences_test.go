@@ -3,6 +3,9 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
@@ -129,18 +132,21 @@ func TestFenceLeavesWhatItFound(t *testing.T) {
 	require.Equal(t, "Y", locked)
 }
 
-// processes counts the source's statements that are like a pattern.
-func processes(t *testing.T, p *harness.Pair, like string) (n int) {
+// sourceProcesses are the source's statements that contain a text, in a state that does.
+func sourceProcesses(t *testing.T, p *harness.Pair, text, state string) []harness.Process {
 	t.Helper()
-	require.NoError(t, p.SourceDB.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE ? AND ID <> CONNECTION_ID()", like).Scan(&n))
-	return n
+	list, err := harness.Processes(t.Context(), p.SourceDB)
+	require.NoError(t, err)
+	return slices.DeleteFunc(list, func(one harness.Process) bool {
+		return !strings.Contains(one.Info, text) || !strings.Contains(one.State, state)
+	})
 }
 
 // A fence that is given up while it waits for a long statement does not go on waiting on the
 // server: it would hold up the writers behind it, and close itself when nobody opens it again.
 func TestFenceThatIsGivenUp(t *testing.T) {
 	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
-		for kind, statement := range map[string]string{ghostferry.FenceReadOnly: "%SET GLOBAL%read_only%", ghostferry.FenceLockTables: "%LOCK TABLES %"} {
+		for kind, statement := range map[string]string{ghostferry.FenceReadOnly: "read_only = ON", ghostferry.FenceLockTables: "LOCK TABLES "} {
 			t.Run(kind, func(t *testing.T) {
 				ctx := cutoverContext(t)
 				app := fencedApplication(t, p, "fenced")
@@ -152,19 +158,22 @@ func TestFenceThatIsGivenUp(t *testing.T) {
 				defer func() { require.NoError(t, fence.Close(ctx)) }()
 				long := make(chan error, 1)
 				go func() {
-					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(3) WHERE id = 1")
+					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(30) WHERE id = 1")
 					long <- err
 				}()
-				harness.Await(t, "the long statement runs", func() bool { return processes(t, p, "%SLEEP(3)%") > 0 })
+				harness.Await(t, "the long statement runs", func() bool { return len(sourceProcesses(t, p, "SLEEP(30)", "")) > 0 })
 				budget, cancel := context.WithCancel(ctx)
 				fenced := make(chan error, 1)
 				go func() { fenced <- fence.Fence(budget) }()
-				harness.Await(t, "the fence waits", func() bool { return processes(t, p, statement) > 0 })
+				harness.Await(t, "the fence waits", func() bool { return len(sourceProcesses(t, p, statement, "")) > 0 })
 				cancel()
 				require.ErrorIs(t, <-fenced, context.Canceled)
-				require.Zero(t, processes(t, p, statement), "the fence still waits on the server")
+				require.Empty(t, sourceProcesses(t, p, statement, ""), "the fence still waits on the server")
 				require.NoError(t, fence.Unfence(ctx))
-				require.NoError(t, <-long)
+				for _, one := range sourceProcesses(t, p, "SLEEP(30)", "") {
+					harness.Exec(t, p.SourceDB, fmt.Sprintf("KILL QUERY %d", one.ID))
+				}
+				<-long // whether it was interrupted is no matter
 				_, err = app.ExecContext(ctx, "UPDATE rows_ SET n = 1 WHERE id = 2")
 				require.NoError(t, err)
 				var readOnly bool
@@ -225,10 +234,7 @@ func TestTableLocksStayWhileTheTrafficIsUnknown(t *testing.T) {
 			_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = 5 /* late */")
 			written <- err
 		}()
-		harness.Await(t, "the writer waits for the locks", func() bool {
-			var n int
-			return p.SourceDB.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%/* late */%' AND STATE LIKE 'Waiting for table%'").Scan(&n) == nil && n > 0
-		})
+		harness.Await(t, "the writer waits for the locks", func() bool { return len(sourceProcesses(t, p, "/* late */", "Waiting for table")) > 0 })
 		require.NoError(t, f.Close())
 		require.Error(t, <-written)
 		p.MustEqual(t, "fenced")

@@ -175,12 +175,7 @@ func TestReplicaLagOfARealReplica(t *testing.T) {
 		t.Run(string(s.Flavour), func(t *testing.T) {
 			t.Parallel()
 			p := harness.New(t, s)
-			server, err := servers.Start(t.Context(), servers.Options{Flavour: s.Flavour, Name: "replica", GTID: true})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, server.Stop()) })
-			replica, err := server.DB(t.Context())
-			require.NoError(t, err)
-			p.Replicate(t, replica)
+			server, replica := p.StartReplica(t)
 			p.Create(t, "lagging", "CREATE TABLE t (id INT PRIMARY KEY)")
 			throttler, err := ghostferry.NewReplicaLagThrottler(&ghostferry.ReplicaLagThrottlerConfig{
 				Replicas: []*ghostferry.DatabaseConfig{{Host: server.Host, Port: uint16(server.Port), User: server.User(), Pass: server.Password()}}, UpdateInterval: ghostferry.Duration(20 * time.Millisecond),

@@ -106,12 +106,7 @@ func (s *statsd) last(name string) string {
 func TestShardingProgram(t *testing.T) {
 	program := buildProgram(t)
 	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
-		replica, err := servers.Start(t.Context(), servers.Options{Flavour: p.Flavour, Name: "replica", GTID: true})
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, replica.Stop()) })
-		replicaDB, err := replica.DB(t.Context())
-		require.NoError(t, err)
-		p.Replicate(t, replicaDB)
+		replica, replicaDB := p.StartReplica(t)
 		fillShard(t, p)
 		whole := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}
 		position := p.Heartbeat(t, "shard_heartbeat", replicaDB)
