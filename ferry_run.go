@@ -259,6 +259,9 @@ func (f *Ferry) runError(ctx context.Context, err error) error {
 	}
 	cause := context.Cause(ctx)
 	switch {
+	case cause == nil && errors.Is(err, context.Canceled):
+		// A listener obeys a context of the host's, which tells it before it tells ours.
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
 	case cause == nil:
 		return err
 	case errors.Is(err, cause):

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +30,10 @@ func TestJSONValuesOfNoBytes(t *testing.T) {
 	f := &ghostferry.Ferry{Config: config}
 	defer func() { require.NoError(t, f.Close()) }()
 	mustStart(t, ctx, f)
-	begun := false
-	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { // row 5 is changed before it is copied
-		if begun {
-			return nil
-		}
-		begun = true
-		return p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET v=50 WHERE id=5")
+	var begun sync.Once
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) (err error) { // row 5 is changed before it is copied
+		begun.Do(func() { err = p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET v=50 WHERE id=5") })
+		return err
 	})
 	f.DataIterator.AddDoneListener(func() error {
 		return p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET v=20 WHERE id=2", "UPDATE t SET id=30 WHERE id=3", "DELETE FROM t WHERE id=4", "UPDATE t SET j='[1]' WHERE id=1")

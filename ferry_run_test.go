@@ -1,0 +1,26 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A run that ends because somebody's context has ended was interrupted, whoever was told first.
+func TestRunErrorOfAnEndedContext(t *testing.T) {
+	f := &Ferry{}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	stopped := fmt.Errorf("copy-1: %w", context.Canceled)
+	for _, ctx := range []context.Context{t.Context(), ended} {
+		err := f.runError(ctx, stopped)
+		require.ErrorIs(t, err, ErrInterrupted)
+		require.ErrorIs(t, err, context.Canceled)
+		require.True(t, Resumable(err))
+	}
+	broken := errors.New("broken")
+	require.Equal(t, broken, f.runError(t.Context(), broken))
+}
