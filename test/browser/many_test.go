@@ -204,7 +204,7 @@ func TestTenThousandTablesAreMoved(t *testing.T) {
 	shots(t, failed.ControlServer.URL(), "failed-10000", phase("failed"))
 	require.NoError(t, failed.Close())
 
-	profile := filepath.Join(t.TempDir(), "cpu.pprof")
+	profile := filepath.Join("out", "ten-thousand-tables.pprof") // kept beside the pictures
 	file, err := os.Create(profile)
 	require.NoError(t, err)
 	require.NoError(t, pprof.StartCPUProfile(file))
