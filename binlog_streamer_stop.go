@@ -21,8 +21,13 @@ func (s *BinlogStreamer) FlushAndStop() {
 	}
 }
 
+// flushLimit bounds how long the log's end is asked for: writers wait for it.
+const flushLimit = time.Minute
+
 func (s *BinlogStreamer) flushAndStop(ctx context.Context) error {
 	s.initialize()
+	ctx, cancel := context.WithTimeoutCause(ctx, flushLimit, fmt.Errorf("the server has not told it within %s", flushLimit))
+	defer cancel()
 	var end BinlogCoordinate
 	err := retry.Do(ctx, retry.Policy{Attempts: 100, First: 50 * time.Millisecond, Max: 600 * time.Millisecond}, Retryable, nil,
 		func(ctx context.Context) error {

@@ -50,7 +50,8 @@ type UpdatableConfig struct {
 	// Default: Config.BinlogApplyLanes.
 	BinlogApplyLanes int64 `json:",omitempty"`
 	// MaxWriteBlock is how long Ferry.Cutover may keep the writers of the source waiting
-	// before it gives up, lets them go on and tries again later. Negative, and by default:
+	// before it gives up, lets them go on and tries again later; the commit has it once more, and
+	// three seconds at least. Negative, and by default:
 	// as long as it takes.
 	MaxWriteBlock Duration `json:",omitempty"`
 	// MaxLag is the limit of throttlers that watch a lag, in their query's unit: seconds,

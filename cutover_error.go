@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -66,6 +67,10 @@ type CutoverError struct {
 	// UnfenceErr is why the writers could not be let go on; nil when they were, or when that
 	// must not be tried.
 	UnfenceErr error
+	// Silent names the servers that did not answer within a second when the attempt had been
+	// given up because of the time or could not let the writers go on: "source host:port",
+	// "target host:port".
+	Silent []string
 
 	lasts string // how long a fence lasts that stays closed; empty: for good
 }
@@ -99,7 +104,15 @@ func (e *CutoverError) Consequence() string {
 	default:
 		text += fmt.Sprintf(", and its writes were unblocked by %s after %s", e.UnfencedBy, e.WriteBlock.Round(time.Millisecond))
 	}
-	return text
+	return text + e.silence()
+}
+
+// silence says which servers do not answer; empty when all do.
+func (e *CutoverError) silence() string {
+	if len(e.Silent) == 0 {
+		return ""
+	}
+	return "; no answer comes from the " + strings.Join(e.Silent, " and the ")
 }
 
 // Unwrap returns what went wrong, and why unfencing failed.

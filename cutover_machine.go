@@ -93,7 +93,7 @@ func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report Cutover
 		if budget, ok := errors.AsType[*WriteBlockBudgetError](err); !ok || !err.(*CutoverError).Following || a.stillBlocked() {
 			return report, err
 		} else {
-			f.logger.WithError(budget).Warnf("the cutover is tried again in %s", cutoverPause(n))
+			f.logger.WithError(budget).Warnf("the cutover is tried again in %s%s", cutoverPause(n), err.(*CutoverError).silence())
 		}
 		if err := retry.Sleep(ctx, cutoverPause(n)); err != nil {
 			return report, errors.Join(err, context.Cause(ctx))
@@ -226,10 +226,12 @@ func (a *cutoverAttempt) run(ctx context.Context) error {
 	}
 	a.enter(PhaseCommit)
 	begun := time.Now()
-	err = a.commit(attempt)
+	committing, released := a.withinCommitLimit(attempt)
+	defer released()
+	err = a.commit(committing)
 	a.report.Commit = time.Since(begun)
 	if err != nil {
-		return a.abort(ctx, causeIfEnded(attempt, err))
+		return a.abort(ctx, causeIfEnded(committing, err))
 	}
 	a.report.WriteBlock = time.Since(a.began)
 	a.switched = true
@@ -257,6 +259,20 @@ func (a *cutoverAttempt) withinBudget(ctx context.Context) (context.Context, con
 	bounded, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(budget, func() { cancel(&WriteBlockBudgetError{Phase: a.f.Phase(), Budget: budget}) })
 	return bounded, func() { timer.Stop(); cancel(nil) }
+}
+
+// leastCommit is how long the commit may take however small the budget is: an attempt that is
+// given up in it leaves a run behind that does not follow the source any more.
+const leastCommit = 3 * time.Second
+
+// withinCommitLimit bounds what comes before Switch by the budget once more, for servers that
+// do not answer.
+func (a *cutoverAttempt) withinCommitLimit(ctx context.Context) (context.Context, context.CancelFunc) {
+	budget := a.f.UpdatableConfig.maxWriteBlock()
+	if budget == 0 || a.hooks.Fence == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, max(budget, leastCommit), &WriteBlockBudgetError{Phase: PhaseCommit, Budget: budget})
 }
 
 func (a *cutoverAttempt) fence(ctx context.Context) error {
@@ -424,70 +440,6 @@ func (f *Ferry) ownedStill(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// abort lets the writers go on and describes the failure.
-func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
-	f := a.f
-	e := &CutoverError{
-		Phase: a.phase, Traffic: TrafficOnSource, Fenced: a.report.Fenced, Coordinate: a.report.Coordinate, Complete: a.complete, Err: err,
-	}
-	if errors.Is(err, ErrTrafficUnknown) {
-		e.Traffic, e.Blocked, e.WriteBlock = TrafficUnknown, a.report.Fenced, time.Since(a.began)
-		e.lasts = a.hooks.names.lasts
-		f.cutoverFailed(err)
-		f.endedBy(e)
-		return e
-	}
-	a.enter(PhaseAbort)
-	e.Blocked, e.UnfenceErr = a.unfence(ctx, err)
-	a.report.WriteBlock = time.Since(a.began)
-	e.WriteBlock = a.report.WriteBlock
-	f.cutoverFailed(err)
-	if !e.Blocked {
-		a.unfenced, e.UnfencedBy = true, a.hooks.names.unfence
-		f.enterPhase(PhaseUnfenced)
-	}
-	select {
-	case <-f.runEnded:
-	default:
-		e.Following = f.BinlogStreamer.goOn()
-	}
-	f.endedBy(e)
-	return e
-}
-
-// endedBy notes a failure after which the run does not go on.
-func (f *Ferry) endedBy(e *CutoverError) {
-	f.cut.mu.Lock()
-	defer f.cut.mu.Unlock()
-	if !e.Following {
-		f.cut.mu.failed = e
-	}
-}
-
-// unfence reports whether the writers may still be blocked, and why. Another process that
-// has taken the run over decides about them itself.
-func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked bool, err error) {
-	var fenced *FencedError
-	switch {
-	case a.hooks.Fence == nil:
-		return false, nil
-	case errors.As(reason, &fenced):
-		return true, errors.New("are for the process to decide about that has taken the run over")
-	case a.hooks.Unfence == nil:
-		return true, errors.New(a.hooks.names.blocked)
-	}
-	limit := hookTimeout
-	if ctx.Err() != nil {
-		limit = hastyTimeout
-	}
-	ctx, cancel := lifecycle.Detach(ctx, limit)
-	defer cancel()
-	if err := a.f.callHook(ctx, "unfence", a.hooks.Unfence); err != nil {
-		return true, fmt.Errorf("may still be blocked, because %s failed: unblock them: %w", a.hooks.names.unfence, err)
-	}
-	return false, nil
 }
 
 func (f *Ferry) cutoverFailed(err error) {

@@ -90,7 +90,7 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
 	base := fencedServer{
-		db: db, logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia,
+		db: db, address: hostPort(connection), logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia,
 		checkpoint: f.checkpoint, left: &f.fenceLeft,
 	}
 	if base.killAfter == 0 {
@@ -128,6 +128,7 @@ func FenceHooks(fence Fence) CutoverHooks {
 // dealt with.
 type fencedServer struct {
 	db        *sql.DB
+	address   string         // host:port, for errors
 	srv       *server.Server // nil until connected
 	logger    Logger
 	killAfter time.Duration // negative: never
@@ -136,6 +137,8 @@ type fencedServer struct {
 	checkpoint *checkpoint                // remembers what was closed; nil: nobody does
 	left       *atomic.Pointer[fenceNote] // of a process that may have switched the traffic; holds nil: there was none
 	noted      *fenceNote                 // what the checkpoint says now
+
+	waiting int64 // connection whose statement may still close the fence; 0: there is none
 }
 
 // note keeps what is about to be closed.
@@ -154,6 +157,8 @@ func (s *fencedServer) opened(ctx context.Context) {
 	if s.noted == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, hastyTimeout) // the writers go on already
+	defer cancel()
 	if err := s.checkpoint.noteFence(ctx, nil); err != nil {
 		s.logger.WithError(err).Warn("the checkpoint still says that the fence is closed; it is open")
 	}
@@ -183,7 +188,7 @@ func (s *fencedServer) connect(ctx context.Context) (err error) {
 		s.srv, err = server.Detect(ctx, s.db)
 	}
 	if err != nil {
-		return fmt.Errorf("fence: %w", err)
+		return fmt.Errorf("fence of %s: %w", s.address, err)
 	}
 	return nil
 }
@@ -229,20 +234,31 @@ func (s *fencedServer) closing(ctx context.Context, conn *sql.Conn, statement st
 // endConnection ends a connection of ours whose statement was given up, and returns when it
 // is gone.
 func (s *fencedServer) endConnection(ctx context.Context, id int64) error {
+	s.waiting = id
 	ctx, cancel := lifecycle.Detach(ctx, endPatience)
 	defer cancel()
 	for {
 		gone, err := s.srv.EndConnection(ctx, s.db, id)
 		if gone {
+			s.waiting = 0
 			return nil
 		}
 		if err == nil {
 			err = retry.Sleep(ctx, fencePoll)
 		}
 		if err != nil {
-			return fmt.Errorf("fence: connection %d still waits to close the fence and may do so later: KILL it: %w", id, err)
+			return fmt.Errorf("fence of %s: connection %d still waits to close the fence and may do so later: KILL it: %w", s.address, id, err)
 		}
 	}
+}
+
+// endWaiting ends what closing could not, because the server did not answer then: it would
+// close the fence when it is open again.
+func (s *fencedServer) endWaiting(ctx context.Context) error {
+	if s.waiting == 0 {
+		return nil
+	}
+	return s.endConnection(ctx, s.waiting)
 }
 
 // killStatements ends statements that run, other than the mover's own. Their connections stay.

@@ -47,7 +47,7 @@ func (f *readOnlyFence) Fence(ctx context.Context) error {
 	defer func() { _ = conn.Close() }()
 	statement := f.srv.SetReadOnlyQuery(f.srv.StrictestReadOnly())
 	if err := f.closing(ctx, conn, statement, f.killStatements); err != nil {
-		return fmt.Errorf("fence: %s: %w", statement, err)
+		return fmt.Errorf("fence of %s: %s: %w", f.address, statement, err)
 	}
 	if err := f.untilNoneInFlight(ctx); err != nil {
 		return err
@@ -73,8 +73,11 @@ func (f *readOnlyFence) Unfence(ctx context.Context) error {
 	if err := f.mayOpen(statement); err != nil {
 		return err
 	}
+	if err := f.endWaiting(ctx); err != nil {
+		return err
+	}
 	if _, err := f.db.ExecContext(ctx, statement); err != nil {
-		return fmt.Errorf("unfence: %s: %w", statement, err)
+		return fmt.Errorf("unfence %s: %s: %w", f.address, statement, err)
 	}
 	f.before = nil
 	f.opened(ctx)
@@ -109,15 +112,29 @@ func (f *accountFence) Fence(ctx context.Context) error {
 	if err := f.chooseAccounts(ctx); err != nil {
 		return err
 	}
-	for _, a := range f.locked {
-		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, true)); err != nil {
-			return fmt.Errorf("fence: locking account %s: %w", a, err)
-		}
+	if err := f.lock(ctx); err != nil {
+		return err
 	}
 	if err := f.endConnections(ctx); err != nil {
 		return err
 	}
 	return f.mustHaveNoXA(ctx)
+}
+
+// lock locks the accounts. A lock that is given up must not come after Unfence.
+func (f *accountFence) lock(ctx context.Context) error {
+	conn, err := f.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("fence of %s: %w", f.address, err)
+	}
+	defer func() { _ = conn.Close() }()
+	nothing := func(context.Context) error { return nil } // it waits for no statement of theirs
+	for _, a := range f.locked {
+		if err := f.closing(ctx, conn, f.srv.LockAccountQuery(a, true), nothing); err != nil {
+			return fmt.Errorf("fence of %s: locking account %s: %w", f.address, a, err)
+		}
+	}
+	return nil
 }
 
 // chooseAccounts notes which accounts are to be locked: those that are not locked already,
@@ -244,10 +261,13 @@ func (f *accountFence) Unfence(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.endWaiting(ctx); err != nil {
+		return err
+	}
 	for len(f.locked) > 0 {
 		a := f.locked[len(f.locked)-1]
 		if _, err := f.db.ExecContext(ctx, f.srv.LockAccountQuery(a, false)); err != nil {
-			return fmt.Errorf("unfence: unlocking account %s: %w", a, err)
+			return fmt.Errorf("unfence %s: unlocking account %s: %w", f.address, a, err)
 		}
 		f.locked = f.locked[:len(f.locked)-1]
 	}
@@ -311,9 +331,9 @@ func (f *tableFence) Fenced(ctx context.Context) error {
 func (f *tableFence) adopt(context.Context, *fenceNote) (closed bool, err error) { return false, nil }
 
 // Unfence unlocks the tables.
-func (f *tableFence) Unfence(context.Context) error {
+func (f *tableFence) Unfence(ctx context.Context) error {
 	f.discard()
-	return nil
+	return f.endWaiting(ctx)
 }
 
 // discard ends the connection, which unlocks the tables whatever state it is in.

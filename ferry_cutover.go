@@ -142,11 +142,10 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 // EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
 // over, which then is the one to say so.
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
-	if f.checkpoint.begun() {
-		var fenced *FencedError
-		if err := f.checkpoint.ownerError(ctx); errors.As(err, &fenced) {
-			return fmt.Errorf("the cutover is not ended: %w", err)
-		}
+	asking, cancel := context.WithTimeout(ctx, ownerLimit)
+	defer cancel()
+	if err := f.ownedStill(asking); err != nil {
+		return fmt.Errorf("the cutover is not ended: %w", err)
 	}
 	f.enterPhase(PhaseCommit)
 	start := time.Now()
@@ -191,9 +190,9 @@ func (f *Ferry) flushAndStop(ctx context.Context) error {
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
 }
 
-// abortOwnerLimit bounds the question who owns the run: a target that is away must not keep
-// the writers from going on.
-const abortOwnerLimit = 3 * time.Second
+// ownerLimit bounds the question who owns the run: a target that is away must not keep the
+// writers from going on.
+const ownerLimit = 3 * time.Second
 
 // AbortCutoverContext gives a cutover up that was begun by StartCutover: a stop position
 // that the stream has not reached is forgotten, and CutoverAbort is posted. It fails, after
@@ -202,7 +201,7 @@ const abortOwnerLimit = 3 * time.Second
 // stopped the writers anew, nothing is posted, and the error is a [*FencedError]. It is of
 // no use to Cutover, which does so itself.
 func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, abortOwnerLimit)
+	asking, cancel := context.WithTimeout(ctx, ownerLimit)
 	defer cancel()
 	if err := f.ownedStill(asking); err != nil {
 		return fmt.Errorf("the cutover abort callback is not posted: %w", err)

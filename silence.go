@@ -2,12 +2,28 @@ package ghostferry
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
+
+// answerLimit is how long a server may take to answer a question that costs it nothing. One
+// whose process is stopped, or hangs, acknowledges what is sent to it for ever.
+const answerLimit = 15 * time.Second
+
+// answered asks a server such a question; no answer within answerLimit is an outage.
+func answered(ctx context.Context, ask func(ctx context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	err := ask(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("the server is there and has not answered within %s: %w", answerLimit, os.ErrDeadlineExceeded)
+	}
+	return err
+}
 
 // silenceLimited is a connection of a stream, whose reads fail when nothing came for a
 // while. The deadline is moved a few times in that while: moving it for every packet costs a

@@ -34,7 +34,7 @@ func (f *Ferry) noteReplication(ctx context.Context) {
 // mustBePrimary fails when the source has been demoted since the run began; it waits for a
 // source that is away.
 func (f *Ferry) mustBePrimary(ctx context.Context) error {
-	return f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) error { return f.demoted(ctx) })
+	return f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) error { return answered(ctx, f.demoted) })
 }
 
 // demoted fails when the source is demoted. One that only is read-only may have been fenced by

@@ -159,14 +159,18 @@ func sameSource(ctx context.Context, srv *server.Server, q server.Querier) error
 // logEndOf returns the end of the log of the server that is followed. Another one at the
 // address has other places: its end would stop the stream too early, or never.
 func logEndOf(ctx context.Context, srv *server.Server, db *sql.DB) (BinlogCoordinate, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return BinlogCoordinate{}, err
-	}
-	defer func() { _ = conn.Close() }()
-	if err := sameSource(ctx, srv, conn); err != nil {
-		return BinlogCoordinate{}, err
-	}
-	at, err := srv.LogEnd(ctx, conn)
+	var at server.LogEnd
+	err := answered(ctx, func(ctx context.Context) error {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if err := sameSource(ctx, srv, conn); err != nil {
+			return err
+		}
+		at, err = srv.LogEnd(ctx, conn)
+		return err
+	})
 	return BinlogCoordinate{File: at.File, Pos: at.Pos}, err
 }
