@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -71,6 +72,27 @@ type ControlServerOverview struct {
 	Scripts  map[string]CustomScriptStatus
 	// Role is what the token of this request may do: "read" or "operate".
 	Role string
+}
+
+// Overview tells of the run at a glance what GET /api/overview does, with or without a control
+// server; Role is empty. It is at most a second old. It may be called after Start, at any time,
+// from any goroutine; the result is the caller's, but for what its pointers and maps hold.
+func (f *Ferry) Overview() ControlServerOverview {
+	f.prepareChannels()
+	f.overview.once.Do(func() {
+		if f.ControlServer != nil && f.ControlServer.view != nil {
+			f.overview.view = f.ControlServer.view // so that it is made once for all
+		} else {
+			f.overview.view = newRunView(&ControlServer{F: f, Verifier: f.Verifier})
+		}
+	})
+	return f.overview.view.current().overview
+}
+
+// overviewOnce is the view that Overview takes; the zero value is ready.
+type overviewOnce struct {
+	once sync.Once
+	view *runView
 }
 
 // ControlServerVerification tells how far the comparison is.

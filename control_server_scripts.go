@@ -107,7 +107,7 @@ func (r *scriptRunner) run(name string, argv []string) {
 
 // statuses returns a copy, nil without scripts.
 func (r *scriptRunner) statuses() map[string]CustomScriptStatus {
-	if len(r.scripts) == 0 {
+	if r == nil || len(r.scripts) == 0 {
 		return nil
 	}
 	r.mu.Lock()

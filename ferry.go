@@ -104,6 +104,8 @@ type Ferry struct {
 
 	orphaned []*foreignKeyAudit // owned by Run
 
+	overview overviewOnce // see control_server_overview.go
+
 	cut cutoverState // see cutover_phase.go
 	// followedAtStart: the source followed another server when the run began.
 	followedAtStart   bool

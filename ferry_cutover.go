@@ -317,9 +317,15 @@ func (f *Ferry) buildAgain() error {
 	if err := f.build(); err != nil {
 		return err
 	}
-	if f.VerifierType != "" {
-		f.Verifier = nil
-		return f.chooseVerifier()
+	if f.VerifierType == "" {
+		return nil
+	}
+	f.Verifier = nil
+	if err := f.chooseVerifier(); err != nil {
+		return err
+	}
+	if f.ControlServer != nil { // which shows and starts this one
+		f.ControlServer.Verifier = f.Verifier
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ func TestCopydbKeys(t *testing.T) {
 		screen.press(t, step.key, step.answer)
 	}
 	screen.screen.until(t, "wait-for-cutover for")
+	screen.screen.until(t, "cutover: held back, write block predicted: ") // as on the page
 	screen.press(t, "v", "a verification was started")
 	screen.press(t, "c", "? y: yes")
 	screen.press(t, "y", "equal at ")

@@ -143,8 +143,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	m := &meter{began: time.Now()}
 	prompt := manual
 	show := func() {
-		s := m.read(time.Now(), ferry.Phase(), ferry.Ferry.Progress())
-		s.compared = comparison(ferry.Ferry.Verifier)
+		s := m.read(time.Now(), ferry.Phase(), ferry.Ferry.Overview(), ferry.Ferry.Progress().Tables)
 		if prompt && s.phase == ghostferry.StateWaitingForCutover {
 			prompt = false
 			p.logger.Warnf("the rows are copied; %s to switch over", cutOver)

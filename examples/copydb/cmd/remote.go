@@ -164,49 +164,16 @@ func overviewText(o *ghostferry.ControlServerOverview) string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-13s %s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
-	seconds := func(s *float64) string {
-		if s == nil {
-			return "unknown"
-		}
-		return fmt.Sprintf("%.1f s", *s)
-	}
 	line("run", "%s, %s → %s", o.RunID, o.SourceHostPort, o.TargetHostPort)
 	line("phase", "%s", o.Phase)
 	if o.Failed {
 		line("error", "%s", o.Error)
 	}
-	if o.Throttle != nil {
-		line("throttled", "by %s since %s: %s", o.Throttle.Who, o.Throttle.Since.Format(time.TimeOnly), o.Throttle.Why)
-	}
 	line("tables", "%d of %d copied, %d copying", o.TablesCompleted, o.TablesTotal, o.TablesCopying)
-	eta := o.ETAReason
-	if o.ETASeconds != nil {
-		eta = "about " + duration(time.Duration(*o.ETASeconds*float64(time.Second))) + " left"
-	}
-	line("rows", "%s of about %s (%s), %s rows/s, %s/s, %s", count(o.RowsCopied), count(o.RowsCopied+o.RowsRemaining),
-		percent(o.RowsCopied, o.RowsCopied+o.RowsRemaining), count(uint64(o.CopyRowsPerSecond)), size(o.CopyBytesPerSecond), eta)
-	line("changes", "%s applied, %s/s, lag %s", count(o.BinlogRowsApplied), count(uint64(o.ApplyRowsPerSecond)), seconds(o.ApplyLagSeconds))
-	if v := o.Verification; v.Detailed {
-		line("verification", "%s rows compared in %d of %d tables, %d keys to compare again, %d rows differ", count(v.RowsCompared), v.TablesDone, v.TablesTotal, v.KeysQueued, v.Mismatches)
-	}
-	switch {
-	case o.CutoverPhase != "":
-		line("cutover", "%s, write block %.3f s", o.CutoverPhase, o.Cutover.WriteBlock)
-	case o.CutoverAllowed:
-		line("cutover", "allowed%s", predicted(o))
-	default:
-		line("cutover", "held back%s", predicted(o))
-	}
-	if o.Cutover.LastError != "" {
-		line("given up", "%s", o.Cutover.LastError)
+	line("rows", "%s", copied(o))
+	line("changes", "%s", changeTotals(o))
+	for _, f := range facts(o) {
+		line(f.name, "%s", f.text)
 	}
 	return b.String()
-}
-
-// predicted says how long the writers are expected to wait, if that is known.
-func predicted(o *ghostferry.ControlServerOverview) string {
-	if o.Cutover.PredictedWriteBlock == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", write block predicted: %.3f s", o.Cutover.PredictedWriteBlock)
 }

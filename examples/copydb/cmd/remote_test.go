@@ -73,7 +73,7 @@ func TestARunningCopydbIsTold(t *testing.T) {
 	status, text, _ := tell("status")
 	require.Zero(t, status)
 	require.Contains(t, text, "phase         starting\n")
-	require.Contains(t, text, "cutover       held back\n")
+	require.Contains(t, text, "cutover       held back, write block not predicted yet, no budget\n")
 	status, _, complaint := tell("pause")
 	require.Zero(t, status, complaint)
 	require.True(t, f.Throttler.Throttled())

@@ -10,39 +10,22 @@ import (
 	"github.com/ghostferry-go/ghostferry"
 )
 
-// rateWindow is over how long speeds are averaged.
-const rateWindow = 10 * time.Second
-
-// sample is what had been done at a moment.
-type sample struct {
-	at                   time.Time
-	rows, bytes, changes uint64
-}
-
-// meter turns snapshots of the progress into a status with speeds. It is used by one
-// goroutine.
+// meter turns what the library tells into a status. It is used by one goroutine.
 type meter struct {
-	began   time.Time
-	phase   string // the last one, and since when
-	since   time.Time
-	samples []sample // of the last rateWindow, oldest first
+	began time.Time
+	phase string // the last one, and since when
+	since time.Time
 }
 
-// status is what the views show.
+// status is what the views show: what the page of the control server does, and a line for
+// tables.
 type status struct {
 	phase   string
 	inPhase time.Duration
 	elapsed time.Duration
 	tables  []tableStatus // largest first
 
-	// rows were copied, about remaining are still to be copied, changes were applied.
-	rows, remaining, bytes, changes uint64
-	// A second, over the last seconds.
-	rowRate, byteRate, changeRate float64
-
-	lag       float64 // seconds; negative while unknown
-	throttled string  // who pauses the move and why; empty when nobody does
-	compared  string  // how far the comparison is; empty before it begins
+	ghostferry.ControlServerOverview
 }
 
 // tableStatus is one table's line.
@@ -53,95 +36,114 @@ type tableStatus struct {
 }
 
 // read makes a status of a snapshot.
-func (m *meter) read(now time.Time, phase string, progress *ghostferry.Progress) status {
+func (m *meter) read(now time.Time, phase string, overview ghostferry.ControlServerOverview, tables map[string]ghostferry.TableProgress) status {
 	if phase != m.phase {
 		m.phase, m.since = phase, now
 	}
-	s := status{
-		phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), lag: progress.BinlogStreamerLag,
-		rows: progress.RowsCopied, bytes: progress.BytesCopied, changes: progress.BinlogRowsApplied,
-	}
-	switch {
-	case progress.Throttle != nil:
-		s.throttled = "throttled by " + printable(progress.Throttle.Who+": "+progress.Throttle.Why)
-	case progress.Throttled:
-		s.throttled = "throttled"
-	}
-	for name, table := range progress.Tables {
+	s := status{phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), ControlServerOverview: overview}
+	for name, table := range tables {
 		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}
-		switch {
-		case one.action == ghostferry.TableActionCompleted:
+		if one.action == ghostferry.TableActionCompleted {
 			one.estimate = one.rows
-		case one.estimate > one.rows:
-			s.remaining += one.estimate - one.rows
 		}
 		s.tables = append(s.tables, one)
 	}
 	slices.SortFunc(s.tables, func(a, b tableStatus) int {
 		return cmp.Or(cmp.Compare(max(b.estimate, b.rows), max(a.estimate, a.rows)), strings.Compare(a.name, b.name))
 	})
-	if s.lag > maxLag || phase == ghostferry.StateStarting {
-		s.lag = -1
-	}
-	m.rates(now, &s)
 	return s
 }
 
-// maxLag is more than any lag: a stream without an event so far is as old as time.
-const maxLag = 10 * 365 * 24 * 3600
-
-func (m *meter) rates(now time.Time, s *status) {
-	m.samples = append(m.samples, sample{now, s.rows, s.bytes, s.changes})
-	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateWindow {
-		m.samples = m.samples[1:]
-	}
-	first := m.samples[0]
-	seconds := now.Sub(first.at).Seconds()
-	if seconds <= 0 {
-		return
-	}
-	s.rowRate = float64(s.rows-min(first.rows, s.rows)) / seconds
-	s.byteRate = float64(s.bytes-min(first.bytes, s.bytes)) / seconds
-	s.changeRate = float64(s.changes-min(first.changes, s.changes)) / seconds
-}
-
-// copying says whether rows are being copied.
-func (s status) copying() bool { return s.phase == ghostferry.StateCopying }
-
 // rowTotals tells how far the copy is.
 func (s status) rowTotals() string {
-	if !s.copying() {
-		return count(s.rows) + " rows copied"
+	if s.phase != ghostferry.StateCopying {
+		return count(s.RowsCopied) + " rows copied"
 	}
-	return fmt.Sprintf("%s of about %s rows (%s), %s rows/s, %s/s, ETA %s",
-		count(s.rows), count(s.rows+s.remaining), percent(s.rows, s.rows+s.remaining), count(uint64(s.rowRate)), size(s.byteRate), s.eta())
+	return copied(&s.ControlServerOverview)
 }
 
-// changeTotals tells how far everything else is.
-func (s status) changeTotals() string {
-	text := fmt.Sprintf("%s changes applied (%s/s), lag %s", count(s.changes), count(uint64(s.changeRate)), s.lagText())
-	if s.throttled != "" {
-		text += ", " + s.throttled
+// copied tells how far the copy is, how fast, and when it will be over.
+func copied(o *ghostferry.ControlServerOverview) string {
+	eta := o.ETAReason
+	if o.ETASeconds != nil {
+		eta = "about " + duration(time.Duration(*o.ETASeconds*float64(time.Second))) + " left"
 	}
-	if s.compared != "" {
-		text += ", " + s.compared
-	}
-	return text
+	return fmt.Sprintf("%s of about %s rows (%s), %s rows/s, %s/s, %s", count(o.RowsCopied), count(o.RowsCopied+o.RowsRemaining),
+		percent(o.RowsCopied, o.RowsCopied+o.RowsRemaining), count(uint64(o.CopyRowsPerSecond)), size(o.CopyBytesPerSecond), eta)
 }
 
-func (s status) lagText() string {
-	if s.lag < 0 {
-		return "unknown"
+// changeTotals tells how far the changes are.
+func changeTotals(o *ghostferry.ControlServerOverview) string {
+	lag := "unknown"
+	if o.ApplyLagSeconds != nil {
+		lag = fmt.Sprintf("%.1f s", *o.ApplyLagSeconds)
 	}
-	return fmt.Sprintf("%.1f s", s.lag)
+	return fmt.Sprintf("%s changes applied (%s/s), lag %s", count(o.BinlogRowsApplied), count(uint64(o.ApplyRowsPerSecond)), lag)
 }
 
-// eta is when the last row is expected to be copied.
-func (s status) eta() string {
-	if s.rowRate < 1 || s.remaining == 0 {
-		return "unknown"
+// fact is something that is to be known of a run, in a line.
+type fact struct{ name, text string }
+
+// facts are those beside the copy and the changes: who pauses the run, how far the comparison
+// is, and everything about the cutover.
+func facts(o *ghostferry.ControlServerOverview) []fact {
+	var all []fact
+	add := func(name, format string, args ...any) {
+		all = append(all, fact{name, printable(fmt.Sprintf(format, args...))})
 	}
-	return duration(time.Duration(float64(s.remaining) / s.rowRate * float64(time.Second)))
+	if t := o.Throttle; t != nil {
+		add("throttled", "by %s since %s: %s", t.Who, t.Since.Format(time.TimeOnly), t.Why)
+	}
+	if text := comparison(o.Verification); text != "" {
+		add("verification", "%s", text)
+	}
+	add("cutover", "%s", cutover(o))
+	if o.Cutover.LastError != "" && o.CutoverPhase != ghostferry.PhaseDone {
+		add("given up", "%s", o.Cutover.LastError)
+	}
+	return all
+}
+
+// cutover tells where the cutover is, what it waits for, how often it was tried, and how long
+// the writers wait.
+func cutover(o *ghostferry.ControlServerOverview) string {
+	c := o.Cutover
+	parts := []string{"allowed"}
+	if !o.CutoverAllowed {
+		parts[0] = "held back"
+	}
+	switch o.CutoverPhase {
+	case ghostferry.PhaseNone:
+	case ghostferry.PhaseReady:
+		parts = append([]string{string(o.CutoverPhase)}, parts...)
+	case ghostferry.PhaseUnfenced:
+		parts = append([]string{"given up, the writers go on"}, parts...)
+	default:
+		parts[0] = string(o.CutoverPhase)
+	}
+	if c.Attempts > 0 {
+		parts = append(parts, fmt.Sprintf("attempt %d", c.Attempts))
+	}
+	if c.Aborts > 0 {
+		parts = append(parts, fmt.Sprintf("%d given up", c.Aborts))
+	}
+	switch {
+	case c.WriteBlock > 0:
+		parts = append(parts, fmt.Sprintf("write block %.3f s", c.WriteBlock))
+	case c.PredictedWriteBlock > 0:
+		parts = append(parts, fmt.Sprintf("write block predicted: %.3f s", c.PredictedWriteBlock))
+	default:
+		parts = append(parts, "write block not predicted yet")
+	}
+	switch {
+	case c.MaxWriteBlock <= 0:
+		parts = append(parts, "no budget")
+	case c.WriteBlock == 0 && c.PredictedWriteBlock > c.MaxWriteBlock:
+		parts = append(parts, fmt.Sprintf("MORE than the budget of %.3f s", c.MaxWriteBlock))
+	default:
+		parts = append(parts, fmt.Sprintf("budget %.3f s", c.MaxWriteBlock))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // duration is rounded to what one wants to read: 9s, 4m10s, 2h03m.
@@ -161,26 +163,29 @@ func percent(part, whole uint64) string {
 	return fmt.Sprintf("%d%%", min(100, uint64(float64(part)*100/float64(whole))))
 }
 
-// comparison tells how far a verifier is; empty before it begins.
-func comparison(verifier ghostferry.Verifier) string {
-	switch v := verifier.(type) {
-	case nil:
+// comparison tells how far the verifier is, and what it has found; empty without one.
+func comparison(v ghostferry.ControlServerVerification) string {
+	if v.Type == "" || v.Type == ghostferry.VerifierTypeNoVerification {
 		return ""
-	case *ghostferry.OnlineVerifier:
-		stats := v.Stats()
-		if stats.RowsCompared == 0 {
-			return ""
-		}
-		text := fmt.Sprintf("%s rows compared in %d of %d tables", count(stats.RowsCompared), stats.TablesDone, stats.Tables)
-		if stats.KeysQueued > 0 {
-			text += fmt.Sprintf(", %s keys to compare again", count(uint64(stats.KeysQueued)))
-		}
-		if stats.Mismatches > 0 {
-			text += fmt.Sprintf(", %s rows DIFFER", count(uint64(stats.Mismatches)))
-		}
-		return text
 	}
-	return verifier.Message()
+	text := v.Message
+	if v.Detailed {
+		text = fmt.Sprintf("%s rows compared in %d of %d tables, %s keys to compare again, %s rows differ",
+			count(v.RowsCompared), v.TablesDone, v.TablesTotal, count(uint64(v.KeysQueued)), count(uint64(v.Mismatches)))
+		if v.Mismatches > 0 {
+			text = strings.Replace(text, "differ", "DIFFER", 1)
+		}
+		if v.Repaired > 0 {
+			text += fmt.Sprintf(", %d repaired", v.Repaired)
+		}
+	}
+	if v.Correct != nil {
+		text += map[bool]string{true: ", equal", false: ", DIFFERENT"}[*v.Correct]
+		if v.Verdict != "" {
+			text += ": " + v.Verdict
+		}
+	}
+	return text
 }
 
 // count groups digits: 1,234,567.

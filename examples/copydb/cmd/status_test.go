@@ -31,55 +31,94 @@ func TestFormatting(t *testing.T) {
 	require.Equal(t, "a�b", printable("a\x1bb"))
 }
 
-// progressAt has one table half copied, one complete and one waiting.
-func progressAt(rows uint64) *ghostferry.Progress {
-	return &ghostferry.Progress{
-		RowsCopied: rows + 50, BytesCopied: 100 * rows, BinlogRowsApplied: rows / 10, BinlogStreamerLag: 0.25,
-		Tables: map[string]ghostferry.TableProgress{
-			"shop.orders":    {CurrentAction: ghostferry.TableActionCopying, RowsWritten: rows, RowsEstimate: 10_000},
-			"shop.customers": {CurrentAction: ghostferry.TableActionCompleted, RowsWritten: 50, RowsEstimate: 70},
-			"shop.products":  {CurrentAction: ghostferry.TableActionWaiting, RowsEstimate: 950},
-		},
+// tablesAt has one table half copied, one complete and one waiting.
+func tablesAt(rows uint64) map[string]ghostferry.TableProgress {
+	return map[string]ghostferry.TableProgress{
+		"shop.orders":    {CurrentAction: ghostferry.TableActionCopying, RowsWritten: rows, RowsEstimate: 10_000},
+		"shop.customers": {CurrentAction: ghostferry.TableActionCompleted, RowsWritten: 50, RowsEstimate: 70},
+		"shop.products":  {CurrentAction: ghostferry.TableActionWaiting, RowsEstimate: 950},
 	}
+}
+
+// at is the status of a run that copies.
+func at(o ghostferry.ControlServerOverview, tables map[string]ghostferry.TableProgress) status {
+	m := &meter{began: time.Now()}
+	return m.read(time.Now(), ghostferry.StateCopying, o, tables)
 }
 
 func TestTotals(t *testing.T) {
-	start := time.Now()
-	m := &meter{began: start}
-	first := m.read(start, ghostferry.StateCopying, progressAt(0))
-	require.Equal(t, "50 of about 11,000 rows (0%), 0 rows/s, 0 B/s, ETA unknown", first.rowTotals())
+	seconds, lag := 6.0, 0.25
+	o := ghostferry.ControlServerOverview{RowsCopied: 50, RowsRemaining: 10_950, ETAReason: "no row was copied in the last seconds"}
+	require.Equal(t, "50 of about 11,000 rows (0%), 0 rows/s, 0 B/s, no row was copied in the last seconds", copied(&o))
+	require.Equal(t, "0 changes applied (0/s), lag unknown", changeTotals(&o))
 
-	s := m.read(start.Add(5*time.Second), ghostferry.StateCopying, progressAt(5000))
-	require.Equal(t, "5,050 of about 11,000 rows (45%), 1,000 rows/s, 100 kB/s, ETA 6s", s.rowTotals())
-	require.Equal(t, "500 changes applied (100/s), lag 0.2 s", s.changeTotals())
-
-	done := m.read(start.Add(6*time.Second), ghostferry.StateWaitingForCutover, progressAt(10_000))
-	require.Equal(t, "10,050 rows copied", done.rowTotals())
-}
-
-func TestSpeedIsThatOfTheLastSeconds(t *testing.T) {
-	start := time.Now()
-	m := &meter{began: start}
-	var s status
-	for second := range 60 { // 100 rows/s for half a minute, then none
-		s = m.read(start.Add(time.Duration(second)*time.Second), ghostferry.StateCopying, progressAt(uint64(min(second, 30)*100)))
+	o = ghostferry.ControlServerOverview{
+		RowsCopied: 5050, RowsRemaining: 5950, CopyRowsPerSecond: 1000, CopyBytesPerSecond: 100_000, ETASeconds: &seconds,
+		BinlogRowsApplied: 500, ApplyRowsPerSecond: 100, ApplyLagSeconds: &lag,
 	}
-	require.Zero(t, s.rowRate)
-	require.Equal(t, "unknown", s.eta())
-	require.LessOrEqual(t, len(m.samples), 13)
+	s := at(o, nil)
+	require.Equal(t, "5,050 of about 11,000 rows (45%), 1,000 rows/s, 100 kB/s, about 6s left", s.rowTotals())
+	require.Equal(t, "500 changes applied (100/s), lag 0.2 s", changeTotals(&o))
+	s.phase = ghostferry.StateWaitingForCutover
+	require.Equal(t, "5,050 rows copied", s.rowTotals())
 }
 
-func TestUnknownLagIsSaid(t *testing.T) {
-	progress := progressAt(1)
-	progress.BinlogStreamerLag = 6e10 // no event yet
-	m := &meter{began: time.Now()}
-	s := m.read(time.Now(), ghostferry.StateCopying, progress)
-	require.Contains(t, s.changeTotals(), "lag unknown")
+// The lines below the totals are what the page shows: who pauses the run, the comparison, and
+// where the cutover is.
+func TestFacts(t *testing.T) {
+	since := time.Date(2024, 5, 6, 7, 8, 9, 0, time.Local)
+	equal := true
+	for name, test := range map[string]struct {
+		o     ghostferry.ControlServerOverview
+		wants []fact
+	}{
+		"begun": {
+			ghostferry.ControlServerOverview{},
+			[]fact{{"cutover", "held back, write block not predicted yet, no budget"}},
+		},
+		"waiting": {
+			ghostferry.ControlServerOverview{
+				CutoverPhase: ghostferry.PhaseReady, Cutover: ghostferry.CutoverStatus{PredictedWriteBlock: 3, MaxWriteBlock: 2},
+				Throttle:     &ghostferry.ThrottleReport{Who: "lag of replica 1", Why: "12 s", Since: since},
+				Verification: ghostferry.ControlServerVerification{Type: "Online", Detailed: true, RowsCompared: 1200, TablesDone: 1, TablesTotal: 3, KeysQueued: 7, Mismatches: 2, Repaired: 1},
+			},
+			[]fact{
+				{"throttled", "by lag of replica 1 since 07:08:09: 12 s"},
+				{"verification", "1,200 rows compared in 1 of 3 tables, 7 keys to compare again, 2 rows DIFFER, 1 repaired"},
+				{"cutover", "ready, held back, write block predicted: 3.000 s, MORE than the budget of 2.000 s"},
+			},
+		},
+		"given up": {
+			ghostferry.ControlServerOverview{
+				CutoverAllowed: true, CutoverPhase: ghostferry.PhaseUnfenced,
+				Cutover: ghostferry.CutoverStatus{Attempts: 2, Aborts: 2, WriteBlock: 0.5, MaxWriteBlock: 0.5, LastError: "the drain\nwas slow"},
+			},
+			[]fact{
+				{"cutover", "given up, the writers go on, allowed, attempt 2, 2 given up, write block 0.500 s, budget 0.500 s"},
+				{"given up", "the drain�was slow"},
+			},
+		},
+		"done": {
+			ghostferry.ControlServerOverview{
+				CutoverAllowed: true, CutoverPhase: ghostferry.PhaseDone, Cutover: ghostferry.CutoverStatus{Attempts: 3, Aborts: 2, WriteBlock: 0.12, LastError: "slow"},
+				Verification: ghostferry.ControlServerVerification{Type: "custom", Message: "all seen", Correct: &equal},
+			},
+			[]fact{{"verification", "all seen, equal"}, {"cutover", "done, attempt 3, 2 given up, write block 0.120 s, no budget"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.wants, facts(&test.o))
+			shown := strings.Join(at(test.o, tablesAt(1)).lines(300), "\n")
+			for _, f := range test.wants {
+				require.Contains(t, shown, f.name+": "+f.text)
+				require.Contains(t, overviewText(&test.o), f.text)
+			}
+		})
+	}
 }
 
 func TestTableLines(t *testing.T) {
-	m := &meter{began: time.Now()}
-	s := m.read(time.Now(), ghostferry.StateCopying, progressAt(5000))
+	s := at(ghostferry.ControlServerOverview{}, tablesAt(5000))
 	require.Equal(t, []string{
 		"shop.orders     ███████████████░░░░░░░░░░░░░░░  50%  5,000 of about 10,000 rows, copying",
 		"shop.products   ░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░   0%  0 of about 950 rows, waiting",
@@ -88,20 +127,23 @@ func TestTableLines(t *testing.T) {
 }
 
 func TestLinesFitTheTerminal(t *testing.T) {
-	progress := progressAt(5000)
+	tables := tablesAt(5000)
 	for i := range 40 {
 		action := ghostferry.TableActionWaiting
 		if i >= 30 {
 			action = ghostferry.TableActionCopying
 		}
 		name := fmt.Sprintf("倉庫.a_table_with_quite_a_long_name_%02d", i)
-		progress.Tables[name] = ghostferry.TableProgress{CurrentAction: action, RowsEstimate: uint64(i) * 1000}
+		tables[name] = ghostferry.TableProgress{CurrentAction: action, RowsEstimate: uint64(i) * 1000}
 	}
-	m := &meter{began: time.Now()}
-	s := m.read(time.Now(), ghostferry.StateCopying, progress)
+	why := strings.Repeat("a long story ", 40)
+	s := at(ghostferry.ControlServerOverview{
+		Throttle: &ghostferry.ThrottleReport{Who: "lag", Why: why}, Verification: ghostferry.ControlServerVerification{Type: "custom", Message: why},
+		Cutover: ghostferry.CutoverStatus{LastError: why},
+	}, tables)
 	for _, width := range []int{20, 40, 60, 80, 120, 200} {
 		lines := s.lines(width)
-		require.Len(t, lines, maxLiveTables+3)
+		require.LessOrEqual(t, len(lines), 24-2, "with the two lines below it fills a screen")
 		for _, line := range lines {
 			require.LessOrEqual(t, runewidth.StringWidth(line), width, "%q", line)
 		}
@@ -110,7 +152,7 @@ func TestLinesFitTheTerminal(t *testing.T) {
 	for i := 30; i < 40; i++ {
 		require.Contains(t, lines, fmt.Sprintf("name_%02d", i), "tables being copied are shown first")
 	}
-	require.Contains(t, lines, "… 25 more: 24 waiting, 1 completed")
+	require.Contains(t, lines, "… 33 more: 1 copying, 31 waiting, 1 completed")
 }
 
 func TestPlanIsPrinted(t *testing.T) {

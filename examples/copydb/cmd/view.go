@@ -21,8 +21,9 @@ const (
 	viewInterval  = 250 * time.Millisecond
 	plainInterval = 5 * time.Second
 
-	// maxLiveTables is how many tables have a line; the others share one.
-	maxLiveTables = 18
+	// maxLiveTables is how many tables have a line; the others share one, so that all fits on a
+	// screen of 24 lines.
+	maxLiveTables = 10
 )
 
 // view shows a status.
@@ -45,7 +46,11 @@ func (v *plainView) show(s status) {
 		return
 	}
 	v.phase, v.next = s.phase, now.Add(plainInterval)
-	v.logger.Infof("%s: %s, %s", s.phase, s.rowTotals(), s.changeTotals())
+	line := fmt.Sprintf("%s: %s, %s", s.phase, s.rowTotals(), changeTotals(&s.ControlServerOverview))
+	for _, f := range facts(&s.ControlServerOverview) {
+		line += "; " + f.name + " " + f.text
+	}
+	v.logger.Info(line)
 }
 
 func (v *plainView) close() {}
@@ -118,7 +123,7 @@ func (s status) stateLine() string {
 	return fmt.Sprintf("%s for %s, running for %s", s.phase, duration(s.inPhase), duration(s.elapsed))
 }
 
-// lines are the lines above: tables, the rest of the tables, totals.
+// lines are the lines above: tables, the rest of the tables, totals, and the facts beside.
 func (s status) lines(width int) []string {
 	if len(s.tables) == 0 {
 		return nil
@@ -136,7 +141,11 @@ func (s status) lines(width int) []string {
 	if len(rest) > 0 {
 		lines = append(lines, fit(restLine(rest), width))
 	}
-	return append(lines, fit(s.rowTotals(), width), fit(s.changeTotals(), width))
+	lines = append(lines, fit(s.rowTotals(), width), fit(changeTotals(&s.ControlServerOverview), width))
+	for _, f := range facts(&s.ControlServerOverview) {
+		lines = append(lines, wrapped(f.name+": "+f.text, width)...)
+	}
+	return lines
 }
 
 // choose takes the tables that are being copied, then the largest of the others, and
@@ -206,6 +215,19 @@ func bar(t tableStatus, cells int) string {
 		filled = min(cells-1, int(float64(t.rows)*float64(cells)/float64(t.estimate)))
 	}
 	return strings.Repeat("█", filled) + strings.Repeat("░", cells-filled)
+}
+
+// wrapped breaks a text at blanks into the lines of the terminal, two at most: what is cut off is
+// in the log, or shown by copydb status.
+func wrapped(text string, width int) []string {
+	if runewidth.StringWidth(text) <= width {
+		return []string{text}
+	}
+	first := runewidth.Truncate(text, width, "")
+	if blank := strings.LastIndexByte(first, ' '); blank > width/2 {
+		first = first[:blank]
+	}
+	return []string{first, fit("  "+strings.TrimSpace(text[len(first):]), width)}
 }
 
 // fit cuts a line to the terminal's width.
