@@ -87,6 +87,7 @@ type BinlogStreamer struct {
 	arena      codec.Arena     // memory of decoded rows
 	txn        *sourceTxn      // nil outside a transaction
 	explicit   bool            // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
+	held       *heldEnd        // of the compressed transaction being read; nil outside of one
 	xa         xaState
 	rowEvents  int            // row events of our tables in the transaction
 	savepoints map[string]int // rowEvents at each savepoint; nil without any

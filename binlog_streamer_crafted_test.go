@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -164,5 +165,42 @@ func TestDamagedTransactionsEndTheStream(t *testing.T) {
 		require.NotEmpty(t, refused.Remedy, what)
 		require.Equal(t, uint64(60), refused.End.Pos, what)
 		require.Empty(t, r.ends, what)
+	}
+}
+
+// A compressed transaction ends when its payload has been read whole: what is damaged or
+// goes on behind an inner end leaves the place to begin again in front of all of it.
+func TestACompressedTransactionEndsWithItsPayload(t *testing.T) {
+	uncompressed := []byte{2, 3, 0xfc, 255, 0, 0}
+	inner := func(kind replication.EventType) []byte {
+		return craftedEvent(kind, 0, replication.EventHeaderSize+8, make([]byte, 8)).RawData
+	}
+	end := inner(replication.XID_EVENT)
+	for what, c := range map[string]struct {
+		payload []byte
+		refused bool
+	}{
+		"whole":                 {end, false},
+		"torn behind its end":   {append(slices.Clone(end), end[:10]...), true},
+		"two ends":              {slices.Concat(end, end), true},
+		"a heartbeat inside":    {slices.Concat(inner(replication.HEARTBEAT_EVENT), end), true},
+		"another file inside":   {slices.Concat(inner(replication.ROTATE_EVENT), end), true},
+		"another id inside":     {slices.Concat(inner(replication.GTID_EVENT), end), true},
+		"a file's head inside":  {slices.Concat(inner(replication.FORMAT_DESCRIPTION_EVENT), end), true},
+		"a compressed one more": {slices.Concat(inner(replication.TRANSACTION_PAYLOAD_EVENT), end), true},
+	} {
+		r := newRecordedStream(t, false)
+		require.NoError(t, r.handle(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))), what)
+		body := append(slices.Clone(uncompressed), c.payload...)
+		err := r.handle(craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 160, 100, body))
+		if !c.refused {
+			require.NoError(t, err, what)
+			require.Equal(t, []BinlogCoordinate{{File: "log.000001", Pos: 160}}, r.ends, what)
+			continue
+		}
+		var refused *UnsupportedEventError
+		require.ErrorAs(t, err, &refused, what)
+		require.Empty(t, r.ends, what)
+		require.Equal(t, uint64(4), r.resumeFrom().Pos, what)
 	}
 }

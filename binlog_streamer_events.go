@@ -188,6 +188,10 @@ func (s *BinlogStreamer) endTransaction(ev *rawEvent) error { return s.endOf(ev,
 
 // endOf is endTransaction for an end of which more is known.
 func (s *BinlogStreamer) endOf(ev *rawEvent, e transactionEnd) error {
+	if s.held != nil {
+		s.held.at, s.held.end = ev, e
+		return nil
+	}
 	if s.txn != nil {
 		e.gtid = s.txn.gtid
 	}
