@@ -26,7 +26,7 @@ func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
 		s.openExplicitly()
 		return nil
 	}
-	st := binlog.ScanStatement(q)
+	st := binlog.ScanStatement(q, s.foldsCase())
 	switch st.Kind {
 	case binlog.Begin:
 		s.openExplicitly()
@@ -145,7 +145,7 @@ func (s *BinlogStreamer) inUTF8(q binlog.Query) (*binlog.Statement, error) {
 		return nil, nil
 	}
 	q.Text = text
-	st := binlog.ScanStatement(q)
+	st := binlog.ScanStatement(q, s.foldsCase())
 	return &st, nil
 }
 
@@ -164,20 +164,23 @@ func (s *BinlogStreamer) changeByStatement(ev *rawEvent, q binlog.Query, st *bin
 			continue
 		}
 		schema, name := s.streamedName(table)
-		if known && !slices.ContainsFunc(updated, func(u string) bool { return strings.EqualFold(u, schema) }) {
+		if known && !slices.ContainsFunc(updated, func(u string) bool { return st.SameName(u, schema) }) {
 			continue
 		}
 		if st.MentionsTable(schema, name, q.Schema) {
 			found, refused = table, true
 			break
 		}
-		refused = refused || known || strings.EqualFold(q.Schema, schema) || st.Mentions(schema)
+		refused = refused || known || st.SameName(q.Schema, schema) || st.Mentions(schema)
 	}
 	if !refused {
 		return nil
 	}
 	return s.unsupported(ev, found, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source, and start again with empty target tables")
 }
+
+// foldsCase: the streamed server does not tell names of tables apart by case.
+func (s *BinlogStreamer) foldsCase() bool { return s.srv.LowerCaseTableNames != 0 }
 
 // streamedName returns the name of a known table as the streamed server has it.
 func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) {

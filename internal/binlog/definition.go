@@ -9,7 +9,7 @@ import (
 type change struct {
 	what       string // the statement's kind for people: "ALTER TABLE"
 	tables     []name // tables whose definition or rows change
-	schema     string // the schema that is dropped, lower case
+	schema     string // the schema that is dropped
 	understood bool   // false: every table that the statement mentions may be meant
 }
 
@@ -55,10 +55,10 @@ func (p *parser) name() (n name, ok bool) {
 	if p.at >= len(p.tokens) || !p.tokens[p.at].isName() {
 		return n, false
 	}
-	n.name = strings.ToLower(p.tokens[p.at].text)
+	n.name = p.tokens[p.at].text
 	p.at++
 	if p.at+1 < len(p.tokens) && p.tokens[p.at].is(".") && p.tokens[p.at+1].isName() {
-		n.qualifier, n.name = n.name, strings.ToLower(p.tokens[p.at+1].text)
+		n.qualifier, n.name = n.name, p.tokens[p.at+1].text
 		p.at += 2
 	}
 	return n, true

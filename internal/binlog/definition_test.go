@@ -72,13 +72,43 @@ var definitions = []struct {
 
 func TestDefinitions(t *testing.T) {
 	for _, c := range definitions {
-		s := ScanStatement(Query{Text: c.text, mode: c.mode})
+		s := ScanStatement(Query{Text: c.text, mode: c.mode}, true)
 		if s.Kind != DDL || s.Verb != c.what || s.ChangesTable("s", "T", "S") != c.changes {
 			t.Errorf("%q: kind %d, %q, changes %v", c.text, s.Kind, s.Verb, !c.changes)
 		}
 	}
-	unqualified := ScanStatement(Query{Text: "ALTER TABLE t ADD x INT"})
+	unqualified := ScanStatement(Query{Text: "ALTER TABLE t ADD x INT"}, true)
 	if unqualified.ChangesTable("s", "t", "other") {
 		t.Error("a table of the session's schema was taken for another's")
+	}
+}
+
+// Where the server tells names apart by case, a namesake's definition is not the table's;
+// where it does not, every spelling is.
+func TestLetterCaseOfNames(t *testing.T) {
+	for text, exactly := range map[string]bool{
+		"ALTER TABLE Orders ADD x INT":                         true,
+		"ALTER TABLE `ORDERS` ADD x INT":                       false,
+		"TRUNCATE Shop.Orders":                                 true,
+		"TRUNCATE shop.Orders":                                 false,
+		"TRUNCATE Shop.orders":                                 false,
+		"DROP DATABASE shop":                                   false,
+		"DROP DATABASE Shop":                                   true,
+		"RENAME TABLE orders TO a, b TO Orders":                true,
+		"RENAME TABLE orders TO a, b TO ORDERS":                false,
+		"ALTER TABLE a EXCHANGE PARTITION p WITH TABLE orders": false,
+		"UNHEARD OF orders":                                    false,
+		"UNHEARD OF Orders":                                    true,
+	} {
+		for _, fold := range []bool{false, true} {
+			s := ScanStatement(Query{Text: text}, fold)
+			if s.ChangesTable("Shop", "Orders", "Shop") != (exactly || fold) {
+				t.Errorf("%q, folded %v: changes %v", text, fold, !exactly)
+			}
+		}
+	}
+	folded := ScanStatement(Query{Text: "ALTER TABLE İx ADD x INT"}, true)
+	if !folded.ChangesTable("s", "ix", "S") {
+		t.Error("a letter that has no simple fold")
 	}
 }

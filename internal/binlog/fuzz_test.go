@@ -74,7 +74,7 @@ func FuzzEventBodies(f *testing.F) {
 			if q, err := parse(body); err == nil {
 				q.UpdatedSchemas()
 				q.ClientCollation()
-				s := ScanStatement(q)
+				s := ScanStatement(q, true)
 				s.MentionsTable("s", "t", q.Schema)
 			}
 		}

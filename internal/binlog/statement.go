@@ -44,9 +44,10 @@ type Statement struct {
 
 	names   []name // every name and word of the statement
 	changed change // what a definition changes
+	folds   bool   // names differ by more than the case of letters
 }
 
-// name is a name or word of a statement, lower case, with what stands before it and a dot.
+// name is a name or word of a statement, with what stands before it and a dot.
 type name struct{ qualifier, name string }
 
 // Modes of SQL that decide what is a name and what a string.
@@ -56,15 +57,16 @@ const (
 )
 
 // ScanStatement finds out what a statement is about. Comments, versioned ones excepted,
-// and string literals do not count.
-func ScanStatement(q Query) Statement {
+// and string literals do not count. foldCase says that the server does not tell names of
+// schemas and tables apart by the case of their letters (lower_case_table_names).
+func ScanStatement(q Query, foldCase bool) Statement {
 	tokens := tokenize(q)
-	var s Statement
+	s := Statement{folds: foldCase}
 	for i := range tokens {
 		if t := &tokens[i]; t.isName() {
-			n := name{name: strings.ToLower(t.text)}
+			n := name{name: t.text}
 			if i >= 2 && tokens[i-1].is(".") && tokens[i-2].isName() {
-				n.qualifier = strings.ToLower(tokens[i-2].text)
+				n.qualifier = tokens[i-2].text
 			}
 			s.names = append(s.names, n)
 		}
@@ -116,19 +118,18 @@ func (p *parser) savepoint(verb string) (name string, backsOut bool) {
 		backsOut = true
 	}
 	n, _ := p.name()
-	return n.name, backsOut
+	return strings.ToLower(n.name), backsOut
 }
 
-// Mentions reports whether a name occurs in the statement, in any case.
+// Mentions reports whether a name occurs in the statement.
 func (s *Statement) Mentions(word string) bool {
-	word = strings.ToLower(word)
-	return slices.ContainsFunc(s.names, func(n name) bool { return n.name == word })
+	return slices.ContainsFunc(s.names, func(n name) bool { return s.SameName(n.name, word) })
 }
 
 // MentionsTable reports whether schema.table occurs in the statement, or the table
 // alone where the schema is the session's.
 func (s *Statement) MentionsTable(schema, table, session string) bool {
-	return containsTable(s.names, schema, table, session)
+	return s.containsTable(s.names, schema, table, session)
 }
 
 // ChangesTable reports whether a definition may change schema.table or its rows, in a
@@ -138,9 +139,9 @@ func (s *Statement) ChangesTable(schema, table, session string) bool {
 	case s.Kind != DDL:
 		return false
 	case s.changed.schema != "":
-		return s.changed.schema == strings.ToLower(schema)
+		return s.SameName(s.changed.schema, schema)
 	case s.changed.understood:
-		return containsTable(s.changed.tables, schema, table, session)
+		return s.containsTable(s.changed.tables, schema, table, session)
 	}
 	return s.MentionsTable(schema, table, session)
 }
@@ -148,10 +149,14 @@ func (s *Statement) ChangesTable(schema, table, session string) bool {
 // DropsSchema reports whether the statement drops a whole schema.
 func (s *Statement) DropsSchema() bool { return s.changed.schema != "" }
 
-func containsTable(names []name, schema, table, session string) bool {
-	schema, table = strings.ToLower(schema), strings.ToLower(table)
-	current := schema == strings.ToLower(session)
+func (s *Statement) containsTable(names []name, schema, table, session string) bool {
+	current := s.SameName(schema, session)
 	return slices.ContainsFunc(names, func(n name) bool {
-		return n.name == table && (n.qualifier == schema || current && n.qualifier == "")
+		return s.SameName(n.name, table) && (n.qualifier == "" && current || n.qualifier != "" && s.SameName(n.qualifier, schema))
 	})
+}
+
+// SameName reports whether two names of schemas or tables are one to the server.
+func (s *Statement) SameName(a, b string) bool {
+	return a == b || s.folds && strings.ToLower(a) == strings.ToLower(b) //nolint:staticcheck // EqualFold keeps İ and i apart, which the server does not
 }

@@ -30,7 +30,7 @@ func TestScanStatement(t *testing.T) {
 		{"/* unterminated", Other, "", "unterminated"},
 	}
 	for _, c := range cases {
-		s := ScanStatement(Query{Text: c.text})
+		s := ScanStatement(Query{Text: c.text}, true)
 		if s.Kind != c.kind {
 			t.Errorf("%q: kind %d, want %d", c.text, s.Kind, c.kind)
 		}
@@ -62,7 +62,7 @@ func TestMentionsTable(t *testing.T) {
 		{`ALTER TABLE u COMMENT 'it\' t \''`, "s", 0, false},
 		{`ALTER TABLE u COMMENT 'it\', DROP t`, "s", modeNoBackslashEscapes, true},
 	} {
-		s := ScanStatement(Query{Text: c.text, mode: c.mode})
+		s := ScanStatement(Query{Text: c.text, mode: c.mode}, true)
 		if s.MentionsTable("s", "t", c.session) != c.want {
 			t.Errorf("%q in %q: MentionsTable is %v", c.text, c.session, !c.want)
 		}
@@ -143,7 +143,7 @@ func TestSavepoints(t *testing.T) {
 		"ROLLBACK AND CHAIN":                  {Kind: Rollback},
 		"/*!50000 ROLLBACK */ TO SAVEPOINT s": {Kind: Savepoint, Savepoint: "s", BacksOut: true},
 	} {
-		s := ScanStatement(Query{Text: text})
+		s := ScanStatement(Query{Text: text}, true)
 		if s.Kind != want.Kind || s.Savepoint != want.Savepoint || s.BacksOut != want.BacksOut {
 			t.Errorf("%q: %+v", text, s)
 		}
@@ -159,7 +159,7 @@ func FuzzStatementScan(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
 		for _, mode := range []uint64{0, modeANSIQuotes, modeNoBackslashEscapes} {
-			s := ScanStatement(Query{Text: text, mode: mode})
+			s := ScanStatement(Query{Text: text, mode: mode}, true)
 			s.ChangesTable("s", "t", "s")
 		}
 		_, _ = ParseXA(text)

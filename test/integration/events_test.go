@@ -224,6 +224,8 @@ func TestF21IgnoredEvents(t *testing.T) {
 		{"TRUNCATE TABLE elsewhere.moved"}, {"USE elsewhere", "ALTER TABLE moved ADD COLUMN x INT"},
 		{"USE elsewhere", "SET binlog_format='STATEMENT'", "INSERT INTO moved (id,v) VALUES (1,1)"},
 		{"DROP DATABASE elsewhere"},
+		{"CREATE TABLE Moved LIKE moved", "ALTER TABLE Moved ADD x INT", "TRUNCATE Moved", "DROP TABLE Moved"}, // names differ by case
+		{"CREATE DATABASE REFUSED", "CREATE TABLE REFUSED.moved (id INT PRIMARY KEY, v INT)", "USE REFUSED", "SET binlog_format='STATEMENT'", "INSERT INTO moved VALUES (1,1)", "TRUNCATE moved", "DROP DATABASE REFUSED"},
 		{"CREATE TEMPORARY TABLE temp LIKE moved", "INSERT INTO temp SELECT * FROM moved", "DROP TEMPORARY TABLE temp"},
 		{"START TRANSACTION", "UPDATE moved SET v=v+1", "SAVEPOINT s", "DELETE FROM moved", "ROLLBACK TO s", "COMMIT"},
 		{"START TRANSACTION", "DELETE FROM moved", "ROLLBACK"},
