@@ -13,7 +13,8 @@ func (f *Ferry) AllowCutover() { f.permission.allowFromNow() }
 // DenyCutover takes AllowCutover and AutomaticCutover back. It reports whether that came in
 // time: then Cutover and StartCutover wait before they stop the writers, also between two
 // attempts, until AllowCutover is called. Once the writers are being stopped it changes
-// nothing. It may be called at any time, from any goroutine.
+// nothing. A host that stops its writers by itself calls StartCutover before, with or without a
+// CutoverLock: nothing else tells it to wait. It may be called at any time, from any goroutine.
 func (f *Ferry) DenyCutover() bool { return f.permission.holdBack() }
 
 // CutoverAllowed tells whether the cutover may begin once the rows are copied.
@@ -65,6 +66,13 @@ func (p *cutoverPermission) take() bool {
 	defer p.mu.Unlock()
 	p.taken = !p.said || p.allow
 	return p.taken
+}
+
+// begun says that an attempt is at work that has not asked.
+func (p *cutoverPermission) begun() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken = true
 }
 
 // giveBack ends an attempt that was given up.

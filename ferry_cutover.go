@@ -105,7 +105,8 @@ func (f *Ferry) runFailed() bool {
 
 // StartCutoverContext waits while the cutover is held back, posts CutoverLock,
 // MaxCutoverRetries times at most, and returns the start of the last attempt. When it
-// returns without an error, the writers of the source have stopped.
+// returns without an error, the writers of the source have stopped, or the host, which has no
+// CutoverLock, stops them now: from here on DenyCutover comes too late.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
 	if err := f.duringRun(ctx, "the cutover was allowed", func(ctx context.Context) error {
@@ -186,6 +187,7 @@ func (f *Ferry) flushAndStop(ctx context.Context) error {
 	if err := f.mustBePrimary(ctx); err != nil {
 		return err
 	}
+	f.permission.begun() // also by hosts that have not called StartCutover
 	f.enterPhase(PhaseDrain)
 	return origin("binlog_streamer", f.BinlogStreamer.flushAndStop(ctx))
 }

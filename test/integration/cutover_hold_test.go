@@ -126,4 +126,10 @@ func TestStartCutoverHeldBack(t *testing.T) {
 	require.False(t, h.ferry.DenyCutover())
 	require.NoError(t, h.ferry.AbortCutoverContext(ctx))
 	require.True(t, h.ferry.DenyCutover(), "it was given up")
+
+	// A host that stops its writers without StartCutover is too far with the stop position.
+	require.NoError(t, h.writer.Pause(ctx))
+	require.NoError(t, h.ferry.FlushBinlogAndStopStreamingContext(ctx))
+	require.False(t, h.ferry.DenyCutover())
+	require.NoError(t, <-h.ran)
 }

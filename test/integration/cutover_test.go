@@ -162,6 +162,66 @@ func TestCutoverGivesUpInTimeAndTriesAgain(t *testing.T) {
 	}
 }
 
+// A comparison that takes longer than the budget is given up as well, under load: the writers
+// go on, what they write is compared later, and the next attempt switches over.
+func TestCutoverGivesUpAComparisonAndTriesAgain(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		h := newHooked(t, p, "cutover_compare", func(f *ghostferry.Ferry) {
+			f.UpdatableConfig.MaxWriteBlock = ghostferry.Duration(2 * time.Second)
+		})
+		ctx := cutoverContext(t)
+		// While it holds this lock the table cannot be read on the target.
+		lock, err := p.TargetDB.Conn(ctx)
+		require.NoError(t, err)
+		defer lock.Close()
+		exec := func(ctx context.Context, statement string) error {
+			_, err := lock.ExecContext(ctx, statement)
+			return err
+		}
+		fence, unfence := h.hooks.Fence, h.hooks.Unfence
+		attempts := 0
+		h.hooks.Fence = func(ctx context.Context) error {
+			if attempts++; attempts > 1 {
+				h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(time.Minute)})
+			}
+			if err := fence(ctx); err != nil {
+				return err
+			}
+			_, err := p.SourceDB.ExecContext(ctx, "UPDATE `"+h.shop.Database+"`.customers SET email = CONCAT(email, '.y') LIMIT 1")
+			return err
+		}
+		h.hooks.Fenced = func(ctx context.Context) error { // drained, and not compared yet
+			if h.called("fenced"); attempts > 1 {
+				return nil
+			}
+			return exec(ctx, "LOCK TABLES `"+h.shop.Database+"`.customers WRITE")
+		}
+		var failed ghostferry.CutoverPhase
+		h.hooks.Unfence = func(ctx context.Context) error {
+			if err := exec(ctx, "UNLOCK TABLES"); err != nil {
+				return err
+			}
+			before := h.writer.Stats().Committed
+			if err := unfence(ctx); err != nil {
+				return err
+			}
+			failed = h.ferry.Phase()
+			return h.writer.UntilCommitted(ctx, func(s shop.Stats) bool { return s.Committed > before })
+		}
+		report, err := h.ferry.Cutover(ctx, h.hooks)
+		require.NoError(t, err)
+		require.NoError(t, <-h.ran)
+		require.Equal(t, ghostferry.PhaseAbort, failed)
+		require.Equal(t, 2, report.Attempts)
+		require.Equal(t, []string{"fence", "fenced", "unfence", "fence", "fenced", "fenced", "switch"}, h.allCalls())
+		require.True(t, report.Verdict.DataCorrect)
+		status := h.ferry.Progress().Cutover
+		require.Equal(t, 1, status.Aborts)
+		require.Contains(t, status.LastError, "the verify was not over within MaxWriteBlock=2s")
+		p.MustEqual(t, h.shop.Database)
+	})
+}
+
 // Whatever fails after the fence, the writers are let go on, and the error says who owns
 // the traffic.
 func TestCutoverFailures(t *testing.T) {
