@@ -127,10 +127,11 @@ func (c *ControlServerChunks) draw(to float64, low *float64, copied, copying []s
 func (t *StateTracker) copiedSpans(table *TableSchema, l *tableLayout) (low *float64, beyond []span) {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
-	c := t.ranges[table.String()]
-	if c == nil {
+	p := t.tables[table.String()]
+	if p == nil || p.ranges == nil {
 		return nil, nil
 	}
+	c := p.ranges
 	if c.low != nil {
 		at := l.paginationKey(table, c.low).NumericPosition()
 		low = &at

@@ -44,8 +44,9 @@ func (v *runView) run(ctx context.Context) error {
 type runSnapshot struct {
 	at       time.Time
 	overview ControlServerOverview
-	names    []string     // of the tables, sorted
-	tables   []tableFacts // in the same order
+	names    []string       // of the tables, sorted
+	schemas  []*TableSchema // in the same order
+	tables   []tableFacts   // in the same order
 }
 
 // tableFacts is what a list of tables needs; the rest is looked up for those shown.
@@ -153,15 +154,19 @@ func (v *runView) take(now time.Time) *runSnapshot {
 	f := v.s.F
 	snapshot := &runSnapshot{at: now}
 	if v.mu.latest != nil && len(v.mu.latest.names) == len(f.Tables) {
-		snapshot.names = v.mu.latest.names
+		snapshot.names, snapshot.schemas = v.mu.latest.names, v.mu.latest.schemas
 	} else {
 		snapshot.names = sortedNames(f.Tables)
+		snapshot.schemas = make([]*TableSchema, len(snapshot.names))
+		for i, name := range snapshot.names {
+			snapshot.schemas[i] = f.Tables[name]
+		}
 	}
 	snapshot.tables = make([]tableFacts, len(snapshot.names))
 	o := &snapshot.overview
 	if f.StateTracker != nil {
 		f.StateTracker.eachTable(snapshot.names, func(i int, completed bool, written RowStats, last PaginationKey) {
-			snapshot.tables[i] = factsOf(f.Tables[snapshot.names[i]], completed, written, last)
+			snapshot.tables[i] = factsOf(snapshot.schemas[i], completed, written, last)
 			o.count(snapshot.tables[i])
 		})
 	}

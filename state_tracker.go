@@ -3,7 +3,6 @@ package ghostferry
 import (
 	"bytes"
 	"container/ring"
-	"maps"
 	"sync"
 	"time"
 
@@ -45,14 +44,28 @@ type StateTracker struct {
 	unconfirmed       *unconfirmedReads // nil: nothing is known of reads
 
 	// guarded by CopyRWMutex
-	lastKeys  map[string]PaginationKey
-	completed map[string]bool
-	written   map[string]RowStats
-	ranges    map[string]*copiedRanges
-	resumed   map[string][]CopiedRange // what the state had beyond lastKeys
-	speed     *ring.Ring
+	tables      map[string]*tableProgress // by "schema.table"
+	speed       *ring.Ring
+	definitions map[string]string // of the tables when the run began
+}
 
-	definitions map[string]string // of the tables when the run began; guarded by CopyRWMutex
+// tableProgress is how far the copy of one table is. A nil one has not begun.
+type tableProgress struct {
+	completed bool
+	written   RowStats      // by this process
+	last      PaginationKey // everything up to it is on the target; nil: nothing yet
+	ranges    *copiedRanges // nil: nothing was copied by ranges
+	resumed   []CopiedRange // what the state had beyond last
+}
+
+// progress returns a table's, which it makes; CopyRWMutex is held for writing.
+func (t *StateTracker) progress(table string) *tableProgress {
+	p := t.tables[table]
+	if p == nil {
+		p = &tableProgress{}
+		t.tables[table] = p
+	}
+	return p
 }
 
 // copiedRanges are the ranges of one table that are on the target: everything up to
@@ -92,6 +105,9 @@ func (c *copiedRanges) add(r keyRange) {
 
 // beyondLow renders the ranges beyond low for a state.
 func (c *copiedRanges) beyondLow() []CopiedRange {
+	if c == nil {
+		return nil
+	}
 	var out []CopiedRange
 	for _, low := range sortedNames(c.beyond) {
 		r := c.beyond[low]
@@ -105,8 +121,7 @@ func (c *copiedRanges) beyondLow() []CopiedRange {
 func NewStateTracker(speedLogCount int) *StateTracker {
 	t := &StateTracker{
 		BinlogRWMutex: &sync.RWMutex{}, CopyRWMutex: &sync.RWMutex{},
-		lastKeys: map[string]PaginationKey{}, completed: map[string]bool{},
-		written: map[string]RowStats{}, ranges: map[string]*copiedRanges{},
+		tables: map[string]*tableProgress{},
 	}
 	if speedLogCount > 0 {
 		t.speed = ring.New(speedLogCount)
@@ -119,12 +134,14 @@ func NewStateTracker(speedLogCount int) *StateTracker {
 func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *SerializableState) *StateTracker {
 	t := NewStateTracker(speedLogCount)
 	for table, key := range serializedState.LastSuccessfulPaginationKeys {
-		t.lastKeys[table] = key
+		t.progress(table).last = key
 	}
 	for table, done := range serializedState.CompletedTables {
-		t.completed[table] = done
+		t.progress(table).completed = done
 	}
-	t.resumed = maps.Clone(serializedState.CopiedRanges)
+	for table, ranges := range serializedState.CopiedRanges {
+		t.progress(table).resumed = ranges
+	}
 	t.lastWritten = serializedState.LastWrittenBinlogPosition
 	t.lastWrittenSet = serializedState.LastWrittenGTIDSet
 	t.executedUpTo = serializedState.LastExecutedBinlogCoordinate
@@ -206,19 +223,19 @@ func (t *StateTracker) UpdateLastSuccessfulPaginationKey(table string, paginatio
 }
 
 func (t *StateTracker) count(table string, stats RowStats) {
-	s := t.written[table]
-	s.NumRows += stats.NumRows
-	s.NumBytes += stats.NumBytes
-	t.written[table] = s
+	p := t.progress(table)
+	p.written.NumRows += stats.NumRows
+	p.written.NumBytes += stats.NumBytes
 }
 
 // advance moves a table's key and, with it, the speed log.
 func (t *StateTracker) advance(table string, key PaginationKey) {
 	var before float64
-	if last := t.lastKeys[table]; last != nil {
-		before = last.NumericPosition()
+	p := t.progress(table)
+	if p.last != nil {
+		before = p.last.NumericPosition()
 	}
-	t.lastKeys[table] = key
+	p.last = key
 	t.logSpeed(key.NumericPosition() - before)
 }
 
@@ -239,14 +256,13 @@ func (t *StateTracker) rangeCopied(table *TableSchema, l *tableLayout, r keyRang
 	t.CopyRWMutex.Lock()
 	defer t.CopyRWMutex.Unlock()
 	t.count(name, stats)
-	c := t.ranges[name]
-	if c == nil {
-		c = newCopiedRanges(table, l)
-		t.ranges[name] = c
+	p := t.progress(name)
+	if p.ranges == nil {
+		p.ranges = newCopiedRanges(table, l)
 	}
-	c.add(r)
-	if c.low != nil {
-		t.lastKeys[name] = l.paginationKey(table, c.low)
+	p.ranges.add(r)
+	if low := p.ranges.low; low != nil {
+		p.last = l.paginationKey(table, low)
 	}
 	distance := l.paginationKey(table, r.high).NumericPosition()
 	if r.low != nil {
@@ -260,10 +276,14 @@ func (t *StateTracker) resumedRanges(name string, l *tableLayout) []keyRange {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
 	var done []keyRange
-	if low := l.keyTupleOf(t.lastKeys[name]); low != nil {
+	p := t.tables[name]
+	if p == nil {
+		return nil
+	}
+	if low := l.keyTupleOf(p.last); low != nil {
 		done = append(done, keyRange{nil, low})
 	}
-	for _, r := range t.resumed[name] {
+	for _, r := range p.resumed {
 		if low, high := l.keyTupleOf(r.After), l.keyTupleOf(r.UpTo); low != nil && high != nil {
 			done = append(done, keyRange{low, high})
 		}
@@ -279,9 +299,10 @@ func (t *StateTracker) copied(table *TableSchema, l *tableLayout, done []keyRang
 	for _, r := range done {
 		c.add(r)
 	}
-	t.ranges[table.String()] = c
+	p := t.progress(table.String())
+	p.ranges = c
 	if c.low != nil {
-		t.lastKeys[table.String()] = l.paginationKey(table, c.low)
+		p.last = l.paginationKey(table, c.low)
 	}
 }
 
@@ -289,19 +310,20 @@ func (t *StateTracker) copied(table *TableSchema, l *tableLayout, done []keyRang
 func (t *StateTracker) forgetTable(name string) {
 	t.CopyRWMutex.Lock()
 	defer t.CopyRWMutex.Unlock()
-	delete(t.completed, name)
-	delete(t.lastKeys, name)
-	delete(t.ranges, name)
-	delete(t.resumed, name)
+	if p := t.tables[name]; p != nil {
+		*p = tableProgress{written: p.written}
+	}
 }
 
 // RowStatsWrittenPerTable returns what this process has written, by table.
 func (t *StateTracker) RowStatsWrittenPerTable() map[string]RowStats {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
-	out := make(map[string]RowStats, len(t.written))
-	for table, stats := range t.written {
-		out[table] = stats
+	out := make(map[string]RowStats, len(t.tables))
+	for table, p := range t.tables {
+		if p.written != (RowStats{}) {
+			out[table] = p.written
+		}
 	}
 	return out
 }
@@ -312,7 +334,11 @@ func (t *StateTracker) eachTable(names []string, f func(i int, completed bool, w
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
 	for i, name := range names {
-		f(i, t.completed[name], t.written[name], t.lastKeys[name])
+		if p := t.tables[name]; p != nil {
+			f(i, p.completed, p.written, p.last)
+		} else {
+			f(i, false, RowStats{}, nil)
+		}
 	}
 }
 
@@ -321,11 +347,12 @@ func (t *StateTracker) eachTable(names []string, f func(i int, completed bool, w
 func (t *StateTracker) LastSuccessfulPaginationKey(table string, tableSchema *TableSchema) PaginationKey {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
-	if t.completed[table] {
+	switch p := t.tables[table]; {
+	case p == nil:
+	case p.completed:
 		return MaxPaginationKey(tableSchema.GetPaginationColumn())
-	}
-	if key, ok := t.lastKeys[table]; ok {
-		return key
+	case p.last != nil:
+		return p.last
 	}
 	return MinPaginationKey(tableSchema.GetPaginationColumn())
 }
@@ -334,21 +361,25 @@ func (t *StateTracker) LastSuccessfulPaginationKey(table string, tableSchema *Ta
 func (t *StateTracker) lastKey(table string) PaginationKey {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
-	return t.lastKeys[table]
+	if p := t.tables[table]; p != nil {
+		return p.last
+	}
+	return nil
 }
 
 // MarkTableAsCompleted records that every row of a table is on the target.
 func (t *StateTracker) MarkTableAsCompleted(table string) {
 	t.CopyRWMutex.Lock()
 	defer t.CopyRWMutex.Unlock()
-	t.completed[table] = true
+	t.progress(table).completed = true
 }
 
 // IsTableComplete reports whether every row of a table is on the target.
 func (t *StateTracker) IsTableComplete(table string) bool {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
-	return t.completed[table]
+	p := t.tables[table]
+	return p != nil && p.completed
 }
 
 // EstimatedPaginationKeysPerSecond returns the speed over the samples kept, 0 without any.
@@ -382,9 +413,9 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		StateFormatVersion:                        stateFormatVersion,
 		GhostferryVersion:                         VersionString,
 		LastKnownTableSchemaCache:                 lastKnownTableSchemaCache,
-		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.lastKeys)),
+		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.tables)),
 		CopiedRanges:                              make(map[string][]CopiedRange),
-		CompletedTables:                           make(map[string]bool, len(t.completed)),
+		CompletedTables:                           make(map[string]bool, len(t.tables)),
 		LastWrittenBinlogPosition:                 t.lastWritten,
 		LastWrittenGTIDSet:                        t.lastWrittenSet,
 		LastExecutedBinlogCoordinate:              t.executedUpTo,
@@ -397,16 +428,15 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 	if end := t.unconfirmed.furthest(); end.File != "" {
 		s.LastReadBinlogCoordinate = &end
 	}
-	for table, key := range t.lastKeys {
-		s.LastSuccessfulPaginationKeys[table] = key
-	}
-	for table, c := range t.ranges {
-		if ranges := c.beyondLow(); len(ranges) > 0 && !t.completed[table] {
+	for table, p := range t.tables {
+		if p.last != nil {
+			s.LastSuccessfulPaginationKeys[table] = p.last
+		}
+		if p.completed {
+			s.CompletedTables[table] = true
+		} else if ranges := p.ranges.beyondLow(); len(ranges) > 0 {
 			s.CopiedRanges[table] = ranges
 		}
-	}
-	for table, done := range t.completed {
-		s.CompletedTables[table] = done
 	}
 	if binlogVerifyStore != nil {
 		s.BinlogVerifyStore = binlogVerifyStore.Serialize()
