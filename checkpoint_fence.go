@@ -119,7 +119,7 @@ func (f *Ferry) leftFence(note *fenceNote) (readyFence, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fence.(readyFence), nil
+	return fence.(readyFence), nil //nolint:errcheck,forcetypeassert // the call above makes nothing else
 }
 
 // readyFence is a ready-made fence, which can be taken over from a process that died.

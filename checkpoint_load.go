@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -307,7 +308,7 @@ func decodeChunk(low, high, debts []byte) (from, to keyTuple, keys []string, err
 	for _, key := range keys {
 		list = codec.AppendKeyPart(list, []byte(key))
 	}
-	if string(list) != string(debts) {
+	if !bytes.Equal(list, debts) {
 		return nil, nil, nil, errors.New("its skipped keys cannot be read")
 	}
 	return from, to, keys, nil

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -54,5 +55,5 @@ func withoutSum(data []byte) (text []byte, ok bool) {
 		return nil, false
 	}
 	text = data[sumWidth:]
-	return text, string(withSum(text)) == string(data)
+	return text, bytes.Equal(withSum(text), data)
 }

@@ -137,12 +137,12 @@ func (c *collisionLedger) run(ctx context.Context) error {
 			}
 		}
 		if retry.Sleep(ctx, pause) != nil {
-			return nil
+			return nil //nolint:nilerr // it ends with its context
 		}
 		settled, _, err := c.settle(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it ends with its context
 		case err != nil:
 			return err
 		case settled:

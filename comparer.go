@@ -314,7 +314,7 @@ func (c *comparer) follow(ctx context.Context, interval time.Duration) error {
 	for {
 		pass, end, err := c.following.begin(ctx)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // its context ended
 		}
 		err = c.run(pass, &c.counters.before, func(ctx context.Context) error {
 			_, err := c.pass(ctx, false)
@@ -327,7 +327,7 @@ func (c *comparer) follow(ctx context.Context, interval time.Duration) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it ends with its context
 		case err != nil:
 			return err
 		}

@@ -12,14 +12,14 @@ import (
 )
 
 // keyedFingerprint is a table whose key is one column of a type, without a server.
-func keyedFingerprint(t testing.TB, rawType string, columnType int, collation string) *fingerprint {
-	t.Helper()
+func keyedFingerprint(tb testing.TB, rawType string, columnType int, collation string) *fingerprint {
+	tb.Helper()
 	column := schema.TableColumn{Name: "k", Type: columnType, RawType: rawType, Collation: collation}
 	f, err := newFingerprint(&TableSchema{
 		Table:               &schema.Table{Schema: "s", Name: "t", Columns: []schema.TableColumn{column}, PKColumns: []int{0}},
 		PaginationKeyColumn: &column,
 	})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return f
 }
 

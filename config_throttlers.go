@@ -26,7 +26,7 @@ func (c *Config) newThrottler() (Throttler, error) {
 	var faults []error
 	add := func(kind string, i int, t Throttler, err error) {
 		if err != nil {
-			faults = append(faults, fmt.Errorf("Throttlers.%s[%d]: %w", kind, i, err))
+			faults = append(faults, fmt.Errorf("Throttlers.%s[%d]: %w", kind, i, err)) //nolint:staticcheck // the name of a setting
 			return
 		}
 		throttlers = append(throttlers, t)

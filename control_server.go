@@ -51,13 +51,12 @@ type ControlServer struct {
 	metrics http.Handler
 	server  *http.Server
 
-	listener  net.Listener // set by listen, before Run
-	streams   atomic.Int32 // how many event streams are open
-	started   atomic.Bool
-	done      chan struct{} // closed when the server has ended
-	stopping  chan struct{} // closed by Shutdown: event streams end
-	startOnce sync.Once
-	stopOnce  sync.Once
+	listener net.Listener // set by listen, before Run
+	streams  atomic.Int32 // how many event streams are open
+	started  atomic.Bool
+	done     chan struct{} // closed when the server has ended
+	stopping chan struct{} // closed by Shutdown: event streams end
+	stopOnce sync.Once
 }
 
 // Initialize checks the settings and builds the routes; it listens to nothing yet.

@@ -69,7 +69,7 @@ func (s *ControlServer) hostAllowed(r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	if host != "" && host == strings.ToLower(bound) || slices.ContainsFunc(s.Config.AllowedHosts, func(name string) bool { return strings.EqualFold(name, host) }) {
+	if host != "" && strings.EqualFold(host, bound) || slices.ContainsFunc(s.Config.AllowedHosts, func(name string) bool { return strings.EqualFold(name, host) }) {
 		return true
 	}
 	// An address, unlike a name, cannot be pointed elsewhere: the one that was reached is us.

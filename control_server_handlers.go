@@ -265,7 +265,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, into any) bool {
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body may have %d bytes", controlBodyBytes))
 		return false
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		refuse(w, http.StatusBadRequest, "the body cannot be used: "+err.Error())
 		return false
 	}

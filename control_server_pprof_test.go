@@ -18,7 +18,7 @@ func TestPProfHandler(t *testing.T) {
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	request := func(host, path string) *http.Request {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr().String()+"/debug/pprof/"+path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/debug/pprof/"+path, nil)
 		require.NoError(t, err)
 		r.Host = host
 		r.Header.Set("Authorization", "Bearer "+operateToken)
@@ -45,7 +45,7 @@ func TestPProfHandler(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	require.Equal(t, 403, answer(r))
 	for _, path := range []string{"/debug/pprof/", "/api/status"} {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://localhost"+path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, nil)
 		require.NoError(t, err)
 		_, pattern := http.DefaultServeMux.Handler(r)
 		require.Empty(t, pattern, "the default mux is the host's")

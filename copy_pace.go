@@ -110,7 +110,7 @@ func (p *copyPace) run(ctx context.Context, copied <-chan struct{}) error {
 		}
 		took, err := p.probe(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it ends with its context
 		}
 		switch {
 		case err != nil:
@@ -128,7 +128,7 @@ func (p *copyPace) run(ctx context.Context, copied <-chan struct{}) error {
 			probes = probes[:0]
 		}
 		if retry.Sleep(ctx, time.Duration(p.config.UpdateInterval)/paceProbes) != nil {
-			return nil
+			return nil //nolint:nilerr // it ends with its context
 		}
 	}
 }

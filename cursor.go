@@ -188,7 +188,7 @@ func stillLocked(tx SqlPreparer, returned *atomic.Bool) error {
 	if err != nil {
 		return &lostLocksError{err.Error()}
 	}
-	return stmt.Close()
+	return stmt.Close() //nolint:sqlclosecheck // its error counts
 }
 
 // lostLocksError says that nothing was written because the locks of the read were gone.

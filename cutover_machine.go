@@ -90,11 +90,12 @@ func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report Cutover
 			return report, f.guardAfterSwitch(context.WithoutCancel(ctx), hooks)
 		}
 		f.permission.giveBack()
-		if budget, ok := errors.AsType[*WriteBlockBudgetError](err); !ok || !err.(*CutoverError).Following || a.stillBlocked() {
+		budget, late := errors.AsType[*WriteBlockBudgetError](err)
+		failed, ok := errors.AsType[*CutoverError](err)
+		if !late || !ok || !failed.Following || a.stillBlocked() {
 			return report, err
-		} else {
-			f.logger.WithError(budget).Warnf("the cutover is tried again in %s%s", cutoverPause(n), err.(*CutoverError).silence())
 		}
+		f.logger.WithError(budget).Warnf("the cutover is tried again in %s%s", cutoverPause(n), failed.silence())
 		if err := retry.Sleep(ctx, cutoverPause(n)); err != nil {
 			return report, errors.Join(err, context.Cause(ctx))
 		}

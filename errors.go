@@ -93,7 +93,7 @@ func (e *ConfigError) Resumable() bool { return true }
 // ConfigErrors returns all faults of the configuration in err, in the order in which
 // they were found.
 func ConfigErrors(err error) []*ConfigError {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself, to find all of them
 	case nil:
 		return nil
 	case *ConfigError:

@@ -111,8 +111,9 @@ func indexesOf(elements []string) ([]indexDefinition, error) {
 		}
 		for _, part := range parts {
 			column := ""
-			if end := 0; strings.HasPrefix(part, "`") {
-				if end = quotedEnd(part, 0); end < 0 {
+			if strings.HasPrefix(part, "`") {
+				end := quotedEnd(part, 0)
+				if end < 0 {
 					return nil, errNotUnderstood
 				}
 				column = strings.ReplaceAll(part[1:end], "``", "`")

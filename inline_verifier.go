@@ -104,7 +104,7 @@ func (v *InlineVerifier) binlogEventListener(events []DMLEvent) error {
 		return nil
 	}
 	if v.cutover.Load() {
-		return errors.New("cutover has started but received binlog event!") //nolint:revive // hosts know this text
+		return errors.New("cutover has started but received binlog event!") //nolint:revive,staticcheck // hosts know this text
 	}
 	c, err := v.core()
 	if err != nil {

@@ -31,15 +31,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func testServer(t testing.TB, flavour servers.Flavour) *servers.Server {
-	t.Helper()
+func testServer(tb testing.TB, flavour servers.Flavour) *servers.Server {
+	tb.Helper()
 	testServers.Lock()
 	defer testServers.Unlock()
 	if server := testServers.running[flavour]; server != nil {
 		return server
 	}
 	server, err := servers.Start(context.Background(), servers.Options{Flavour: flavour, GTID: true})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	testServers.running[flavour] = server
 	return server
 }

@@ -138,11 +138,11 @@ func (f *Ferry) planIndexes(ctx context.Context) (map[TableIdentifier][]string, 
 			if onTarget, err = f.newDeferredPlan(ctx, f.TargetDB, f.targetServer); err != nil {
 				return nil, err
 			}
-			defer onTarget.session.discard()
+			defer onTarget.session.discard() //nolint:gocritic // made once, at the first table
 			if onSource, err = f.newDeferredPlan(ctx, f.SourceDB, f.sourceServer); err != nil {
 				return nil, err
 			}
-			defer onSource.session.discard()
+			defer onSource.session.discard() //nolint:gocritic // made once, at the first table
 		}
 		schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
 		deferred, err := onTarget.of(ctx, t, schema, table)

@@ -184,8 +184,8 @@ func (w *tableWriter) uniqueHolder(ctx context.Context, s *session, r rowRef) (b
 			continue
 		}
 		stmt := append(s.statement(), "SELECT COALESCE("+w.layout.scope.predicate+",0) FROM "+w.quoted+" WHERE "...)
-		stmt, comparable := w.appendUniqueValue(stmt, u, r)
-		if !comparable {
+		stmt, hasValue := w.appendUniqueValue(stmt, u, r)
+		if !hasValue {
 			continue
 		}
 		err := s.query(ctx, stmt, func(values []driver.Value) error {

@@ -52,7 +52,7 @@ func (f *Ferry) demoted(ctx context.Context) error {
 		f.cannotAskDemotion.Do(func() {
 			f.logger.WithError(err).Warn("the source is read-only, and it cannot be asked whether it has become a replica: if another server has taken its place, the target will not have that one's changes")
 		})
-		return nil
+		return nil //nolint:nilerr // said above
 	}
 	if follows {
 		return origin("ferry", &SourceDemotedError{Source: hostPort(f.Source)})

@@ -123,7 +123,7 @@ func (f *Ferry) checkDefinitions(ctx context.Context) error {
 	for _, name := range sortedNames(f.Tables) {
 		t := f.Tables[name]
 		definitions[name] = tableDefinition(t)
-		change := ""
+		var change string
 		if live[name] == nil {
 			change = "it no longer exists"
 		} else {

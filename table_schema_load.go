@@ -61,7 +61,7 @@ func (r *schemaReader) prepare(ctx context.Context) error {
 		return err
 	}
 	columns, err := rows.Columns()
-	if err := errors.Join(err, rows.Close(), rows.Err()); err != nil {
+	if err := errors.Join(err, rows.Close(), rows.Err()); err != nil { //nolint:sqlclosecheck // before the next query of the connection
 		return err
 	}
 	for _, column := range columns {

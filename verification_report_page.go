@@ -14,7 +14,7 @@ import (
 var reportPageText string
 
 var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
-	"number":  func(n uint64) string { return grouped(n) },
+	"number":  grouped,
 	"count":   func(n int) string { return grouped(uint64(n)) },
 	"seconds": readableSeconds,
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,14 +87,12 @@ func (w *world) mustEqual(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for rows.Next() {
+			for rows.Next() && err == nil {
 				var name, sum string
-				if err := rows.Scan(&name, &sum); err != nil {
-					return err
-				}
+				err = rows.Scan(&name, &sum)
 				sums[i][name] = sum
 			}
-			if err := rows.Err(); err != nil {
+			if err := errors.Join(err, rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // one query a round
 				return err
 			}
 		}

@@ -50,7 +50,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	b.environment = append(os.Environ(), env...)
-	b.sysbench = append(argv, "oltp_read_write", "--db-driver=mysql", "--mysql-host="+b.source.Host, "--mysql-port="+strconv.Itoa(b.source.Port),
+	b.sysbench = append(slices.Clone(argv), "oltp_read_write", "--db-driver=mysql", "--mysql-host="+b.source.Host, "--mysql-port="+strconv.Itoa(b.source.Port),
 		"--mysql-user="+b.source.User(), "--mysql-password="+b.source.Password(), "--mysql-db="+database, "--tables=1", "--table-size="+strconv.Itoa(b.o.rows))
 	progress("sysbench makes a table of %d rows", b.o.rows)
 	_, err = b.runSysbench(ctx, "prepare")
@@ -109,7 +109,7 @@ func (b *bench) duringCopy(ctx context.Context, adaptive bool) (p95, rows float6
 	begins := sync.OnceFunc(func() { close(copying) })
 	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { begins(); return nil })
 	go func() { ran <- f.RunContext(ctx) }()
-	defer func() { cancel(); <-ran }()
+	defer func() { cancel(); <-ran }() //nolint:errcheck // it was cancelled
 	select {
 	case <-copying:
 	case err := <-ran:

@@ -77,7 +77,7 @@ func (f *CopydbFerry) run(ctx context.Context) error {
 		}
 		return fmt.Errorf("%w; %s", different, failure.Consequence())
 	}
-	if reason := ended(ctx, err); !given || reason == err {
+	if reason := ended(ctx, err); !given || reason == err { //nolint:errorlint // the very same
 		return reason
 	} else { //nolint:revive // the names belong to this branch only
 		return fmt.Errorf("%w; %s", reason, failure.Consequence())

@@ -406,7 +406,7 @@ func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key 
 	case !present.brought || present.other:
 		return t.conflict(key, "PRIMARY")
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))...)
+	_, err := tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))...) //nolint:makezero // the values come first
 	return err
 }
 

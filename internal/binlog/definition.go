@@ -36,12 +36,10 @@ func (p *parser) word() string {
 }
 
 // skip passes the next word if it is this one.
-func (p *parser) skip(word string) bool {
-	if p.peek() != word {
-		return false
+func (p *parser) skip(word string) {
+	if p.peek() == word {
+		p.at++
 	}
-	p.at++
-	return true
 }
 
 func (p *parser) skipWords(words ...string) {

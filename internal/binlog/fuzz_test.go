@@ -18,7 +18,7 @@ func innerEvent(kind byte, body string) []byte {
 	header := make([]byte, headerSize)
 	header[4] = kind
 	binary.LittleEndian.PutUint32(header[9:], uint32(headerSize+len(body)))
-	return append(header, body...)
+	return append(header, body...) //nolint:makezero // a header is all zeroes but for these
 }
 
 // payloadOf makes the body of a TRANSACTION_PAYLOAD_EVENT.

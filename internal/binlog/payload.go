@@ -144,7 +144,7 @@ func packedInt(data []byte) (v uint64, rest []byte, ok bool) {
 	if len(data) == 0 {
 		return 0, nil, false
 	}
-	n := 0
+	var n int
 	switch first := data[0]; {
 	case first < 0xfb:
 		return uint64(first), data[1:], true

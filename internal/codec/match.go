@@ -67,11 +67,11 @@ func textList(data []byte, count int) []string {
 	return list
 }
 
-// loggedAs reports whether values of the kind have that type in the log. real is the
+// loggedAs reports whether values of the kind have that type in the log. actual is the
 // high byte of the metadata, where a string type says that it is an ENUM or a SET.
-func (k Kind) loggedAs(typ, real byte) bool {
-	if typ == typeString && (real == typeEnum || real == typeSet) {
-		typ = real
+func (k Kind) loggedAs(typ, actual byte) bool {
+	if typ == typeString && (actual == typeEnum || actual == typeSet) {
+		typ = actual
 	}
 	switch typ {
 	case typeTiny, typeShort, typeInt24, typeLong, typeLongLong:

@@ -137,7 +137,7 @@ func (g *Group) fail(err error) {
 
 // stopped tells whether err is only the echo of an orderly stop.
 func stopped(ctx context.Context, err error) bool {
-	return context.Cause(ctx) == ErrStopped && (errors.Is(err, ErrStopped) || errors.Is(err, context.Canceled))
+	return errors.Is(context.Cause(ctx), ErrStopped) && (errors.Is(err, ErrStopped) || errors.Is(err, context.Canceled))
 }
 
 // describe adds the goroutine's name and, where err merely says that the context ended, why it did.

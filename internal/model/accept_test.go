@@ -14,7 +14,7 @@ func TestAcceptTakesWhatTheModelDoes(t *testing.T) {
 	for _, c := range []Config{
 		base(Cutover, Parts).fine().changing(AllChanges).sized(3).named("two phases"),
 		base(Cutover, OnePhase).fine().valued(0).starting("N -").changing(AllChanges).named("one phase"),
-		base(Cutover, Replans).fine().laned(1).failing(1).crashing(2).changing(AllChanges).sized(4).named("one lane"),
+		base(Cutover, Replans).fine().oneLane().failing(1).crashing(2).changing(AllChanges).sized(4).named("one lane"),
 	} {
 		t.Run(c.Name, func(t *testing.T) {
 			cfg := c.prepared()

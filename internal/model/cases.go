@@ -15,12 +15,12 @@ func (c Config) twoChunks() Config {
 	return c
 }
 
-func (c Config) txns(max int) Config                  { c.TxnMax = max; return c }
+func (c Config) txns(n int) Config                    { c.TxnMax = n; return c }
 func (c Config) starting(init string) Config          { c.Inits = []string{init}; return c }
 func (c Config) valued(n int) Config                  { c.Values = n; return c }
 func (c Config) crashing(n int) Config                { c.Crashes = n; return c }
 func (c Config) failing(n int) Config                 { c.Faults = n; return c }
-func (c Config) laned(n int) Config                   { c.Lanes = n; return c }
+func (c Config) oneLane() Config                      { c.Lanes = 1; return c }
 func (c Config) coarse() Config                       { c.Coarse = true; return c }
 func (c Config) changing(ch Change) Config            { c.Changes = ch; return c }
 func (c Config) hostile(foreign, stale string) Config { c.Foreign, c.Stale = foreign, stale; return c }
@@ -88,7 +88,7 @@ func startCases() []MutantCase {
 
 func applyCases() []MutantCase {
 	swap := tiny(2).txns(2).starting("a b")
-	serial := tiny(2, Serial).laned(1)
+	serial := tiny(2, Serial).oneLane()
 	return []MutantCase{
 		{NoMeeting, "no-meeting", "", "between the phases all lanes meet", Debt, swap},
 		{OldKeyStays, "old-key-stays", "CE-3", "phase 1 deletes old keys as well as new ones", Age, tiny(1)},
@@ -98,17 +98,17 @@ func applyCases() []MutantCase {
 		{InPlaceInRecovery, "in-place-in-recovery", "", "nothing is updated in place before the position has passed everything executed before a crash", Exactness, tiny(2, InPlace).changing(Update | MoveKey).crashing(1)},
 		{InPlaceUnique, "in-place-unique", "", "a row whose unique value changes is not updated in place", Exactness, tiny(2, InPlace).txns(2).starting("a b")},
 		{PassByKey, "pass-by-key", "", "a held change may be passed only by changes with other keys and other unique values", Debt, tiny(2, Pass).twoChunks()},
-		{CompareAndSet, "compare-and-set-handover", "CE-4 M5", "changes are full images addressed by key, not updates that name all old values", Convergence, tiny(2).twoChunks().laned(1).starting("a N").changing(SetU).checking(Convergence)},
-		{CompareAndSet, "compare-and-set-crash-loop", "CE-5 M5", "changes are full images addressed by key, not updates that meet error 1062", Liveness, tiny(3).twoChunks().laned(1).starting("N N").changing(SetU).coarse().checking(Liveness)},
-		{FloatCompared, "float-compared", "CE-16 M18", "no statement compares values that need not equal themselves", Convergence, tiny(1).valued(2).starting("b -").laned(1).changing(Update).also(CompareAndSet).checking(Convergence)},
+		{CompareAndSet, "compare-and-set-handover", "CE-4 M5", "changes are full images addressed by key, not updates that name all old values", Convergence, tiny(2).twoChunks().oneLane().starting("a N").changing(SetU).checking(Convergence)},
+		{CompareAndSet, "compare-and-set-crash-loop", "CE-5 M5", "changes are full images addressed by key, not updates that meet error 1062", Liveness, tiny(3).twoChunks().oneLane().starting("N N").changing(SetU).coarse().checking(Liveness)},
+		{FloatCompared, "float-compared", "CE-16 M18", "no statement compares values that need not equal themselves", Convergence, tiny(1).valued(2).starting("b -").oneLane().changing(Update).also(CompareAndSet).checking(Convergence)},
 		{ByKeyHash, "by-key-hash", "CE-6 M6", "changes are not spread over lanes by key alone", Convergence, tiny(4, LanePositions).txns(4).starting("a N").changing(SetU).coarse().checking(Convergence)},
 		{KeyUpdateInPlace, "key-update-in-place", "CE-3 M4", "a change of the key deletes the old key and writes the new one", Checkpoint, serial},
-		{CompactedByBytes, "compacted-by-bytes", "CE-13 M15", "keys whose equality is not known are applied in log order, without compaction", Checkpoint, tiny(1, Serial, Collated).laned(1).changing(AllChanges | Respell)},
-		{KeepsSpelling, "keeps-spelling", "", "an upsert sets the key's columns, too", NoFabrication, tiny(1, Serial, Collated).laned(1).changing(AllChanges | Respell)},
-		{CollatedByBytes, "collated-by-bytes", "", "a key that cannot be compared may lie in every chunk", Age, tiny(1, Serial, Collated).laned(1).starting("A -").changing(AllChanges | Respell)},
+		{CompactedByBytes, "compacted-by-bytes", "CE-13 M15", "keys whose equality is not known are applied in log order, without compaction", Checkpoint, tiny(1, Serial, Collated).oneLane().changing(AllChanges | Respell)},
+		{KeepsSpelling, "keeps-spelling", "", "an upsert sets the key's columns, too", NoFabrication, tiny(1, Serial, Collated).oneLane().changing(AllChanges | Respell)},
+		{CollatedByBytes, "collated-by-bytes", "", "a key that cannot be compared may lie in every chunk", Age, tiny(1, Serial, Collated).oneLane().starting("A -").changing(AllChanges | Respell)},
 		{FailedBatchDropped, "failed-batch-dropped", "CE-17 M19", "a batch that failed is never passed", Checkpoint, tiny(1).failing(1)},
-		{RetryUnasked, "retry-unasked", "", "a batch whose last COMMIT was lost is begun again only when it is known not to be committed", Checkpoint, tiny(1, LostCommits).laned(1).failing(1)},
-		{StatementRetried, "statement-retried", "CE-27 M12", "after any error the whole transaction is done again", Checkpoint, tiny(2).txns(2).laned(1).failing(1)},
+		{RetryUnasked, "retry-unasked", "", "a batch whose last COMMIT was lost is begun again only when it is known not to be committed", Checkpoint, tiny(1, LostCommits).oneLane().failing(1)},
+		{StatementRetried, "statement-retried", "CE-27 M12", "after any error the whole transaction is done again", Checkpoint, tiny(2).txns(2).oneLane().failing(1)},
 		{TargetTrigger, "target-trigger", "CE-12", "triggers on the target are refused", CursorSound, tiny(1).starting("a b")},
 		{IndexTooEarly, "index-too-early", "", "the unique index is begun when the apply has passed the log end after the last chunk's read", Exactness, tiny(2, DeferredIndex).twoChunks().changing(MoveKey | Update)},
 		{IndexInOnePhase, "index-in-one-phase", "", "a table goes over to two phases before its unique index is begun", Exactness, tiny(2, DeferredIndex).txns(2).starting("a b")},
@@ -185,7 +185,7 @@ func FreeCases() []FreeCase {
 		{Evict, "a row in the way is never evicted",
 			"it is a future image whose change is pending; only a foreign row must not be evicted", base.starting("a b")},
 		{HalfCommitted, "an error rolls back",
-			"a batch half of which was committed without its position is done again whole", base.laned(1).starting("a b").failing(1)},
+			"a batch half of which was committed without its position is done again whole", base.oneLane().starting("a b").failing(1)},
 		{SkipDoneChanges, "a resumed run redoes every lane from the least position",
 			"a lane may leave out exactly the changes up to its own position, as long as the first barrier covers them", base.with(LanePositions).starting("a b")},
 		{FloorAtResume, "the first barrier after a crash covers everything executed before it",

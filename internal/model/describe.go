@@ -148,7 +148,7 @@ func (a action) text(c *Config, from, to *state) string {
 	case actResolve:
 		return who + ": finds out what became of its transaction"
 	case actCrash:
-		return fmt.Sprintf("mover: killed; durable position %d, chunks finished: %s", from.p(c), marksText(c, from.marks))
+		return fmt.Sprintf("mover: killed; durable position %d, chunks finished: %s", from.p(c), marksText(from.marks))
 	case actResume:
 		return fmt.Sprintf("mover: resumes from position %d with epoch %d", to.m, to.epoch)
 	case actBlock:
@@ -277,7 +277,7 @@ func (v *Violation) Schedule(c *Config) string {
 	}
 	now := last.rowsAt(last.n)
 	fmt.Fprintf(&b, "source: %s\ntarget: %s\n", c.rowsText(&now), c.rowsText(&last.t))
-	fmt.Fprintf(&b, "durable position %d of %d, chunks finished: %s\n", last.p(c), last.n, marksText(c, last.marks))
+	fmt.Fprintf(&b, "durable position %d of %d, chunks finished: %s\n", last.p(c), last.n, marksText(last.marks))
 	fmt.Fprintf(&b, "%s\n", v.Invariant)
 	return b.String()
 }
@@ -364,7 +364,7 @@ func keysText(keys uint8) string {
 	return strings.Join(parts, ",")
 }
 
-func marksText(c *Config, marks uint8) string {
+func marksText(marks uint8) string {
 	if marks == 0 {
 		return "none"
 	}

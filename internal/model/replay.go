@@ -302,7 +302,7 @@ func (r *replay) left(skipped bool, key, kind string, match func(w *way) bool) s
 func (r *replay) apply(s Step) string {
 	switch s.Kind {
 	case "batch":
-		return r.batch(s)
+		return r.batch()
 	case "retry":
 		r.deleted, r.written = 0, 0
 		return r.take("no batch is in execution", func(w way) []way {
@@ -361,7 +361,7 @@ func (r *replay) apply(s Step) string {
 func (r *replay) over(w *way) bool { return w.s.bEnd == 0 && w.s.m == r.end }
 
 // batch takes the changes of the projection up to the batch's end.
-func (r *replay) batch(s Step) string {
+func (r *replay) batch() string {
 	end := r.batches[r.at]
 	r.touched, r.deleted, r.written, r.idle, r.end = 0, 0, 0, true, end
 	for w := range r.ways {

@@ -16,7 +16,7 @@ func Ident(name string) string {
 // AppendIdent appends name, quoted as one SQL identifier, to dst.
 func AppendIdent(dst []byte, name string) []byte {
 	dst = append(dst, '`')
-	for i := 0; i < len(name); i++ {
+	for i := range len(name) {
 		if name[i] == '`' {
 			dst = append(dst, '`')
 		}

@@ -22,8 +22,8 @@ func column(group, decl string, list ...string) *Case {
 }
 
 // compressed is a column of MariaDB that other servers hold uncompressed.
-func compressed(group, decl, charset string, list ...string) *Case {
-	c := column(group, strings.TrimSpace(decl+" COMPRESSED "+charset), list...)
+func compressed(decl, charset string, list ...string) *Case {
+	c := column("other types", strings.TrimSpace(decl+" COMPRESSED "+charset), list...)
 	c.Elsewhere = "v " + decl + " " + charset + " NULL"
 	return c
 }
@@ -216,9 +216,9 @@ func otherCases() []*Case {
 			"'00112233-4455-8077-8099-aabbccddee00'", "'00000000-0000-1000-8000-000000000000'"),
 		column(g, "INET4", "'0.0.0.0'", "'255.255.255.255'", "'1.2.3.0'", "'10.0.0.0'"),
 		column(g, "INET6", "'::'", "'::1'", "'ff00::'", "'2001:db8::ff00:42:8329'", "'::ffff:1.2.3.4'", "'::1.2.3.4'", "'1:0:0:2:0:0:0:3'", "'1:0:0:2:0:0:3:4'", "'::2:0:0:0'", "'1::'", "'1:2:3:4:5:6:7:0'", "'1:0:3:4:5:6:7:8'"),
-		compressed(g, "VARCHAR(500)", "", "''", "'short'", "REPEAT('long ',90)"),
-		compressed(g, "TEXT", "CHARACTER SET latin1", "''", "_binary X'e9ff'", "REPEAT('x',20000)"),
-		compressed(g, "LONGBLOB", "", "X''", "X'00ff'", "REPEAT(X'0027',40000)"),
-		compressed(g, "VARBINARY(200)", "", "X''", "X'00'", "REPEAT(X'00',200)"),
+		compressed("VARCHAR(500)", "", "''", "'short'", "REPEAT('long ',90)"),
+		compressed("TEXT", "CHARACTER SET latin1", "''", "_binary X'e9ff'", "REPEAT('x',20000)"),
+		compressed("LONGBLOB", "", "X''", "X'00ff'", "REPEAT(X'0027',40000)"),
+		compressed("VARBINARY(200)", "", "X''", "X'00'", "REPEAT(X'00',200)"),
 	)...)
 }

@@ -45,7 +45,7 @@ type Churn struct {
 	err       error
 }
 
-// ChurnOptions: the zero value is usable.
+// ChurnOptions says how a table is written. The zero value is usable.
 type ChurnOptions struct {
 	// Every is the time between two transactions of one connection; default 20 ms.
 	Every time.Duration

@@ -214,6 +214,6 @@ func moverTeller() func(string) {
 	return func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Println(moverPrefix + line)
+		fmt.Println(moverPrefix + line) //nolint:forbidigo // its parent reads it
 	}
 }

@@ -118,7 +118,7 @@ func Rows(t *testing.T, db *sql.DB, query string) (out []string) {
 		}
 		var b strings.Builder
 		for _, v := range values {
-			switch raw := *v.(*sql.RawBytes); {
+			switch raw := *v.(*sql.RawBytes); { //nolint:errcheck,forcetypeassert // made above
 			case raw == nil:
 				b.WriteString("NULL|")
 			case len(raw) > 1000:

@@ -30,11 +30,11 @@ func TestInitializeInOrder(t *testing.T) {
 		config.Logger = logger
 		config.Source.Pass = "wrong"
 		f := &ghostferry.Ferry{Config: config}
-		for name, make := range map[string]func(){
+		for name, build := range map[string]func(){
 			"NewDataIterator": func() { f.NewDataIterator() }, "NewSourceBinlogStreamer": func() { f.NewSourceBinlogStreamer() },
 			"NewBinlogWriter": func() { f.NewBinlogWriter() }, "NewBatchWriter": func() { f.NewBatchWriter() },
 		} {
-			if said := recovered(make); said != "ferry has not been initialized" {
+			if said := recovered(build); said != "ferry has not been initialized" {
 				t.Errorf("%s before Initialize: %v", name, said)
 			}
 		}

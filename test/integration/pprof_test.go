@@ -46,7 +46,7 @@ func TestPProfDuringARun(t *testing.T) {
 	f.Config.Logger, f.Config.EnablePProf = logger, true
 
 	get := func(path, token string) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:6060/debug/pprof/"+path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:6060/debug/pprof/"+path, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -189,7 +189,7 @@ func strip(client net.Conn, address string) {
 	if _, err := io.ReadFull(server, greeting); err != nil {
 		return
 	}
-	greeting = append(greeting, make([]byte, int(greeting[0])|int(greeting[1])<<8)...)
+	greeting = append(greeting, make([]byte, int(greeting[0])|int(greeting[1])<<8)...) //nolint:makezero // the header stands there already
 	if _, err := io.ReadFull(server, greeting[4:]); err != nil {
 		return
 	}

@@ -52,7 +52,7 @@ WHERE k.TABLE_SCHEMA = ? AND k.CONSTRAINT_NAME = 'PRIMARY' ORDER BY k.TABLE_NAME
 			var name, column, dataType, columnType string
 			var ordinal int
 			if err := rows.Scan(&name, &column, &ordinal, &dataType, &columnType); err != nil {
-				return nil, firstOf(err, rows.Close())
+				return nil, firstOf(err, rows.Close()) //nolint:sqlclosecheck // one query a schema
 			}
 			t := k.tables[schema+"."+name]
 			if t == nil {

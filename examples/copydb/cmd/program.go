@@ -125,7 +125,7 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
 		if p.live(stdin) {
-			if k := takeKeyboard(stdin.(*os.File)); k != nil {
+			if k := takeKeyboard(stdin.(*os.File)); k != nil { //nolint:errcheck,forcetypeassert // only a file is a terminal
 				p.keyboard.Store(k)
 				live.keys, cutOver = p.keyLine, "press c"
 			}
