@@ -54,6 +54,33 @@ func TestFlavours(t *testing.T) {
 	onlyLeftOut()
 }
 
+// What a target lacks is told with the remedies that would be accepted: another collation in a
+// table that is prepared, but not for a unique key, nor in another character set.
+func TestRemediesBetweenFlavours(t *testing.T) {
+	for definition, c := range map[string]struct{ code, remedy string }{
+		"id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_ja_0900_as_cs":              {"create.collation", "create the target's table yourself, with a collation of the same character set"},
+		"id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, UNIQUE KEY (v)": {"create.collation", "leave the table out"},
+		"id INT PRIMARY KEY, v VARCHAR(9) CHARACTER SET gb18030":                      {"create.collation", "leave the table out"},
+		"id INT PRIMARY KEY, v INT GENERATED ALWAYS AS (id+1) VIRTUAL NOT NULL":       {"types.target-lacks", "create the target's table yourself, without NOT NULL"},
+		"id INT, v INT GENERATED ALWAYS AS (id+1) STORED PRIMARY KEY":                 {"types.target-lacks", "give the table another key"},
+	} {
+		w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])
+		key := "id"
+		if strings.HasPrefix(definition, "id INT,") {
+			key = "v"
+		}
+		w.one(t, "docs", definition, key)
+		report := w.run(t)
+		require.Equal(t, 1, report.Count(preflight.Error), report.Table())
+		for _, f := range report.Findings {
+			if f.Severity == preflight.Error {
+				require.Equal(t, c.code, f.Code, definition)
+				require.Contains(t, f.Remedy, c.remedy, definition)
+			}
+		}
+	}
+}
+
 func TestRetention(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.setGlobal(t, w.source, "binlog_expire_logs_seconds", "1800")
@@ -149,7 +176,9 @@ func TestFunctionalIndexes(t *testing.T) {
 	w.in.CreateTables = false
 	w.clean(t)
 	exec(t, w.target, "ALTER TABLE shop_1.folded ADD UNIQUE KEY other ((UPPER(a)))")
-	w.fails(t, "target-structure.unique-extra", "shop_1.folded", "its unique key other", "drop the key")
+	w.fails(t, "target-structure.unique-extra", "shop_1.folded", "its unique key other", "drop the key, or create it on the source first")
+	w.in.Resuming = true // the source's definition is kept in the run's state
+	require.Equal(t, "drop the key", w.only(t, w.run(t)).Remedy)
 }
 
 // The next AUTO_INCREMENT value is carried over, which needs a privilege.

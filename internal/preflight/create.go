@@ -41,18 +41,36 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 	if err != nil {
 		return fmt.Errorf("read the collations of the target: %w", err)
 	}
+	charsets := map[string]bool{}
+	rows, err = r.Target.QueryContext(ctx, "SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS")
+	err = each(rows, err, func(scan func(...any) error) error {
+		var name string
+		err := scan(&name)
+		charsets[canonicalCharset(name)] = true
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read the character sets of the target: %w", err)
+	}
 	for _, t := range tables {
+		source := r.source.table(t.Schema, t.Name)
 		lacking := map[string][]string{}
-		for _, c := range r.source.table(t.Schema, t.Name).columns {
+		onlyBySource := map[string]bool{} // no other definition on the target would do
+		for _, c := range source.columns {
 			// MariaDB lists collations that several character sets share without the set's name.
 			_, bare, _ := strings.Cut(c.collation, "_")
 			if c.collation != "" && !known[canonicalCharset(c.collation)] && !known[bare] {
 				lacking[c.collation] = append(lacking[c.collation], c.name)
+				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !charsets[c.charset]
 			}
 		}
 		for collation, columns := range lacking {
-			r.fault("collation", t.String(), fmt.Sprintf("the target does not have the collation %s of %s", collation, someOf(columns)),
-				"create the target's table yourself, with a collation that the target has")
+			remedy := "create the target's table yourself, with a collation of the same character set that the target has: the values are kept, comparing and sorting differ"
+			if onlyBySource[collation] {
+				// Another collation takes other values of a unique key for equal.
+				remedy = leaveOut + ", or give the columns a collation on the source that both servers have"
+			}
+			r.fault("collation", t.String(), fmt.Sprintf("the target does not have the collation %s of %s", collation, someOf(columns)), remedy)
 		}
 	}
 	return nil

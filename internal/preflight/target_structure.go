@@ -84,27 +84,39 @@ func (r *run) compareIndexes(t Table, source, target *structure) {
 		if !impliedBy(source.uniques, u) {
 			r.fault("unique-extra", t.Target(), fmt.Sprintf("its unique key %s (%s) is not implied by a unique key of the source: "+
 				"rows that may stand side by side there may not stand here", u.name, u),
-				"drop the key, or create it on the source first")
+				"drop the key"+r.orOnSource())
 		}
 	}
-	missing := func(i index, what string) {
+	missing := func(i index, what, resumed string) {
 		if t.IndexesComeLater {
 			return
 		}
+		if !r.Resuming {
+			resumed = ""
+		}
 		r.fault("index-missing", t.Target(), fmt.Sprintf("the %s %s (%s) of the source is missing", what, i.name, i),
-			"create it on the target, as SHOW CREATE TABLE on the source says")
+			"create it on the target, as SHOW CREATE TABLE on the source says"+resumed)
 	}
 	for _, u := range source.uniques {
 		if !u.isKey(t.KeyColumns) && !slices.ContainsFunc(target.uniques, u.equal) {
-			missing(u, "unique key")
+			missing(u, "unique key", "; where rows of a move that is half done collide in it, begin anew with empty target tables")
 		}
 	}
 	all := slices.Concat(target.indexes, target.uniques)
 	for _, i := range source.indexes {
 		if !slices.ContainsFunc(all, i.servedBy) {
-			missing(i, "index")
+			missing(i, "index", "")
 		}
 	}
+}
+
+// orOnSource is the second remedy for what only the target has. The definitions that a run began
+// with stay: a resumed one does not have it.
+func (r *run) orOnSource() string {
+	if r.Resuming {
+		return ""
+	}
+	return ", or create it on the source first"
 }
 
 // comparePartitions: on other partitions a row may have no place.
@@ -127,7 +139,7 @@ func (r *run) compareChecks(t Table, source, target *structure) {
 		// MariaDB has one for each column that is declared as JSON.
 		if !known && !strings.HasPrefix(c.canonical(), "json_valid") {
 			r.fault("check-extra", t.Target(), fmt.Sprintf("its constraint %s CHECK (%s) is not on the source, whose rows may violate it", c.name, c.clause),
-				"drop the constraint for the time of the move, or create it on the source first")
+				"drop the constraint for the time of the move"+r.orOnSource())
 		}
 	}
 }

@@ -38,8 +38,11 @@ func (r *run) checkTypes(context.Context) error {
 					leaveOut)
 			}
 			if !exists && toMariaDB && c.generated && !c.nullable {
-				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s is generated and NOT NULL, as keys are, which %s does not have", c.name, r.TargetServer.Flavour),
-					"give the table another key, or leave it out by the table filter")
+				what, remedy := "", "create the target's table yourself, without NOT NULL at the column, or "+leaveOut
+				if s.inUnique(c.name) {
+					what, remedy = ", as keys are", "give the table another key, or leave it out by the table filter"
+				}
+				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s is generated and NOT NULL%s, which %s does not have", c.name, what, r.TargetServer.Flavour), remedy)
 			}
 			if toMariaDB && (c.dataType == "float" || c.dataType == "double") {
 				approximate = append(approximate, c.name)
