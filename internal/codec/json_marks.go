@@ -53,11 +53,12 @@ func appendJSONLiteral(dst, v []byte) []byte {
 	var cells, columns []byte // of the JSON_TABLE
 	dst = appendQuoted(append(dst, "(SELECT JSON_REPLACE(CAST(_utf8mb4"...), jsonPlain(v))
 	dst = append(dst, " AS JSON)"...)
-	n := 0
+	n, marked := 0, false
 	w := jsonWalk{text: v, leaf: func(path, token []byte, mark byte) {
 		if mark == 0 {
 			return
 		}
+		marked = true
 		dst = append(appendQuoted(append(dst, ",_utf8mb4"...), path), ',')
 		text := bytes.Trim(token, `"`)
 		cell, column := typedCell(mark, text)
@@ -75,7 +76,7 @@ func appendJSONLiteral(dst, v []byte) []byte {
 		columns = append(strconv.AppendInt(append(columns, " PATH '$["...), int64(n), 10), "]'"...)
 		n++
 	}}
-	if err := w.walk(); err != nil {
+	if err := w.walk(); err != nil || !marked {
 		// Canonical documents are well-formed; the server refuses what is not.
 		return appendQuoted(append(dst[:start], "_utf8mb4"...), v)
 	}
