@@ -18,7 +18,7 @@ DURATION ?= 30m
 
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: help demo tenants-demo test test-browser bench stress fidelity failpoints lint fmt model fuzz mutations stress-verify clean
+.PHONY: help demo tenants-demo test test-long test-browser bench stress fidelity lint fmt model fuzz mutations stress-verify clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner -p 2 -alone ./test/integration ./...
 
+test-long: export GHOSTFERRY_FULL_TESTS = 1
+test-long: test ## the same with every case on every setting, each failpoint on both flavours
+
 bench: ## compare with other movers on this machine; results in bench/results/ (BENCH=quick: in some minutes, BENCH=cutover: write blocks, BENCH=adaptive: what a copy costs the application)
 ifeq ($(BENCH),cutover)
 	@go run ./bench/cutover -flavour mysql
@@ -46,9 +49,6 @@ endif
 
 stress: ## kill mover and servers again and again until the move arrives (SERVER, KILLS=n, SEED=n)
 	@go run ./test/stress
-
-failpoints: ## kill a mover at every failpoint, on both flavours (make test: each on one of them)
-	@GHOSTFERRY_FAILPOINTS=all go test -count=1 -run TestKilledAtEveryFailpoint -v ./test/stress
 
 fidelity: ## every kind of value and key by every road between all pairs of servers (PAIR, CASE)
 	@go run ./test/fidelity

@@ -86,7 +86,7 @@ func (f *failures) none(t *testing.T) {
 // The tables are made anew on both servers before.
 func onEachMaking(t *testing.T, ddl []string, f func(t *testing.T, c *parts)) {
 	t.Helper()
-	onEachSettingInTurn(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettingsInTurn(t, func(t *testing.T, p *harness.Pair) {
 		for _, making := range []string{"new", "literal"} {
 			t.Run(making, func(t *testing.T) {
 				p.Create(t, aloneSchema, ddl...)

@@ -24,7 +24,7 @@ import (
 // Initialize sets what a host reads before anything can fail, returns what fails, and
 // nothing can be made before it.
 func TestInitializeInOrder(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		logger, lines := logtest.NewNullLogger()
 		config := p.Config("no_such_schema")
 		config.Logger = logger
@@ -73,7 +73,7 @@ func recovered(f func()) (said any) {
 
 // Any number of goroutines may wait until the rows are copied, also when they have been.
 func TestEveryWaiterIsReleased(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)")
 		f := settled(t, p, []string{aloneSchema}, func(*ghostferry.Ferry) {})
@@ -239,7 +239,7 @@ func TestProgressOfARun(t *testing.T) {
 
 // The reports of a run reach their endpoints, with the host's own payload inside.
 func TestCallbacksOfARun(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)")
 		var mu sync.Mutex
@@ -375,7 +375,7 @@ func statusIsWhole(t *testing.T, p *harness.Pair, body []byte) {
 // Tables are copied apart from the run, with every row compared; one that differs from
 // what is there fails.
 func TestStandaloneDataCopy(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, v VARCHAR(9))", "CREATE TABLE apart (id BIGINT PRIMARY KEY, v VARCHAR(9))")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1,'x')", "INSERT INTO apart VALUES (1,'x'),(2,'y')")
 		f := settled(t, p, []string{aloneSchema}, func(*ghostferry.Ferry) {})

@@ -33,7 +33,7 @@ func with(all ...settings) settings {
 // The whole way: a shop that is written moves by one command, the hooks stop its
 // writers, and what the last line says is true.
 func TestCopydbMovesALiveShop(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_shop", 8000)
 		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
@@ -245,7 +245,7 @@ func TestCopydbFollowsAgain(t *testing.T) {
 // Killed again and again at random moments, from the first to the last, the same
 // command gets there.
 func TestCopydbSurvivesKill9(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_killed", 6000)
 		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })

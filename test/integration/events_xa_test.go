@@ -218,7 +218,7 @@ func TestXAAcrossResume(t *testing.T) {
 // At the stop position no transaction with changes of moved tables may be prepared: its
 // COMMIT would come after the target has taken over.
 func TestXAPreparedAtCutover(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		r := follow(t, p)
 		p.In(t, p.SourceDB, eventSchema, xaGroup("'open'", "UPDATE moved SET v=8 WHERE id=1")...)
 		p.In(t, p.SourceDB, eventSchema, xaGroup("'spare'", "INSERT INTO spare (id) VALUES (94)")...)
@@ -248,7 +248,7 @@ func TestXAPreparedAtCutover(t *testing.T) {
 
 // A start waits for transactions that are prepared, and refuses when they stay so.
 func TestXAPreparedBeforeTheStart(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		rollbackPrepared(t, p)
 		p.Create(t, "xa_start", "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, "xa_start", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
@@ -325,7 +325,7 @@ func TestXACommitOfUnknownRows(t *testing.T) {
 // XA transactions and others change the same rows while a run copies, is interrupted and
 // goes on.
 func TestXAHistory(t *testing.T) {
-	onEachSetting(t, xaHistory)
+	onSomeSettings(t, xaHistory)
 }
 
 func xaHistory(t *testing.T, p *harness.Pair) {

@@ -129,7 +129,7 @@ func TestF08HalfOpenBinlogConnection(t *testing.T) {
 
 // F09: a COMMIT is lost, or only its answer: whichever, the transaction takes effect once.
 func TestF09UnknownOutcomeOfCommit(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		var lost, unanswered []*faultproxy.Trigger
 		moveUnderFaults(t, p, "unknown_commit", 3000, func(f *ghostferry.Ferry) {
 			proxy := behindProxy(t, p.Target, f.Target)
@@ -144,7 +144,7 @@ func TestF09UnknownOutcomeOfCommit(t *testing.T) {
 // F10: packets of connections that were given up arrive later, while their successor
 // waits or long after it: a COMMIT takes effect once, anything else never.
 func TestF10ZombiePackets(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		var zombies []*faultproxy.Trigger
 		var delivering sync.WaitGroup
 		errs := make(chan error, 100)
@@ -219,7 +219,7 @@ func TestF11ConnectionsLostBetweenReadAndInsert(t *testing.T) {
 // F38: a second process takes a run over while the first one is alive: the first notices
 // in its next transaction, and only the second arrives.
 func TestF38SecondProcessTakesOver(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "taken_over", 4000)

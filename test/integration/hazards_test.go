@@ -286,8 +286,11 @@ func uniqueHazards() []hazard {
 // values that change hands F28, keys that only a collation compares F29, keys at the ends
 // of their types F30.
 func TestF27ToF30HotHazards(t *testing.T) {
-	onEachSettingInTurn(t, func(t *testing.T, p *harness.Pair) {
-		for _, batchSize := range []uint64{1, 4} {
+	sizes := 0
+	onSomeSettingsInTurn(t, func(t *testing.T, p *harness.Pair) {
+		mine := harness.Share([]uint64{1, 4}, sizes, 2)
+		sizes++
+		for _, batchSize := range mine {
 			t.Run(fmt.Sprintf("batches of %d", batchSize), func(t *testing.T) {
 				moveHazards(t, p, batchSize, append(append(keyHazards(), oddKeyHazards()...), uniqueHazards()...))
 			})

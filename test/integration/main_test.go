@@ -23,11 +23,18 @@ func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	onSettings(t, harness.Settings, true, f)
 }
 
-// onEachSettingInTurn is for tests of what belongs to the whole process (goroutines, signals),
-// and for those that write as fast as two processors let them.
-func onEachSettingInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+// onSomeSettings is onEachSetting for tests in which it makes little difference how the
+// source's log is followed (harness.SomeSettings).
+func onSomeSettings(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.Settings, false, f)
+	onSettings(t, harness.SomeSettings(t), true, f)
+}
+
+// onSomeSettingsInTurn is for tests of what belongs to the whole process (goroutines, signals),
+// and for those that write as fast as two processors let them.
+func onSomeSettingsInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	onSettings(t, harness.SomeSettings(t), false, f)
 }
 
 // flavours are the settings of tests that do not depend on how the log is followed.
@@ -44,11 +51,7 @@ func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 func onSettings(t *testing.T, settings []harness.Setting, atOnce bool, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
 	for _, s := range settings {
-		name := s.Name
-		if len(settings) < len(harness.Settings) {
-			name = string(s.Flavour)
-		}
-		t.Run(name, func(t *testing.T) {
+		t.Run(s.Name, func(t *testing.T) {
 			if atOnce {
 				t.Parallel()
 			}

@@ -23,7 +23,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 		{"key of bytes", "UPDATE b SET v = 1 WHERE k = x'00ff'", "update", "00ff", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+			onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 				p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE b (k VARBINARY(4) PRIMARY KEY, v INT)")
 				p.In(t, p.SourceDB, "watched", "INSERT INTO t VALUES (1,'a'),(2,'b'),(3,'c')", "INSERT INTO b VALUES (x'00ff', 0)")
 				p.In(t, p.TargetDB, "", "DROP DATABASE IF EXISTS not_moved", "CREATE DATABASE not_moved", "CREATE TABLE not_moved.t (id INT PRIMARY KEY)")
@@ -83,7 +83,7 @@ func TestForeignWriteDuringTheCutover(t *testing.T) {
 
 // A target whose log does not tell who wrote is refused, unless nobody asks.
 func TestTargetWithoutStatementsInItsLog(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		name := "binlog_rows_query_log_events"
 		if p.IsMariaDB() {
 			name = "binlog_annotate_row_events"

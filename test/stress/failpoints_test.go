@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,15 +12,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
-// allFailpoints, set to anything, has every failpoint tried on both flavours. Otherwise
-// each is tried on one of them.
-const allFailpoints = "GHOSTFERRY_FAILPOINTS"
-
 // A mover that dies at any step goes on with the same command, and arrives: it is killed
 // at every failpoint, what it leaves behind is judged, and at the end every row compared.
+// Each failpoint is tried on one of the flavours, on both at full width.
 func TestKilledAtEveryFailpoint(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "mover")
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, ".")
@@ -34,10 +31,7 @@ func TestKilledAtEveryFailpoint(t *testing.T) {
 			defer func() { require.NoError(t, w.close()) }()
 			w.program = program
 			s := &run{world: w, rng: rand.New(rand.NewPCG(1, 1)), done: map[string]int{}, victims: map[string]int{}}
-			for j, name := range s.failpoints(t) {
-				if os.Getenv(allFailpoints) == "" && j%2 != i {
-					continue
-				}
+			for _, name := range harness.Share(s.failpoints(t), i, 2) {
 				s.killAt(t, name)
 			}
 			r, err := s.arrive(t.Context())

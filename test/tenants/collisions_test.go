@@ -11,17 +11,6 @@ import (
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
 
-// withGTIDs are the settings whose binary log names transactions: where nothing depends on
-// it, a test runs on one setting of each flavour.
-func withGTIDs(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
-	t.Helper()
-	for _, s := range harness.Settings {
-		if s.GTID {
-			t.Run(s.Name, func(t *testing.T) { f(t, harness.Shared(t, s)) })
-		}
-	}
-}
-
 // held is a move of one of two tenants whose changes do not reach the target until release
 // is called.
 type held struct {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -74,16 +75,11 @@ func TestKilledUnderAFilter(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "mover")
 	output, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, "./mover").CombinedOutput()
 	require.NoError(t, err, string(output))
-	flavours := 0
 	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
-		share := flavours // each kill on one of the flavours
-		flavours++
+		i := slices.Index(namingTransactions(), p.Setting) // each kill on one of the flavours
 		k := &killedTenant{T: t, pair: p, program: program}
 		k.prepare()
-		for i, at := range killedAt {
-			if i%2 != share {
-				continue
-			}
+		for _, at := range harness.Share(killedAt, i, 2) {
 			k.kill(at.name)
 			if at.cancelled {
 				k.cancel()

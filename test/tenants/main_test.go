@@ -23,11 +23,39 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// onEachSetting runs a test on every kind of pair of servers, some at once: each has its own.
 func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
 	for _, s := range harness.Settings {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			f(t, harness.Shared(t, s))
+		})
+	}
+}
+
+// withGTIDs are the settings whose binary log names transactions: where nothing depends on
+// it, a test runs on one setting of each flavour.
+func withGTIDs(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	for _, s := range namingTransactions() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			f(t, harness.Shared(t, s))
+		})
+	}
+}
+
+// inTurn is withGTIDs for tests of what belongs to the whole process.
+func inTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	for _, s := range namingTransactions() {
 		t.Run(s.Name, func(t *testing.T) { f(t, harness.Shared(t, s)) })
 	}
+}
+
+func namingTransactions() []harness.Setting {
+	return []harness.Setting{harness.Settings[0], harness.Settings[2]}
 }
 
 func minutes(t *testing.T) context.Context {

@@ -169,45 +169,40 @@ func TestShardingProgram(t *testing.T) {
 // What is wrong with the configuration is said before anything is written.
 func TestShardingProgramRefuses(t *testing.T) {
 	program := buildProgram(t)
-	flavours := 0
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
-		if flavours++; flavours > 1 {
-			return // nothing here depends on the server
-		}
-		fillShard(t, p)
-		before := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}
-		for _, refused := range []struct {
-			set  settings
-			says []string
-		}{
-			{settings{"ShardingKee": "x"}, []string{"ShardingKee"}},
-			{settings{"MyServerId": 7}, []string{"MyServerId", "remove it"}},
-			{settings{"ShardingKey": ""}, []string{"ShardingKey is not set"}},
-			{settings{"StatsDAddress": "nowhere"}, []string{"StatsDAddress", "host:port"}},
-			{settings{"IgnoredTables": []string{"("}}, []string{"IgnoredTables", "regular expression"}},
-			{settings{"PrimaryKeyTables": []string{"absent"}}, []string{"absent"}},
-			{settings{"Throttle": settings{"Connection": serverSettings(p.Target)}}, []string{"throttler", "query is empty"}},
-			{settings{"RunFerryFromReplica": true}, []string{"SourceReplicationMaster"}},
-			{settings{"ShardingKey": "owner"}, []string{"owner"}},
-		} {
-			config := shardSettings(p)
-			maps.Copy(config, refused.set)
-			status, said := runProgram(t, program, config)
-			require.Equal(t, 1, status, said)
-			for _, words := range refused.says {
-				require.Contains(t, said, words)
-			}
-		}
-		file := filepath.Join(t.TempDir(), "config.json")
-		require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
-		status, said := runProgram(t, program, nil, "-config-path", file)
+	p := harness.Shared(t, harness.Settings[0]) // nothing here depends on the server
+	fillShard(t, p)
+	before := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}
+	for _, refused := range []struct {
+		set  settings
+		says []string
+	}{
+		{settings{"ShardingKee": "x"}, []string{"ShardingKee"}},
+		{settings{"MyServerId": 7}, []string{"MyServerId", "remove it"}},
+		{settings{"ShardingKey": ""}, []string{"ShardingKey is not set"}},
+		{settings{"StatsDAddress": "nowhere"}, []string{"StatsDAddress", "host:port"}},
+		{settings{"IgnoredTables": []string{"("}}, []string{"IgnoredTables", "regular expression"}},
+		{settings{"PrimaryKeyTables": []string{"absent"}}, []string{"absent"}},
+		{settings{"Throttle": settings{"Connection": serverSettings(p.Target)}}, []string{"throttler", "query is empty"}},
+		{settings{"RunFerryFromReplica": true}, []string{"SourceReplicationMaster"}},
+		{settings{"ShardingKey": "owner"}, []string{"owner"}},
+	} {
+		config := shardSettings(p)
+		maps.Copy(config, refused.set)
+		status, said := runProgram(t, program, config)
 		require.Equal(t, 1, status, said)
-		status, said = runProgram(t, program, nil, "-config-path", file+".absent")
-		require.Equal(t, 1, status, said)
-		require.Contains(t, said, "config.json.absent")
-		status, said = runProgram(t, program, nil, "-version")
-		require.Zero(t, status)
-		require.NotEmpty(t, said)
-		require.Equal(t, before, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
-	})
+		for _, words := range refused.says {
+			require.Contains(t, said, words)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+	status, said := runProgram(t, program, nil, "-config-path", file)
+	require.Equal(t, 1, status, said)
+	status, said = runProgram(t, program, nil, "-config-path", file+".absent")
+	require.Equal(t, 1, status, said)
+	require.Contains(t, said, "config.json.absent")
+	status, said = runProgram(t, program, nil, "-version")
+	require.Zero(t, status)
+	require.NotEmpty(t, said)
+	require.Equal(t, before, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
 }

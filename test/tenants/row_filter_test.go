@@ -46,7 +46,7 @@ const formRows = 1200
 func TestRowsOfOneTenant(t *testing.T) {
 	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
 		for i, f := range forms {
-			if place := i % 2; p.Name != harness.Settings[2].Name && p.Name != harness.Settings[place].Name {
+			if place := i % 2; !harness.Full() && p.Name != harness.Settings[2].Name && p.Name != harness.Settings[place].Name {
 				continue // each form on MariaDB, and on MySQL with GTIDs or without
 			}
 			t.Run(f.name, func(t *testing.T) { moveOneTenant(t, p, f) })
@@ -125,7 +125,7 @@ func TestRowsOfOthersInTheWay(t *testing.T) {
 			{"unique value of a changed row", "(9000,1,'taken')", "UPDATE t SET label='TAKEN' WHERE id=10", "by_label"},
 			{"key of a row that came to us", "(11,1,'x')", "UPDATE t SET owner=2 WHERE id=11", "PRIMARY"},
 		} {
-			if harness.Settings[i%3].Name == p.Name {
+			if !harness.Full() && harness.Settings[i%3].Name == p.Name {
 				continue // each case on two of the three settings
 			}
 			t.Run(c.name, func(t *testing.T) {

@@ -63,7 +63,7 @@ func tenantFerry(p *harness.Pair, owner int, shared *ghostferry.SharedStreamer) 
 // and rows pass from each to each and to one that stays; one of them is interrupted and goes on. Nothing of a row event is
 // decoded twice.
 func TestSharedStreamer(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	inTurn(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		const rows = 1800
 		manyTenants(t, p, rows)

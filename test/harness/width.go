@@ -1,0 +1,40 @@
+package harness
+
+import (
+	"hash/fnv"
+	"os"
+	"testing"
+)
+
+// Full says that tests run every case on every setting (`make test-long`). Without it, as
+// in `make test`, some run a share of theirs, always the same one. Set by the environment
+// variable GHOSTFERRY_FULL_TESTS, to anything.
+func Full() bool { return os.Getenv("GHOSTFERRY_FULL_TESTS") != "" }
+
+// SomeSettings are those of a test in which the server's part does not depend on how the
+// source's log is followed: MariaDB and one MySQL. Which of the two, the name of the test
+// decides, so that half of these tests are on either. All settings when Full.
+func SomeSettings(t *testing.T) []Setting {
+	t.Helper()
+	if Full() {
+		return Settings
+	}
+	name := fnv.New32a()
+	_, _ = name.Write([]byte(t.Name()))
+	return []Setting{Settings[name.Sum32()%2], Settings[2]}
+}
+
+// Share is the share of n things that a test deals out to its cases: those whose index is
+// i modulo cases. Everything when Full.
+func Share[T any](things []T, i, cases int) []T {
+	if Full() {
+		return things
+	}
+	var out []T
+	for j, thing := range things {
+		if j%cases == i%cases {
+			out = append(out, thing)
+		}
+	}
+	return out
+}
