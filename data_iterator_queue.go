@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -204,7 +205,7 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 				return err
 			}
 		}
-		piece, changed, err := q.next(ctx, worker)
+		job, piece, changed, err := q.next(ctx, worker)
 		if err != nil {
 			return err
 		}
@@ -222,7 +223,7 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 		if err := piece(ctx); err != nil {
 			return err
 		}
-		if err := q.ended(ctx); err != nil {
+		if err := q.ended(ctx, job); err != nil {
 			return err
 		}
 	}
@@ -246,57 +247,52 @@ func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
 	}
 }
 
-// next claims a piece; without one it returns a channel to wait on, or nil when no
+// next claims a piece of a job; without one it returns a channel to wait on, or nil when no
 // table is left.
-func (q *copyQueue) next(ctx context.Context, worker int) (func(context.Context) error, <-chan struct{}, error) {
+func (q *copyQueue) next(ctx context.Context, worker int) (copyJob, func(context.Context) error, <-chan struct{}, error) {
 	q.mu.Lock()
 	jobs, changed := q.jobs, q.changed
 	q.mu.Unlock()
 	for _, job := range jobs {
 		piece, err := job.claim(ctx, worker)
 		if err != nil {
-			return nil, nil, &TableError{Schema: job.schema().Schema, Table: job.schema().Name, Err: err}
+			return nil, nil, nil, &TableError{Schema: job.schema().Schema, Table: job.schema().Name, Err: err}
 		}
 		if piece != nil {
-			return piece, nil, nil
+			return job, piece, nil, nil
 		}
 	}
 	if len(jobs) == 0 {
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	}
-	return nil, changed, nil
+	return nil, nil, changed, nil
 }
 
-// ended completes the tables that have no work left and wakes the waiting workers.
-func (q *copyQueue) ended(ctx context.Context) error {
-	q.mu.Lock()
-	jobs := q.jobs
-	q.mu.Unlock()
-	for _, job := range jobs {
-		if !job.finished() {
-			continue
-		}
+// ended completes the piece's table when it was the last of its work, and wakes the waiting
+// workers. A job has work from the start, so no other can have been finished by it.
+func (q *copyQueue) ended(ctx context.Context, job copyJob) error {
+	if job.finished() {
 		if err := q.d.completeTable(ctx, job.schema()); err != nil {
 			return err
 		}
-		q.mu.Lock()
-		kept := make([]copyJob, 0, len(q.jobs))
-		for _, j := range q.jobs {
-			if j != job {
-				kept = append(kept, j)
-			}
-		}
-		q.jobs = kept
-		if len(kept) == 0 {
-			close(q.over)
-		}
-		q.mu.Unlock()
+		q.remove(job)
 	}
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	close(q.changed)
 	q.changed = make(chan struct{})
-	q.mu.Unlock()
 	return nil
+}
+
+// remove takes a job off the list, a new one: workers walk through the old one unlocked.
+func (q *copyQueue) remove(job copyJob) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := slices.Index(q.jobs, job)
+	q.jobs = slices.Concat(q.jobs[:at], q.jobs[at+1:])
+	if len(q.jobs) == 0 {
+		close(q.over)
+	}
 }
 
 // chunkJob copies a table in parallel chunks.
