@@ -61,6 +61,7 @@ type joinedTable struct {
 	onTarget string
 	key      string   // quoted column
 	columns  []string // quoted, those that can be written
+	ordinals []int    // of these in the schema
 	joins    []joinedFrom
 }
 
@@ -98,7 +99,7 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 		}
 		for i := range table.Columns {
 			if c := &table.Columns[i]; !c.IsVirtual && !c.IsStored {
-				t.columns = append(t.columns, ghostferry.QuoteField(c.Name))
+				t.columns, t.ordinals = append(t.columns, ghostferry.QuoteField(c.Name)), append(t.ordinals, i)
 			}
 		}
 		for _, join := range joins {
@@ -147,16 +148,21 @@ func (j *joinedTables) pointed(events []ghostferry.DMLEvent) error {
 }
 
 func (j *joinedTables) note(t *joinedTable, event ghostferry.DMLEvent, column int) {
+	for _, row := range []ghostferry.RowData{event.OldValues(), event.NewValues()} {
+		if row != nil && row[column] != nil {
+			j.noteKey(t, row[column])
+		}
+	}
+}
+
+// noteKey has finish look at a key once more.
+func (j *joinedTables) noteKey(t *joinedTable, key any) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.mu.changed[t] == nil {
 		j.mu.changed[t] = map[string]any{}
 	}
-	for _, row := range []ghostferry.RowData{event.OldValues(), event.NewValues()} {
-		if row != nil && row[column] != nil {
-			j.mu.changed[t][fmt.Sprint(row[column])] = row[column]
-		}
-	}
+	j.mu.changed[t][fmt.Sprint(key)] = key
 }
 
 // prepare makes the record, before the first row.
@@ -274,20 +280,24 @@ func (t *joinedTable) number(key any) any {
 // finish looks at the keys that have changed since the start, when nothing changes any
 // more, until the two sides agree on all of them.
 func (j *joinedTables) finish(ctx context.Context) error {
-	j.mu.Lock()
-	changed := j.mu.changed
-	j.mu.changed = map[*joinedTable]map[string]any{}
-	j.mu.Unlock()
-	for t, noted := range changed {
-		keys := make([]any, 0, len(noted))
-		for _, key := range noted {
-			keys = append(keys, key)
+	for {
+		j.mu.Lock()
+		changed := j.mu.changed
+		j.mu.changed = map[*joinedTable]map[string]any{}
+		j.mu.Unlock()
+		if len(changed) == 0 {
+			return nil
 		}
-		if err := j.alignAll(ctx, t, keys); err != nil {
-			return fmt.Errorf("joined table %s: %w", t.schema, err)
+		for t, noted := range changed {
+			keys := make([]any, 0, len(noted))
+			for _, key := range noted {
+				keys = append(keys, key)
+			}
+			if err := j.alignAll(ctx, t, keys); err != nil {
+				return fmt.Errorf("joined table %s: %w", t.schema, err)
+			}
 		}
 	}
-	return nil
 }
 
 // belongs is the condition that a row of the tenant points to a joined row.
@@ -343,7 +353,7 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 		}
 	}
 	for key, values := range wanted {
-		if err := j.put(ctx, tx, t, key, values, present[key]); err != nil {
+		if err := j.put(ctx, tx, t, key, values, present); err != nil {
 			return err
 		}
 	}
@@ -372,9 +382,9 @@ func (j *joinedTables) targetRows(ctx context.Context, tx *sql.Tx, t *joinedTabl
 // selected is the key as bytes and all columns, FLOAT as the exact number that it is.
 func (t *joinedTable) selected(alias string) string {
 	exprs := []string{"CAST(" + alias + "." + t.key + " AS BINARY)"}
-	for _, quoted := range t.columns {
+	for i, quoted := range t.columns {
 		expr := alias + "." + quoted
-		if i := t.schema.FindColumn(strings.Trim(quoted, "`")); i >= 0 && strings.HasPrefix(strings.ToLower(t.schema.Columns[i].RawType), "float") {
+		if strings.HasPrefix(strings.ToLower(t.schema.Columns[t.ordinals[i]].RawType), "float") {
 			expr += "*1e0"
 		}
 		exprs = append(exprs, expr)
@@ -383,31 +393,48 @@ func (t *joinedTable) selected(alias string) string {
 }
 
 // put inserts a row, or changes one that this move has brought.
-func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, values [][]byte, present *joinedRow) error {
+func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, values [][]byte, present map[string]*joinedRow) error {
+	for {
+		err := j.write(ctx, tx, t, key, values, present[key])
+		index, is := t.duplicateOf(err)
+		if !is || index == "PRIMARY" { // somebody was faster: the whole transaction looks again
+			return err
+		}
+		if made, failed := j.makeWay(ctx, tx, t, key, index, values, present); failed != nil {
+			return failed
+		} else if !made {
+			return t.conflict(key, index)
+		}
+	}
+}
+
+// write is put for a row whose unique values are free.
+func (j *joinedTables) write(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, values [][]byte, row *joinedRow) error {
 	args := make([]any, len(values))
 	for i, v := range values {
 		if v != nil {
 			args[i] = v
 		}
 	}
+	var err error
 	switch {
-	case present == nil:
+	case row == nil:
 		marks := strings.TrimSuffix(strings.Repeat("?,", len(args)), ",")
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+t.onTarget+" ("+strings.Join(t.columns, ",")+") VALUES ("+marks+")", args...); err != nil {
-			if index, is := t.duplicateOf(err); is && index != "PRIMARY" { // else somebody was faster: look again
-				return t.conflict(key, index)
-			}
-			return fmt.Errorf("row %s: %w", t.shown(key), err)
+		if _, err = tx.ExecContext(ctx, "INSERT INTO "+t.onTarget+" ("+strings.Join(t.columns, ",")+") VALUES ("+marks+")", args...); err == nil {
+			_, err = tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?)", j.run, t.schema.Name, []byte(key))
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?)", j.run, t.schema.Name, []byte(key))
-		return err
-	case equal(values, present.values):
+	case equal(values, row.values):
 		return nil
-	case !present.brought || present.other:
+	case !row.brought || row.other:
 		return t.conflict(key, "PRIMARY")
+	default:
+		args = append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))
+		_, err = tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), args...)
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))...) //nolint:makezero // the values come first
-	return err
+	if err != nil {
+		return fmt.Errorf("row %s: %w", t.shown(key), err)
+	}
+	return nil
 }
 
 // ours is the condition of every statement that changes joined rows: one of this move, and

@@ -5,6 +5,7 @@ import (
 	sqlorig "database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/ghostferry-go/ghostferry"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // duplicateOf tells whether an error says that a row has a unique value that is taken, and in
@@ -24,6 +26,63 @@ func (t *joinedTable) duplicateOf(err error) (index string, is bool) {
 	const before = " for key '" // in the value, too, perhaps
 	_, name, _ := strings.Cut(refused.Message[max(0, strings.LastIndex(refused.Message, before)):], before)
 	return strings.TrimPrefix(strings.TrimSuffix(name, "'"), t.schema.Name+"."), true
+}
+
+// makeWay removes the row that this move has brought and that still holds a unique value which
+// another row has on the source by now. It is noted, and brought again as it is by then. False
+// when somebody else's row, or one that another tenant shares, holds the value.
+func (j *joinedTables) makeWay(ctx context.Context, tx *sql.Tx, t *joinedTable, key, index string, values [][]byte, present map[string]*joinedRow) (made bool, err error) {
+	where, args := t.holds(index, values)
+	if where == "" {
+		return false, nil
+	}
+	holders, err := column(ctx, tx, "SELECT CAST(j."+t.key+" AS BINARY) FROM "+t.onTarget+" AS j WHERE "+where+" FOR UPDATE", args...)
+	if err != nil {
+		return false, err
+	}
+	for _, holder := range holders {
+		text, _ := holder.([]byte)
+		if string(text) == key {
+			continue
+		}
+		result, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t), t.number(text), j.run, t.schema.Name, text)
+		if err != nil {
+			return false, err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return false, err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+j.record+" WHERE run_id=? AND name=? AND row_key=?", j.run, t.schema.Name, text); err != nil {
+			return false, err
+		}
+		delete(present, string(text))
+		j.noteKey(t, text)
+		made = true
+	}
+	return made, nil
+}
+
+// holds is the condition of the row that has a row's values in a unique index; empty where the
+// index is not known by its columns.
+func (t *joinedTable) holds(index string, values [][]byte) (where string, args []any) {
+	for _, of := range t.schema.Indexes {
+		if !strings.EqualFold(of.Name, index) {
+			continue
+		}
+		for _, name := range of.Columns {
+			at := slices.Index(t.ordinals, t.schema.FindColumn(name))
+			if at < 0 {
+				return "", nil
+			}
+			equals := "=?"
+			if collation := t.schema.Columns[t.ordinals[at]].Collation; collation != "" && collation != "binary" {
+				charset, _, _ := strings.Cut(collation, "_")
+				equals = "=CONVERT(? USING " + charset + ") COLLATE " + collation
+			}
+			where, args = where+" AND j."+ghostferry.QuoteField(name)+equals, append(args, values[at])
+		}
+	}
+	return strings.TrimPrefix(where, " AND "), args
 }
 
 // conflict says that a row of others is in the way of the one with the key.

@@ -24,15 +24,15 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 		p.Create(t, schema,
 			"CREATE TABLE orders (id BIGINT PRIMARY KEY, tenant VARCHAR(20), doc VARCHAR(30) COLLATE utf8mb4_general_ci, hash VARBINARY(8), KEY by_tenant (tenant), KEY by_doc (doc), KEY by_hash (hash))",
 			"CREATE TABLE docs (code VARCHAR(30) COLLATE utf8mb4_general_ci PRIMARY KEY, body VARCHAR(200))",
-			"CREATE TABLE hashes (h VARBINARY(8) PRIMARY KEY, n INT)",
+			"CREATE TABLE hashes (h VARBINARY(8) PRIMARY KEY, n INT, tag VARCHAR(20) CHARACTER SET latin1 COLLATE latin1_german1_ci, UNIQUE KEY by_n (n), UNIQUE KEY by_tag (tag, n))",
 			"CREATE TABLE left_out (id BIGINT PRIMARY KEY, tenant VARCHAR(20), KEY by_tenant (tenant))")
 		numbers := "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 300) SELECT "
 		p.In(t, p.SourceDB, schema,
 			"INSERT INTO docs "+numbers+"CONCAT('Doc ',i,'é'), CONCAT('body ',i) FROM n",
-			"INSERT INTO hashes "+numbers+"UNHEX(LPAD(HEX(i*7),IF(i MOD 2,8,16),'00')), i FROM n",
+			"INSERT INTO hashes "+numbers+"UNHEX(LPAD(HEX(i*7),IF(i MOD 2,8,16),'00')), i, CONCAT('ä ',i) FROM n",
 			"INSERT INTO orders "+numbers+"i, IF(i MOD 3,'acme','b'), CONCAT('DOC ',i MOD 250,'É'), UNHEX(LPAD(HEX((i MOD 200)*7),IF(i MOD 2,8,16),'00')) FROM n",
 			"INSERT INTO left_out VALUES (1,'acme')")
-		p.In(t, p.TargetDB, schema, "INSERT INTO orders VALUES (9001,'b','theirs',X'FF')", "INSERT INTO docs VALUES ('theirs','x')", "INSERT INTO hashes VALUES (X'FF',1)")
+		p.In(t, p.TargetDB, schema, "INSERT INTO orders VALUES (9001,'b','theirs',X'FF')", "INSERT INTO docs VALUES ('theirs','x')", "INSERT INTO hashes VALUES (X'FF',100000,'theirs')")
 
 		code := func(tx *harness.Tx) string { return fmt.Sprintf("dOc %dé", 1+tx.Rand.IntN(250)) }
 		churn := p.Churn(t, harness.ChurnOptions{Every: 5 * time.Millisecond},
@@ -42,8 +42,14 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 			func(_ context.Context, tx *harness.Tx) error { // the case of a key alone, too
 				return tx.Exec("UPDATE joined_keys.docs SET code=?, body=CONCAT(LEFT(body,50),'+') WHERE code=?", code(tx), code(tx))
 			},
-			func(_ context.Context, tx *harness.Tx) error {
-				return tx.Exec("UPDATE joined_keys.hashes SET n=n+1 WHERE n=?", 1+tx.Rand.IntN(300))
+			func(_ context.Context, tx *harness.Tx) error { // unique values change hands
+				a := 1 + tx.Rand.IntN(299)
+				for _, change := range [][2]int{{a, 1000 + a}, {a + 1, a}, {1000 + a, a + 1}} {
+					if err := tx.Exec("UPDATE joined_keys.hashes SET n=?, tag=CONCAT('ä ',n) WHERE n=?", change[1], change[0]); err != nil {
+						return err
+					}
+				}
+				return nil
 			},
 			func(_ context.Context, tx *harness.Tx) error {
 				one := code(tx)
@@ -75,7 +81,7 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 		for table, rows := range map[string]string{
 			"orders": "SELECT id, HEX(doc), HEX(hash) FROM joined_keys.orders WHERE tenant='acme' ORDER BY id",
 			"docs":   "SELECT HEX(code), HEX(body) FROM joined_keys.docs WHERE code IN (SELECT doc FROM joined_keys.orders WHERE tenant='acme') ORDER BY code",
-			"hashes": "SELECT HEX(h), n FROM joined_keys.hashes WHERE h IN (SELECT hash FROM joined_keys.orders WHERE tenant='acme') ORDER BY h",
+			"hashes": "SELECT HEX(h), n, HEX(tag) FROM joined_keys.hashes WHERE h IN (SELECT hash FROM joined_keys.orders WHERE tenant='acme') ORDER BY h",
 		} {
 			ours := harness.Rows(t, p.SourceDB, rows)
 			require.NotEmpty(t, ours, table)
