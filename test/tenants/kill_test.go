@@ -72,9 +72,7 @@ type killedTenant struct {
 // command and arrives, or is given up and leaves the target as it was. Rows of others stay
 // as they are at every moment.
 func TestKilledUnderAFilter(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "mover")
-	output, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, "./mover").CombinedOutput()
-	require.NoError(t, err, string(output))
+	program := buildMover(t)
 	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
 		i := slices.Index(namingTransactions(), p.Setting) // each kill on one of the flavours
 		k := &killedTenant{T: t, pair: p, program: program}
@@ -87,6 +85,15 @@ func TestKilledUnderAFilter(t *testing.T) {
 		}
 		k.arrive()
 	})
+}
+
+// buildMover builds the program that dies at failpoints.
+func buildMover(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "mover")
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoint", "-o", program, "./mover").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return program
 }
 
 func (k *killedTenant) prepare() {
@@ -161,13 +168,19 @@ func (k *killedTenant) run(failpoint string, arguments ...string) (string, error
 	return output.String(), err
 }
 
+// mustBeKilled says that a process died as it was told to.
+func mustBeKilled(t *testing.T, err error, at, output string) {
+	t.Helper()
+	var ended *exec.ExitError
+	require.True(t, errors.As(err, &ended), "the mover was to die at %s: %v %s", at, err, output)
+	status, ok := ended.Sys().(syscall.WaitStatus)
+	require.True(t, ok && status.Signaled() && status.Signal() == syscall.SIGKILL, "at %s: %v %s", at, err, output)
+}
+
 func (k *killedTenant) kill(failpoint string) {
 	k.Helper()
 	output, err := k.run(failpoint)
-	var ended *exec.ExitError
-	require.True(k, errors.As(err, &ended), "the mover was to die at %s: %v %s", failpoint, err, output)
-	status, ok := ended.Sys().(syscall.WaitStatus)
-	require.True(k, ok && status.Signaled() && status.Signal() == syscall.SIGKILL, "at %s: %v %s", failpoint, err, output)
+	mustBeKilled(k.T, err, failpoint, output)
 	k.mustKeepOthers(failpoint)
 }
 

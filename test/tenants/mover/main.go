@@ -1,9 +1,10 @@
-// Command mover makes a tenant's move as the sharding program does, in a process that can be
-// told to kill itself on its way: built with the tag failpoint it does so at the failpoint
+// Command mover makes a tenant's move as the sharding program does, or those of many tenants over
+// one stream, in a process that can be told to kill itself on its way: built with the tag failpoint it does so at the failpoint
 // that GHOSTFERRY_TENANTS_FAILPOINT names.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -16,10 +17,17 @@ import (
 
 func main() {
 	cancel := flag.Bool("cancel", false, "give the move up")
+	many := flag.Bool("many", false, "move many tenants at once")
 	flag.Parse()
 	ghostferry.SetLogLevel(ghostferry.LogLevelError)
 	armFailpoint()
-	if err := move(context.Background(), *cancel); err != nil {
+	err := error(nil)
+	if *many {
+		err = moveMany(context.Background(), bufio.NewReader(os.Stdin), os.Stdout)
+	} else {
+		err = move(context.Background(), *cancel)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mover:", err)
 		os.Exit(1)
 	}
