@@ -107,9 +107,10 @@ type applyQueue struct {
 	err    error // why the consumer stopped
 	// ends: the producer tells where transactions end. Without that, everything that is
 	// there makes a batch.
-	ends bool
-	more chan struct{} // capacity 1: something was added, or the queue was closed
-	room chan struct{} // capacity 1: something was taken
+	ends    bool
+	starved bool          // the producer waits for room: no end comes before something is taken
+	more    chan struct{} // capacity 1: something was added, the producer waits, or the queue was closed
+	room    chan struct{} // capacity 1: something was taken
 
 	waits *waitLog // nil counts nothing
 }
@@ -344,6 +345,7 @@ func (q *applyQueue) waitForRoom(bytes int) error {
 		if q.closed && err == nil {
 			err = errors.New("an event came after the binlog writer was stopped")
 		}
+		q.starved = !fits
 		q.mu.Unlock()
 		if err != nil {
 			return err
@@ -351,6 +353,7 @@ func (q *applyQueue) waitForRoom(bytes int) error {
 		if fits {
 			return nil
 		}
+		notify(q.more)
 		end := q.waits.begin(waitQueueFull)
 		<-q.room
 		end()
@@ -414,6 +417,7 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 			for i := range items {
 				q.bytes -= items[i].bytes
 			}
+			q.starved = false
 			q.mu.Unlock()
 			notify(q.room)
 			return items, nil
@@ -448,7 +452,7 @@ func (q *applyQueue) batchEnd(maxRows int) int {
 			whole = i + 1
 		}
 	}
-	if whole == 0 && len(q.items) > 0 && (!q.ends || q.closed || rows >= maxRows || bytes >= applyBatchBytes) {
+	if whole == 0 && len(q.items) > 0 && (!q.ends || q.closed || q.starved || rows >= maxRows || bytes >= applyBatchBytes) {
 		return len(q.items)
 	}
 	return whole
