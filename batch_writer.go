@@ -214,7 +214,8 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 			if w.InlineVerifier != nil {
 				w.InlineVerifier.unknown(batch)
 			}
-			return nil, nil, nil // the attempt before was committed after all
+			skipped, err = w.checkpoint.debtsOf(ctx, s, batch.chunk)
+			return skipped, nil, err // the attempt before was committed after all
 		}
 		if err != nil {
 			return nil, nil, err

@@ -96,6 +96,24 @@ type queuedEvents struct {
 	mark  logMark // of the last transaction; zero: none has ended
 	hold  *BinlogCoordinate
 	gtids []binlog.GTID
+	older *binlog.GTIDSet // those before gtids; nil: none
+}
+
+// foldedGTIDs is how many transactions of an item are kept one by one: while nothing is taken,
+// those of others pass by without end, and a set of them has no size.
+const foldedGTIDs = 64
+
+func (e *queuedEvents) ended(gtid binlog.GTID) {
+	if len(e.gtids) == foldedGTIDs {
+		if e.older == nil {
+			e.older = &binlog.GTIDSet{}
+		}
+		for _, g := range e.gtids {
+			e.older.Add(g)
+		}
+		e.gtids = e.gtids[:0]
+	}
+	e.gtids = append(e.gtids, gtid)
 }
 
 // applyQueue holds what was delivered, bounded by bytes, between one producer and one consumer.
@@ -383,10 +401,10 @@ func (q *applyQueue) pushEnd(e transactionEnd) {
 		last.mark = e.mark
 	}
 	if !e.gtid.IsZero() && (!e.undecided || e.gtid.MariaDB) { // MariaDB's sets have no holes: hold does it
-		last.gtids = append(last.gtids, e.gtid)
+		last.ended(e.gtid)
 	}
 	if !e.decides.IsZero() && !e.decides.MariaDB {
-		last.gtids = append(last.gtids, e.decides)
+		last.ended(e.decides)
 	}
 	q.mu.Unlock()
 	notify(q.more)

@@ -126,6 +126,9 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 				b.waits = append(b.waits, c)
 			}
 		}
+		if item.older != nil {
+			w.executed.AddSet(item.older)
+		}
 		for _, g := range item.gtids {
 			w.executed.Add(g)
 		}

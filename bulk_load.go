@@ -101,9 +101,10 @@ func (w *tableWriter) load(ctx context.Context, s *session, lines []byte) (int64
 }
 
 // localRefused are a server's errors when it, or something before it, does not take
-// LOCAL after all: ER_NOT_ALLOWED_COMMAND, ER_CLIENT_LOCAL_FILES_DISABLED and MariaDB's
-// ER_LOAD_INFILE_CAPABILITY_DISABLED.
-var localRefused = []uint16{1148, 3948, 4166}
+// LOCAL after all: ER_NOT_ALLOWED_COMMAND, ER_CLIENT_LOCAL_FILES_DISABLED, MariaDB's
+// ER_LOAD_INFILE_CAPABILITY_DISABLED, and what proxies answer that do not know the command:
+// ER_UNKNOWN_COM_ERROR, ER_NOT_SUPPORTED_YET.
+var localRefused = []uint16{1148, 3948, 4166, 1047, 1235}
 
 // duplicateEntry is the number of the warning for a row left out, as text.
 const duplicateEntry = "1062"

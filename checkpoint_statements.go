@@ -1,6 +1,8 @@
 package ghostferry
 
 import (
+	"context"
+	"database/sql/driver"
 	"encoding/hex"
 	"strconv"
 
@@ -51,10 +53,24 @@ func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 	}
 	dst = append(dst, "UPDATE "+c.table("chunks")+" SET debts="...)
 	dst = append(appendHex(dst, list), ", sum="...)
-	dst = append(strconv.AppendUint(dst, uint64(c.sumOf(ch, list)), 10), " WHERE run_id="...)
-	dst = append(appendHex(dst, []byte(c.runID)), " AND table_number="...)
+	return c.appendWhereChunk(strconv.AppendUint(dst, uint64(c.sumOf(ch, list)), 10), ch)
+}
+
+func (c *checkpoint) appendWhereChunk(dst []byte, ch *chunk) []byte {
+	dst = append(appendHex(append(dst, " WHERE run_id="...), []byte(c.runID)), " AND table_number="...)
 	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
 	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
+}
+
+// debtsOf returns the skipped keys of a chunk that is recorded.
+func (c *checkpoint) debtsOf(ctx context.Context, s *session, ch *chunk) (keys []string, err error) {
+	stmt := c.appendWhereChunk(append(s.statement(), "SELECT debts FROM "+c.table("chunks")...), ch)
+	err = s.query(ctx, stmt, func(values []driver.Value) error {
+		debts, _ := values[0].([]byte)
+		keys = decodeDebts(debts)
+		return nil
+	})
+	return keys, err
 }
 
 // appendRechecks appends the statement that remembers rows to be compared again.

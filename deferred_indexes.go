@@ -249,7 +249,8 @@ func deferredOf(table *TableSchema, definition string, unique bool, needed neede
 			needed = append(slices.Clone(needed), table.Columns[i].Name)
 		}
 	}
-	return deferrable(indexes, unique, needed), nil
+	// The pagination key is what every statement finds its rows by; verification is told to use its index.
+	return deferrable(indexes, unique, needed, table.keyIndexName, table.ForcedIndexForVerification), nil
 }
 
 // drop drops a table's deferred indexes, as many of them as are there. An account that may

@@ -157,7 +157,7 @@ func (n neededColumns) has(column string) bool {
 //
 // A server shows indexes by kind, those of one kind in the order of their creation. So an
 // index stays, too, when one of its kind that stays comes behind it.
-func deferrable(indexes []indexDefinition, unique bool, needed neededColumns) []indexDefinition {
+func deferrable(indexes []indexDefinition, unique bool, needed neededColumns, kept ...string) []indexDefinition {
 	if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.unique() && strings.HasSuffix(i.Clause, " USING HASH") }) {
 		return nil
 	}
@@ -165,7 +165,8 @@ func deferrable(indexes []indexDefinition, unique bool, needed neededColumns) []
 	var deferred []indexDefinition
 	stays := map[string]bool{} // kinds of which one stays behind
 	for _, index := range slices.Backward(indexes) {
-		can := !slices.Contains(index.columns, "") && !needed.has(index.columns[0])
+		can := !slices.Contains(index.columns, "") && !needed.has(index.columns[0]) &&
+			!slices.ContainsFunc(kept, func(name string) bool { return strings.EqualFold(name, index.Name) })
 		switch index.kind {
 		case "":
 		case "UNIQUE":

@@ -122,6 +122,19 @@ func (s *session) query(ctx context.Context, stmt []byte, row func(values []driv
 	}))
 }
 
+// keptBuffer is how much memory for statements a session keeps while nobody uses it.
+const keptBuffer = 4 << 20
+
+// shrink gives the memory back that very large rows needed.
+func (s *session) shrink() {
+	if cap(s.buf) > keptBuffer {
+		s.buf = nil
+	}
+	if cap(s.data) > keptBuffer {
+		s.data = nil
+	}
+}
+
 // sessionPool keeps sessions of one role for reuse by several goroutines.
 type sessionPool struct {
 	open func(ctx context.Context) (*session, error)
@@ -148,6 +161,7 @@ func (p *sessionPool) get(ctx context.Context) (*session, error) {
 // put takes back a session that is in no transaction, after the context it was used
 // with: where that has ended, the driver may have closed the connection.
 func (p *sessionPool) put(ctx context.Context, s *session) {
+	s.shrink()
 	p.mu.Lock()
 	if !p.mu.closed && ctx.Err() == nil {
 		p.mu.idle = append(p.mu.idle, s)

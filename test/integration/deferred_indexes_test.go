@@ -48,6 +48,7 @@ var indexedTables = []indexedTable{
 		"x,hidden,last_|m", servers.MySQL},
 	{"invisible", `CREATE TABLE invisible (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) INVISIBLE, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MySQL},
 	{"ignored", `CREATE TABLE ignored (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) IGNORED, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MariaDB},
+	{"paged", `CREATE TABLE paged (tenant INT NOT NULL, id INT NOT NULL, x INT, y INT, PRIMARY KEY (tenant, id), UNIQUE KEY x (x), UNIQUE KEY id (id), KEY forced (x, y), KEY y (y))`, "y|x", ""},
 	{"hashed", `CREATE TABLE hashed (id INT NOT NULL PRIMARY KEY, x INT, t TEXT, KEY a (x), UNIQUE KEY long_ (t))`, "|", servers.MariaDB},
 }
 
@@ -67,7 +68,8 @@ func createIndexed(t *testing.T, p *harness.Pair) []indexedTable {
 		"INSERT INTO children (a, parent, c, d) SELECT a, id, c, id FROM ordinary", "INSERT INTO referenced SELECT id, id, a FROM ordinary WHERE id < 100",
 		"INSERT INTO refers SELECT id, code FROM referenced", "INSERT INTO counted SELECT id, id+1, a FROM ordinary WHERE id < 50",
 		"INSERT INTO keyless SELECT id, id, a FROM ordinary", "INSERT INTO words SELECT id, CONCAT('word', id), POINT(id, id), a FROM ordinary WHERE id < 100",
-		"INSERT INTO made (id, x) SELECT id, a FROM ordinary", "INSERT INTO parted SELECT id, a FROM ordinary")
+		"INSERT INTO made (id, x) SELECT id, a FROM ordinary", "INSERT INTO parted SELECT id, a FROM ordinary",
+		"INSERT INTO paged SELECT a, id, id, c FROM ordinary")
 	return tables
 }
 
@@ -126,6 +128,9 @@ func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
 				before := definitions(t, p.TargetDB, tables)
 				f := &ghostferry.Ferry{Config: p.Config(indexed)}
 				f.DeferSecondaryIndexes = mode
+				// What rows are found by, and what verification is told to use, stays.
+				f.CascadingPaginationColumnConfig = &ghostferry.CascadingPaginationColumnConfig{PerTable: map[string]map[string]string{indexed: {"paged": "id"}}}
+				f.ForceIndexForVerification = ghostferry.ForceIndexConfig{indexed: {"paged": "forced"}}
 				f.UpdatableConfig.DataIterationBatchSize = 100
 				plan, err := f.Plan(ctx)
 				require.NoError(t, err)
