@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // cancelBatch is how many rows one statement removes.
@@ -51,11 +52,8 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 		statement := fmt.Sprintf("DELETE FROM %s WHERE %s LIMIT %d", sqlesc.Table(schema, table), l.scope.predicate, cancelBatch)
 		for {
 			var n int64
-			err := f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
-				result, err := f.TargetDB.ExecContext(ctx, statement)
-				if err == nil {
-					n, err = result.RowsAffected()
-				}
+			err := f.onTarget(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+				n, err = removeUnchecked(ctx, tx, statement)
 				return err
 			})
 			if err != nil {

@@ -79,32 +79,44 @@ func (f *Ferry) removeStandaloneRows(ctx context.Context, t *TableSchema) (remov
 		return 0, errors.Join(err, &ConfigError{Field: "CopyFilter", Problem: "no row filter says which rows of " + t.String() + " are the run's", Remedy: "give the table a condition"})
 	}
 	remove := func(ctx context.Context, tx *sql.Tx) error {
-		// Other rows refer to these, and may do so again when they are back.
-		if _, err := tx.ExecContext(ctx, "SET @ghostferry_checks=@@foreign_key_checks, foreign_key_checks=0"); err != nil {
-			return err
-		}
 		schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
-		result, err := tx.ExecContext(ctx, "DELETE FROM "+sqlesc.Table(schema, table)+" WHERE "+l.scope.predicate)
-		if err == nil {
-			removed, err = result.RowsAffected()
-		}
-		_, restoreErr := tx.ExecContext(ctx, "SET foreign_key_checks=@ghostferry_checks")
-		return errors.Join(err, restoreErr)
+		var err error
+		removed, err = removeUnchecked(ctx, tx, "DELETE FROM "+sqlesc.Table(schema, table)+" WHERE "+l.scope.predicate)
+		return err
 	}
 	if f.checkpoint.begun() {
 		err = f.checkpoint.owned(ctx, remove)
 		return removed, err
 	}
-	err = f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
+	err = f.onTarget(ctx, remove)
+	return removed, err
+}
+
+// onTarget runs f in a transaction on the target, again while its error may pass.
+func (f *Ferry) onTarget(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+	return f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
 		tx, err := f.TargetDB.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		if err := remove(ctx, tx); err != nil {
+		if err := do(ctx, tx); err != nil {
 			return err
 		}
 		return tx.Commit()
 	})
-	return removed, err
+}
+
+// removeUnchecked executes a DELETE that does not cascade: other rows may refer to these, and may
+// do so again when they are back.
+func removeUnchecked(ctx context.Context, tx *sql.Tx, statement string) (removed int64, err error) {
+	if _, err := tx.ExecContext(ctx, "SET @ghostferry_checks=@@foreign_key_checks, foreign_key_checks=0"); err != nil {
+		return 0, err
+	}
+	result, err := tx.ExecContext(ctx, statement)
+	if err == nil {
+		removed, err = result.RowsAffected()
+	}
+	_, restoreErr := tx.ExecContext(ctx, "SET foreign_key_checks=@ghostferry_checks")
+	return removed, errors.Join(err, restoreErr)
 }

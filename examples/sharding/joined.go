@@ -3,8 +3,11 @@ package sharding
 import (
 	"bytes"
 	"context"
+	sqlorig "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +30,10 @@ const (
 	lockTimeout, deadlock, duplicate = 1205, 1213, 1062
 )
 
+// errLookAgain says that a row that was to be changed is not what it was when it was looked at:
+// somebody else points to it by now.
+var errLookAgain = errors.New("the row on the target does not take its values from the source: somebody else uses it, or a trigger changes it")
+
 // joinedTables moves the rows of tables without a sharding key that rows of the tenant
 // point to. Whether such a row belongs to the tenant changes with rows of other tables, so
 // the library, which judges a row by itself, cannot do it.
@@ -47,6 +54,9 @@ type joinedTables struct {
 	tables         []*joinedTable
 	record         string // quoted table of the rows brought
 	run            string
+	// locking is what makes a read of the source wait for transactions that are in the log and
+	// not visible yet: set for finish, when nobody reads behind it any more.
+	locking string
 
 	mu struct {
 		sync.Mutex
@@ -93,6 +103,9 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 		t := &joinedTable{
 			schema: table, onSource: ghostferry.QuotedTableName(table), onTarget: ghostferry.QuotedTableNameFromString(config.TargetDB, name),
 			key: ghostferry.QuoteField(table.GetPaginationColumn().Name),
+		}
+		if key := uniqueColumns(table); key != 1 {
+			return nil, fmt.Errorf("joined table %s.%s: its key has %d columns, and joined tables may have keys of one column: leave it out and copy it by itself", config.SourceDB, name, key)
 		}
 		if collation := table.GetPaginationColumn().Collation; collation != "" && collation != "binary" && !strings.HasPrefix(collation, "utf8") && !strings.HasPrefix(collation, "ascii") {
 			return nil, fmt.Errorf("joined table %s.%s: its key %s is text with collation %s, and joined tables may have keys of numbers, bytes, or text in utf8mb4, utf8mb3 or ascii: leave it out and copy it by itself", config.SourceDB, name, table.GetPaginationColumn().Name, collation)
@@ -202,7 +215,7 @@ func (j *joinedTables) copyTable(ctx context.Context, t *joinedTable) error {
 		if len(keys) < pointedPage {
 			break
 		}
-		after = t.number(keys[len(keys)-1])
+		after = keys[len(keys)-1]
 	}
 	brought, err := column(ctx, j.target, "SELECT row_key FROM "+j.record+" WHERE run_id=? AND name=?", j.run, t.schema.Name)
 	if err != nil {
@@ -216,12 +229,17 @@ func (j *joinedTables) copyTable(ctx context.Context, t *joinedTable) error {
 func (t *joinedTable) pointedKeys(after any) (query string, args []any) {
 	parts := make([]string, len(t.joins))
 	for i, from := range t.joins {
+		// By bytes: what is equal to the collation of this column may be two keys of the joined table.
+		key := "CAST(" + from.quoted + " AS BINARY)"
+		if collation := from.table.Columns[from.column].Collation; collation != "" && collation != "binary" {
+			key = "CAST(CONVERT(" + from.quoted + " USING utf8mb4) AS BINARY)"
+		}
 		where := from.quoted + " IS NOT NULL"
 		if after != nil {
-			where = from.quoted + " > ?"
+			where = key + " > ?"
 			args = append(args, after)
 		}
-		parts[i] = fmt.Sprintf("(SELECT DISTINCT %s AS k FROM %s WHERE %s AND %s ORDER BY k LIMIT %d)", from.quoted, from.onSource, from.predicate, where, pointedPage)
+		parts[i] = fmt.Sprintf("(SELECT DISTINCT %s AS k FROM %s WHERE %s AND %s ORDER BY k LIMIT %d)", key, from.onSource, from.predicate, where, pointedPage)
 	}
 	return fmt.Sprintf("SELECT k FROM (%s) AS pointed ORDER BY k LIMIT %d", strings.Join(parts, " UNION DISTINCT "), pointedPage), args
 }
@@ -247,6 +265,9 @@ func (j *joinedTables) alignAgain(ctx context.Context, t *joinedTable, keys []an
 	for range alignAttempts {
 		err = j.align(ctx, t, args)
 		var refused *mysql.MySQLError
+		if errors.Is(err, errLookAgain) {
+			continue
+		}
 		if !errors.As(err, &refused) || refused.Number != deadlock && refused.Number != lockTimeout && refused.Number != duplicate {
 			break
 		}
@@ -280,6 +301,7 @@ func (t *joinedTable) number(key any) any {
 // finish looks at the keys that have changed since the start, when nothing changes any
 // more, until the two sides agree on all of them.
 func (j *joinedTables) finish(ctx context.Context) error {
+	j.locking = " LOCK IN SHARE MODE"
 	for {
 		j.mu.Lock()
 		changed := j.mu.changed
@@ -335,11 +357,10 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 	if err != nil {
 		return err
 	}
-	tx, err := j.target.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
+	return j.onTarget(ctx, func(tx *sql.Tx) error { return j.alignWith(ctx, tx, t, marks, keys, wanted) })
+}
+
+func (j *joinedTables) alignWith(ctx context.Context, tx *sql.Tx, t *joinedTable, marks string, keys []any, wanted map[string][][]byte) error {
 	present, err := j.targetRows(ctx, tx, t, marks, keys)
 	if err != nil {
 		return err
@@ -357,13 +378,39 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 			return err
 		}
 	}
+	return nil
+}
+
+// onTarget runs f in a transaction that checks no foreign keys: rows that refer to these are
+// brought by others, and nothing may cascade to them while a row is away. Its connection does
+// not go back to the pool.
+func (j *joinedTables) onTarget(ctx context.Context, f func(tx *sql.Tx) error) error {
+	conn, err := j.target.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = conn.Close()
+	}()
+	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0"); err != nil {
+		return err
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := f(tx); err != nil {
+		return err
+	}
 	return tx.Commit()
 }
 
 // sourceRows reads the tenant's rows with the keys, by the key's text.
 func (j *joinedTables) sourceRows(ctx context.Context, t *joinedTable, marks string, keys []any) (map[string][][]byte, error) {
 	rows := map[string][][]byte{}
-	err := each(ctx, j.source, "SELECT "+t.selected("j")+" FROM "+t.onSource+" AS j WHERE j."+t.key+" IN ("+marks+") AND "+t.belongs("j", true), keys,
+	err := each(ctx, j.source, "SELECT "+t.selected("j")+" FROM "+t.onSource+" AS j WHERE j."+t.key+" IN ("+marks+") AND "+t.belongs("j", true)+j.locking, keys,
 		func(values [][]byte) { rows[string(values[0])] = values[1:] })
 	return rows, err
 }
@@ -397,8 +444,11 @@ func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key 
 	for {
 		err := j.write(ctx, tx, t, key, values, present[key])
 		index, is := t.duplicateOf(err)
-		if !is || index == "PRIMARY" { // somebody was faster: the whole transaction looks again
+		if !is {
 			return err
+		}
+		if index == "PRIMARY" { // somebody was faster, and the whole transaction looks again; or it is the same by collation only
+			return fmt.Errorf("%w: %w", t.conflict(key, index), err)
 		}
 		if made, failed := j.makeWay(ctx, tx, t, key, index, values, present); failed != nil {
 			return failed
@@ -421,7 +471,7 @@ func (j *joinedTables) write(ctx context.Context, tx *sql.Tx, t *joinedTable, ke
 	case row == nil:
 		marks := strings.TrimSuffix(strings.Repeat("?,", len(args)), ",")
 		if _, err = tx.ExecContext(ctx, "INSERT INTO "+t.onTarget+" ("+strings.Join(t.columns, ",")+") VALUES ("+marks+")", args...); err == nil {
-			_, err = tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?)", j.run, t.schema.Name, []byte(key))
+			_, err = tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?) ON DUPLICATE KEY UPDATE run_id=run_id", j.run, t.schema.Name, []byte(key))
 		}
 	case equal(values, row.values):
 		return nil
@@ -429,7 +479,12 @@ func (j *joinedTables) write(ctx context.Context, tx *sql.Tx, t *joinedTable, ke
 		return t.conflict(key, "PRIMARY")
 	default:
 		args = append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))
-		_, err = tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), args...)
+		var result sqlorig.Result
+		if result, err = tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), args...); err == nil {
+			if n, counted := result.RowsAffected(); counted == nil && n == 0 {
+				err = errLookAgain
+			}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("row %s: %w", t.shown(key), err)
@@ -460,39 +515,44 @@ func (j *joinedTables) drop(ctx context.Context, tx *sql.Tx, t *joinedTable, key
 func (j *joinedTables) removeAll(ctx context.Context) (removed int64, err error) {
 	for _, t := range j.tables {
 		keys, err := column(ctx, j.target, "SELECT row_key FROM "+j.record+" WHERE run_id=? AND name=?", j.run, t.schema.Name)
-		for _, key := range keys {
-			var n int64
-			if n, err = j.remove(ctx, t, key); err != nil {
-				break
-			}
-			removed += n
-		}
 		if err != nil {
 			return removed, err
+		}
+		for some := range slices.Chunk(keys, joinedPage) {
+			n, err := j.remove(ctx, t, some)
+			if err != nil {
+				return removed, err
+			}
+			removed += n
 		}
 	}
 	return removed, nil
 }
 
-func (j *joinedTables) remove(ctx context.Context, t *joinedTable, key any) (removed int64, err error) {
-	tx, err := j.target.BeginTx(ctx, nil)
+func (j *joinedTables) remove(ctx context.Context, t *joinedTable, keys []any) (removed int64, err error) {
+	args := make([]any, len(keys))
+	for i, key := range keys {
+		args[i] = t.number(key)
+	}
+	err = j.onTarget(ctx, func(tx *sql.Tx) error {
+		rows, err := j.targetRows(ctx, tx, t, strings.TrimSuffix(strings.Repeat("?,", len(keys)), ","), args)
+		if err != nil {
+			return err
+		}
+		for text, row := range rows {
+			if err := j.drop(ctx, tx, t, text, row); err != nil {
+				return err
+			}
+			if !row.other {
+				removed++
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = tx.Rollback() }()
-	rows, err := j.targetRows(ctx, tx, t, "?", []any{t.number(key)})
-	if err != nil {
-		return 0, err
-	}
-	for text, row := range rows {
-		if err := j.drop(ctx, tx, t, text, row); err != nil {
-			return 0, err
-		}
-		if !row.other {
-			removed++
-		}
-	}
-	return removed, tx.Commit()
+	return removed, nil
 }
 
 // forget removes the record of an earlier move of the tenant to the same target. It stays
@@ -509,4 +569,15 @@ func equal(a, b [][]byte) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+// uniqueColumns is how many columns the key has by which a table's rows are told apart.
+func uniqueColumns(table *ghostferry.TableSchema) int {
+	of := table.GetPaginationColumn().Name
+	for _, index := range table.Indexes {
+		if index.NoneUnique == 0 && len(index.Columns) == 1 && strings.EqualFold(index.Columns[0], of) {
+			return 1
+		}
+	}
+	return max(2, len(table.PKColumns))
 }

@@ -240,7 +240,13 @@ func (f *ShardingFerry) untilEqual(ctx context.Context) (began time.Time, err er
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ran := make(chan error, 1)
-	go func() { ran <- f.Ferry.RunContext(run) }()
+	go func() {
+		err := f.Ferry.RunContext(run)
+		if err != nil {
+			cancel(err) // whatever cutOver waits for
+		}
+		ran <- err
+	}()
 	began, err = f.cutOver(run)
 	if err != nil {
 		cancel(err)
