@@ -30,10 +30,6 @@ func main() {
 	}
 }
 
-// parallelTests is how many tests of a binary run at once: they wait for servers, locks and
-// timeouts a third of the time.
-const parallelTests = 4
-
 // command runs vet, build and test in this order and stops at the first that fails.
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
@@ -68,7 +64,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	test := append([]string{"test"}, build...)
-	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), fmt.Sprintf("-parallel=%d", parallelTests), "-timeout="+timeout.String())
+	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), "-timeout="+timeout.String())
 	if *run != "" {
 		test = append(test, "-run="+*run)
 	}
