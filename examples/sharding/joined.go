@@ -478,7 +478,7 @@ func (j *joinedTables) write(ctx context.Context, tx *sql.Tx, t *joinedTable, ke
 	case !row.brought || row.other:
 		return t.conflict(key, "PRIMARY")
 	default:
-		args = append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key))
+		args = append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key)) //nolint:makezero // the values come first
 		var result sqlorig.Result
 		if result, err = tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), args...); err == nil {
 			if n, counted := result.RowsAffected(); counted == nil && n == 0 {

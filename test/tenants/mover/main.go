@@ -21,7 +21,7 @@ func main() {
 	flag.Parse()
 	ghostferry.SetLogLevel(ghostferry.LogLevelError)
 	armFailpoint()
-	err := error(nil)
+	var err error
 	if *many {
 		err = moveMany(context.Background(), bufio.NewReader(os.Stdin), os.Stdout)
 	} else {
