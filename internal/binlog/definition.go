@@ -102,7 +102,7 @@ func (p *parser) definition(verb string) change {
 			p.untilWord("ON")
 			return p.listed(verb + " INDEX")
 		case "DATABASE", "SCHEMA":
-			return p.schema(verb)
+			return p.schema(verb, replaces)
 		case "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE", "PACKAGE",
 			"TABLESPACE", "LOGFILE", "INSTANCE", "RESOURCE", "UNDO", "LIBRARY", "MASKING":
 			return change{what: verb + " " + word, understood: true}
@@ -205,12 +205,19 @@ func (p *parser) alterTable() change {
 // partitionVerbs stand before PARTITION in the clauses that change rows or partitions.
 var partitionVerbs = []string{"EXCHANGE", "TRUNCATE", "DROP", "ADD", "CONVERT", "REORGANIZE", "COALESCE"}
 
-func (p *parser) schema(verb string) change {
+// schema: MariaDB's CREATE OR REPLACE DATABASE is DROP DATABASE IF EXISTS and CREATE DATABASE, in
+// one statement of the log.
+func (p *parser) schema(verb string, replaces bool) change {
 	c := change{what: verb + " DATABASE", understood: true}
-	if verb != "DROP" {
+	switch {
+	case replaces:
+		c.what = "CREATE OR REPLACE DATABASE"
+		p.skipWords("IF", "NOT", "EXISTS")
+	case verb == "DROP":
+		p.skipWords("IF", "EXISTS")
+	default:
 		return c
 	}
-	p.skipWords("IF", "EXISTS")
 	n, ok := p.name()
 	c.schema, c.understood = n.name, ok
 	return c

@@ -77,6 +77,13 @@ func ScanStatement(q Query, foldCase bool) Statement {
 	}
 	p := &parser{tokens: tokens, at: first}
 	s.Verb = p.word()
+	if at := p.at; s.Verb == "SET" && p.peek() == "STATEMENT" { // MariaDB: SET STATEMENT variable=value FOR …
+		if p.untilWord("FOR") {
+			s.Verb = p.word()
+		} else {
+			p.at = at
+		}
+	}
 	s.Kind = p.kindOf(s.Verb)
 	switch s.Kind {
 	case Savepoint:
@@ -98,11 +105,15 @@ func (p *parser) kindOf(verb string) StatementKind {
 		return DDL
 	case verb == "ROLLBACK" && (next == "TO" || next == "WORK" && p.peekAt(1) == "TO"):
 		return Savepoint
-	case verb == "SET" && next == "STATEMENT", verb == "ANALYZE" && kindByFirstWord[next] == DML && next != "TABLE":
-		return DML // MariaDB: SET STATEMENT … FOR UPDATE …; ANALYZE UPDATE …
+	case verb == "SET" && next == "STATEMENT", verb == "ANALYZE" && !slices.Contains(analyzedTables, next):
+		return DML // MariaDB: ANALYZE [FORMAT=JSON] UPDATE …
 	}
 	return kind
 }
+
+// analyzedTables are the words behind ANALYZE that lead to tables, and not to a statement that is
+// executed.
+var analyzedTables = []string{"TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"}
 
 // savepoint reads the name of SAVEPOINT s and ROLLBACK [WORK] TO [SAVEPOINT] s.
 func (p *parser) savepoint(verb string) (name string, backsOut bool) {
