@@ -104,8 +104,8 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 			schema: table, onSource: ghostferry.QuotedTableName(table), onTarget: ghostferry.QuotedTableNameFromString(config.TargetDB, name),
 			key: ghostferry.QuoteField(table.GetPaginationColumn().Name),
 		}
-		if key := uniqueColumns(table); key != 1 {
-			return nil, fmt.Errorf("joined table %s.%s: its key has %d columns, and joined tables may have keys of one column: leave it out and copy it by itself", config.SourceDB, name, key)
+		if !isUnique(table, table.GetPaginationColumn().Name) {
+			return nil, fmt.Errorf("joined table %s.%s: its key has further columns than %s, and joined tables may have keys of one column: leave it out and copy it by itself", config.SourceDB, name, t.key)
 		}
 		if collation := table.GetPaginationColumn().Collation; collation != "" && collation != "binary" && !strings.HasPrefix(collation, "utf8") && !strings.HasPrefix(collation, "ascii") {
 			return nil, fmt.Errorf("joined table %s.%s: its key %s is text with collation %s, and joined tables may have keys of numbers, bytes, or text in utf8mb4, utf8mb3 or ascii: leave it out and copy it by itself", config.SourceDB, name, table.GetPaginationColumn().Name, collation)
@@ -301,7 +301,10 @@ func (t *joinedTable) number(key any) any {
 // finish looks at the keys that have changed since the start, when nothing changes any
 // more, until the two sides agree on all of them.
 func (j *joinedTables) finish(ctx context.Context) error {
-	j.locking = " LOCK IN SHARE MODE"
+	var err error
+	if j.locking, err = sharedLock(ctx, j.source); err != nil {
+		return err
+	}
 	for {
 		j.mu.Lock()
 		changed := j.mu.changed
@@ -320,6 +323,19 @@ func (j *joinedTables) finish(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// sharedLock is how a SELECT takes shared locks of rows. MySQL's newer form asks for no other
+// privilege than SELECT.
+func sharedLock(ctx context.Context, db *sql.DB) (string, error) {
+	var version string
+	if err := db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return "", fmt.Errorf("asking the source for its version: %w", err)
+	}
+	if strings.Contains(version, "MariaDB") || strings.HasPrefix(version, "5.") {
+		return " LOCK IN SHARE MODE", nil
+	}
+	return " FOR SHARE", nil
 }
 
 // belongs is the condition that a row of the tenant points to a joined row.
@@ -571,13 +587,9 @@ func equal(a, b [][]byte) bool {
 	return len(a) == len(b)
 }
 
-// uniqueColumns is how many columns the key has by which a table's rows are told apart.
-func uniqueColumns(table *ghostferry.TableSchema) int {
-	of := table.GetPaginationColumn().Name
-	for _, index := range table.Indexes {
-		if index.NoneUnique == 0 && len(index.Columns) == 1 && strings.EqualFold(index.Columns[0], of) {
-			return 1
-		}
-	}
-	return max(2, len(table.PKColumns))
+// isUnique reports whether a column by itself tells a table's rows apart.
+func isUnique(table *ghostferry.TableSchema, column string) bool {
+	return slices.ContainsFunc(table.Indexes, func(index *schema.Index) bool {
+		return index.NoneUnique == 0 && len(index.Columns) == 1 && strings.EqualFold(index.Columns[0], column)
+	})
 }

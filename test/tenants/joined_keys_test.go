@@ -25,14 +25,20 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 			"CREATE TABLE orders (id BIGINT PRIMARY KEY, tenant VARCHAR(20), doc VARCHAR(30) COLLATE utf8mb4_general_ci, hash VARBINARY(8), KEY by_tenant (tenant), KEY by_doc (doc), KEY by_hash (hash))",
 			"CREATE TABLE docs (code VARCHAR(30) COLLATE utf8mb4_general_ci PRIMARY KEY, body VARCHAR(200))",
 			"CREATE TABLE hashes (h VARBINARY(8) PRIMARY KEY, n INT, tag VARCHAR(20) CHARACTER SET latin1 COLLATE latin1_german1_ci, UNIQUE KEY by_n (n), UNIQUE KEY by_tag (tag, n))",
+			"CREATE TABLE exact (code VARCHAR(30) COLLATE utf8mb4_bin PRIMARY KEY)",
 			"CREATE TABLE left_out (id BIGINT PRIMARY KEY, tenant VARCHAR(20), KEY by_tenant (tenant))")
 		numbers := "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 300) SELECT "
 		p.In(t, p.SourceDB, schema,
 			"INSERT INTO docs "+numbers+"CONCAT('Doc ',i,'é'), CONCAT('body ',i) FROM n",
 			"INSERT INTO hashes "+numbers+"UNHEX(LPAD(HEX(i*7),IF(i MOD 2,8,16),'00')), i, CONCAT('ä ',i) FROM n",
 			"INSERT INTO orders "+numbers+"i, IF(i MOD 3,'acme','b'), CONCAT('DOC ',i MOD 250,'É'), UNHEX(LPAD(HEX((i MOD 200)*7),IF(i MOD 2,8,16),'00')) FROM n",
+			"INSERT INTO orders VALUES (301,'acme','x',NULL),(302,'acme','X',NULL)", // one to their column, two to the table that they join
+			"INSERT INTO exact VALUES ('x'),('X'),('y')",
 			"INSERT INTO left_out VALUES (1,'acme')")
-		p.In(t, p.TargetDB, schema, "INSERT INTO orders VALUES (9001,'b','theirs',X'FF')", "INSERT INTO docs VALUES ('theirs','x')", "INSERT INTO hashes VALUES (X'FF',100000,'theirs')")
+		p.In(t, p.TargetDB, schema, "INSERT INTO docs VALUES ('theirs','x')", "INSERT INTO hashes VALUES (X'FF',100000,'theirs')",
+			"INSERT INTO orders VALUES (9001,'b','theirs',X'FF')",
+			// A row that makes way takes none with it that refers to it.
+			"ALTER TABLE orders ADD FOREIGN KEY (hash) REFERENCES hashes (h) ON DELETE CASCADE")
 
 		code := func(tx *harness.Tx) string { return fmt.Sprintf("dOc %dé", 1+tx.Rand.IntN(250)) }
 		churn := p.Churn(t, harness.ChurnOptions{Every: 5 * time.Millisecond},
@@ -65,8 +71,8 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 		}))
 		defer lock.Close()
 		config := &sharding.Config{
-			Config: p.Config(schema), ShardingKey: "tenant", ShardingKeyValue: "acme", SourceDB: schema, TargetDB: schema, IncludedTables: []string{"^orders$", "^docs$", "^hashes$"},
-			JoinedTables: map[string][]sharding.JoinTable{"docs": {{TableName: "orders", JoinColumn: "doc"}}, "hashes": {{TableName: "orders", JoinColumn: "hash"}}},
+			Config: p.Config(schema), ShardingKey: "tenant", ShardingKeyValue: "acme", SourceDB: schema, TargetDB: schema, IncludedTables: []string{"^orders$", "^docs$", "^hashes$", "^exact$"},
+			JoinedTables: map[string][]sharding.JoinTable{"docs": {{TableName: "orders", JoinColumn: "doc"}}, "hashes": {{TableName: "orders", JoinColumn: "hash"}}, "exact": {{TableName: "orders", JoinColumn: "doc"}}},
 		}
 		config.InlineVerifierConfig.MaxExpectedDowntime = "30s"
 		config.CutoverLock = ghostferry.HTTPCallback{URI: lock.URL}
@@ -82,6 +88,7 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 			"orders": "SELECT id, HEX(doc), HEX(hash) FROM joined_keys.orders WHERE tenant='acme' ORDER BY id",
 			"docs":   "SELECT HEX(code), HEX(body) FROM joined_keys.docs WHERE code IN (SELECT doc FROM joined_keys.orders WHERE tenant='acme') ORDER BY code",
 			"hashes": "SELECT HEX(h), n, HEX(tag) FROM joined_keys.hashes WHERE h IN (SELECT hash FROM joined_keys.orders WHERE tenant='acme') ORDER BY h",
+			"exact":  "SELECT HEX(code) FROM joined_keys.exact WHERE code IN (SELECT doc FROM joined_keys.orders WHERE tenant='acme') ORDER BY code",
 		} {
 			ours := harness.Rows(t, p.SourceDB, rows)
 			require.NotEmpty(t, ours, table)
@@ -90,5 +97,22 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "joined_keys.orders WHERE tenant='b'"))
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "joined_keys.docs WHERE code='theirs' AND body='x'"))
 		require.Zero(t, harness.Count(t, p.TargetDB, "joined_keys.left_out"))
+	})
+}
+
+// A joined table whose rows its first key column does not tell apart is refused.
+func TestShardingRefusesJoinedKeysOfSeveralColumns(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		const schema = "joined_composite"
+		p.Create(t, schema,
+			"CREATE TABLE products (id INT PRIMARY KEY, tenant VARCHAR(20), text_id INT, KEY by_tenant (tenant))",
+			"CREATE TABLE texts (text_id INT, lang VARCHAR(10), body VARCHAR(20), PRIMARY KEY (text_id, lang), KEY by_text (text_id))")
+		ferry, err := sharding.NewFerry(&sharding.Config{
+			Config: p.Config(schema), ShardingKey: "tenant", ShardingKeyValue: "acme", SourceDB: schema, TargetDB: schema,
+			JoinedTables: map[string][]sharding.JoinTable{"texts": {{TableName: "products", JoinColumn: "text_id"}}},
+		})
+		require.NoError(t, err)
+		require.ErrorContains(t, ferry.InitializeContext(t.Context()), "joined table joined_composite.texts: its key has further columns than `text_id`")
+		require.NoError(t, ferry.Close())
 	})
 }
