@@ -156,17 +156,8 @@ func TestFenceThatIsGivenUp(t *testing.T) {
 				fence, err := f.NewFence(&ghostferry.FenceConfig{Kind: kind, KillAfter: -1})
 				require.NoError(t, err)
 				defer func() { require.NoError(t, fence.Close(ctx)) }()
-				long := make(chan error, 1)
-				go func() {
-					_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(30) WHERE id = 1")
-					long <- err
-				}()
-				harness.Await(t, "the long statement runs", func() bool { return len(sourceProcesses(t, p, "SLEEP(30)", "")) > 0 })
-				budget, cancel := context.WithCancel(ctx)
-				fenced := make(chan error, 1)
-				go func() { fenced <- fence.Fence(budget) }()
-				harness.Await(t, "the fence waits", func() bool { return len(sourceProcesses(t, p, statement, "")) > 0 })
-				cancel()
+				giveUp, fenced, long := fenceBehindAStatement(ctx, t, p, app, fence, statement)
+				giveUp()
 				require.ErrorIs(t, <-fenced, context.Canceled)
 				require.Empty(t, sourceProcesses(t, p, statement, ""), "the fence still waits on the server")
 				require.NoError(t, fence.Unfence(ctx))
@@ -240,4 +231,21 @@ func TestTableLocksStayWhileTheTrafficIsUnknown(t *testing.T) {
 		p.MustEqual(t, "fenced")
 		p.In(t, p.SourceDB, "", "DROP USER 'fenced_app'@'%'")
 	})
+}
+
+// fenceBehindAStatement lets a fence wait with a statement of its own for a long one of the
+// application. It returns how the fence is given up, and the ends of both.
+func fenceBehindAStatement(ctx context.Context, t *testing.T, p *harness.Pair, app *sql.DB, fence ghostferry.Fence, statement string) (giveUp context.CancelFunc, fenced, long <-chan error) {
+	t.Helper()
+	applied := make(chan error, 1)
+	go func() {
+		_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(30) WHERE id = 1")
+		applied <- err
+	}()
+	harness.Await(t, "the long statement runs", func() bool { return len(sourceProcesses(t, p, "SLEEP(30)", "")) > 0 })
+	budget, giveUp := context.WithCancel(ctx)
+	closed := make(chan error, 1)
+	go func() { closed <- fence.Fence(budget) }()
+	harness.Await(t, "the fence waits", func() bool { return len(sourceProcesses(t, p, statement, "")) > 0 })
+	return giveUp, closed, applied
 }

@@ -54,6 +54,7 @@ func silentMove(t *testing.T, p *harness.Pair, database string) (*hooked, *waker
 		logger.AddHook(w)
 		f.Config.Logger = logger
 	})
+	t.Cleanup(func() { _, _ = wake(p.Source), wake(p.Target) }) // before anybody waits for them
 	return h, w
 }
 
@@ -73,12 +74,18 @@ func TestServersFallSilentInTheCutover(t *testing.T) {
 				ctx := cutoverContext(t)
 				fence, attempt := h.hooks.Fence, 0
 				h.hooks.Fence = func(ctx context.Context) error {
+					if attempt++; attempt == 2 { // with changes that it has not got
+						before := h.writer.Stats().Committed
+						if err := errors.Join(silence(p.Target), h.writer.UntilCommitted(ctx, func(s shop.Stats) bool { return s.Committed > before+20 })); err != nil {
+							return err
+						}
+					}
 					err := fence(ctx)
-					switch attempt++; attempt {
+					switch attempt {
 					case 1:
 						return errors.Join(err, silence(p.Source))
 					case 2:
-						return errors.Join(err, silence(p.Target))
+						return err
 					}
 					h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(time.Minute)})
 					return err
@@ -136,18 +143,9 @@ func silentWhileClosing(t *testing.T, p *harness.Pair) {
 			defer f.Close()
 			fence, err := f.NewFence(&ghostferry.FenceConfig{Kind: kind, KillAfter: -1})
 			require.NoError(t, err)
-			long := make(chan error, 1)
-			go func() {
-				_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(30) WHERE id = 1")
-				long <- err
-			}()
-			harness.Await(t, "the long statement runs", func() bool { return len(sourceProcesses(t, p, "SLEEP(30)", "")) > 0 })
-			budget, cancel := context.WithCancel(ctx)
-			fenced := make(chan error, 1)
-			go func() { fenced <- fence.Fence(budget) }()
-			harness.Await(t, "the fence waits", func() bool { return len(sourceProcesses(t, p, statement, "")) > 0 })
+			giveUp, fenced, long := fenceBehindAStatement(ctx, t, p, app, fence, statement)
 			require.NoError(t, silence(p.Source))
-			cancel()
+			giveUp()
 			err = <-fenced
 			require.NoError(t, wake(p.Source))
 			require.ErrorContains(t, err, fmt.Sprintf("fence of %s:%d: connection", p.Source.Host, p.Source.Port))
