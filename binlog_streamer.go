@@ -326,7 +326,10 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 			log = line.Warnf
 		}
 		log("the binary log stream broke after %s; connecting again in %s", at, wait)
-		if err := retry.Sleep(ctx, wait); err != nil {
+		connected := waitingFor(ctx, s.patience.outage())
+		err = retry.Sleep(ctx, wait)
+		connected()
+		if err != nil {
 			return context.Cause(ctx)
 		}
 	}

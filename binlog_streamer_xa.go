@@ -233,6 +233,7 @@ func (s *BinlogStreamer) waitUntilDecided(xid string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, barrierLimit, errUndecided)
 	defer cancel()
+	defer waitingFor(ctx, waitBarrier)()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		xids, err := s.srv.PreparedXA(ctx, s.DB)
 		if err == nil && !slices.Contains(xids, xid) {

@@ -341,12 +341,15 @@ func (w *BinlogWriter) appliedUpTo() BinlogCoordinate {
 // offset is on the target.
 func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) error {
 	w.Initialize()
-	for {
+	for first := true; ; first = false {
 		w.applied.Lock()
 		at, changed := w.applied.at, w.applied.changed
 		w.applied.Unlock()
 		if at.File != "" && at.CompareFilePos(c) >= 0 {
 			return nil
+		}
+		if first {
+			defer waitingFor(ctx, waitApplied)()
 		}
 		select {
 		case <-changed:

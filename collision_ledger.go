@@ -157,6 +157,9 @@ func (c *collisionLedger) run(ctx context.Context) error {
 // do not take their rows away in time, or have all ended, it is a TargetConflictError.
 func (c *collisionLedger) await(ctx context.Context, patience time.Duration) error {
 	begun := c.snapshot()
+	if len(begun) > 0 {
+		defer waitingFor(ctx, waitOtherMove)()
+	}
 	deadline := time.Now().Add(patience)
 	for given := false; len(begun) > 0; {
 		_, conflict, err := c.settle(ctx)

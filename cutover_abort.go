@@ -27,7 +27,10 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 	e.Blocked, e.UnfenceErr = a.unfence(ctx, err)
 	a.report.WriteBlock = time.Since(a.began)
 	e.WriteBlock = a.report.WriteBlock
-	f.cutoverFailed(err)
+	if !errors.Is(err, errDrill) {
+		f.cutoverFailed(err)
+		f.countAbort()
+	}
 	if !e.Blocked {
 		a.unfenced, e.UnfencedBy = true, a.hooks.names.unfence
 		f.enterPhase(PhaseUnfenced)

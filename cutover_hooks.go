@@ -31,6 +31,7 @@ type CutoverHooks struct {
 	Fenced func(ctx context.Context) error
 	// Switch sends the application to the target, which is complete and equal. An error
 	// says that the application still is on the source, unless it wraps ErrTrafficUnknown.
+	// After a panic, or an error when its context has ended, the traffic is unknown as well.
 	Switch func(ctx context.Context) error
 	// LateWrite is called, once, when the tail guard has found a change that came after the
 	// fence and after the switch. The same is logged, and returned by Cutover.

@@ -29,7 +29,7 @@ type CutoverReport struct {
 // over: fence, drain, verify, commit. Before each fence it waits while the cutover is held
 // back (DenyCutover). Run has to be running; it has returned when Cutover
 // returns without an error. The target guard is ended, and the tail of the source's log is
-// watched for TailGuardSeconds more.
+// watched for TailGuardSeconds more, or until ctx ends, which undoes nothing then.
 //
 // When the writers would wait for longer than MaxWriteBlock, they are let go on, the run
 // follows the source, and the cutover is tried again later, until ctx ends. Any other
@@ -79,15 +79,19 @@ func (f *Ferry) endFences() {
 
 // cutOver tries until it is done, or fails otherwise than by taking too long.
 func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report CutoverReport, err error) {
+	ready := f.readyForCutover
+	if hooks.Fence != nil {
+		ready = f.readyWithinBudget
+	}
 	for n := 1; ; n++ {
-		if err := f.takePermission(ctx, f.readyForCutover); err != nil {
+		if err := f.takePermission(ctx, ready); err != nil {
 			return report, err
 		}
 		a := &cutoverAttempt{f: f, hooks: hooks, report: CutoverReport{Attempts: n, Fenced: hooks.Fence != nil}}
 		err := a.run(ctx)
 		report = a.report
 		if err == nil {
-			return report, f.guardAfterSwitch(context.WithoutCancel(ctx), hooks)
+			return report, f.guardAfterSwitch(ctx, hooks)
 		}
 		f.permission.giveBack()
 		budget, late := errors.AsType[*WriteBlockBudgetError](err)
@@ -96,7 +100,7 @@ func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report Cutover
 			return report, err
 		}
 		f.logger.WithError(budget).Warnf("the cutover is tried again in %s%s", cutoverPause(n), failed.silence())
-		if err := retry.Sleep(ctx, cutoverPause(n)); err != nil {
+		if err := pauseBeforeCutover(ctx, cutoverPause(n)); err != nil {
 			return report, errors.Join(err, context.Cause(ctx))
 		}
 	}
@@ -107,7 +111,7 @@ func cutoverPause(n int) time.Duration { return min(time.Second<<min(n-1, 6), ti
 
 // untilRunEnds returns a context that ends when the run ends with an error.
 func (f *Ferry) untilRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(withWaits(ctx, f.waits))
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -149,6 +153,36 @@ func (f *Ferry) readyForCutover(ctx context.Context) error {
 		}
 	}
 	return f.WaitUntilBinlogStreamerCatchesUpContext(ctx)
+}
+
+// readyWithinBudget is readyForCutover when the drain, as far as it can be told, fits the
+// budget: writers that would be let go on before it is over are not stopped.
+func (f *Ferry) readyWithinBudget(ctx context.Context) error {
+	for told := false; ; told = true {
+		if err := f.readyForCutover(ctx); err != nil {
+			return err
+		}
+		took, err := f.catchUp(ctx)
+		budget := f.UpdatableConfig.maxWriteBlock()
+		if err != nil || budget == 0 || took <= budget {
+			return err
+		}
+		if !told {
+			f.logger.Warnf("the cutover waits: changes take %s to reach the target, and MaxWriteBlock is %s: raise it, or wait until the source is written less",
+				took.Round(time.Microsecond), budget)
+		}
+		if err := pauseBeforeCutover(ctx, drainPause); err != nil {
+			return causeOf(ctx, err)
+		}
+	}
+}
+
+// drainPause is between two looks at how long a drain would take.
+const drainPause = 500 * time.Millisecond
+
+func pauseBeforeCutover(ctx context.Context, pause time.Duration) error {
+	defer waitingFor(ctx, waitNextCutover)()
+	return retry.Sleep(ctx, pause)
 }
 
 // causeOf prefers the reason why a context ended to the error that says that it has.
@@ -428,7 +462,22 @@ func (a *cutoverAttempt) commit(ctx context.Context) error {
 	}
 	last, cancel := lifecycle.Detach(ctx, hookTimeout)
 	defer cancel()
-	return f.callHook(last, "switch", a.hooks.Switch)
+	return f.callHook(last, "switch", a.switchOver)
+}
+
+// switchOver calls Switch. What it says counts only when it has come to an end in its time:
+// one that has panicked, or whose requests were cut off, may have sent the application away.
+func (a *cutoverAttempt) switchOver(ctx context.Context) error {
+	returned := false
+	err := safely(func() error {
+		err := a.hooks.Switch(ctx)
+		returned = true
+		return err
+	})
+	if err != nil && (!returned || ctx.Err() != nil) && !errors.Is(err, ErrTrafficUnknown) {
+		err = fmt.Errorf("%w: %w", ErrTrafficUnknown, err)
+	}
+	return err
 }
 
 // ownedStill fails when another process has taken the run over.
@@ -441,13 +490,4 @@ func (f *Ferry) ownedStill(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-func (f *Ferry) cutoverFailed(err error) {
-	f.cut.mu.Lock()
-	defer f.cut.mu.Unlock()
-	f.cut.mu.status.LastError = ""
-	if err != nil {
-		f.cut.mu.status.LastError = err.Error()
-	}
 }

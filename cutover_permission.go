@@ -130,7 +130,7 @@ func (f *Ferry) takePermission(ctx context.Context, ready func(ctx context.Conte
 		}
 		f.logger.Info("the cutover is held back")
 		f.cut.heldBack.Store(true)
-		err := f.waitForCutoverAllowed(withWaits(ctx, f.waits))
+		err := f.waitForCutoverAllowed(ctx)
 		f.cut.heldBack.Store(false)
 		if err != nil {
 			return causeOf(ctx, err)

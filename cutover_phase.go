@@ -49,7 +49,7 @@ func (p CutoverPhase) blocks() bool {
 type CutoverStatus struct {
 	// Since is when the phase began; zero before the first.
 	Since time.Time
-	// Attempts counts the cutovers begun, Aborts those given up.
+	// Attempts counts the cutovers begun, drills included, Aborts those given up.
 	Attempts, Aborts int
 	// WriteBlock is how long the writers have been kept waiting by the present attempt, or
 	// were by the last one.
@@ -107,12 +107,26 @@ func (f *Ferry) enterPhase(phase CutoverPhase) {
 		c.mu.status.WriteBlock = now.Sub(c.mu.blockedAt).Seconds()
 		c.mu.blockedAt = time.Time{}
 	}
-	if phase == PhaseAbort {
-		c.mu.status.Aborts++
-	}
 	c.blocked.Store(phase.blocks())
 	c.mu.phase, c.mu.status.Since = phase, now
 	f.logger.WithField("phase", string(phase)).Debug("the cutover's phase")
+}
+
+// cutoverFailed notes why a cutover has failed, nil that none has.
+func (f *Ferry) cutoverFailed(err error) {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	f.cut.mu.status.LastError = ""
+	if err != nil {
+		f.cut.mu.status.LastError = err.Error()
+	}
+}
+
+// countAbort notes that a cutover was given up; that a drill ends is none.
+func (f *Ferry) countAbort() {
+	f.cut.mu.Lock()
+	defer f.cut.mu.Unlock()
+	f.cut.mu.status.Aborts++
 }
 
 // cutoverFailure is the failure that has left a run behind which no longer follows the source,

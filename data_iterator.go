@@ -116,7 +116,7 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 func (d *DataIterator) startWorkers(ctx context.Context, group *lifecycle.Group, queue *copyQueue) error {
 	for started := 0; ; {
 		changed := d.updates.wait()
-		for ; started < d.workers(); started++ {
+		for ; started < d.pace.workers(d.configuredWorkers()); started++ {
 			worker := started + 1
 			group.Go("copy-"+strconv.Itoa(worker), func(ctx context.Context) error { return queue.work(ctx, worker) })
 		}
@@ -130,12 +130,12 @@ func (d *DataIterator) startWorkers(ctx context.Context, group *lifecycle.Group,
 	}
 }
 
-// workers is how many workers are wanted now.
-func (d *DataIterator) workers() int {
+// configuredWorkers is how many workers are wanted while nothing paces the copy.
+func (d *DataIterator) configuredWorkers() int {
 	if d.liveWorkers != nil && d.Concurrency == d.madeWith {
-		return d.pace.workers(max(1, d.liveWorkers()))
+		return max(1, d.liveWorkers())
 	}
-	return d.pace.workers(d.Concurrency)
+	return d.Concurrency
 }
 
 func (d *DataIterator) initialize() {

@@ -234,14 +234,22 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
 	for {
 		changed := q.d.updates.wait()
-		if worker <= q.d.workers() {
+		configured := q.d.configuredWorkers()
+		if worker <= q.d.pace.workers(configured) {
 			return true, nil
+		}
+		rested := func() {}
+		if worker <= configured {
+			rested = waitingFor(ctx, waitPaced)
 		}
 		select {
 		case <-changed:
+			rested()
 		case <-q.over:
+			rested()
 			return false, nil
 		case <-ctx.Done():
+			rested()
 			return false, ctx.Err()
 		}
 	}

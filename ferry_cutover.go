@@ -41,21 +41,26 @@ const caughtUpWithin = 300 * time.Millisecond
 // WaitUntilBinlogStreamerCatchesUpContext returns when the source's log end reaches the
 // target within moments. It fails at once when the run has failed.
 func (f *Ferry) WaitUntilBinlogStreamerCatchesUpContext(ctx context.Context) error {
-	return f.duringRun(ctx, "the changes were applied", func(ctx context.Context) error {
-		for {
-			end, err := f.sourceLogEnd(ctx)
-			if err != nil {
-				return err
-			}
-			start := time.Now()
-			if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
-				return err
-			}
-			if time.Since(start) < caughtUpWithin {
-				return nil
-			}
+	for {
+		took, err := f.catchUp(ctx)
+		if err != nil || took < caughtUpWithin {
+			return err
 		}
+	}
+}
+
+// catchUp tells how long the source's log end takes to reach the target.
+func (f *Ferry) catchUp(ctx context.Context) (took time.Duration, err error) {
+	err = f.duringRun(ctx, "the changes were applied", func(ctx context.Context) error {
+		end, err := f.sourceLogEnd(ctx)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		defer func() { took = time.Since(start) }()
+		return f.BinlogWriter.WaitUntilApplied(ctx, end)
 	})
+	return took, err
 }
 
 // duringRun does what needs the run's connections. When the run fails before that is done,
@@ -63,7 +68,7 @@ func (f *Ferry) WaitUntilBinlogStreamerCatchesUpContext(ctx context.Context) err
 // the run has closed would be asked again and again.
 func (f *Ferry) duringRun(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	f.prepareChannels()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(withWaits(ctx, f.waits))
 	defer cancel()
 	go func() {
 		select {
@@ -209,6 +214,7 @@ func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
 		return fmt.Errorf("the cutover abort callback is not posted: %w", err)
 	}
 	f.enterPhase(PhaseAbort)
+	f.countAbort()
 	goesOn := f.BinlogStreamer.goOn()
 	defer f.permission.giveBack()
 	if err := f.post(ctx, f.CutoverAbort); err != nil {

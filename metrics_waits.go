@@ -20,10 +20,19 @@ const (
 	waitChunk                         // changes wait for the copy of the chunk that they are in
 	waitQueueFull                     // the stream waits for room in the writer's queue
 	waitPermission                    // the rows are copied and the cutover is not allowed
+	waitPaced                         // a worker of the copy rests while the source answers slowly
+	waitApplied                       // a comparison or the cutover waits for changes to reach the target
+	waitIndex                         // changes wait for an index of their table to be created
+	waitReplica                       // the source, a replica, has yet to reach its primary
+	waitOtherMove                     // a row of another move is in the way of one of ours
+	waitNextCutover                   // the pause before a cutover, because it took or would take too long
 	waitCauses
 )
 
-var waitNames = [waitCauses]string{"throttled", "source_outage", "target_outage", "conflict", "row_lock", "barrier", "chunk", "queue_full", "cutover_permission"}
+var waitNames = [waitCauses]string{
+	"throttled", "source_outage", "target_outage", "conflict", "row_lock", "barrier", "chunk", "queue_full", "cutover_permission",
+	"paced", "applied", "index", "replica", "other_move", "next_cutover",
+}
 
 // WaitStats tells how much parts of a run have waited for one cause.
 type WaitStats struct {

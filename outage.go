@@ -186,7 +186,13 @@ func (p *patience) cause(err error) waitCause {
 		return waitRowLock
 	case !isOutage(err):
 		return waitConflict
-	case p != nil && p.server == "target":
+	}
+	return p.outage()
+}
+
+// outage names what is waited for while the server cannot be used.
+func (p *patience) outage() waitCause {
+	if p != nil && p.server == "target" {
 		return waitTargetOutage
 	}
 	return waitSourceOutage

@@ -19,7 +19,7 @@ type tablePauses struct {
 
 // enter waits until none of a batch's tables is paused, with no transaction open.
 func (p *tablePauses) enter(ctx context.Context, tables []*tableChanges) error {
-	return p.when(ctx, func() bool {
+	return p.when(ctx, waitIndex, func() bool {
 		for _, t := range tables {
 			if _, ok := p.mu.paused[t.writer.table]; ok {
 				return false
@@ -53,7 +53,7 @@ func (p *tablePauses) pause(ctx context.Context, table *TableSchema) (resume fun
 		delete(p.mu.paused, table)
 		p.changedLocked()
 	}
-	err = p.when(ctx, func() bool {
+	err = p.when(ctx, waitApplied, func() bool {
 		for _, t := range p.mu.busy {
 			if t.writer.table == table {
 				return false
@@ -69,8 +69,8 @@ func (p *tablePauses) pause(ctx context.Context, table *TableSchema) (resume fun
 }
 
 // when waits until is, which is called with the lock held, says true.
-func (p *tablePauses) when(ctx context.Context, is func() bool) error {
-	for {
+func (p *tablePauses) when(ctx context.Context, cause waitCause, is func() bool) error {
+	for first := true; ; first = false {
 		p.mu.Lock()
 		if is() {
 			p.mu.Unlock()
@@ -81,6 +81,9 @@ func (p *tablePauses) when(ctx context.Context, is func() bool) error {
 		}
 		changed := p.mu.changed
 		p.mu.Unlock()
+		if first {
+			defer waitingFor(ctx, cause)()
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

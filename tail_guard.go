@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
@@ -56,7 +57,7 @@ func (f *Ferry) tailStream(ctx context.Context, stop BinlogCoordinate, tag strin
 	if _, err := s.connect(ctx, stop); err != nil {
 		return nil, nil, err
 	}
-	s.xa.prepared = f.BinlogStreamer.xa.prepared // none of them changed a moved table
+	s.xa.prepared = maps.Clone(f.BinlogStreamer.xa.prepared) // none of them changed a moved table
 	late := &lateWatch{}
 	s.AddEventListener(late.observe)
 	return s, late, nil

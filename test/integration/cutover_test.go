@@ -309,11 +309,34 @@ func TestCutoverNoticesLateWrites(t *testing.T) {
 		require.NotContains(t, h.allCalls(), "switch")
 	})
 	t.Run("after the switch", func(t *testing.T) {
+		rollbackPrepared(t, p)
+		p.Create(t, "cutover_aside", "CREATE TABLE t (id INT PRIMARY KEY)")
+		aside, err := p.SourceDB.Conn(t.Context())
+		require.NoError(t, err)
+		defer aside.Close()
 		h := newHooked(t, p, "cutover_later", func(f *ghostferry.Ferry) { f.TailGuardSeconds = 20 })
+		// A transaction of a table that is not moved is decided behind the stop position: who
+		// reads the log there twice meets it twice.
+		fence := h.hooks.Fence
+		h.hooks.Fence = func(ctx context.Context) error {
+			for _, statement := range xaGroup("'aside'", "INSERT INTO cutover_aside.t VALUES (1)") {
+				if _, err := aside.ExecContext(ctx, statement); err != nil {
+					return err
+				}
+			}
+			return fence(ctx)
+		}
+		h.hooks.Fenced = func(ctx context.Context) error {
+			if h.ferry.Phase() != ghostferry.PhaseCommit {
+				return nil
+			}
+			_, err := aside.ExecContext(ctx, "XA COMMIT 'aside'")
+			return err
+		}
 		h.hooks.Switch = func(ctx context.Context) error { return late(ctx, h) }
 		var alarm *ghostferry.LateWriteError
 		h.hooks.LateWrite = func(e *ghostferry.LateWriteError) { alarm = e }
-		_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		_, err = h.ferry.Cutover(cutoverContext(t), h.hooks)
 		found, ok := errors.AsType[*ghostferry.LateWriteError](err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, found, alarm)
@@ -363,8 +386,47 @@ func TestCutoverRehearsalAndDrill(t *testing.T) {
 		before = h.writer.Stats().Committed
 	}
 	require.Equal(t, []string{"fence", "fenced", "unfence", "fence", "fenced", "unfence"}, h.allCalls())
+	drilled := h.ferry.Progress().Cutover
+	require.Equal(t, 2, drilled.Attempts)
+	require.Zero(t, drilled.Aborts, "nothing was given up")
+	require.Empty(t, drilled.LastError)
 	_, err = h.ferry.Cutover(ctx, h.hooks)
 	require.NoError(t, err)
 	require.NoError(t, <-h.ran)
+	p.MustEqual(t, h.shop.Database)
+}
+
+// While changes take longer to arrive than the writers may be kept waiting, the writers are
+// not stopped at all.
+func TestCutoverWaitsForADrainThatFits(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	h := newHooked(t, p, "cutover_small", func(f *ghostferry.Ferry) { f.UpdatableConfig.MaxWriteBlock = 1 })
+	ended := make(chan error, 1)
+	go func() {
+		_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+		ended <- err
+	}()
+	harness.Await(t, "the cutover waits", func() bool {
+		return slices.ContainsFunc(h.ferry.Progress().Waits, func(w ghostferry.WaitStats) bool { return w.Cause == "next_cutover" && w.Count > 1 })
+	})
+	require.Empty(t, h.allCalls())
+	require.Zero(t, h.ferry.Progress().Cutover.Attempts)
+	h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: -1})
+	require.NoError(t, <-ended)
+	require.NoError(t, <-h.ran)
+	p.MustEqual(t, h.shop.Database)
+}
+
+// Whoever is told to end once the traffic is on the target does not go on guarding: the move
+// is done.
+func TestInterruptedAfterTheSwitch(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	h := newHooked(t, p, "cutover_guarded", func(f *ghostferry.Ferry) { f.TailGuardSeconds = 600 })
+	ctx, interrupt := context.WithCancel(cutoverContext(t))
+	h.hooks.Switch = func(context.Context) error { interrupt(); return nil }
+	_, err := h.ferry.Cutover(ctx, h.hooks)
+	require.NoError(t, err)
+	require.NoError(t, <-h.ran)
+	require.Equal(t, ghostferry.PhaseDone, h.ferry.Phase())
 	p.MustEqual(t, h.shop.Database)
 }

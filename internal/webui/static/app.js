@@ -21,7 +21,8 @@ const stream = new Stream({
   query: () => new URLSearchParams({ ...tables.query(), after: log.last }),
   onLive: (live) => {
     $("connection").dataset.live = live ? "yes" : "no";
-    $("connection").textContent = live ? "live" : "connecting…";
+    const text = live ? "live" : "connecting…";
+    if ($("connection").textContent !== text) $("connection").textContent = text;
   },
   onRefused: (refused) => signedOut(refused.status === 401 ? "This token is not accepted." : refused.message),
   onEvent: (name, data) => events[name]?.(data),
@@ -33,7 +34,9 @@ const events = {
     charts();
   },
   overview: (overview) => {
+    const another = state.overview?.StartTime && state.overview.StartTime !== overview.StartTime;
     state.overview = overview;
+    if (another) nextProcess();
     state.operates = overview.Role === "operate";
     sample(overview);
     show(overview);
@@ -42,6 +45,14 @@ const events = {
   chunks: (data) => tables.showChunks(data),
   log: (data) => log.add(data.Lines),
 };
+
+// nextProcess begins again with the log of the process that serves the run now: its lines are
+// counted from one.
+function nextProcess() {
+  log.last = 0;
+  mismatchesShown = -1;
+  stream.restart();
+}
 
 // sample adds to the charts what the server adds to its history.
 function sample(overview) {

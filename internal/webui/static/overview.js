@@ -40,14 +40,23 @@ export function showAlerts(area, o) {
   const alerts = [];
   if (o.Failed) alerts.push(["bad", `The run has failed: ${o.Error}`]);
   if (o.Throttle && o.Paused) alerts.push(["warn", `Paused by hand since ${format.clock(o.Throttle.Since)}: copy and apply stand still until somebody resumes.`]);
-  else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: ${o.Throttle.Why}`]);
+  else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: `, o.Throttle.Why]);
   if (o.Verification.Mismatches > 0) alerts.push(["bad", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`} between source and target.`]);
   if (o.Cutover.LastError && o.Phase !== "done") alerts.push(["warn", `The last cutover was given up: ${o.Cutover.LastError}`]);
   if (o.Phase === "done" && !o.Failed) alerts.push(["good", `The streams have ended; the target has everything up to ${o.StopPosition || o.Position}.`]);
-  const shown = JSON.stringify(alerts);
-  if (area.dataset.shown === shown) return; // nothing to be announced again
-  area.dataset.shown = shown;
-  area.replaceChildren(...alerts.map(([kind, text]) => element("div", text, `alert ${kind}`)));
+  // A detail changes every second, as a lag does: it is not announced again.
+  const shown = JSON.stringify(alerts.map(([kind, text]) => [kind, text]));
+  if (area.dataset.shown !== shown) {
+    area.dataset.shown = shown;
+    area.replaceChildren(...alerts.map(([kind, text]) => element("div", text, `alert ${kind}`)));
+  }
+  alerts.forEach(([, , detail], i) => {
+    if (detail === undefined) return;
+    const alert = area.children[i];
+    const quiet = alert.querySelector("span") ?? alert.appendChild(element("span"));
+    quiet.setAttribute("aria-live", "off");
+    if (quiet.textContent !== detail) quiet.textContent = detail;
+  });
 }
 
 export function showGlance(o) {
@@ -117,6 +126,8 @@ export function showVerification(area, v) {
 const causes = {
   throttled: "throttled", source_outage: "source cannot be used", target_outage: "target cannot be used", conflict: "collision with others", row_lock: "rows locked on the source",
   barrier: "source has to commit", chunk: "chunk being copied", queue_full: "writer's queue is full", cutover_permission: "cutover not allowed",
+  paced: "copy is paced", applied: "changes on their way to the target", index: "index being created", replica: "replica behind its primary",
+  other_move: "row of another move in the way", next_cutover: "pause before the next cutover",
 };
 
 // showWaits lists the causes that have occurred.
