@@ -72,13 +72,16 @@ func (s *ControlServer) hostAllowed(r *http.Request) bool {
 	if host != "" && strings.EqualFold(host, bound) || slices.ContainsFunc(s.Config.AllowedHosts, func(name string) bool { return strings.EqualFold(name, host) }) {
 		return true
 	}
-	// An address, unlike a name, cannot be pointed elsewhere: the one that was reached is us.
+	// An address, unlike a name, cannot be pointed elsewhere: the one that was reached is us. Nor
+	// can localhost, by which whoever has reached a loopback address may call it.
+	reached := bound
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		if ip := net.ParseIP(host); ip != nil && ip.Equal(net.ParseIP(hostOf(local.String()))) {
+		reached = hostOf(local.String())
+		if ip := net.ParseIP(host); ip != nil && ip.Equal(net.ParseIP(reached)) {
 			return true
 		}
 	}
-	return isLoopbackHost(bound) && isLoopbackHost(host)
+	return isLoopbackHost(host) && (isLoopbackHost(reached) || isLoopbackHost(bound))
 }
 
 func hostOf(hostPort string) string {

@@ -244,6 +244,20 @@ func TestControlServerRefusesOtherNames(t *testing.T) {
 	}
 }
 
+// Bound to every address, it is localhost for whoever has come from this machine.
+func TestControlServerIsLocalhostHere(t *testing.T) {
+	s := testControlServer(t, nil)
+	s.Config.ServerBindAddr = "0.0.0.0:8000"
+	for reached, want := range map[string]int{"127.0.0.1": 200, "::1": 200, "192.0.2.7": 421} {
+		r := s.request(t, "GET", "/api/overview", "")
+		r.Host = "localhost:8000"
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(reached), Port: 8000}))
+		answer := httptest.NewRecorder()
+		s.ServeHTTP(answer, r)
+		require.Equal(t, want, answer.Code, reached)
+	}
+}
+
 // Security 6: GET and HEAD change nothing, a wrong method is 405, orders may be repeated,
 // and the cutover needs the run's id.
 func TestControlServerMethodsAndRepeatedOrders(t *testing.T) {

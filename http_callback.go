@@ -164,7 +164,7 @@ func newHTTPCallbackClient(transport http.RoundTripper) *http.Client {
 			if request.URL.Host != via[0].URL.Host || request.URL.Scheme != via[0].URL.Scheme {
 				return fmt.Errorf("refused to follow a redirect to %s: name that host in the callback's URI", request.URL.Host)
 			}
-			if request.Method != http.MethodPost {
+			if via[0].Method == http.MethodPost && request.Method != http.MethodPost {
 				return errNotPosted(request)
 			}
 			if len(via) >= 10 {

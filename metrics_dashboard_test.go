@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,6 +36,15 @@ func exportedMetrics(t *testing.T) map[string]bool {
 	}
 	require.True(t, names["ghostferry_eta_seconds"] && names["ghostferry_waiting"], body)
 	return names
+}
+
+// A strict registry of a host's takes what a run says.
+func TestMetricsAreWhatWasDescribed(t *testing.T) {
+	s := testControlServer(t, nil)
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(newMetricsCollector(s.view)))
+	_, err := registry.Gather()
+	require.NoError(t, err)
 }
 
 // The dashboard for Grafana shows every metric of a run, and none that there is not.

@@ -24,6 +24,8 @@ type metricsCollector struct {
 	run  prometheus.Labels
 
 	metrics []runMetric
+
+	info, tables, waits, waited, waiting *prometheus.Desc // with labels of their own
 }
 
 // runMetric is one metric without further labels.
@@ -74,6 +76,11 @@ func newMetricsCollector(view *runView) *metricsCollector {
 	counter("verifier_rows_compared_total", "Rows compared by the verifier.", func(o *ControlServerOverview) uint64 { return o.Verification.RowsCompared })
 	gauge("verifier_keys_queued", "Keys to be compared again.", func(o *ControlServerOverview) float64 { return float64(o.Verification.KeysQueued) })
 	gauge("verifier_mismatches", "Rows found to differ.", func(o *ControlServerOverview) float64 { return float64(o.Verification.Mismatches) })
+	c.info = c.desc("info", "What runs: always 1.", "version", "state", "phase")
+	c.tables = c.desc("tables", "Tables by what happens to them.", "status")
+	c.waits = c.desc("waits_total", "How often a part of the run has waited.", "cause")
+	c.waited = c.desc("wait_seconds_total", "How long parts of the run have waited.", "cause")
+	c.waiting = c.desc("waiting", "How many parts of the run wait now.", "cause")
 	return c
 }
 
@@ -88,10 +95,13 @@ func (c *metricsCollector) desc(name, help string, labels ...string) *prometheus
 	return prometheus.NewDesc("ghostferry_"+name, help, labels, c.run)
 }
 
-// Describe says that what there is varies: unknown values are left out.
+// Describe tells of everything that there can be: unknown values are left out.
 func (c *metricsCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		descs <- m.desc
+	}
+	for _, desc := range []*prometheus.Desc{c.info, c.tables, c.waits, c.waited, c.waiting} {
+		descs <- desc
 	}
 }
 
@@ -103,17 +113,17 @@ func (c *metricsCollector) Collect(metrics chan<- prometheus.Metric) {
 			metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, value)
 		}
 	}
-	metrics <- prometheus.MustNewConstMetric(c.desc("info", "What runs: always 1.", "version", "state", "phase"), prometheus.GaugeValue, 1, o.GhostferryVersion, o.State, o.Phase)
+	metrics <- prometheus.MustNewConstMetric(c.info, prometheus.GaugeValue, 1, o.GhostferryVersion, o.State, o.Phase)
 	for _, t := range []struct {
 		status string
 		count  int
 	}{{TableActionWaiting, o.TablesWaiting}, {TableActionCopying, o.TablesCopying}, {TableActionCompleted, o.TablesCompleted}} {
-		metrics <- prometheus.MustNewConstMetric(c.desc("tables", "Tables by what happens to them.", "status"), prometheus.GaugeValue, float64(t.count), t.status)
+		metrics <- prometheus.MustNewConstMetric(c.tables, prometheus.GaugeValue, float64(t.count), t.status)
 	}
 	for _, w := range o.Waits {
-		metrics <- prometheus.MustNewConstMetric(c.desc("waits_total", "How often a part of the run has waited.", "cause"), prometheus.CounterValue, float64(w.Count), w.Cause)
-		metrics <- prometheus.MustNewConstMetric(c.desc("wait_seconds_total", "How long parts of the run have waited.", "cause"), prometheus.CounterValue, w.Seconds, w.Cause)
-		metrics <- prometheus.MustNewConstMetric(c.desc("waiting", "How many parts of the run wait now.", "cause"), prometheus.GaugeValue, float64(w.Waiting), w.Cause)
+		metrics <- prometheus.MustNewConstMetric(c.waits, prometheus.CounterValue, float64(w.Count), w.Cause)
+		metrics <- prometheus.MustNewConstMetric(c.waited, prometheus.CounterValue, w.Seconds, w.Cause)
+		metrics <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(w.Waiting), w.Cause)
 	}
 }
 

@@ -100,6 +100,28 @@ func TestHTTPCallbackStaysOnItsHost(t *testing.T) {
 	require.EqualValues(t, 2, posted.Load())
 }
 
+// An endpoint of a throttler may be moved within its host.
+func TestHTTPThrottlerStaysOnItsHost(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("another host was asked") }))
+	defer elsewhere.Close()
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	mux.Handle("/away", http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	mux.Handle("/moved", http.RedirectHandler("/go", http.StatusFound))
+	mux.HandleFunc("/go", func(http.ResponseWriter, *http.Request) {})
+	look := func(path string) (func() string, error) {
+		throttler, err := NewHTTPThrottler(&HTTPThrottlerConfig{URI: server.URL + path}, nil)
+		require.NoError(t, err)
+		return throttler.look(t.Context())
+	}
+	judge, err := look("/moved")
+	require.NoError(t, err)
+	require.Empty(t, judge())
+	_, err = look("/away")
+	require.ErrorContains(t, err, "refused to follow a redirect")
+}
+
 func TestMetrics(t *testing.T) {
 	sink := make(chan interface{}, 2)
 	metrics := &Metrics{Prefix: "p", DefaultTags: []MetricTag{{"a", "default"}, {"b", "default"}}, Sink: sink}

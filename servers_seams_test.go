@@ -52,6 +52,8 @@ func TestLagThrottler(t *testing.T) {
 		}
 
 		eventually("")
+		_, err = queryNumber(ctx, throttler.DB, "SELECT 'nan'")
+		require.ErrorContains(t, err, "not a number")
 		throttler.SetPaused(true)
 		require.True(t, throttler.Throttled())
 		throttler.SetPaused(false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -241,7 +242,7 @@ func queryNumber(ctx context.Context, db *sql.DB, query string) (float64, error)
 		return 0, errors.New("the lag query returned NULL: replication does not run, or the heartbeat is missing")
 	}
 	number, err := strconv.ParseFloat(*text, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(number) {
 		return 0, fmt.Errorf("the lag query returned %q, not a number", *text)
 	}
 	return number, nil

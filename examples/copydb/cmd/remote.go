@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func newRemote(name string, stdout io.Writer) (*remote, error) {
 	}
 	r := &remote{base: "http://" + net.JoinHostPort(host, port), token: server.Token, client: &http.Client{}, stdout: stdout}
 	if server.TLSCertPath != "" {
-		pem, err := os.ReadFile(server.TLSCertPath)
+		certificate, err := os.ReadFile(server.TLSCertPath)
 		if err != nil {
 			return nil, err
 		}
@@ -89,11 +90,33 @@ func newRemote(name string, stdout io.Writer) (*remote, error) {
 		if err != nil {
 			roots = x509.NewCertPool()
 		}
-		roots.AppendCertsFromPEM(pem)
+		roots.AppendCertsFromPEM(certificate)
 		r.base = "https" + strings.TrimPrefix(r.base, "http")
-		r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+		r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: serverName(certificate, host), MinVersion: tls.VersionTLS12}}
 	}
 	return r, nil
+}
+
+// serverName is the name by which the certificate is checked: it is the one that the other
+// process was given, which need not know the address that this machine reaches it at.
+func serverName(certificate []byte, host string) string {
+	block, rest := pem.Decode(certificate)
+	for block != nil && block.Type != "CERTIFICATE" {
+		block, rest = pem.Decode(rest)
+	}
+	if block == nil {
+		return host
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	switch {
+	case err != nil || leaf.VerifyHostname(host) == nil:
+		return host
+	case len(leaf.DNSNames) > 0:
+		return leaf.DNSNames[0]
+	case len(leaf.IPAddresses) > 0:
+		return leaf.IPAddresses[0].String()
+	}
+	return host
 }
 
 func (r *remote) do(ctx context.Context, method, path string, body any) ([]byte, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,11 +17,12 @@ import (
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
+	"github.com/ghostferry-go/ghostferry/test/certs"
 )
 
 // controlled is a run that has not begun, with a control server, and the configuration
 // file that finds it.
-func controlled(t *testing.T) (*ghostferry.Ferry, string) {
+func controlled(t *testing.T, more map[string]any) (*ghostferry.Ferry, string) {
 	t.Helper()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
@@ -29,7 +31,9 @@ func controlled(t *testing.T) (*ghostferry.Ferry, string) {
 	addr := listener.Addr().String()
 	require.NoError(t, listener.Close())
 	file := filepath.Join(t.TempDir(), "config.json")
-	text, err := json.Marshal(map[string]any{"ControlServerConfig": map[string]any{"Enabled": true, "ServerBindAddr": addr}})
+	settings := map[string]any{"Enabled": true, "ServerBindAddr": addr}
+	maps.Copy(settings, more)
+	text, err := json.Marshal(map[string]any{"ControlServerConfig": settings})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 
@@ -64,7 +68,7 @@ func controlled(t *testing.T) (*ghostferry.Ferry, string) {
 }
 
 func TestARunningCopydbIsTold(t *testing.T) {
-	f, file := controlled(t)
+	f, file := controlled(t, nil)
 	tell := func(order string) (int, string, string) {
 		var stdout, stderr bytes.Buffer
 		status := tell(t.Context(), order, []string{file}, &stdout, &stderr)
@@ -95,6 +99,15 @@ func TestARunningCopydbIsTold(t *testing.T) {
 	require.Equal(t, 2, run([]string{"status", off}, nil, os.Stdout, os.Stderr))
 	require.Equal(t, 1, runTell(&stderr))
 	require.Contains(t, stderr.String(), "usage: copydb status CONFIG.json")
+}
+
+// A certificate need not know the address that the process is reached at from its own machine.
+func TestARunningCopydbIsToldByTLS(t *testing.T) {
+	pair := certs.NewAuthority(t).Issue(t, "control", time.Hour, "move.example.com")
+	f, file := controlled(t, map[string]any{"TLSCertPath": pair.Cert, "TLSKeyPath": pair.Key})
+	var stderr bytes.Buffer
+	require.Zero(t, tell(t.Context(), "pause", []string{file}, io.Discard, &stderr), stderr.String())
+	require.True(t, f.Throttler.Throttled())
 }
 
 func runTell(stderr io.Writer) int {
