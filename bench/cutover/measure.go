@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -80,37 +81,106 @@ func (b *bench) cycles(ctx context.Context, hooks ghostferry.CutoverHooks) error
 	return nil
 }
 
-// exceedBudget has cutovers that take longer than they may, and measures from the word that
-// they are given up to the writer's next commit.
+// exceedBudget has cutovers that take longer than they may, by turns in the drain, in the
+// comparison and in a hook, and measures from the word that they are given up to the writer's
+// next commit.
 func (b *bench) exceedBudget(ctx context.Context, hooks ghostferry.CutoverHooks) error {
 	b.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(abortBudget)})
 	defer b.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: -1})
-	var given time.Time
-	unfence := hooks.Unfence
-	hooks.Fenced = func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
-	hooks.Unfence = func(ctx context.Context) error { given = time.Now(); return unfence(ctx) }
+	targetDB, err := b.target.DB(ctx)
+	if err != nil {
+		return err
+	}
+	lock, err := targetDB.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	var resumed []time.Duration
-	for range b.o.aborts {
-		var committed int
-		counted := hooks
-		counted.Unfence = func(ctx context.Context) error {
-			committed = b.writer.Stats().Committed
-			return hooks.Unfence(ctx)
-		}
-		_, err := b.ferry.DrillCutover(ctx, counted)
-		if _, ok := errors.AsType[*ghostferry.WriteBlockBudgetError](err); !ok {
-			return fmt.Errorf("a cutover that takes longer than %s ended with: %w", abortBudget, err)
-		}
-		if err := b.writer.UntilCommitted(ctx, func(s shop.Stats) bool { return s.Committed > committed }); err != nil {
+	for n := range b.o.aborts {
+		took, err := b.giveUp(ctx, b.obstructed(n, hooks, lock))
+		if err != nil {
 			return err
 		}
-		resumed = append(resumed, b.writer.Stats().LastCommit.Sub(given))
+		resumed = append(resumed, took)
+		if _, err := lock.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+			return err
+		}
 	}
 	b.result.Aborts = len(resumed)
 	if len(resumed) > 0 {
 		b.result.Resumed = ms(slices.Max(resumed))
 	}
 	return nil
+}
+
+// obstructed are hooks with which the n-th cutover cannot end.
+func (b *bench) obstructed(n int, hooks ghostferry.CutoverHooks, lock *sql.Conn) ghostferry.CutoverHooks {
+	fence := hooks.Fence
+	takeLock := func(ctx context.Context) error {
+		_, err := lock.ExecContext(ctx, "LOCK TABLES `"+database+"`.customers WRITE")
+		return err
+	}
+	hooks.Fence = func(ctx context.Context) error {
+		if n%3 == 0 { // the change cannot be applied
+			if err := takeLock(ctx); err != nil {
+				return err
+			}
+		}
+		// There is something to drain and to compare.
+		source, err := b.source.DB(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := source.ExecContext(ctx, "UPDATE `"+database+"`.customers SET email = CONCAT(email, '.x') LIMIT 1"); err != nil {
+			return err
+		}
+		return fence(ctx)
+	}
+	hooks.Fenced = func(ctx context.Context) error {
+		if n%3 == 1 { // the row cannot be compared
+			return takeLock(ctx)
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return hooks
+}
+
+// giveUp returns how long the writer waited for its next commit once a cutover was given up:
+// when its budget was over, or when it was told by an estimate.
+func (b *bench) giveUp(ctx context.Context, hooks ghostferry.CutoverHooks) (time.Duration, error) {
+	var asked, opened, first time.Time
+	resumed := make(chan error, 1)
+	unfence := hooks.Unfence
+	hooks.Unfence = func(ctx context.Context) error {
+		asked = time.Now()
+		committed := b.writer.Stats().Committed // nobody writes
+		go func() {
+			resumed <- b.writer.UntilCommitted(context.WithoutCancel(ctx), func(s shop.Stats) bool {
+				first = s.LastCommit
+				return s.Committed > committed
+			})
+		}()
+		err := unfence(ctx)
+		opened = time.Now()
+		return err
+	}
+	_, err := b.ferry.DrillCutover(ctx, hooks)
+	failure, failed := errors.AsType[*ghostferry.CutoverError](err)
+	given, late := errors.AsType[*ghostferry.WriteBlockBudgetError](err)
+	if !failed || !late {
+		return 0, fmt.Errorf("a cutover that takes longer than %s ended with: %w", abortBudget, err)
+	}
+	if err := <-resumed; err != nil {
+		return 0, err
+	}
+	decided := asked
+	if given.Needs == 0 {
+		decided = opened.Add(abortBudget - failure.WriteBlock) // its block has begun before the budget did, or with it
+	}
+	progress("given up in the %s: the writer's next commit came %.1f ms later", given.Phase, ms(first.Sub(decided)))
+	return first.Sub(decided), nil
 }
 
 // finish switches over and compares every row.
