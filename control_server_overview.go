@@ -61,8 +61,8 @@ type ControlServerOverview struct {
 
 	Verification ControlServerVerification
 
-	// Position is the last applied place of the source's binary log, StopPosition where
-	// the stream ends; empty until a stop was asked for.
+	// Position is the last applied place of the source's binary log, empty until there is one;
+	// StopPosition where the stream ends, empty until a stop was asked for.
 	Position, StopPosition string
 
 	// Waits are the causes for which parts of the run have waited.
@@ -180,7 +180,9 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	if ended, _ := f.ended(); o.State != StateStarting && !ended {
 		o.ReadLagSeconds, o.ApplyLagSeconds = knownSeconds(f.BinlogStreamer.lag()), knownSeconds(f.writerLag())
 	}
-	o.Position = f.BinlogWriter.appliedUpTo().String()
+	if at := f.BinlogWriter.appliedUpTo(); !at.IsZero() {
+		o.Position = at.String()
+	}
 	if stop := f.StopCoordinate(); !stop.IsZero() {
 		o.StopPosition = stop.String()
 	}

@@ -84,7 +84,7 @@ func (s *ControlServer) page(snapshot *runSnapshot, q tableQuery) ControlServerT
 	q.order(snapshot, chosen)
 	answer := ControlServerTables{Total: len(snapshot.names), Matching: len(chosen), Offset: min(q.offset, len(chosen)), Tables: []ControlServerTable{}}
 	for _, i := range chosen[answer.Offset:min(answer.Offset+q.limit, len(chosen))] {
-		answer.Tables = append(answer.Tables, s.tableRow(snapshot.names[i], snapshot.tables[i]))
+		answer.Tables = append(answer.Tables, s.tableRow(snapshot.names[i], snapshot.schemas[i], snapshot.tables[i]))
 	}
 	return answer
 }
@@ -127,9 +127,8 @@ func (q tableQuery) order(snapshot *runSnapshot, chosen []int) {
 	})
 }
 
-func (s *ControlServer) tableRow(name string, facts tableFacts) ControlServerTable {
+func (s *ControlServer) tableRow(name string, table *TableSchema, facts tableFacts) ControlServerTable {
 	f := s.F
-	table := f.Tables[name]
 	row := ControlServerTable{
 		Name: name, Status: tableActions[facts.action], RowsWritten: facts.rows, BytesWritten: facts.bytes,
 		RowsEstimate: facts.estimated, Fraction: facts.fraction(),

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -231,17 +230,6 @@ func TestReadOnly(t *testing.T) {
 	p.click("sign-out")
 	p.until(`sessionStorage.getItem("ghostferry-token") === null && !document.getElementById("login").hidden`)
 	p.shot("login-390-dark")
-}
-
-// Without tables, before a run.
-func TestNoTables(t *testing.T) {
-	config := &ghostferry.Config{ControlServerConfig: &ghostferry.ControlServerConfig{ServerBindAddr: "127.0.0.1:0", Token: operateToken, ReadToken: readToken}}
-	server := &ghostferry.ControlServer{Config: config.ControlServerConfig, F: &ghostferry.Ferry{Config: config}}
-	require.NoError(t, server.Initialize())
-	serving := httptest.NewServer(server)
-	t.Cleanup(serving.Close)
-	url := serving.URL + "/"
-	shots(t, url, "idle-0", `document.getElementById("tables-empty").textContent.includes("no tables")`)
 }
 
 // The permission is given and taken back by one button, and a comparison that is asked for

@@ -43,7 +43,8 @@ export function showAlerts(area, o) {
   else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: `, o.Throttle.Why]);
   if (o.Verification.Mismatches > 0) alerts.push(["bad", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`} between source and target.`]);
   if (o.Cutover.LastError && o.Phase !== "done") alerts.push(["warn", `The last cutover was given up: ${o.Cutover.LastError}`]);
-  if (o.Phase === "done" && !o.Failed) alerts.push(["good", `The streams have ended; the target has everything up to ${o.StopPosition || o.Position}.`]);
+  const end = o.StopPosition || o.Position;
+  if (o.Phase === "done" && !o.Failed) alerts.push(["good", end ? `The streams have ended; the target has everything up to ${end}.` : "The streams have ended."]);
   // A detail changes every second, as a lag does: it is not announced again.
   const shown = JSON.stringify(alerts.map(([kind, text]) => [kind, text]));
   if (area.dataset.shown !== shown) {
