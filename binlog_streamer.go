@@ -89,6 +89,7 @@ type BinlogStreamer struct {
 	explicit   bool            // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
 	held       *heldEnd        // of the compressed transaction being read; nil outside of one
 	xa         xaState
+	reach      statementReach
 	rowEvents  int            // row events of our tables in the transaction
 	savepoints map[string]int // rowEvents at each savepoint; nil without any
 	query      []byte         // statement of the row events that follow

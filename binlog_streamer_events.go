@@ -328,7 +328,7 @@ func (s *BinlogStreamer) tableMap(ev *rawEvent) error {
 	}
 	switch {
 	case t.table == nil:
-	case t.mapped.Columns() != len(t.layout.columns):
+	case !s.countFits(t):
 		return s.unsupported(ev, t.table, fmt.Sprintf("a row with %d columns where the table had %d", t.mapped.Columns(), len(t.layout.columns)),
 			"its definition was changed during the run: start again with an empty target table")
 	case s.own == nil: // a target may have other types
@@ -342,6 +342,14 @@ func (s *BinlogStreamer) tableMap(ev *rawEvent) error {
 		}
 	}
 	return nil
+}
+
+// countFits compares the number of columns with the table's, and notes how many of them are
+// hidden. A target may not have those of its unique indexes.
+func (s *BinlogStreamer) countFits(t *streamedTable) bool {
+	hidden := t.mapped.Columns() - len(t.layout.columns)
+	t.mapped.Hidden = hidden
+	return hidden == t.table.hiddenColumns() || s.own != nil && hidden >= 0 && hidden < t.table.hiddenColumns()
 }
 
 func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {

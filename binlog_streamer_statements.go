@@ -108,11 +108,9 @@ func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Sta
 	if s.own != nil && s.own([]byte(q.Text)) {
 		return nil
 	}
-	texts := []*binlog.Statement{st}
-	if converted, err := s.inUTF8(q); err != nil {
+	texts, err := s.readings(q, st)
+	if err != nil {
 		return err
-	} else if converted != nil {
-		texts = append(texts, converted)
 	}
 	for _, table := range s.TableSchema {
 		if s.exempt != nil && s.exempt(table, ev.end) {
@@ -126,7 +124,7 @@ func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Sta
 			}
 		}
 	}
-	return nil
+	return s.redefinition(ev, q, texts)
 }
 
 // inUTF8 scans a statement with other than ASCII characters once more, converted by the
@@ -151,32 +149,53 @@ func (s *BinlogStreamer) inUTF8(q binlog.Query) (*binlog.Statement, error) {
 
 // changeByStatement refuses statements that may have changed rows of a moved table. They
 // need not name it: it may be behind a view, a trigger or a function. MySQL logs which
-// schemas were written; elsewhere the session's schema and those named count.
+// schemas were written; elsewhere the session's schema and those named count, and what the
+// statement may lead to.
 func (s *BinlogStreamer) changeByStatement(ev *rawEvent, q binlog.Query, st *binlog.Statement) error {
 	if s.own != nil && s.own([]byte(q.Text)) {
 		return nil
 	}
 	updated, known := q.UpdatedSchemas()
-	var found *TableSchema
-	refused := false
+	var tables []*TableSchema
+	moved := map[string]bool{}
 	for _, table := range s.TableSchema {
-		if s.exempt != nil && s.exempt(table, ev.end) {
+		schema, _ := s.streamedName(table)
+		if s.exempt != nil && s.exempt(table, ev.end) || known && !slices.ContainsFunc(updated, func(u string) bool { return st.SameName(u, schema) }) {
 			continue
 		}
-		schema, name := s.streamedName(table)
-		if known && !slices.ContainsFunc(updated, func(u string) bool { return st.SameName(u, schema) }) {
-			continue
-		}
-		if st.MentionsTable(schema, name, q.Schema) {
-			found, refused = table, true
-			break
-		}
-		refused = refused || known || st.SameName(q.Schema, schema) || st.Mentions(schema)
+		tables = append(tables, table)
+		moved[schema] = true
 	}
-	if !refused {
+	if len(tables) == 0 {
 		return nil
 	}
-	return s.unsupported(ev, found, "a change by statement ("+st.Verb+")", "set binlog_format=ROW for every session of the source, and start again with empty target tables")
+	texts, err := s.readings(q, st)
+	if err != nil {
+		return err
+	}
+	what := "a change by statement (" + st.Verb + ")"
+	for _, table := range tables {
+		schema, name := s.streamedName(table)
+		if slices.ContainsFunc(texts, func(st *binlog.Statement) bool { return st.MentionsTable(schema, name, q.Schema) }) {
+			return s.unsupported(ev, table, what, byRowRemedy)
+		}
+	}
+	for schema := range moved {
+		if known || st.SameName(q.Schema, schema) || slices.ContainsFunc(texts, func(st *binlog.Statement) bool { return st.Mentions(schema) }) {
+			return s.unsupported(ev, nil, what, byRowRemedy)
+		}
+	}
+	return s.otherSchemaStatement(ev, q, texts, moved)
+}
+
+// readings returns a statement as it is, and if it is in another character set than UTF-8
+// as it reads there.
+func (s *BinlogStreamer) readings(q binlog.Query, st *binlog.Statement) ([]*binlog.Statement, error) {
+	converted, err := s.inUTF8(q)
+	if err != nil || converted == nil {
+		return []*binlog.Statement{st}, err
+	}
+	return []*binlog.Statement{st, converted}, nil
 }
 
 // foldsCase: the streamed server does not tell names of tables apart by case.

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -159,6 +160,10 @@ func (t *TableSchema) columnInfo(i int) codec.Info {
 	}
 	info.Charset, _, _ = strings.Cut(c.Collation, "_")
 	info.DataType = strings.ToLower(strings.FieldsFunc(c.RawType+" ", func(r rune) bool { return r == '(' || r == ' ' })[0:1:1][0])
+	switch info.DataType {
+	case "time", "datetime", "timestamp":
+		_, _ = fmt.Sscanf(c.RawType[len(info.DataType):], "(%d)", &info.FractionalDigits)
+	}
 	return info
 }
 

@@ -91,6 +91,18 @@ type indexInfo struct {
 	Nullable      bool // one of the columns may be NULL
 	HasExpression bool // one of the parts is an expression
 	Visible       bool
+	Hash          bool // MariaDB's of long values: rows cannot be read in its order
+}
+
+// hiddenColumns is how many columns the server keeps behind the table's own and logs with its
+// rows: MariaDB one for each unique index by hash.
+func (t *TableSchema) hiddenColumns() (n int) {
+	for _, index := range t.indexInfos {
+		if index.Unique && index.Hash {
+			n++
+		}
+	}
+	return n
 }
 
 // GetPaginationColumn is the first column of the key.

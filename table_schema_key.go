@@ -25,13 +25,19 @@ func (t *TableSchema) chooseKey(config *CascadingPaginationColumnConfig) error {
 			return t.useIndex(index)
 		}
 	}
+	for _, index := range t.indexInfos {
+		if index.Unique && index.Hash && !index.Nullable {
+			return &NoUsableKeyError{Schema: t.Schema, Table: t.Name,
+				Reason: fmt.Sprintf("unique key %s is an index by hash, which has no order to read rows in", QuoteField(index.Name))}
+		}
+	}
 	return NonExistingPaginationKeyError(t.Schema, t.Name)
 }
 
 // identifiesRows says whether no two rows can have equal values in the whole columns
-// of the index.
+// of the index, and whether rows can be read in its order.
 func (i indexInfo) identifiesRows() bool {
-	if !i.Unique || i.Nullable || i.HasExpression {
+	if !i.Unique || i.Nullable || i.HasExpression || i.Hash {
 		return false
 	}
 	for _, length := range i.SubParts {

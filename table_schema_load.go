@@ -273,24 +273,25 @@ func (r *schemaReader) readIndexes(ctx context.Context, schemaName string, byNam
 	}
 	// CARDINALITY is left out: for it the server opens every table.
 	return r.query(ctx, func(rows *sql.Rows) error {
-		var tableName, indexName, visible string
+		var tableName, indexName, kind, visible string
 		var nonUnique bool
 		var columnName sql.NullString
 		var subPart sql.NullInt64
-		if err := rows.Scan(&tableName, &indexName, &nonUnique, &columnName, &subPart, &visible); err != nil {
+		if err := rows.Scan(&tableName, &indexName, &nonUnique, &kind, &columnName, &subPart, &visible); err != nil {
 			return err
 		}
 		if table := byName[tableName]; table != nil {
-			table.addIndexPart(indexName, !nonUnique, columnName, int(subPart.Int64), visible != r.invisibleValue || r.indexVisibility == "")
+			info := indexInfo{Name: indexName, Unique: !nonUnique, Visible: visible != r.invisibleValue || r.indexVisibility == "", Hash: kind == "HASH" && table.engine == "InnoDB"}
+			table.addIndexPart(info, columnName, int(subPart.Int64))
 		}
 		return nil
-	}, "SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, COLUMN_NAME, SUB_PART, "+visibility+
+	}, "SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, INDEX_TYPE, COLUMN_NAME, SUB_PART, "+visibility+
 		" FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX", schemaName)
 }
 
-func (t *loadedTable) addIndexPart(name string, unique bool, columnName sql.NullString, subPart int, visible bool) {
-	if last := len(t.indexInfos) - 1; last < 0 || t.indexInfos[last].Name != name {
-		t.indexInfos = append(t.indexInfos, indexInfo{Name: name, Unique: unique, Visible: visible})
+func (t *loadedTable) addIndexPart(info indexInfo, columnName sql.NullString, subPart int) {
+	if last := len(t.indexInfos) - 1; last < 0 || t.indexInfos[last].Name != info.Name {
+		t.indexInfos = append(t.indexInfos, info)
 	}
 	index := &t.indexInfos[len(t.indexInfos)-1]
 

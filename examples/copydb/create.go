@@ -155,6 +155,10 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 	if err != nil {
 		return nil, err
 	}
+	collations, err := targetCollations(ctx, f.Ferry.TargetDB)
+	if err != nil {
+		return nil, err
+	}
 
 	var schemas, tables []definition
 	var missing []ghostferry.TableIdentifier
@@ -193,7 +197,37 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(notes, schemas, parentsFirst(tables)), nil
+	steps := slices.Concat(schemas, parentsFirst(tables))
+	for i := range steps {
+		steps[i].statement = renameCollations(steps[i].statement, collations)
+	}
+	return slices.Concat(notes, steps), nil
+}
+
+// targetCollations are the target's names of collations that it has under another one.
+func targetCollations(ctx context.Context, target *sql.DB) (map[string]string, error) {
+	has := func(name string) (n int, err error) {
+		err = target.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLLATIONS WHERE COLLATION_NAME=?", name).Scan(&n)
+		return n, err
+	}
+	names := map[string]string{}
+	for _, pair := range equalCollations {
+		first, err := has(pair[0])
+		if err != nil {
+			return nil, fmt.Errorf("looking for collation %s on the target: %w", pair[0], err)
+		}
+		second, err := has(pair[1])
+		if err != nil {
+			return nil, fmt.Errorf("looking for collation %s on the target: %w", pair[1], err)
+		}
+		switch {
+		case first == 0 && second > 0:
+			names[pair[0]] = pair[1]
+		case second == 0 && first > 0:
+			names[pair[1]] = pair[0]
+		}
+	}
+	return names, nil
 }
 
 // parentsFirst puts tables behind those that their foreign keys refer to, and leaves the

@@ -66,6 +66,29 @@ func renameCreateTable(statement string, table ghostferry.TableIdentifier, renam
 	return renamed.String(), parents, nil
 }
 
+// equalCollations are collations of the same character set that take the same texts for
+// equal, and sort them alike, under the names that MySQL and MariaDB have for them.
+var equalCollations = [][2]string{{"utf8mb4_0900_bin", "utf8mb4_nopad_bin"}}
+
+// renameCollations gives the collations of a definition the names that the target has for
+// them. Names of columns and tables are quoted there, so a word is none.
+func renameCollations(statement string, names map[string]string) string {
+	if len(names) == 0 {
+		return statement
+	}
+	s := scanner{text: statement}
+	var renamed strings.Builder
+	copied := 0
+	for token := s.next(); token.kind != end; token = s.next() {
+		if name, ok := names[token.text]; ok && token.kind == word {
+			renamed.WriteString(statement[copied:token.start])
+			renamed.WriteString(name)
+			copied = token.end
+		}
+	}
+	return renamed.String() + statement[copied:]
+}
+
 // kind tells the tokens of a statement apart as far as finding names asks for it.
 type kind int
 

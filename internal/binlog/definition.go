@@ -11,6 +11,13 @@ type change struct {
 	tables     []name // tables whose definition or rows change
 	schema     string // the schema that is dropped
 	understood bool   // false: every table that the statement mentions may be meant
+	replaces   bool   // OR REPLACE, of a view or routine
+	stored     []name // views and routines that the statement is about
+
+	// made is the table that is new with the statement, madeSchema the schema; empty where
+	// one that exists may have been left as it is (IF NOT EXISTS).
+	made       name
+	madeSchema string
 }
 
 // parser reads a statement's tokens from at on.
@@ -95,7 +102,11 @@ func (p *parser) definition(verb string) change {
 			temporary = true
 		case "TABLE", "TABLES":
 			if temporary || verb == "CREATE" && !replaces {
-				return change{what: verb + " TABLE", understood: true}
+				c := change{what: verb + " TABLE", understood: true}
+				if !temporary && p.peek() != "IF" {
+					c.made, _ = p.name()
+				}
+				return c
 			}
 			return p.table(verb)
 		case "INDEX":
@@ -103,9 +114,11 @@ func (p *parser) definition(verb string) change {
 			return p.listed(verb + " INDEX")
 		case "DATABASE", "SCHEMA":
 			return p.schema(verb, replaces)
-		case "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE", "PACKAGE",
+		case "VIEW", "PROCEDURE", "FUNCTION", "PACKAGE":
+			return change{what: verb + " " + word, understood: true, replaces: replaces, stored: p.stored()}
+		case "TRIGGER", "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE",
 			"TABLESPACE", "LOGFILE", "INSTANCE", "RESOURCE", "UNDO", "LIBRARY", "MASKING":
-			return change{what: verb + " " + word, understood: true}
+			return change{what: verb + " " + word, understood: true, replaces: replaces}
 		case "":
 			if p.at >= len(p.tokens) {
 				return change{what: verb}
@@ -137,6 +150,23 @@ func (p *parser) listed(what string) change {
 		c.tables, c.understood = append(c.tables, n), true
 		if p.at >= len(p.tokens) || !p.tokens[p.at].is(",") {
 			return c
+		}
+		p.at++
+	}
+}
+
+// stored reads the names of views and routines.
+func (p *parser) stored() []name {
+	p.skipWords("BODY", "IF", "NOT", "EXISTS")
+	var list []name
+	for {
+		n, ok := p.name()
+		if !ok {
+			return list
+		}
+		list = append(list, n)
+		if p.at >= len(p.tokens) || !p.tokens[p.at].is(",") {
+			return list
 		}
 		p.at++
 	}
@@ -215,6 +245,10 @@ func (p *parser) schema(verb string, replaces bool) change {
 		p.skipWords("IF", "NOT", "EXISTS")
 	case verb == "DROP":
 		p.skipWords("IF", "EXISTS")
+	case verb == "CREATE" && p.peek() != "IF":
+		n, _ := p.name()
+		c.madeSchema = n.name
+		return c
 	default:
 		return c
 	}

@@ -65,6 +65,8 @@ type Column struct {
 	Collation string
 	Nullable  bool
 	Generated bool
+	// Digits are the fractional digits of a temporal type's seconds.
+	Digits int
 	// FixedLen is the length in bytes to which BINARY(n) values are padded, else 0.
 	FixedLen int
 	// Object is true for column types a host sees as []byte rather than as string
@@ -88,7 +90,7 @@ func (e *UnsupportedTypeError) Error() string {
 func NewColumn(info Info) (Column, error) {
 	c := Column{
 		Name: info.Name, Charset: info.Charset, Collation: info.Collation,
-		Nullable: info.Nullable, Generated: info.Generated,
+		Nullable: info.Nullable, Generated: info.Generated, Digits: info.FractionalDigits,
 	}
 	switch strings.ToLower(info.DataType) {
 	case "tinyint", "smallint", "mediumint", "int", "integer", "bigint":

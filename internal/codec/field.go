@@ -51,6 +51,9 @@ func appendField(dst []byte, c *Column, typ byte, meta uint16, data []byte) ([]b
 	case typeTimestamp2, typeDateTime2, typeTime2:
 		return appendTemporal(dst, typ, int(meta), data)
 	case typeTimestamp, typeDateTime, typeTime:
+		if c.Digits > 0 {
+			return appendHiresTemporal(dst, typ, c.Digits, data)
+		}
 		return appendOldTemporal(dst, typ, data)
 	case typeBit:
 		return appendBit(dst, data, (int(meta>>8)*8+int(meta&0xff)+7)/8)
@@ -298,7 +301,8 @@ func appendTemporal(dst []byte, typ byte, fsp int, data []byte) ([]byte, int, er
 	}
 	switch typ {
 	case typeTimestamp2:
-		return appendFraction(appendUnix(dst, int64(bigEndian(data, 4))), bigEndian(data[4:], frac), fsp), size, nil
+		seconds, fraction := bigEndian(data, 4), bigEndian(data[4:], frac)
+		return appendFraction(appendUnix(dst, seconds, fraction), fraction, fsp), size, nil
 	case typeDateTime2:
 		v := bigEndian(data, 5) - 0x8000000000
 		ymd, hms := v>>17, v&0x1ffff
@@ -318,12 +322,13 @@ func appendTemporal(dst []byte, typ byte, fsp int, data []byte) ([]byte, int, er
 	}
 }
 
-// appendUnix renders a TIMESTAMP in UTC; zero is the zero date.
-func appendUnix(dst []byte, seconds int64) []byte {
-	if seconds == 0 {
+// appendUnix renders the seconds of a TIMESTAMP in UTC; zero without a fraction is the zero
+// date (MariaDB has values in the first second of 1970).
+func appendUnix(dst []byte, seconds, fraction uint64) []byte {
+	if seconds == 0 && fraction == 0 {
 		return append(dst, "0000-00-00 00:00:00"...)
 	}
-	return time.Unix(seconds, 0).UTC().AppendFormat(dst, "2006-01-02 15:04:05")
+	return time.Unix(int64(seconds), 0).UTC().AppendFormat(dst, "2006-01-02 15:04:05")
 }
 
 // appendOldTemporal reads the types of tables made before MySQL 5.6, which MariaDB
@@ -335,7 +340,7 @@ func appendOldTemporal(dst []byte, typ byte, data []byte) ([]byte, int, error) {
 	}
 	switch typ {
 	case typeTimestamp:
-		return appendUnix(dst, int64(binary.LittleEndian.Uint32(data))), size, nil
+		return appendUnix(dst, uint64(binary.LittleEndian.Uint32(data)), 0), size, nil
 	case typeDateTime:
 		v := binary.LittleEndian.Uint64(data)
 		d, t := v/1000000, v%1000000

@@ -90,6 +90,9 @@ func (c *Column) AppendDriver(dst []byte, v any) ([]byte, error) {
 			}
 			return appendDouble(dst, f), nil
 		}
+		if c.Kind == Decimal {
+			x = withoutZeros(x)
+		}
 		return append(dst, x...), nil
 	case int64:
 		return strconv.AppendInt(dst, x, 10), nil
@@ -104,6 +107,14 @@ func (c *Column) AppendDriver(dst []byte, v any) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("column `%s`: the driver returned a %T", c.Name, v)
 	}
+}
+
+// withoutZeros removes the leading zeros that ZEROFILL shows.
+func withoutZeros(x []byte) []byte {
+	for len(x) > 1 && x[0] == '0' && x[1] != '.' {
+		x = x[1:]
+	}
+	return x
 }
 
 func appendDouble(dst []byte, f float64) []byte {

@@ -91,6 +91,55 @@ func appendInet6(dst []byte, v [16]byte) []byte {
 	return dst
 }
 
+// hiresBytes are the sizes by fractional digits of MariaDB's own temporal types, which it
+// had before it took over MySQL's and still makes with mysql56_temporal_format=OFF.
+var hiresBytes = map[byte][7]int{
+	typeTimestamp: {4, 5, 5, 6, 6, 7, 7},
+	typeDateTime:  {5, 6, 6, 7, 7, 7, 8},
+	typeTime:      {3, 4, 4, 5, 5, 5, 6},
+}
+
+// appendHiresTemporal reads them: big-endian numbers, a TIMESTAMP's seconds and then its
+// fraction, of the others one number in units of the last digit, in which TIME is counted
+// from a second below its least value. The log calls them by the numbers of the types
+// without fractions, and does not tell the digits.
+func appendHiresTemporal(dst []byte, typ byte, digits int, data []byte) ([]byte, int, error) {
+	if digits > 6 {
+		return nil, 0, fmt.Errorf("%d fractional digits are not possible", digits)
+	}
+	size := hiresBytes[typ][digits]
+	if len(data) < size {
+		return nil, 0, errTruncated
+	}
+	unit := uint64(1)
+	for range digits {
+		unit *= 10
+	}
+	var fraction uint64
+	switch typ {
+	case typeTimestamp:
+		fraction = bigEndian(data[4:], size-4)
+		dst = appendUnix(dst, bigEndian(data, 4), fraction)
+	case typeDateTime:
+		v := bigEndian(data, size)
+		fraction = v % unit
+		v /= unit
+		days := v / (24 * 60 * 60)
+		dst = append(appendYMD(dst, days/32/13, days/32%13, days%32), ' ')
+		dst = appendHMS(dst, v/3600%24, v/60%60, v%60)
+	default:
+		const least = 838*3600 + 59*60 + 59 + 1
+		v := int64(bigEndian(data, size)) - int64(least*unit)
+		if v < 0 {
+			dst, v = append(dst, '-'), -v
+		}
+		fraction = uint64(v) % unit
+		seconds := uint64(v) / unit
+		dst = appendHMS(dst, seconds/3600, seconds/60%60, seconds%60)
+	}
+	return appendPadded(append(dst, '.'), fraction, digits), size, nil
+}
+
 // maxDecompressed is the longest value that a column can have.
 const maxDecompressed = 1 << 32
 

@@ -56,6 +56,10 @@ type TableMap struct {
 	types   []byte
 	metas   []uint16
 	names   []string // of the columns; nil where the log does not tell them
+
+	// Hidden is how many columns follow those of the definition: MariaDB keeps one with the
+	// hash of each long unique key and logs it. Set it before DecodeRows, which leaves them out.
+	Hidden int
 }
 
 // Columns returns how many columns the rows have.
@@ -191,9 +195,10 @@ func (e *MissingColumnError) Error() string {
 }
 
 // DecodeRows appends the images of a row event to rows, in order (before and after
-// alternating for updates). columns must describe the table's columns one to one.
+// alternating for updates). columns must describe the table's columns, without the hidden
+// ones, one to one.
 func (t *TableMap) DecodeRows(h RowsHeader, columns []Column, rows *Rows) error {
-	if h.Columns != len(columns) || len(t.types) != len(columns) {
+	if h.Columns != len(t.types) || len(t.types) != len(columns)+t.Hidden {
 		return fmt.Errorf("table `%s`.`%s` has %d columns but event has %d columns instead", t.Schema, t.Table, len(columns), h.Columns)
 	}
 	body := h.Body
@@ -225,7 +230,7 @@ func (t *TableMap) DecodeRows(h RowsHeader, columns []Column, rows *Rows) error 
 // among the columns present, then the values of those that are present and not NULL.
 func (t *TableMap) decodeImage(data, present []byte, columns []Column, rows *Rows) (int, error) {
 	count := 0
-	for i := range columns {
+	for i := range t.types {
 		if bit(present, i) {
 			count++
 		}
@@ -258,8 +263,24 @@ func (t *TableMap) decodeImage(data, present []byte, columns []Column, rows *Row
 		}
 		index++
 	}
+	for i := len(columns); i < len(t.types); i++ {
+		if !bit(present, i) {
+			continue
+		}
+		if !bit(nulls, index) {
+			_, n, err := appendField(rows.buf, &hiddenColumn, t.types[i], t.metas[i], data[pos:])
+			if err != nil {
+				return 0, fmt.Errorf("hidden column %d: %w", i+1, err)
+			}
+			pos += n
+		}
+		index++
+	}
 	return pos, nil
 }
+
+// hiddenColumn is what the values of hidden columns are read as.
+var hiddenColumn = Column{Kind: Uint}
 
 func bit(bitmap []byte, i int) bool { return bitmap[i>>3]&(1<<(i&7)) != 0 }
 

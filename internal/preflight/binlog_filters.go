@@ -32,8 +32,9 @@ func (r *run) checkBinlogFilters(ctx context.Context) error {
 		r.fault("unlogged", "binlog_do_db, binlog_ignore_db", fmt.Sprintf("%s on the source: changes in %s never reach its binary log",
 			settings, someOf(unlogged)), remedy)
 	case len(do)+len(ignore) > 0:
-		r.warn("statements", "binlog_do_db, binlog_ignore_db", settings+" on the source: no moved schema is left out, but a statement that alters "+
-			"a moved table is, when it is run from a schema that is left out", remedy)
+		// A statement is judged by the schema that its session is in, whatever it names.
+		r.fault("statements", "binlog_do_db, binlog_ignore_db", settings+" on the source: no moved schema is left out, but a statement that alters, "+
+			"truncates or drops a moved table never reaches its binary log when it is run from a schema that is left out", remedy)
 	}
 	return nil
 }

@@ -81,6 +81,32 @@ func TestRemediesBetweenFlavours(t *testing.T) {
 	}
 }
 
+// A collation that the other flavour has under another name is no difference.
+func TestCollationOfAnotherName(t *testing.T) {
+	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])
+	w.one(t, "exact", "v VARCHAR(9) COLLATE utf8mb4_0900_bin PRIMARY KEY", "v")
+	require.Zero(t, w.run(t).Count(preflight.Error))
+	exec(t, w.target, "CREATE DATABASE `shop_1`", "CREATE TABLE `shop_1`.exact (v VARCHAR(9) COLLATE utf8mb4_nopad_bin PRIMARY KEY) ENGINE=InnoDB")
+	w.in.AllowExistingTables = true
+	require.Zero(t, w.run(t).Count(preflight.Error))
+}
+
+// MariaDB's keys over periods are refused by name, others over the same columns are not; its
+// unique keys by hash are refused where the target has no such keys.
+func TestKeysOfMariaDB(t *testing.T) {
+	w := newWorld(t, pairs[servers.MariaDB][0], pairs[servers.MariaDB][1])
+	w.one(t, "booked", "id INT, a DATE, b DATE, PERIOD FOR p (a, b), PRIMARY KEY (id, a, b)", "id", "a", "b")
+	w.clean(t)
+	exec(t, w.source, "ALTER TABLE `shop_1`.booked ADD UNIQUE KEY `once ``only` (id, p WITHOUT OVERLAPS)")
+	w.fails(t, "key.overlaps", "shop_1.booked", "its key `once ``only` is WITHOUT OVERLAPS", "drop the key for the time of the move")
+	w.one(t, "hashed", "id INT PRIMARY KEY, v BLOB, UNIQUE (v)", "id")
+	w.clean(t)
+
+	w = newWorld(t, pairs[servers.MariaDB][0], pairs[servers.MySQL][1])
+	w.one(t, "hashed", "id INT PRIMARY KEY, v BLOB, UNIQUE (v)", "id")
+	w.has(t, w.run(t), "types.target-lacks", "shop_1.hashed", "unique key v is an index by hash, which MySQL does not have")
+}
+
 func TestRetention(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.setGlobal(t, w.source, "binlog_expire_logs_seconds", "1800")

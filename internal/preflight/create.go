@@ -35,7 +35,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 	err = each(rows, err, func(scan func(...any) error) error {
 		var name string
 		err := scan(&name)
-		known[canonicalCharset(name)] = true
+		known[canonicalCollation(name)] = true
 		return err
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		for _, c := range source.columns {
 			// MariaDB lists collations that several character sets share without the set's name.
 			_, bare, _ := strings.Cut(c.collation, "_")
-			if c.collation != "" && !known[canonicalCharset(c.collation)] && !known[bare] {
+			if c.collation != "" && !known[canonicalCollation(c.collation)] && !known[bare] {
 				lacking[c.collation] = append(lacking[c.collation], c.name)
 				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !charsets[c.charset]
 			}

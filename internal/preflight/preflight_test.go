@@ -195,7 +195,7 @@ func TestF34BinlogFilters(t *testing.T) {
 			require.NoError(t, err)
 			defer source.Stop()
 			w := newWorld(t, source, pairs[flavour][1])
-			w.finds(t, preflight.Warning, "binlog-filters", "binlog_ignore_db", "binlog_ignore_db is [elsewhere,shop_2]", "replicate-do-db")
+			w.fails(t, "binlog-filters.statements", "binlog_ignore_db", "binlog_ignore_db is [elsewhere,shop_2]", "replicate-do-db")
 
 			exec(t, w.source, "CREATE DATABASE shop_2", strings.ReplaceAll(definitions[0], "shop_1", "shop_2"), "GRANT SELECT ON shop_2.* TO mover")
 			exec(t, w.target, "GRANT ALL ON shop_2.* TO mover")

@@ -236,6 +236,15 @@ func canonicalType(columnType string) string {
 	return displayWidth.ReplaceAllString(lower, "$1")
 }
 
+// canonicalCollation is canonicalCharset for the name of a collation, and gives MySQL's collation
+// of 4-byte UTF-8 that compares code points without padding the name that MariaDB has for it.
+func canonicalCollation(name string) string {
+	if name == "utf8mb4_0900_bin" {
+		return "utf8mb4_nopad_bin"
+	}
+	return canonicalCharset(name)
+}
+
 // canonicalCharset gives MySQL's new names of 3-byte UTF-8 and its collations the old ones.
 func canonicalCharset(name string) string {
 	if rest, ok := strings.CutPrefix(name, "utf8mb3"); ok {

@@ -47,7 +47,7 @@ func (r *run) compareColumn(t Table, source, target *structure, c column) {
 	}
 	if c.charset != other.charset {
 		differs(r.fault, "column-charset", "the character set", c.charset, other.charset, "")
-	} else if canonicalCharset(c.collation) != canonicalCharset(other.collation) {
+	} else if canonicalCollation(c.collation) != canonicalCollation(other.collation) {
 		// It decides which values are equal, which matters in a unique key alone.
 		find, consequence := r.warn, ": the values are kept, comparing and sorting differ"
 		if source.inUnique(c.name) || target.inUnique(c.name) {

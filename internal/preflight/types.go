@@ -26,6 +26,10 @@ func (r *run) checkTypes(context.Context) error {
 			r.fault("target-lacks", t.String(), fmt.Sprintf("index %s is over an expression, which %s does not have", name, r.TargetServer.Flavour),
 				"drop the index on the source, or "+leaveOut)
 		}
+		if name := s.hashIndex(); name != "" && !exists && !r.TargetServer.IsMariaDB() {
+			r.fault("target-lacks", t.String(), fmt.Sprintf("unique key %s is an index by hash, which %s does not have", name, r.TargetServer.Flavour),
+				"drop the key on the source, or "+leaveOut)
+		}
 		var approximate []string
 		for _, c := range s.columns {
 			if _, err := codec.NewColumn(c.info()); err != nil {
@@ -61,6 +65,17 @@ func (s *structure) functionalIndex() string {
 	for _, i := range append(slices.Clone(s.uniques), s.indexes...) {
 		if slices.ContainsFunc(i.parts, func(p part) bool { return p.expression != "" }) {
 			return i.name
+		}
+	}
+	return ""
+}
+
+// hashIndex returns the name of a unique index by hash, MariaDB's for long values; empty without
+// one.
+func (s *structure) hashIndex() string {
+	for _, u := range s.uniques {
+		if u.kind == "HASH" {
+			return u.name
 		}
 	}
 	return ""

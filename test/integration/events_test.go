@@ -31,6 +31,12 @@ const eventSchema = "refused"
 // that stays, and returns when its one row is on the target.
 func follow(t *testing.T, p *harness.Pair) *following {
 	t.Helper()
+	return followWith(t, p, func(*ghostferry.Config) {})
+}
+
+// followWith is follow with other settings.
+func followWith(t *testing.T, p *harness.Pair, set func(*ghostferry.Config)) *following {
+	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	rollbackPrepared(t, p)
 	p.Create(t, eventSchema,
@@ -47,6 +53,7 @@ func follow(t *testing.T, p *harness.Pair) *following {
 	c := p.Config(eventSchema)
 	c.TableFilter = tables{schema: eventSchema, names: []string{"moved", "parts"}}
 	c.AutomaticCutover = false
+	set(c)
 	r := &following{t: t, p: p, f: &ghostferry.Ferry{Config: c}, ran: make(chan error, 1), stop: stop}
 	t.Cleanup(stop)
 	c.VerifierType = ""
