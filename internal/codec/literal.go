@@ -156,7 +156,7 @@ func (c *Column) AppendGo(dst []byte, v any) ([]byte, error) {
 }
 
 func (c *Column) appendGoBytes(dst, x []byte) ([]byte, error) {
-	if c.Kind == Float || c.Kind == Double {
+	if c.Kind == Float || c.Kind == Double || c.Kind == Decimal {
 		return c.AppendDriver(dst, x)
 	}
 	start := len(dst)
