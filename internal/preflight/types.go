@@ -74,7 +74,7 @@ func (s *structure) functionalIndex() string {
 // one.
 func (s *structure) hashIndex() string {
 	for _, u := range s.uniques {
-		if u.kind == "HASH" {
+		if u.kind == "HASH" && s.engine == "InnoDB" {
 			return u.name
 		}
 	}
