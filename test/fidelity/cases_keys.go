@@ -65,7 +65,11 @@ func keyCases() []*Case {
 		&Case{Group: g, Name: "nullable unique only", Columns: "v INT NULL", Key: "UNIQUE KEY (v)", Values: values("1"), Sole: true, Refused: "key"},
 		&Case{Group: g, Name: "a prefix of a column", Columns: "v VARCHAR(20) NOT NULL", Key: "PRIMARY KEY (v(5))", Values: values("'a'"), Sole: true, Refused: "key"},
 	)
-	mysql := append(keyed("VARCHAR(20) COLLATE utf8mb4_0900_ai_ci", texts...), keyed("VARCHAR(20) COLLATE utf8mb4_0900_bin", append(texts, "'A'", "'a '")...)...)
+	exact := keyed("VARCHAR(20) COLLATE utf8mb4_0900_bin", append(texts, "'A'", "'a '")...)
+	for _, c := range exact {
+		c.Elsewhere = "v VARCHAR(20) COLLATE utf8mb4_nopad_bin NOT NULL"
+	}
+	mysql := append(keyed("VARCHAR(20) COLLATE utf8mb4_0900_ai_ci", texts...), exact...)
 	mysql = append(mysql, keyed("VARCHAR(20) COLLATE utf8mb4_0900_as_cs", append(texts, "'A'", "'a '")...)...)
 	mysql = append(mysql,
 		&Case{Group: g, Name: "a stored generated column in the key", Columns: "v INT NOT NULL, k INT GENERATED ALWAYS AS (v*1000000+r) STORED NOT NULL", Key: "PRIMARY KEY (k)", Values: values("1", "2", "-3"), Show: []string{"k"}},

@@ -143,7 +143,7 @@ func (m *matrix) markdown() string {
 		"Names have characters up to U+FFFF, because servers take no others (no emoji) in names of schemas, tables and columns.\n" +
 		"MariaDB has no negative zero: it stores a -0 of a MySQL FLOAT or DOUBLE as 0; preflight warns of such columns, and a\n" +
 		"verification finds such rows.\n" +
-		"Columns in collations that the target does not have (MySQL's utf8mb4_0900_* on MariaDB) can be moved into a table that was\n" +
+		"Columns in collations that the target does not have (MySQL's utf8mb4_0900_* on MariaDB, but utf8mb4_0900_bin) can be moved into a table that was\n" +
 		"made beforehand with another collation of the same character set, unless a unique key holds them: under another collation\n" +
 		"other values of it are equal. MariaDB has no generated columns that are NOT NULL: outside of keys make them without it.\n\nRoads: ")
 	b.WriteString(strings.Join(roadNames(), " · ") + ".\n\n| case |")
