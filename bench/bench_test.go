@@ -1,10 +1,16 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 func TestMedian(t *testing.T) {
@@ -23,7 +29,50 @@ func TestRatiosAreOfMediansAndLeaveOutWhatWasNotMeasured(t *testing.T) {
 			measurement{Bench: "copy", System: mysqldumpSystem, Run: run, Rows: 2_000_000, Seconds: 2 * seconds},
 			measurement{Bench: "copy", System: "further", Run: run, Rows: 2_000_000, Seconds: 5})
 	}
-	require.Equal(t, ratios{CopyVsMysqldump: 2, CopyVsLimit: 0.5, CopyCPUPerRow: 1.5, PeakRSSMB: 50, CopyVs: map[string]float64{"further": 0.25}}, r.ratios())
+	f := r.figures()
+	require.Equal(t, figures{headline: headline{CopyVsMysqldump: some(2), CopyVsLimit: some(0.5), CopyCPUPerRow: some(1.5), PeakRSSMB: some(50)}, CopyVs: map[string]float64{"further": 0.25}}, f)
+	line, err := json.Marshal(f.headline)
+	require.NoError(t, err)
+	require.Equal(t, `{"copy_vs_mysqldump":2,"copy_vs_myloader":null,"copy_vs_limit":0.5,"copy_cpu_us_per_row":1.5,"peak_rss_mb":50,"drain_rows_per_s":null,"drain_vs_replica":null,"drain_vs_decode":null}`, string(line))
+}
+
+func TestReportHasEveryPartThatWasMeasured(t *testing.T) {
+	r, err := newReport(t.TempDir())
+	require.NoError(t, err)
+	for _, m := range []measurement{
+		{Bench: "drain", System: ghostferrySystem, Rows: 10, Seconds: 1},
+		{Bench: "hot", System: ghostferrySystem, Rows: 30, Seconds: 1},
+		{Bench: "lag", System: ghostferrySystem, Rows: 1, Seconds: 1, LagMax: 1.25},
+		{Bench: "scale", System: scaleSystem(1), Rows: 1, Seconds: 2},
+		{Bench: "scale", System: scaleSystem(10), Rows: 10, Seconds: 21, Busy: []float64{0.75, 0.5}},
+		memoryCase("9 tables", 5, 1<<20),
+		{Bench: soakPart, System: ghostferrySystem, Rows: 1, Seconds: 1},
+	} {
+		require.NoError(t, r.add(m))
+	}
+	for at := range 9 {
+		r.samples = append(r.samples, sample{At: float64(at), RSSMB: float64(100 + at)})
+	}
+	f := r.figures()
+	require.Equal(t, 3.0, f.HotVsDrain)
+	require.Equal(t, []float64{10.5}, f.ScaleTimes)
+	require.Equal(t, 0.5, f.ScaleBusy)
+	require.NoError(t, errors.Join(r.writeMarkdown(f), r.close()))
+	text, err := os.ReadFile(strings.TrimSuffix(r.path, "jsonl") + "md")
+	require.NoError(t, err)
+	for _, said := range []string{"## hot", "| `hot_vs_drain` | 3 |", "1.25 s after", "| `scale_times` | [10.5] |", "cpu1 50 % busy", "allowed 100 MB", "-soak-lag.svg"} {
+		require.Contains(t, string(text), said)
+	}
+	require.InDelta(t, 1.06, growth(r.samples, func(s sample) float64 { return s.RSSMB }), 0)
+}
+
+func TestBusyShares(t *testing.T) {
+	c, err := parseCPU("cpu0 100 0 100 700 100 0 0 0 0 0\n")
+	require.NoError(t, err)
+	require.Equal(t, cpuClock{busy: 2, idle: 8}, c)
+	require.Equal(t, []float64{0.2}, busyShares([]cpuClock{{}}, []cpuClock{c}))
+	_, err = parseCPU("cpu0 1")
+	require.Error(t, err)
 }
 
 func TestPlaceholdersAreFilledIn(t *testing.T) {
@@ -33,8 +82,18 @@ func TestPlaceholdersAreFilledIn(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	o, err := parse([]string{"-quick", "-rows", "5000", "-mover", "a=b=c", "-ours", "-lanes 2"})
 	require.NoError(t, err)
-	require.Equal(t, options{rows: 5000, updates: quickUpdates, runs: 1, scaleTables: 1000, scaleRows: 500_000, scaleTransactionMB: 20, movers: []mover{{"a", "b=c"}}, ours: []string{"-defer", "all", "-lanes", "2"}, results: "bench/results", patience: 30 * time.Second}, o)
-	for _, args := range [][]string{{"-only", "everything"}, {"-rows", "-1"}, {"surplus"}} {
+	require.Equal(t, options{
+		rows: 5000, updates: defaultUpdates, runs: 1, flavour: servers.MySQL, parts: quickParts,
+		wideRows: 4000, scaleRows: 2_000_000, memoryRows: 5_000_000, memoryTables: 1000, memoryMB: 20, memoryRowMB: 4, duration: defaultDuration,
+		movers: []mover{{"a", "b=c"}}, ours: []string{"-defer", "all", "-lanes", "2"}, results: "bench/results", patience: 30 * time.Second,
+	}, o)
+	o, err = parse(nil)
+	require.NoError(t, err)
+	require.NotContains(t, o.parts, soakPart)
+	o, err = parse([]string{"-duration", "1m"})
+	require.NoError(t, err)
+	require.Contains(t, o.parts, soakPart)
+	for _, args := range [][]string{{"-only", "everything"}, {"-only", "copy,"}, {"-rows", "-1"}, {"-duration", "1s"}, {"-flavour", "oracle"}, {"surplus"}} {
 		_, err := parse(args)
 		require.Error(t, err, "%v", args)
 	}

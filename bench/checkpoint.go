@@ -53,7 +53,7 @@ func (l *lab) copyAndDrain(ctx context.Context, flags []string, o options, seed 
 		return err
 	}
 	var copiedAt, wokenAt time.Time
-	c, err := l.runOursUntil(ctx, flags, func(mover *os.Process) (err error) {
+	c, err := l.runOursUntil(ctx, flags, copied, func(mover *os.Process) (err error) {
 		copiedAt = time.Now()
 		if err := clocks.stop(copied); err != nil {
 			return err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // load is a kind of updates that are drained.
@@ -41,7 +43,7 @@ func benchDrain(ctx context.Context, l *lab, o options, r *report) (err error) {
 	if err := l.emptyTarget(ctx); err != nil {
 		return err
 	}
-	if _, err := l.runOurs(ctx, nil); err != nil {
+	if _, err := l.runOurs(ctx, nil, nil); err != nil {
 		return err
 	}
 	var rep *replica
@@ -96,7 +98,11 @@ func (l *lab) drain(ctx context.Context, rep *replica, what load, o options, r *
 
 // logEnd returns where the source's log ends, as file:offset.
 func (l *lab) logEnd(ctx context.Context) (string, error) {
-	rows, err := l.sourceDB.QueryContext(ctx, "SHOW BINARY LOG STATUS")
+	query := "SHOW BINARY LOG STATUS"
+	if l.flavour == servers.MariaDB {
+		query = "SHOW MASTER STATUS"
+	}
+	rows, err := l.sourceDB.QueryContext(ctx, query)
 	if err != nil {
 		return "", err
 	}
@@ -196,7 +202,7 @@ func (l *lab) drainWithOurs(ctx context.Context, o options, m *measurement) erro
 	if err != nil {
 		return err
 	}
-	c, err := l.runOurs(ctx, o.ours)
+	c, err := l.runOurs(ctx, o.ours, m)
 	if err != nil {
 		return err
 	}
@@ -217,7 +223,7 @@ func (l *lab) decode(ctx context.Context, from string, m *measurement) error {
 	if err != nil {
 		return err
 	}
-	c, err := l.runOurs(ctx, []string{"-decode", from})
+	c, err := l.runOurs(ctx, []string{"-decode", from}, m)
 	if err != nil {
 		return err
 	}

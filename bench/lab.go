@@ -31,22 +31,28 @@ const moverPackage = "github.com/ghostferry-go/ghostferry/bench/mover"
 // lab is the two servers with the table on the source, and our mover, built.
 type lab struct {
 	directory          string // temporary
+	profiles           string // directory of our mover's profiles
+	flavour            servers.Flavour
 	source, target     *servers.Server
 	sourceDB, targetDB *sql.DB
 	rows               int
 }
 
 // serverOptions are the same for every server of a run.
-func serverOptions(name string) servers.Options {
-	return servers.Options{
-		Flavour: servers.MySQL, Name: name, GTID: true, NoRowsQueryEvents: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true,
-		Flags: []string{"--skip-replica-start", "--replica-parallel-workers=4"},
+func serverOptions(flavour servers.Flavour, name string) servers.Options {
+	o := servers.Options{
+		Flavour: flavour, Name: name, GTID: true, NoRowsQueryEvents: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true,
+		Flags: []string{"--max-allowed-packet=64M"}, // MySQL's default
 	}
+	if flavour == servers.MySQL {
+		o.Flags = append(o.Flags, "--skip-replica-start", "--replica-parallel-workers=4")
+	}
+	return o
 }
 
 // newLab starts the servers and makes the table.
-func newLab(ctx context.Context, o options) (_ *lab, err error) {
-	l := &lab{rows: o.rows}
+func newLab(ctx context.Context, o options, profiles string) (_ *lab, err error) {
+	l := &lab{rows: o.rows, flavour: o.flavour, profiles: profiles}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
@@ -58,7 +64,7 @@ func newLab(ctx context.Context, o options) (_ *lab, err error) {
 	progress("starting two servers and building the mover")
 	building, buildCtx := errgroup.WithContext(ctx)
 	building.Go(func() error { return l.build(buildCtx) })
-	l.source, l.target, err = servers.StartPair(ctx, serverOptions("source"), serverOptions("target"))
+	l.source, l.target, err = servers.StartPair(ctx, serverOptions(l.flavour, "source"), serverOptions(l.flavour, "target"))
 	if err = errors.Join(err, building.Wait()); err != nil {
 		return nil, err
 	}

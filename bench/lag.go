@@ -31,11 +31,9 @@ const (
 func benchLag(ctx context.Context, l *lab, o options, r *report) error {
 	for run := 1; run <= o.runs; run++ {
 		m := measurement{Bench: "lag", System: ghostferrySystem, Run: run, Rows: o.rows}
-		if err := l.measureLag(ctx, o, &m); err != nil {
+		if err := l.measureLag(ctx, o, &m, followAWhile); err != nil {
 			return err
 		}
-		progress("lag: %.2f s at most while rows were copied, %.2f s after, %.2f s at the end; the source made %.0f changes/s",
-			m.LagCopyMax, m.LagMax, m.LagFinal, m.WritesPerS)
 		if err := r.add(m); err != nil {
 			return err
 		}
@@ -43,7 +41,17 @@ func benchLag(ctx context.Context, l *lab, o options, r *report) error {
 	return nil
 }
 
-func (l *lab) measureLag(ctx context.Context, o options, m *measurement) error {
+// followAWhile lets the mover follow the writers after its copy.
+func followAWhile(ctx context.Context, _ *os.Process, _ *lagWatch) error {
+	select {
+	case <-time.After(lagFollow):
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// measureLag copies and then follows as long as follow takes.
+func (l *lab) measureLag(ctx context.Context, o options, m *measurement, follow func(context.Context, *os.Process, *lagWatch) error) error {
 	if err := l.emptyTarget(ctx); err != nil {
 		return err
 	}
@@ -62,16 +70,13 @@ func (l *lab) measureLag(ctx context.Context, o options, m *measurement) error {
 	}
 	group.Go(func() error { return w.tick(writing, l.sourceDB) })
 	group.Go(func() error { return w.sample(writing, l.targetDB) })
-	c, err := l.runOursUntil(ctx, o.ours, func(*os.Process) error {
+	c, err := l.runOursUntil(ctx, o.ours, m, func(mover *os.Process) error {
 		w.copied()
 		m.Seconds = time.Since(begun).Seconds()
-		select {
-		case <-time.After(lagFollow):
-		case <-writing.Done():
-		}
+		followErr := follow(writing, mover, w)
 		m.WritesPerS = float64(w.writes.Load()) / time.Since(begun).Seconds()
 		stop()
-		return group.Wait()
+		return errors.Join(followErr, group.Wait())
 	})
 	if err != nil {
 		stop()
@@ -93,6 +98,7 @@ type lagWatch struct {
 		sync.Mutex
 		afterCopy          bool
 		copyMax, max, last float64
+		recent             float64 // the greatest since sinceLast
 	}
 }
 
@@ -147,12 +153,21 @@ func (w *lagWatch) sample(ctx context.Context, db *sql.DB) error {
 func (w *lagWatch) note(lag float64) {
 	w.seen.Lock()
 	defer w.seen.Unlock()
-	w.seen.last = lag
+	w.seen.last, w.seen.recent = lag, max(w.seen.recent, lag)
 	if w.seen.afterCopy {
 		w.seen.max = max(w.seen.max, lag)
 	} else {
 		w.seen.copyMax = max(w.seen.copyMax, lag)
 	}
+}
+
+// sinceLast is the greatest lag since it was asked before.
+func (w *lagWatch) sinceLast() float64 {
+	w.seen.Lock()
+	defer w.seen.Unlock()
+	lag := w.seen.recent
+	w.seen.recent = 0
+	return lag
 }
 
 func (w *lagWatch) copied() {

@@ -1,75 +1,138 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
+// benches are the parts that were measured, in the order of their first line.
+func (r *report) benches() (benches []string) {
+	for _, m := range r.all {
+		if !slices.Contains(benches, m.Bench) {
+			benches = append(benches, m.Bench)
+		}
+	}
+	return benches
+}
+
 // systemsOf are the systems of a part in the order in which they were first measured.
 func (r *report) systemsOf(bench string) (systems []string) {
-	seen := map[string]bool{}
 	for _, m := range r.all {
-		if m.Bench == bench && !seen[m.System] {
-			seen[m.System] = true
+		if m.Bench == bench && !slices.Contains(systems, m.System) {
 			systems = append(systems, m.System)
 		}
 	}
 	return systems
 }
 
-// writeMarkdown writes the medians as a Markdown file with a chart beside the results.
-func (r *report) writeMarkdown(c conditions) error {
+// further is what a measurement has beside the numbers that all have, as text.
+func (m measurement) further() string {
+	var said []string
+	add := func(value float64, format string) {
+		if value != 0 {
+			said = append(said, fmt.Sprintf(format, value))
+		}
+	}
+	add(m.DataMB/m.Seconds, "%.0f MB/s")
+	add(m.LoadSeconds, "start %.2f s")
+	add(m.LinkMB, "%.1f MB over the link")
+	add(m.LagCopyMax, "lag %.2f s at most while rows were copied")
+	add(m.LagMax, "%.2f s after")
+	add(m.LagFinal, "%.2f s at the end")
+	add(m.WritesPerS, "%.0f changes/s")
+	add(float64(m.DumpThreads), "%.0f readers of the log")
+	add(float64(m.RowEventsDecoded), "%.0f row events decoded")
+	add(m.AllowedRSSMB, "allowed %.0f MB")
+	add(m.RSSGrowth, "memory of the last third %.2f times the first's")
+	add(m.LagGrowth, "lag of the last third %.2f times the first's")
+	for i, share := range m.Busy {
+		add(100*share, fmt.Sprintf("cpu%d %%.0f %%%% busy", i))
+	}
+	return strings.Join(said, ", ")
+}
+
+// middle is the run of a system whose seconds are the median, or just above it.
+func (r *report) middle(bench, system string) measurement {
+	var runs []measurement
+	for _, m := range r.all {
+		if m.Bench == bench && m.System == system {
+			runs = append(runs, m)
+		}
+	}
+	slices.SortFunc(runs, func(a, b measurement) int { return int(1e6 * (a.Seconds - b.Seconds)) })
+	return runs[len(runs)/2]
+}
+
+// writeMarkdown writes the medians as a Markdown file with a chart a part beside the results.
+func (r *report) writeMarkdown(f figures) error {
 	base := strings.TrimSuffix(r.path, ".jsonl")
+	c := r.conditions
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Benchmark\n\n%s, %d processors, %s; %d rows, %d updates, medians of %d runs. What is measured: bench/README.md.\n", c.Server, c.Processors, c.Go, c.Rows, c.Updates, c.Runs)
-	for _, part := range parts {
-		systems := r.systemsOf(part.name)
-		if len(systems) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "\n## %s\n\n| system | rows | seconds | CPU s source / target / mover | others | peak RSS MB |\n|---|---|---|---|---|---|\n", part.name)
-		for _, s := range systems {
-			number := func(of func(measurement) float64) float64 { return median(r.values(part.name, s, of)) }
-			fmt.Fprintf(&b, "| %s | %.0f | %.2f | %.1f / %.1f / %.1f | %.1f | %.0f |\n", strings.ReplaceAll(s, "|", "\\|"),
-				number(func(m measurement) float64 { return float64(m.Rows) }), r.seconds(part.name, s),
-				number(func(m measurement) float64 { return m.SourceCPU }), number(func(m measurement) float64 { return m.TargetCPU }),
-				number(func(m measurement) float64 { return m.MoverCPU }), number(func(m measurement) float64 { return m.OtherCPU }),
-				number(func(m measurement) float64 { return m.PeakRSSMB }))
-		}
-		chart := base + "-" + part.name + ".svg"
-		if err := os.WriteFile(chart, []byte(r.chart(part.name, systems)), 0o644); err != nil {
+	fmt.Fprintf(&b, "# Benchmark\n\n%s, %d processors, %s; %d rows, %d updates, medians of %d runs. What is measured: bench/README.md. CPU profiles of our runs: %s.\n",
+		c.Server, c.Processors, c.Go, c.Rows, c.Updates, c.Runs, filepath.Base(r.profiles))
+	if err := writeFigures(&b, f); err != nil {
+		return err
+	}
+	for _, bench := range r.benches() {
+		r.writePart(&b, bench)
+		if err := writeChart(&b, base+"-"+bench+".svg", "seconds", r.chart(bench, r.systemsOf(bench))); err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "\n![seconds](%s)\n", chart[strings.LastIndexByte(chart, '/')+1:])
+	}
+	if len(r.samples) > 0 {
+		memory := lineChart("soak: resident memory, MB", r.samples, func(s sample) float64 { return s.RSSMB })
+		lag := lineChart("soak: lag, s", r.samples, func(s sample) float64 { return s.Lag })
+		if err := errors.Join(writeChart(&b, base+"-soak-memory.svg", "memory", memory), writeChart(&b, base+"-soak-lag.svg", "lag", lag)); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(base+".md", []byte(b.String()), 0o644)
 }
 
-var svgText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+// writePart writes a part's table.
+func (r *report) writePart(b *strings.Builder, bench string) {
+	fmt.Fprintf(b, "\n## %s\n\n| system | rows | seconds | CPU s source / target / mover | others | peak RSS MB | further, of the middle run |\n|---|---|---|---|---|---|---|\n", bench)
+	for _, s := range r.systemsOf(bench) {
+		number := func(of func(measurement) float64) float64 { return median(r.values(bench, s, of)) }
+		fmt.Fprintf(b, "| %s | %.0f | %.2f | %.1f / %.1f / %.1f | %.1f | %.0f | %s |\n", strings.ReplaceAll(s, "|", "\\|"),
+			number(func(m measurement) float64 { return float64(m.Rows) }), r.seconds(bench, s),
+			number(func(m measurement) float64 { return m.SourceCPU }), number(func(m measurement) float64 { return m.TargetCPU }),
+			number(func(m measurement) float64 { return m.MoverCPU }), number(func(m measurement) float64 { return m.OtherCPU }),
+			number(func(m measurement) float64 { return m.PeakRSSMB }), r.middle(bench, s).further())
+	}
+}
 
-// chart is a bar a system, as long as its seconds, in SVG.
-func (r *report) chart(bench string, systems []string) string {
-	const row, left, width, top = 26, 230, 420, 34
-	most := 0.0
-	for _, s := range systems {
-		most = max(most, r.seconds(bench, s))
+// writeFigures writes the last line of the results as a table, in its order.
+func writeFigures(b *strings.Builder, f figures) error {
+	line, err := json.Marshal(f)
+	if err != nil {
+		return err
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13">`+"\n", left+width+90, top+row*len(systems)+10)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="20" font-weight="bold">%s: seconds, less is better</text>`+"\n", bench)
-	for i, s := range systems {
-		seconds, y := r.seconds(bench, s), top+row*i
-		length := 1.0
-		if most > 0 {
-			length = max(1, seconds/most*width)
-		}
-		fill := "#9aa7b5"
-		if strings.HasPrefix(s, ghostferrySystem) {
-			fill = "#2563a8"
-		}
-		fmt.Fprintf(&b, `<text x="8" y="%d">%s</text><rect x="%d" y="%d" width="%.0f" height="18" fill="%s"/><text x="%.0f" y="%d">%.2f</text>`+"\n",
-			y+14, svgText.Replace(s), left, y, length, fill, left+length+6, y+14, seconds)
+	b.WriteString("\n| figure | |\n|---|---|\n")
+	decoder := json.NewDecoder(strings.NewReader(string(line)))
+	if _, err := decoder.Token(); err != nil { // the brace
+		return err
 	}
-	return b.String() + "</svg>\n"
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "| `%s` | %s |\n", name, value)
+	}
+	return nil
+}
+
+func writeChart(b *strings.Builder, path, alt, svg string) error {
+	fmt.Fprintf(b, "\n![%s](%s)\n", alt, filepath.Base(path))
+	return os.WriteFile(path, []byte(svg), 0o644)
 }

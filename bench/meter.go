@@ -44,6 +44,17 @@ type measurement struct {
 	RowEventsDecoded uint64 `json:"row_events_decoded,omitempty"`
 	// WritesPerS is how many changes the source's writers made meanwhile.
 	WritesPerS float64 `json:"writes_per_s,omitempty"`
+	// Busy is what part of the time each processor was busy while ours moved, whoever used it.
+	Busy []float64 `json:"busy,omitempty"`
+	// DataMB is how many megabytes of values the rows have.
+	DataMB float64 `json:"data_mb,omitempty"`
+	// LargestRowMB and AllowedRSSMB: what the mover's memory may be with such a row, in MiB
+	// as PeakRSSMB.
+	LargestRowMB float64 `json:"largest_row_mb,omitempty"`
+	AllowedRSSMB float64 `json:"allowed_rss_mb,omitempty"`
+	// RSSGrowth and LagGrowth are medians of the last third of the time / of the first.
+	RSSGrowth float64 `json:"rss_last_vs_first,omitempty"`
+	LagGrowth float64 `json:"lag_last_vs_first,omitempty"`
 }
 
 // meter holds what the CPU clocks said at the beginning.
@@ -122,29 +133,71 @@ func waitUntilQuiet(ctx context.Context, patience time.Duration) error {
 
 // machineCPU returns the seconds that all processors were busy since boot.
 func machineCPU() (float64, error) {
+	all, _, err := cpuClocks()
+	return all.busy, err
+}
+
+// cpuClock is what a processor did since boot, in seconds.
+type cpuClock struct{ busy, idle float64 }
+
+// cpuClocks returns what all processors did together, and each.
+func cpuClocks() (all cpuClock, each []cpuClock, err error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, err
+		return all, nil, err
 	}
-	line, _, _ := strings.Cut(string(stat), "\n")
-	fields := strings.Fields(line)
-	// cpu user nice system idle iowait irq softirq steal …, in 1/100 s (proc_stat(5))
-	const idle, iowait, last = 4, 5, 8
-	if len(fields) <= last {
-		return 0, fmt.Errorf("/proc/stat: unexpected text %q", line)
-	}
-	var sum float64
-	for i := 1; i <= last; i++ {
-		if i == idle || i == iowait {
-			continue
+	for line := range strings.Lines(string(stat)) {
+		if !strings.HasPrefix(line, "cpu") {
+			break // those of the processors are the first
 		}
+		clock, err := parseCPU(line)
+		if err != nil {
+			return all, nil, err
+		}
+		if strings.HasPrefix(line, "cpu ") {
+			all = clock
+		} else {
+			each = append(each, clock)
+		}
+	}
+	return all, each, nil
+}
+
+// parseCPU reads a line of /proc/stat: cpu user nice system idle iowait irq softirq steal …,
+// in 1/100 s (proc_stat(5)).
+func parseCPU(line string) (c cpuClock, err error) {
+	const idle, iowait, last = 4, 5, 8
+	fields := strings.Fields(line)
+	if len(fields) <= last {
+		return c, fmt.Errorf("/proc/stat: unexpected text %q", line)
+	}
+	for i := 1; i <= last; i++ {
 		ticks, err := strconv.ParseFloat(fields[i], 64)
 		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: %w", err)
+			return c, fmt.Errorf("/proc/stat: %w", err)
 		}
-		sum += ticks
+		if i == idle || i == iowait {
+			c.idle += ticks / 100
+		} else {
+			c.busy += ticks / 100
+		}
 	}
-	return sum / 100, nil
+	return c, nil
+}
+
+// busyShares is what part of the time between two readings each processor was busy.
+func busyShares(before, after []cpuClock) []float64 {
+	if len(before) != len(after) {
+		return nil // one was switched on or off meanwhile
+	}
+	shares := make([]float64, len(before))
+	for i := range before {
+		busy, idle := after[i].busy-before[i].busy, after[i].idle-before[i].idle
+		if busy+idle > 0 {
+			shares[i] = round(busy / (busy + idle))
+		}
+	}
+	return shares
 }
 
 // cpuOf is the CPU time of ended processes, with that of the children they waited for.

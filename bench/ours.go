@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -35,23 +37,41 @@ type course struct {
 	rowsCopied, caughtUp, done                 moverEvent
 	cpu                                        float64
 	copied                                     func() error // called when the rows are copied, with -follow
+	// The processors' clocks when the rows began to move and when all was on the target.
+	before, after []cpuClock
 }
 
 func (c *course) fill(m *measurement) {
 	m.WallSeconds = c.caughtUpAt.Sub(c.startedAt).Seconds()
 	m.MoverCPU, m.PeakRSSMB = c.cpu, c.done.PeakRSSMB
+	m.Busy = busyShares(c.before, c.after)
 }
 
-// runOurs runs our mover to its end; of flags that come twice the later one counts.
-func (l *lab) runOurs(ctx context.Context, flags []string) (*course, error) {
-	return l.runOursUntil(ctx, flags, nil)
+// runOurs runs our mover to its end; of flags that come twice the later one counts. It
+// leaves a CPU profile for a run that is measured, that is, one with a measurement.
+func (l *lab) runOurs(ctx context.Context, flags []string, m *measurement) (*course, error) {
+	return l.runOursUntil(ctx, flags, m, nil)
+}
+
+// profileOf is the file of a run's CPU profile.
+func (l *lab) profileOf(m *measurement) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(fmt.Sprintf("%s-%s-%d", m.Bench, m.System, m.Run)))
+	return filepath.Join(l.profiles, name+".cpu.prof")
 }
 
 // runOursUntil runs our mover, and, when copied is given, calls it when the rows are
 // copied and lets the mover follow the log until it has returned.
-func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func(mover *os.Process) error) (*course, error) {
+func (l *lab) runOursUntil(ctx context.Context, flags []string, m *measurement, copied func(mover *os.Process) error) (*course, error) {
 	if copied != nil {
 		flags = append(slices.Clone(flags), "-follow")
+	}
+	if m != nil {
+		flags = slices.Concat([]string{"-cpuprofile", l.profileOf(m)}, flags)
 	}
 	cmd := exec.CommandContext(ctx, l.moverPath(), slices.Concat([]string{
 		"-source", address(l.source), "-target", address(l.target), "-user", l.source.User(), "-schema", schema, "-table", table,
@@ -94,7 +114,7 @@ func (l *lab) runOursUntil(ctx context.Context, flags []string, copied func(move
 }
 
 // follow reads events until the mover closes its output.
-func (c *course) follow(output io.Reader) error {
+func (c *course) follow(output io.Reader) (err error) {
 	lines := bufio.NewScanner(output)
 	for lines.Scan() {
 		now := time.Now()
@@ -105,6 +125,9 @@ func (c *course) follow(output io.Reader) error {
 		switch e.Event {
 		case "running":
 			c.runningAt = now
+			if _, c.before, err = cpuClocks(); err != nil {
+				return err
+			}
 		case "copied":
 			c.copiedAt, c.rowsCopied = now, e
 			if err := c.copied(); err != nil {
@@ -112,6 +135,9 @@ func (c *course) follow(output io.Reader) error {
 			}
 		case "caught_up":
 			c.caughtUpAt, c.caughtUp = now, e
+			if _, c.after, err = cpuClocks(); err != nil {
+				return err
+			}
 		case "done":
 			c.done = e
 		}

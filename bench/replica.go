@@ -26,7 +26,7 @@ func (l *lab) newReplica(ctx context.Context) (_ *replica, err error) {
 		return nil, errors.New("the source was started by others, so its files cannot be copied: use -only copy, or let the benchmark start its own servers")
 	}
 	rep := &replica{}
-	if rep.server, err = servers.Start(ctx, serverOptions("replica")); err != nil {
+	if rep.server, err = servers.Start(ctx, serverOptions(servers.MySQL, "replica")); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -11,21 +11,25 @@ import (
 // report writes measurements as JSON lines and knows the medians.
 type report struct {
 	path       string
+	profiles   string // directory of our mover's CPU profiles
 	conditions conditions
 	file       *os.File
 	all        []measurement
+	samples    []sample // of the part soak
 }
 
 func newReport(dir string) (*report, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, time.Now().UTC().Format("20060102-150405")+".jsonl")
-	file, err := os.Create(path)
-	if err != nil {
+	base := filepath.Join(dir, time.Now().UTC().Format("20060102-150405"))
+	r := &report{path: base + ".jsonl", profiles: base + "-profiles"}
+	if err := os.MkdirAll(r.profiles, 0o755); err != nil {
 		return nil, err
 	}
-	return &report{path: path, file: file}, nil
+	var err error
+	r.file, err = os.Create(r.path)
+	return r, err
 }
 
 func (r *report) close() error { return r.file.Close() }
@@ -36,8 +40,8 @@ func (r *report) write(line any) error { return json.NewEncoder(r.file).Encode(l
 // add keeps a measurement and shows it.
 func (r *report) add(m measurement) error {
 	r.all = append(r.all, m)
-	progress("%-5s %-18s run %d: %6.1f s, %7.0f rows/s; CPU s of source %.1f, target %.1f, mover %.1f, others %.1f; peak RSS %.0f MB",
-		m.Bench, m.System, m.Run, m.Seconds, float64(m.Rows)/m.Seconds, m.SourceCPU, m.TargetCPU, m.MoverCPU, m.OtherCPU, m.PeakRSSMB)
+	progress("%-5s %-18s run %d: %6.1f s, %7.0f rows/s; CPU s of source %.1f, target %.1f, mover %.1f, others %.1f; peak RSS %.0f MB; %s",
+		m.Bench, m.System, m.Run, m.Seconds, float64(m.Rows)/m.Seconds, m.SourceCPU, m.TargetCPU, m.MoverCPU, m.OtherCPU, m.PeakRSSMB, m.further())
 	return r.write(m)
 }
 

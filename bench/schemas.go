@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 )
+
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
 
 // world is a schema of its own on the source for one part of the benchmark.
 type world struct {
@@ -44,11 +53,14 @@ func (l *lab) newWorld(ctx context.Context, schema, definition string, tables in
 	return w, group.Wait()
 }
 
-// drop removes the schema from both servers.
+// drop removes the schema from both servers, and their logs, which nobody reads between
+// parts.
 func (w *world) drop(ctx context.Context) error {
 	for _, db := range []execer{w.l.sourceDB, w.l.targetDB} {
-		if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+w.schema); err != nil {
-			return err
+		for _, statement := range []string{"DROP DATABASE IF EXISTS " + w.schema, "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW()"} {
+			if _, err := db.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
 		}
 	}
 	return nil
@@ -129,7 +141,7 @@ func (w *world) measure(ctx context.Context, o options, r *report, m measurement
 // ours is our mover with further flags on the schema.
 func (w *world) ours(flags ...string) func(ctx context.Context, m *measurement) error {
 	return func(ctx context.Context, m *measurement) error {
-		c, err := w.l.runOurs(ctx, slices.Concat([]string{"-schema", w.schema, "-table", ""}, flags))
+		c, err := w.l.runOurs(ctx, w.flags(flags), m)
 		if err != nil {
 			return err
 		}
@@ -142,12 +154,21 @@ func (w *world) ours(flags ...string) func(ctx context.Context, m *measurement) 
 	}
 }
 
+// flags are our mover's for all tables of the schema.
+func (w *world) flags(further []string) []string {
+	return slices.Concat([]string{"-schema", w.schema, "-table", ""}, further)
+}
+
 // doubled are the statements that fill a table with at least so many rows: the first row
-// by the statement given, then rows upon rows by inserting the table into itself.
+// by the statement given, then rows upon rows by inserting the table into itself, in
+// transactions that no binary log cache minds.
 func doubled(first, again string, rows int) []string {
+	const most = 1_000_000 // in one transaction
 	statements := []string{first}
-	for n := 1; n < rows; n *= 2 {
-		statements = append(statements, fmt.Sprintf("%s LIMIT %d", again, min(n, rows-n)))
+	for n := 1; n < rows; {
+		more := min(n, rows-n, most)
+		statements = append(statements, fmt.Sprintf("%s LIMIT %d", again, more))
+		n += more
 	}
 	return statements
 }

@@ -65,7 +65,7 @@ func (l *lab) systems(o options) []system {
 }
 
 func (l *lab) copyWithOurs(ctx context.Context, flags []string, m *measurement) error {
-	c, err := l.runOurs(ctx, flags)
+	c, err := l.runOurs(ctx, flags, m)
 	if err != nil {
 		return err
 	}

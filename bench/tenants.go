@@ -54,7 +54,7 @@ type tenants struct {
 // copy moves all rows, or those of one tenant. Indexes of the shared table are kept for the
 // tenant: they are other tenants' as well.
 func (t tenants) copy(ctx context.Context, system string, run int, tenant string) error {
-	flags := slices.Concat([]string{"-schema", t.schema, "-table", ""}, t.o.ours)
+	flags := t.flags(t.o.ours)
 	if tenant != "" {
 		flags = append(flags, "-defer", "off", "-tenants", "tenant="+tenant)
 	}
@@ -73,7 +73,7 @@ func (t tenants) copy(ctx context.Context, system string, run int, tenant string
 // follow moves eight tenants and measures what it takes to follow so many updates.
 func (t tenants) follow(ctx context.Context, system string, run int, further ...string) error {
 	const eight = "1,2,3,4,5,6,7,8"
-	flags := slices.Concat([]string{"-schema", t.schema, "-table", ""}, t.o.ours, []string{"-defer", "off", "-tenants", "tenant=" + eight}, further)
+	flags := t.flags(slices.Concat(t.o.ours, []string{"-defer", "off", "-tenants", "tenant=" + eight}, further))
 	m := measurement{Bench: "tenants", System: system, Run: run, Rows: t.o.updates}
 	c, err := t.run(ctx, flags, &m, func(*os.Process) error {
 		// Repeated updates would change nothing: each run and system has its own.
@@ -103,7 +103,7 @@ func (t tenants) run(ctx context.Context, flags []string, m *measurement, copied
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.l.runOursUntil(ctx, flags, copied)
+	c, err := t.l.runOursUntil(ctx, flags, m, copied)
 	if err != nil {
 		return nil, err
 	}

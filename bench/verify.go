@@ -54,7 +54,7 @@ func benchVerify(ctx context.Context, l *lab, o options, r *report) error {
 
 // verifyOnline copies and then compares; the comparison's time counts.
 func (l *lab) verifyOnline(ctx context.Context, o options, m *measurement) error {
-	c, err := l.runOurs(ctx, slices.Concat(o.ours, []string{"-verifier", "Online", "-verify-workers", strconv.Itoa(verifyWorkers)}))
+	c, err := l.runOurs(ctx, slices.Concat(o.ours, []string{"-verifier", "Online", "-verify-workers", strconv.Itoa(verifyWorkers)}), m)
 	if err != nil {
 		return err
 	}

@@ -7,28 +7,33 @@ import (
 	"strings"
 )
 
-// ratios is the last line of the results and of standard output. A number that was
-// not measured is left out.
-type ratios struct {
-	CopyVsMysqldump float64 `json:"copy_vs_mysqldump,omitempty"`
-	CopyVsMyloader  float64 `json:"copy_vs_myloader,omitempty"`
+// headline is what standard output says: always these keys, in this order, and null for
+// what was not measured.
+type headline struct {
+	CopyVsMysqldump *float64 `json:"copy_vs_mysqldump"`
+	CopyVsMyloader  *float64 `json:"copy_vs_myloader"`
 	// CopyVsLimit is of our verified copy; 1 is what the target can take.
-	CopyVsLimit float64 `json:"copy_vs_limit,omitempty"`
+	CopyVsLimit    *float64 `json:"copy_vs_limit"`
+	CopyCPUPerRow  *float64 `json:"copy_cpu_us_per_row"`
+	PeakRSSMB      *float64 `json:"peak_rss_mb"`
+	DrainRowsPerS  *float64 `json:"drain_rows_per_s"`
+	DrainVsReplica *float64 `json:"drain_vs_replica"`
+	DrainVsDecode  *float64 `json:"drain_vs_decode"`
+}
+
+// figures is the last line of the results: the headline, and more. A number of these that
+// was not measured is left out.
+type figures struct {
+	headline
 	// Of a table with five secondary indexes, and of many tables.
 	DeferredVsKept   float64 `json:"deferred_vs_kept,omitempty"`
 	TablesVsMyloader float64 `json:"tables_vs_myloader,omitempty"`
 	// Over a slow link.
 	CompressedVsPlain float64 `json:"compressed_vs_plain,omitempty"`
-	ScalePeakRSSMB    float64 `json:"scale_peak_rss_mb,omitempty"`
 	// The same for our copy by INSERT.
 	InsertVsMysqldump float64 `json:"copy_insert_vs_mysqldump,omitempty"`
 	InsertVsMyloader  float64 `json:"copy_insert_vs_myloader,omitempty"`
-	CopyCPUPerRow     float64 `json:"copy_cpu_us_per_row,omitempty"`
-	PeakRSSMB         float64 `json:"peak_rss_mb,omitempty"`
 	DrainPeakRSSMB    float64 `json:"drain_peak_rss_mb,omitempty"`
-	DrainRowsPerS     float64 `json:"drain_rows_per_s,omitempty"`
-	DrainVsReplica    float64 `json:"drain_vs_replica,omitempty"`
-	DrainVsDecode     float64 `json:"drain_vs_decode,omitempty"`
 	// CPU time of the target and of our mover for each update that is drained.
 	DrainTargetCPU float64 `json:"drain_target_cpu_us_per_row,omitempty"`
 	DrainMoverCPU  float64 `json:"drain_mover_cpu_us_per_row,omitempty"`
@@ -53,30 +58,61 @@ type ratios struct {
 	OwnVsSharedCPU   float64 `json:"own_vs_shared_mover_cpu,omitempty"`
 	SharedDumps      float64 `json:"shared_dump_threads,omitempty"`
 	SharedEventsOnce float64 `json:"shared_decoded_vs_written,omitempty"`
+	// Rows of 20 KB beside one thread of LOAD DATA.
+	WideJSONVsLoad float64 `json:"wide_json_vs_load,omitempty"`
+	WideBlobVsLoad float64 `json:"wide_blob_vs_load,omitempty"`
+	WideJSONMBPerS float64 `json:"wide_json_mb_per_s,omitempty"`
+	WideBlobMBPerS float64 `json:"wide_blob_mb_per_s,omitempty"`
+	// ScaleTimes is how many times as long a table of ten times as many rows takes, the small
+	// step first, and ScaleBusy the least busy processor's share of the largest copy.
+	ScaleTimes []float64 `json:"scale_times,omitempty"`
+	ScaleBusy  float64   `json:"scale_busy,omitempty"`
+	// MemoryVsAllowed is the worst part of what the memory may be; above 1 it is too much.
+	MemoryVsAllowed float64            `json:"memory_vs_allowed,omitempty"`
+	MemoryPeak      map[string]float64 `json:"memory_peak_rss_mb,omitempty"`
+	TablesLoad      float64            `json:"memory_tables_load_s,omitempty"`
+	// A long time with writers at full speed; growth is of the last third over the first.
+	SoakRSSGrowth float64 `json:"soak_rss_last_vs_first,omitempty"`
+	SoakLagGrowth float64 `json:"soak_lag_last_vs_first,omitempty"`
+	SoakLagMax    float64 `json:"soak_lag_max_s,omitempty"`
+	SoakPeak      float64 `json:"soak_peak_rss_mb,omitempty"`
 	// CopyVs has the systems of -mover.
 	CopyVs map[string]float64 `json:"copy_vs,omitempty"`
 }
 
-// ratios are of medians, except the peaks, which are the highest of all runs.
-func (r *report) ratios() ratios {
-	out := ratios{
-		CopyVsMysqldump:   r.timesAsFast("copy", verifiedSystem, mysqldumpSystem),
-		CopyVsMyloader:    r.timesAsFast("copy", verifiedSystem, mydumperSystem),
-		CopyVsLimit:       r.timesAsFast("copy", verifiedSystem, limitSystem),
+// some is nil for what was not measured.
+func some(v float64) *float64 {
+	if v == 0 {
+		return nil
+	}
+	return &v
+}
+
+func (r *report) headline() headline {
+	return headline{
+		CopyVsMysqldump: some(r.timesAsFast("copy", verifiedSystem, mysqldumpSystem)),
+		CopyVsMyloader:  some(r.timesAsFast("copy", verifiedSystem, mydumperSystem)),
+		CopyVsLimit:     some(r.timesAsFast("copy", verifiedSystem, limitSystem)),
+		CopyCPUPerRow:   some(r.cpuPerRow("copy", func(m measurement) float64 { return m.MoverCPU })),
+		PeakRSSMB:       some(r.highest("copy")),
+		DrainRowsPerS:   some(math.Round(r.rowsPerS("drain"))),
+		DrainVsReplica:  some(r.timesAsFast("drain", ghostferrySystem, replicaSystem)),
+		DrainVsDecode:   some(r.timesAsFast("drain", ghostferrySystem, decodeSystem)),
+	}
+}
+
+// figures are of medians, except the peaks, which are the highest of all runs.
+func (r *report) figures() figures {
+	out := figures{
+		headline:          r.headline(),
 		DeferredVsKept:    r.timesAsFast("indexes", "deferred", "kept"),
 		TablesVsMyloader:  r.timesAsFast("tables", ghostferrySystem, mydumperSystem),
 		CompressedVsPlain: r.timesAsFast("link", "compressed", "plain"),
-		ScalePeakRSSMB:    r.highest("scale"),
 		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
-		CopyCPUPerRow:     r.cpuPerRow("copy", func(m measurement) float64 { return m.MoverCPU }),
-		DrainRowsPerS:     math.Round(r.rowsPerS("drain")),
-		DrainVsDecode:     r.timesAsFast("drain", ghostferrySystem, decodeSystem),
 		DrainTargetCPU:    r.cpuPerRow("drain", func(m measurement) float64 { return m.TargetCPU }),
 		DrainMoverCPU:     r.cpuPerRow("drain", func(m measurement) float64 { return m.MoverCPU }),
 		HotRowsPerS:       math.Round(r.rowsPerS("hot")),
-		DrainVsReplica:    r.timesAsFast("drain", ghostferrySystem, replicaSystem),
-		PeakRSSMB:         r.highest("copy"),
 		DrainPeakRSSMB:    r.peak("drain"),
 
 		VerifyVsCopy:        r.timesAsFast("verify", plainCopySystem, onlineSystem),
@@ -88,17 +124,11 @@ func (r *report) ratios() ratios {
 		CheckpointCostCopy:  r.checkpointCost(checkpointCopy),
 		CheckpointCostDrain: r.checkpointCost(checkpointDrain),
 	}
-	if shared := r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return m.MoverCPU }); len(shared) > 0 {
-		out.OwnVsSharedCPU = round(median(r.values("tenants", ownStreamsSystem, func(m measurement) float64 { return m.MoverCPU })) / median(shared))
-		out.SharedDumps = median(r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return float64(m.DumpThreads) }))
-		out.SharedEventsOnce = round(median(r.values("tenants", sharedStreamSystem, func(m measurement) float64 { return float64(m.RowEventsDecoded) / float64(m.Rows) })))
-	}
-	lag := func(of func(measurement) float64) float64 {
-		return round(median(r.values("lag", ghostferrySystem, of)))
-	}
-	out.LagCopyMax = lag(func(m measurement) float64 { return m.LagCopyMax })
-	out.LagMax = lag(func(m measurement) float64 { return m.LagMax })
-	out.LagFinal = lag(func(m measurement) float64 { return m.LagFinal })
+	r.tenantFigures(&out)
+	r.lagFigures(&out)
+	r.wideFigures(&out)
+	r.scaleFigures(&out)
+	r.memoryFigures(&out)
 	if drain := r.rowsPerS("drain"); drain > 0 {
 		out.HotVsDrain = round(r.rowsPerS("hot") / drain)
 	}
@@ -111,6 +141,67 @@ func (r *report) ratios() ratios {
 		}
 	}
 	return out
+}
+
+func (r *report) tenantFigures(out *figures) {
+	of := func(system string, value func(measurement) float64) float64 {
+		return round(median(r.values("tenants", system, value)))
+	}
+	cpu := func(m measurement) float64 { return m.MoverCPU }
+	if shared := of(sharedStreamSystem, cpu); shared > 0 {
+		out.OwnVsSharedCPU = round(of(ownStreamsSystem, cpu) / shared)
+		out.SharedDumps = of(sharedStreamSystem, func(m measurement) float64 { return float64(m.DumpThreads) })
+		out.SharedEventsOnce = of(sharedStreamSystem, func(m measurement) float64 { return float64(m.RowEventsDecoded) / float64(m.Rows) })
+	}
+}
+
+// lagFigures are of the part lag and of soak, which is measured likewise.
+func (r *report) lagFigures(out *figures) {
+	of := func(bench string, value func(measurement) float64) float64 {
+		return round(median(r.values(bench, ghostferrySystem, value)))
+	}
+	out.LagCopyMax = of("lag", func(m measurement) float64 { return m.LagCopyMax })
+	out.LagMax = of("lag", func(m measurement) float64 { return m.LagMax })
+	out.LagFinal = of("lag", func(m measurement) float64 { return m.LagFinal })
+	out.SoakRSSGrowth = of(soakPart, func(m measurement) float64 { return m.RSSGrowth })
+	out.SoakLagGrowth = of(soakPart, func(m measurement) float64 { return m.LagGrowth })
+	out.SoakLagMax = of(soakPart, func(m measurement) float64 { return max(m.LagCopyMax, m.LagMax) })
+	out.SoakPeak = r.highest(soakPart)
+}
+
+func (r *report) wideFigures(out *figures) {
+	rate := func(k wideKind) float64 {
+		return math.Round(median(r.values("wide", k.ours(), func(m measurement) float64 { return m.DataMB / m.Seconds })))
+	}
+	json, blob := wideKinds[0], wideKinds[1]
+	out.WideJSONVsLoad, out.WideJSONMBPerS = r.timesAsFast("wide", json.ours(), json.limit()), rate(json)
+	out.WideBlobVsLoad, out.WideBlobMBPerS = r.timesAsFast("wide", blob.ours(), blob.limit()), rate(blob)
+}
+
+func (r *report) scaleFigures(out *figures) {
+	systems := r.systemsOf("scale")
+	for i := 1; i < len(systems); i++ {
+		out.ScaleTimes = append(out.ScaleTimes, r.timesAsFast("scale", systems[i-1], systems[i]))
+	}
+	if len(systems) > 0 {
+		out.ScaleBusy = round(median(r.values("scale", systems[len(systems)-1], func(m measurement) float64 { return slices.Min(append(m.Busy, 1)) })))
+	}
+}
+
+func (r *report) memoryFigures(out *figures) {
+	for _, m := range r.all {
+		if m.Bench != "memory" {
+			continue
+		}
+		if out.MemoryPeak == nil {
+			out.MemoryPeak = map[string]float64{}
+		}
+		out.MemoryPeak[m.System] = round(m.PeakRSSMB)
+		out.MemoryVsAllowed = max(out.MemoryVsAllowed, round(m.PeakRSSMB/m.AllowedRSSMB))
+		if strings.HasSuffix(m.System, tablesSuffix) {
+			out.TablesLoad = round(m.LoadSeconds) // the larger number comes later
+		}
+	}
 }
 
 // checkpointCost is nil when it was not measured; 0.05 is 5 %, and noise may make it negative.
@@ -177,6 +268,7 @@ func round(v float64) float64 { return math.Round(v*100) / 100 }
 // conditions is the first line of the results.
 type conditions struct {
 	Server     string `json:"server"`
+	Parts      string `json:"parts"`
 	Processors int    `json:"processors"`
 	Go         string `json:"go"`
 	Rows       int    `json:"rows"`
@@ -187,7 +279,7 @@ type conditions struct {
 
 func conditionsOf(l *lab, o options) conditions {
 	return conditions{
-		Server: l.source.Version, Processors: runtime.NumCPU(), Go: runtime.Version(),
+		Server: l.source.Version, Parts: strings.Join(o.parts, ","), Processors: runtime.NumCPU(), Go: runtime.Version(),
 		Rows: o.rows, Updates: o.updates, Runs: o.runs, Ours: strings.Join(o.ours, " "),
 	}
 }
