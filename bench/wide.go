@@ -120,12 +120,12 @@ func wideBytes(random *rand.Rand) []byte {
 }
 
 // loadFile loads a ready file of this machine over one connection.
-func loadFile(ctx context.Context, db *sql.DB, path, table, charset string) (err error) {
+func loadFile(ctx context.Context, db *sql.DB, path, table, charset string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() { _ = file.Close() }() // the driver closes it when it has read all
 	name := filepath.Base(path) + "-" + time.Now().Format("150405.000000000")
 	mysql.RegisterReaderHandler(name, func() io.Reader { return file })
 	defer mysql.DeregisterReaderHandler(name)
