@@ -117,3 +117,28 @@ func TestTheNextProcess(t *testing.T) {
 	require.Equal(t, "1", p.eval(`document.getElementById("log").textContent.split("a line of the second process").length - 1`))
 	p.close() // a connection that was cut is a problem of its own
 }
+
+// A connection that has fallen silent, as when the way to the server is gone, is made anew.
+func TestASilentConnection(t *testing.T) {
+	f := &ghostferry.Ferry{Config: &ghostferry.Config{ControlServerConfig: controlled()}, Throttler: &ghostferry.PauserThrottler{}}
+	f.OverallState.Store(ghostferry.StateCopying)
+	server := &ghostferry.ControlServer{Config: f.ControlServerConfig, F: f}
+	require.NoError(t, server.Initialize())
+	var streams atomic.Int64
+	serving := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/events" && streams.Add(1) == 1 {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
+		server.ServeHTTP(w, r)
+	}))
+	t.Cleanup(serving.Close)
+	p := openTab(t, serving.URL+"/", 1440, false)
+	p.signIn(operateToken)
+	require.Empty(t, p.eval(`document.getElementById("page-text").textContent`))
+	p.until(`document.getElementById("page-text").textContent !== ""`)
+	require.EqualValues(t, 2, streams.Load())
+	p.clean()
+}

@@ -3,6 +3,9 @@
 
 const storageKey = "ghostferry-token";
 
+// silence is for how many milliseconds an event stream may say nothing.
+const silence = 10000;
+
 export const token = {
   get: () => sessionStorage.getItem(storageKey) || "",
   set: (value) => sessionStorage.setItem(storageKey, value),
@@ -78,11 +81,14 @@ export class Stream {
     }
   }
 
+  // read returns when the connection ends, or has been silent although there is news every
+  // second: nobody tells a page that the way to the server is gone.
   async read(number, reader) {
     const decoder = new TextDecoder();
     let text = "";
     for (;;) {
-      const { value, done } = await reader.read();
+      const patience = setTimeout(() => reader.cancel(), silence);
+      const { value, done } = await reader.read().finally(() => clearTimeout(patience));
       if (done) return;
       text += decoder.decode(value, { stream: true });
       for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
