@@ -45,6 +45,9 @@ type FenceConfig struct {
 const (
 	defaultKillAfter = 200 * time.Millisecond
 	fencePoll        = 5 * time.Millisecond
+	// idlePatience is how many times as long as statements those are waited for that are idle
+	// in a transaction.
+	idlePatience = 5
 	// endPatience is how long the end of a connection is waited for, by processes that have to
 	// end, too.
 	endPatience = 2 * time.Second
@@ -90,7 +93,8 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
 	base := fencedServer{
-		db: db, address: hostPort(connection), logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter), own: connection.Marginalia,
+		db: db, address: hostPort(connection), logger: taggedLogger(f.logger, "fence"), killAfter: time.Duration(config.KillAfter),
+		own:        []string{sql.Annotation(connection.Marginalia), sql.Annotation(f.Source.Marginalia)},
 		checkpoint: f.checkpoint, left: &f.fenceLeft,
 	}
 	if base.killAfter == 0 {
@@ -132,7 +136,7 @@ type fencedServer struct {
 	srv       *server.Server // nil until connected
 	logger    Logger
 	killAfter time.Duration // negative: never
-	own       string        // what the mover's own statements contain
+	own       []string      // the mover's own statements have one of these texts
 
 	checkpoint *checkpoint                // remembers what was closed; nil: nobody does
 	left       *atomic.Pointer[fenceNote] // of a process that may have switched the traffic; holds nil: there was none
@@ -263,7 +267,7 @@ func (s *fencedServer) endWaiting(ctx context.Context) error {
 
 // killStatements ends statements that run, other than the mover's own. Their connections stay.
 func (s *fencedServer) killStatements(ctx context.Context) error {
-	ids, err := s.srv.RunningStatements(ctx, s.db, s.own)
+	ids, err := s.srv.RunningStatements(ctx, s.db, s.own...)
 	if err != nil {
 		return err
 	}
@@ -293,7 +297,7 @@ func (s *fencedServer) untilNoneInFlight(ctx context.Context) error {
 		if len(ids) == 0 {
 			return nil
 		}
-		if s.killAfter >= 0 && time.Since(began) >= 5*s.killAfter {
+		if s.killAfter >= 0 && time.Since(began) >= idlePatience*s.killAfter {
 			if err := s.kill(ctx, "CONNECTION", ids); err != nil {
 				return err
 			}

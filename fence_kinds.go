@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/retry"
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -302,18 +303,29 @@ func (f *tableFence) Fence(ctx context.Context) error {
 	for i, t := range f.tables {
 		names[i] = QuotedTableName(t) + " READ"
 	}
+	began := time.Now()
 	err = f.closing(ctx, conn, "LOCK TABLES "+strings.Join(names, ", "), func(ctx context.Context) error {
-		ids, err := f.srv.WritingTransactions(ctx, f.db)
-		if err != nil {
-			return err
-		}
-		return f.kill(ctx, "CONNECTION", ids)
+		return f.endTransactions(ctx, time.Since(began) < idlePatience*f.killAfter)
 	})
 	if err != nil {
 		f.discard()
 		return fmt.Errorf("fence: locking %d tables: %w", len(f.tables), err)
 	}
 	return f.mustHaveNoXA(ctx)
+}
+
+// endTransactions ends the statements of transactions that have changed rows, or, when that was
+// not enough, their connections.
+func (f *tableFence) endTransactions(ctx context.Context, statements bool) error {
+	ids, err := f.srv.WritingTransactions(ctx, f.db)
+	if err != nil || !statements {
+		return errors.Join(err, f.kill(ctx, "CONNECTION", ids))
+	}
+	running, err := f.srv.RunningStatements(ctx, f.db, f.own...)
+	if err != nil {
+		return err
+	}
+	return f.kill(ctx, "QUERY", slices.DeleteFunc(ids, func(id int64) bool { return !slices.Contains(running, id) }))
 }
 
 // Fenced fails when the connection that holds the locks is gone, and they with it.

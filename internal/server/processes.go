@@ -45,11 +45,12 @@ func (s *Server) Connections(ctx context.Context, q Querier, users []string) ([]
 	return s.processes(ctx, q, func(p process) bool { return slices.Contains(users, p.user) })
 }
 
-// RunningStatements returns the ids of connections that execute a statement of a client which does
-// not contain the given text: neither this one, nor replication's or the server's own.
-func (s *Server) RunningStatements(ctx context.Context, q Querier, without string) ([]int64, error) {
+// RunningStatements returns the ids of connections that execute a statement of a client which has
+// none of the given texts: neither this one, nor replication's or the server's own.
+func (s *Server) RunningStatements(ctx context.Context, q Querier, without ...string) ([]int64, error) {
 	return s.processes(ctx, q, func(p process) bool {
-		return (p.command == "Query" || p.command == "Execute") && !strings.Contains(p.info, without)
+		spared := slices.ContainsFunc(without, func(text string) bool { return strings.Contains(p.info, text) })
+		return (p.command == "Query" || p.command == "Execute") && !spared
 	})
 }
 

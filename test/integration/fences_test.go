@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
@@ -172,6 +173,68 @@ func TestFenceThatIsGivenUp(t *testing.T) {
 				require.False(t, readOnly)
 			})
 		}
+	})
+}
+
+// A fence with a connection of its own kills what is in its way, and nothing of the mover's.
+func TestFenceSparesTheMover(t *testing.T) {
+	ctx := cutoverContext(t)
+	p := harness.Shared(t, harness.Settings[0])
+	app := fencedApplication(t, p, "fenced")
+	f := &ghostferry.Ferry{Config: p.Config("fenced")}
+	f.Source.Marginalia = "of a mover with a name"
+	require.NoError(t, f.InitializeContext(ctx))
+	defer f.Close()
+	fence, err := f.NewFence(&ghostferry.FenceConfig{Kind: ghostferry.FenceReadOnly, Connection: p.Config().Source, KillAfter: 1})
+	require.NoError(t, err)
+	killed, spared := make(chan error, 1), make(chan int, 1)
+	go func() {
+		_, err := app.ExecContext(ctx, "UPDATE rows_ SET n = n + SLEEP(30) WHERE id = 1")
+		killed <- err
+	}()
+	go func() {
+		interrupted := -1
+		_ = f.SourceDB.QueryRowContext(ctx, "SELECT SLEEP(2)").Scan(&interrupted)
+		spared <- interrupted
+	}()
+	harness.Await(t, "both run", func() bool {
+		return len(sourceProcesses(t, p, "SLEEP(30)", "")) > 0 && len(sourceProcesses(t, p, "SLEEP(2)", "")) > 0
+	})
+	require.NoError(t, fence.Fence(ctx))
+	require.Error(t, <-killed)
+	require.Zero(t, <-spared, "a statement of the mover was killed")
+	require.NoError(t, fence.Unfence(ctx))
+	require.NoError(t, fence.Close(ctx))
+	p.In(t, p.SourceDB, "", "DROP USER 'fenced_app'@'%'")
+}
+
+// A transaction that is idle has five times as long to end as a statement, behind table locks, too.
+func TestTableLocksWaitForTransactions(t *testing.T) {
+	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+		ctx := cutoverContext(t)
+		app := fencedApplication(t, p, "fenced")
+		f := &ghostferry.Ferry{Config: p.Config("fenced")}
+		require.NoError(t, f.InitializeContext(ctx))
+		defer f.Close()
+		fence, err := f.NewFence(&ghostferry.FenceConfig{Kind: ghostferry.FenceLockTables, KillAfter: ghostferry.Duration(time.Second)})
+		require.NoError(t, err)
+		tx, err := app.BeginTx(ctx, nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(ctx, "UPDATE rows_ SET n = 3 WHERE id = 1")
+		require.NoError(t, err)
+		closed := make(chan error, 1)
+		go func() { closed <- fence.Fence(ctx) }()
+		harness.Await(t, "the fence has waited for a while", func() bool {
+			var waits int
+			err := p.SourceDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%LOCK TABLES %READ' AND TIME >= 2").Scan(&waits)
+			require.NoError(t, err)
+			return waits > 0
+		})
+		require.NoError(t, tx.Commit(), "its connection was killed")
+		require.NoError(t, <-closed)
+		require.NoError(t, fence.Unfence(ctx))
+		require.NoError(t, fence.Close(ctx))
+		p.In(t, p.SourceDB, "", "DROP USER 'fenced_app'@'%'")
 	})
 }
 
