@@ -156,7 +156,9 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 		ticker := time.NewTicker(viewInterval)
 		defer ticker.Stop()
 		for {
-			show()
+			if m.due(time.Now()) {
+				show()
+			}
 			select {
 			case <-ticker.C:
 			case <-quit:

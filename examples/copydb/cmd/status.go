@@ -15,6 +15,18 @@ type meter struct {
 	began time.Time
 	phase string // the last one, and since when
 	since time.Time
+
+	tables int // of the last status, and when that was
+	last   time.Time
+}
+
+// manyTables is more than are read and sorted several times a second.
+const manyTables = 500
+
+// due says whether a new status is worth its price: that of ten thousand tables takes some
+// hundredths of a second.
+func (m *meter) due(now time.Time) bool {
+	return m.tables <= manyTables || now.Sub(m.last) >= time.Second
 }
 
 // status is what the views show: what the page of the control server does, and a line for
@@ -40,6 +52,7 @@ func (m *meter) read(now time.Time, phase string, overview ghostferry.ControlSer
 	if phase != m.phase {
 		m.phase, m.since = phase, now
 	}
+	m.tables, m.last = len(tables), now
 	s := status{phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), ControlServerOverview: overview}
 	for name, table := range tables {
 		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}

@@ -186,3 +186,19 @@ dry run: 2 tables, about 1,234,567 rows, 250 MB, estimated to take up to 1m30s: 
 	require.NoError(t, found.print(&out))
 	require.Contains(t, out.String(), "REFUSED, see the errors above")
 }
+
+// Many tables are looked at once a second, few with every picture.
+func TestManyTablesAreReadLessOften(t *testing.T) {
+	now := time.Now()
+	for count, due := range map[int]bool{8: true, 10_000: false} {
+		tables := map[string]ghostferry.TableProgress{}
+		for n := range count {
+			tables[fmt.Sprint(n)] = ghostferry.TableProgress{}
+		}
+		m := &meter{}
+		require.True(t, m.due(now))
+		m.read(now, ghostferry.StateCopying, ghostferry.ControlServerOverview{}, tables)
+		require.Equal(t, due, m.due(now.Add(viewInterval)), count)
+		require.True(t, m.due(now.Add(time.Second)))
+	}
+}
