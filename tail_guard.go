@@ -22,9 +22,11 @@ func (f *Ferry) GuardTail(ctx context.Context, period time.Duration) error {
 	if period <= 0 {
 		return nil
 	}
-	s, late, err := f.tailStream(ctx, stop, "tail_guard")
+	connecting, cancel := context.WithTimeoutCause(ctx, max(period, ownerLimit), errors.New("the source does not answer"))
+	defer cancel()
+	s, late, err := f.tailStream(connecting, stop, "tail_guard")
 	if err != nil {
-		return err
+		return causeOf(connecting, err)
 	}
 	group, groupCtx := lifecycle.New(ctx)
 	late.arm(stop, func(e *LateWriteError) { group.Cancel(e) })

@@ -217,6 +217,22 @@ func TestCopydbIsInterruptedInEveryPhase(t *testing.T) {
 	})
 }
 
+// A signal that comes when the application was sent to the target ends copydb as done: the same
+// command would not go on, and nothing is left to be done.
+func TestCopydbIsInterruptedAfterTheSwitch(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	freshSchemas(t, p, signalSchema)
+	p.In(t, p.SourceDB, "", "CREATE DATABASE "+signalSchema, "CREATE TABLE "+signalSchema+".t (id INT NOT NULL PRIMARY KEY)", "INSERT INTO "+signalSchema+".t VALUES (1),(2)")
+	h := serveHooks(t, func() error { return nil })
+	run := startCopydb(t, "-json", copydbSettings(p, []string{signalSchema}, with(h.settings(), settings{"TailGuardSeconds": 600})).file(t))
+	harness.Await(t, "the traffic is switched", func() bool { return slices.Contains(h.calls(), "unlock") })
+	require.NoError(t, run.cmd.Process.Signal(syscall.SIGTERM))
+	require.Zero(t, run.ended())
+	require.Equal(t, copydb.Equal, run.result().Outcome)
+	require.Equal(t, []string{"lock", "unlock"}, h.calls())
+	p.MustEqual(t, signalSchema)
+}
+
 // A host that leaves signals to the library gets its run back as interrupted, with the
 // state taken: while rows are copied, while it waits for the cutover, and while it waits
 // for a server. Nothing of the process but the run ends.

@@ -126,6 +126,17 @@ func TestServersFallSilentInTheCutover(t *testing.T) {
 				before := h.writer.Stats().Committed
 				require.NoError(t, h.writer.UntilCommitted(ctx, func(s shop.Stats) bool { return s.Committed > before }))
 			})
+			t.Run("after the switch", func(t *testing.T) {
+				h, _ := silentMove(t, p, "silent_at_last")
+				h.ferry.TailGuardSeconds = 1
+				h.hooks.Switch = func(context.Context) error { return silence(p.Source) }
+				_, err := h.ferry.Cutover(context.WithoutCancel(t.Context()), h.hooks)
+				require.NoError(t, wake(p.Source))
+				require.NoError(t, err)
+				require.NoError(t, <-h.ran)
+				require.Equal(t, ghostferry.PhaseDone, h.ferry.Phase())
+				p.MustEqual(t, h.shop.Database)
+			})
 			t.Run("while a fence closes", func(t *testing.T) { silentWhileClosing(t, p) })
 		})
 	}
