@@ -341,6 +341,8 @@ func (w *BinlogWriter) appliedUpTo() BinlogCoordinate {
 // offset is on the target.
 func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate) error {
 	w.Initialize()
+	end := func() {}
+	defer func() { end() }()
 	for first := true; ; first = false {
 		w.applied.Lock()
 		at, changed := w.applied.at, w.applied.changed
@@ -349,7 +351,7 @@ func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate)
 			return nil
 		}
 		if first {
-			defer waitingFor(ctx, waitApplied)()
+			end = waitingFor(ctx, waitApplied)
 		}
 		select {
 		case <-changed:

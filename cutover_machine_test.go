@@ -13,8 +13,8 @@ import (
 // A comparison that would not be over within the budget, by how long keys have taken so far,
 // is given up before it begins.
 func TestComparisonThatWouldExceedTheBudget(t *testing.T) {
-	print := keyedFingerprint(t, "int", schema.TYPE_NUMBER, "")
-	v := &OnlineVerifier{Tables: []*TableSchema{print.table}, Concurrency: 2}
+	keyed := keyedFingerprint(t, "int", schema.TYPE_NUMBER, "")
+	v := &OnlineVerifier{Tables: []*TableSchema{keyed.table}, Concurrency: 2}
 	c, err := v.core()
 	require.NoError(t, err)
 	f := &Ferry{Config: &Config{}, Verifier: v}
@@ -22,12 +22,12 @@ func TestComparisonThatWouldExceedTheBudget(t *testing.T) {
 	fence := func(context.Context) error { return nil }
 	a := &cutoverAttempt{f: f, hooks: CutoverHooks{Fence: fence}, began: time.Now()}
 
-	c.queue.add(print, "1", "2", "3")
+	c.queue.add(keyed, "1", "2", "3")
 	require.NoError(t, a.withinBudgetByEstimate(v), "nothing is known of how long a key takes")
 	c.counters.rechecks.Store(10)
 	c.counters.recheckTime.Store(int64(100 * time.Second)) // 15 s for three keys of two workers
 	require.NoError(t, a.withinBudgetByEstimate(v))
-	c.queue.add(print, "4", "5", "6", "7", "8", "9", "10", "11", "12")
+	c.queue.add(keyed, "4", "5", "6", "7", "8", "9", "10", "11", "12")
 	err = a.verify(t.Context()) // which has no servers to ask
 	given, ok := errors.AsType[*WriteBlockBudgetError](err)
 	require.True(t, ok, "%v", err)
@@ -40,7 +40,7 @@ func TestComparisonThatWouldExceedTheBudget(t *testing.T) {
 
 	a.began = time.Now().Add(-50 * time.Second) // fence and drain count
 	c.queue.take()
-	c.queue.add(print, "1", "2", "3")
+	c.queue.add(keyed, "1", "2", "3")
 	require.ErrorAs(t, a.withinBudgetByEstimate(v), &given)
 	require.Greater(t, given.Needs, 64*time.Second)
 	a.hooks.Fence = nil

@@ -70,6 +70,8 @@ func (p *tablePauses) pause(ctx context.Context, table *TableSchema) (resume fun
 
 // when waits until is, which is called with the lock held, says true.
 func (p *tablePauses) when(ctx context.Context, cause waitCause, is func() bool) error {
+	end := func() {}
+	defer func() { end() }()
 	for first := true; ; first = false {
 		p.mu.Lock()
 		if is() {
@@ -82,7 +84,7 @@ func (p *tablePauses) when(ctx context.Context, cause waitCause, is func() bool)
 		changed := p.mu.changed
 		p.mu.Unlock()
 		if first {
-			defer waitingFor(ctx, cause)()
+			end = waitingFor(ctx, cause)
 		}
 		select {
 		case <-changed:

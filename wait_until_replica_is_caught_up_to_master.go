@@ -116,13 +116,15 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
 	}
 
 	w.logger().WithField(fieldCoordinate, coordinateFromPosition(target).String()).Infof("waiting for the replica to reach %s", target)
+	end := func() {}
+	defer func() { end() }()
 	for first := true; ; first = false {
 		caughtUp, err := w.IsCaughtUpContext(ctx, target, replicaWaitRetries)
 		if err != nil || caughtUp {
 			return err
 		}
 		if first {
-			defer waitingFor(ctx, waitReplica)()
+			end = waitingFor(ctx, waitReplica)
 		}
 		if err := retry.Sleep(ctx, replicaWaitPollInterval); err != nil {
 			return err
