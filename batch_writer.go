@@ -166,9 +166,6 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 		return err
 	})
 	if err != nil {
-		if srv, unknown := w.target(ctx); unknown == nil {
-			err = explainTooLarge(err, l, rows, srv.MaxAllowedPacket)
-		}
 		return &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("writing rows %s to %s: %w",
 			l.describeKey(keyOf(rows, 0, l.keys)), l.describeKey(keyOf(rows, rows.Len()-1, l.keys)), err)}
 	}

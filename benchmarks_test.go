@@ -58,7 +58,7 @@ func BenchmarkChunking(b *testing.B) {
 			if c == nil {
 				break
 			}
-			p.done(c, 5000, 1<<20, 0)
+			p.done(c, 5000, 1<<20, 0, 0)
 		}
 	}
 }

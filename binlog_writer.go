@@ -21,6 +21,9 @@ const (
 	applyBatchBytes = 6 << 20
 	// applyQueueBytes bounds what is delivered and not yet taken into a batch.
 	applyQueueBytes = 8 << 20
+	// applyBytes bounds what is delivered and not yet on the target: beyond the queue one
+	// batch that is written and one that is being made. Of larger rows there is one.
+	applyBytes = applyQueueBytes + 2*applyBatchBytes
 	// soleLaneRows: a smaller batch is not worth the round trips of several lanes.
 	soleLaneRows = 200
 	// idlePosition is how often the position is recorded while only changes of other
@@ -121,6 +124,7 @@ type applyQueue struct {
 	mu     sync.Mutex
 	items  []queuedEvents
 	bytes  int
+	taken  int // bytes of the batches that are not written yet
 	closed bool
 	err    error // why the consumer stopped
 	// ends: the producer tells where transactions end. Without that, everything that is
@@ -278,6 +282,7 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 		if err := w.writeBatch(ctx, b); err != nil {
 			return err
 		}
+		w.queue.written(b.bytes)
 		pending, recorded = nil, time.Now()
 		w.advance(b)
 		failpoint("apply.advanced")
@@ -364,7 +369,7 @@ func (w *BinlogWriter) WaitUntilApplied(ctx context.Context, c BinlogCoordinate)
 func (q *applyQueue) waitForRoom(bytes int) error {
 	for {
 		q.mu.Lock()
-		err, fits := q.err, q.bytes == 0 || q.bytes+bytes <= applyQueueBytes
+		err, fits := q.err, q.bytes+q.taken == 0 || q.bytes+bytes <= applyQueueBytes && q.bytes+q.taken+bytes <= applyBytes
 		if q.closed && err == nil {
 			err = errors.New("an event came after the binlog writer was stopped")
 		}
@@ -439,6 +444,7 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 			q.items = q.items[:rest]
 			for i := range items {
 				q.bytes -= items[i].bytes
+				q.taken += items[i].bytes
 			}
 			q.starved = false
 			q.mu.Unlock()
@@ -456,6 +462,14 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// written makes room for what was taken: a batch of so many bytes is on the target.
+func (q *applyQueue) written(bytes int) {
+	q.mu.Lock()
+	q.taken -= bytes
+	q.mu.Unlock()
+	notify(q.room)
 }
 
 // batchEnd returns how many items the next batch takes; 0 to wait for more.

@@ -15,6 +15,7 @@ type applyBatch struct {
 	tables    []*tableChanges
 	waits     []*gatedChunk // must have closed before the first statement
 	changes   int           // row changes before compaction
+	bytes     int           // of them
 	timestamp time.Time     // of the last change
 
 	end      BinlogCoordinate // end of the last whole transaction; File empty when there is none
@@ -121,6 +122,7 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 			last = ev
 		}
 		b.changes += len(item.events)
+		b.bytes += item.bytes
 		for _, c := range item.waits {
 			if !containsChunk(b.waits, c) {
 				b.waits = append(b.waits, c)

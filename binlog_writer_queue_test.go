@@ -41,3 +41,52 @@ func TestQueueWithoutRoomGivesThePartOfATransaction(t *testing.T) {
 	q.push(queuedEvents{events: make([]*rowEvent, 1), bytes: 5 << 20})
 	require.Zero(t, q.batchEnd(100), "the rest of the transaction is waited for")
 }
+
+// What was taken counts until it is on the target: of very large rows there is one between
+// the stream and the target, while ordinary ones are made into a batch beside the one that is
+// written.
+func TestQueueCountsWhatIsBeingWritten(t *testing.T) {
+	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	deliver := func(bytes int) <-chan error {
+		waited := make(chan error, 1)
+		go func() {
+			err := q.waitForRoom(bytes)
+			if err == nil {
+				q.push(queuedEvents{events: make([]*rowEvent, 1), bytes: bytes})
+			}
+			waited <- err
+		}()
+		return waited
+	}
+	const huge, usual = 100 << 20, 6 << 20
+	require.NoError(t, <-deliver(huge))
+	next := deliver(huge)
+	_, err := q.take(t.Context(), 100) // a part of a transaction, because the next one has no room
+	require.NoError(t, err)
+	for waits := false; !waits; { // again, after a look at the room
+		select {
+		case err := <-next:
+			t.Fatalf("a row came in while another one was being written: %v", err)
+		case <-q.more:
+			q.mu.Lock()
+			waits = q.starved
+			q.mu.Unlock()
+		}
+	}
+	q.written(huge)
+	require.NoError(t, <-next)
+	q.close(nil)
+	_, err = q.take(t.Context(), 100)
+	require.NoError(t, err)
+	q.written(huge)
+	require.Zero(t, q.taken)
+
+	q = &applyQueue{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	for range 3 { // one is written, one made, one waits
+		require.NoError(t, <-deliver(usual))
+		if q.taken < 2*usual {
+			_, err = q.take(t.Context(), 100)
+			require.NoError(t, err)
+		}
+	}
+}

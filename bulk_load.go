@@ -1,7 +1,6 @@
 package ghostferry
 
 import (
-	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -62,13 +61,13 @@ func (l *tableLayout) bulk() bool {
 func (w *tableWriter) loadAbsent(ctx context.Context, s *session, rows *codec.Rows) (skipped []string, err error) {
 	var inserted int64
 	for from := 0; from < rows.Len(); {
-		data := s.data[:0]
-		row := from
-		for ; row < rows.Len() && row-from < maxWarnings && (row == from || len(data) < maxStatementBytes); row++ {
-			data = rows.AppendBulk(data, row, w.layout.writable)
+		row, size := from, 0
+		for ; row < rows.Len() && row-from < maxWarnings && size < maxStatementBytes; row++ {
+			size += rows.RowBytes(row)
 		}
-		s.data = data
-		n, err := w.load(ctx, s, data)
+		lines := codec.NewBulkReader(rows, from, row, w.layout.writable, s.data)
+		n, err := w.load(ctx, s, lines)
+		s.data = lines.Memory()
 		if err != nil {
 			return nil, err
 		}
@@ -85,16 +84,16 @@ func (w *tableWriter) loadAbsent(ctx context.Context, s *session, rows *codec.Ro
 }
 
 // load sends lines and returns how many rows the server stored.
-func (w *tableWriter) load(ctx context.Context, s *session, lines []byte) (int64, error) {
+func (w *tableWriter) load(ctx context.Context, s *session, lines io.Reader) (int64, error) {
 	name := "ghostferry-" + strconv.FormatUint(bulkLoads.Add(1), 10)
-	mysql.RegisterReaderHandler(name, func() io.Reader { return bytes.NewReader(lines) })
+	mysql.RegisterReaderHandler(name, func() io.Reader { return lines })
 	defer mysql.DeregisterReaderHandler(name)
 	stmt := append(s.statement(), "LOAD DATA LOCAL INFILE 'Reader::"...)
 	stmt = append(append(stmt, name...), "' INTO TABLE "...)
 	stmt = append(append(stmt, w.quoted...), codec.BulkFormat...)
 	stmt = append(append(append(stmt, " ("...), w.layout.columnNames...), ')')
 	n, err := s.exec(ctx, stmt)
-	if slices.Contains(localRefused, mysqlerr.Number(err)) {
+	if slices.Contains(localRefused, mysqlerr.Number(err)) || mysqlerr.Classify(err) == mysqlerr.PacketTooBig {
 		return 0, fmt.Errorf("%w: %w", errBulkInexact, err)
 	}
 	return n, err

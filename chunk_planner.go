@@ -36,6 +36,7 @@ type chunk struct {
 	table  *TableSchema
 	number uint64 // unique in the run for its table
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
+	large  int    // bytes of its largest row, as far as a large one is expected; else 0
 	worker int    // who claimed it
 
 	readEnd BinlogCoordinate // how far the source's log reached after its read
@@ -46,6 +47,7 @@ type chunk struct {
 type stretch struct {
 	keyRange
 	worker int
+	large  int // bytes of the large row that is expected next, else 0
 }
 
 // chunkPlanner cuts the not yet copied ranges of one table into chunks, for several
@@ -85,14 +87,18 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 		return nil, err
 	}
 	p := &chunkPlanner{table: table, layout: l, reader: reader, rows: rows, bytes: bytes}
-	for _, r := range ranges {
-		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r})
-	}
 	p.mu.next = firstNumber
 	p.mu.density = 1
 	p.mu.rowBytes = 256
 	if table.approxRows > 0 {
 		p.mu.rowBytes = max(16, float64(table.dataLength)/float64(table.approxRows))
+	}
+	large := 0
+	if l.mayBeLarge && (table.approxRows == 0 || p.mu.rowBytes >= carefulRowBytes) {
+		large = largeRowsBytes
+	}
+	for _, r := range ranges {
+		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r, large: large})
 	}
 	p.mu.target = p.wantedRows()
 	return p, nil
@@ -119,6 +125,9 @@ func (p *chunkPlanner) claim(ctx context.Context, worker int) (*chunk, error) {
 	i := p.stretchOf(worker)
 	r := &p.mu.ranges[i]
 	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: int(p.mu.target) * 2, worker: worker}
+	if r.large > 0 {
+		c.expect(r.large, p.bytes)
+	}
 	high, err := p.boundary(ctx, r.keyRange)
 	if err != nil {
 		return nil, err
@@ -159,7 +168,7 @@ func (p *chunkPlanner) stretchOf(worker int) int {
 	r := &p.mu.ranges[widest]
 	column := &p.layout.columns[p.layout.keys[0]]
 	middle := keyTuple{keyFromOrdinal(column, keyOrdinal(column, r.low[0])+span/2)}
-	upper := stretch{keyRange{middle, r.high}, worker}
+	upper := stretch{keyRange{middle, r.high}, worker, r.large}
 	r.high = middle
 	p.mu.ranges = slices.Insert(p.mu.ranges, widest+1, upper)
 	return widest + 1
@@ -211,18 +220,27 @@ func (p *chunkPlanner) readBoundary(ctx context.Context, r keyRange) (keyTuple, 
 	return key, err
 }
 
-// giveBack returns the rest of a worker's chunk that turned out too full.
-func (p *chunkPlanner) giveBack(r keyRange, worker int) {
+// giveBack returns the rest of a worker's chunk that turned out too full, with the size of
+// the large row that is expected next in it, 0 for none.
+func (p *chunkPlanner) giveBack(r keyRange, worker, large int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{r, worker})
+	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{r, worker, large})
 }
 
 // done reports what a chunk of the range turned out to hold, so that the next ones fit.
-func (p *chunkPlanner) done(c *chunk, rows, bytes int, took time.Duration) {
+// largest is the size of its largest row if that is a large one, else 0.
+func (p *chunkPlanner) done(c *chunk, rows, bytes, largest int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.inFlight--
+	if c.large > 0 { // what follows is taken to be like it
+		for i := range p.mu.ranges {
+			if p.mu.ranges[i].worker == c.worker {
+				p.mu.ranges[i].large = largest
+			}
+		}
+	}
 	if rows > 0 {
 		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
 	}
@@ -246,7 +264,7 @@ func (p *chunkPlanner) abandon(c *chunk) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.inFlight--
-	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{c.keyRange, c.worker})
+	p.mu.ranges = slices.Insert(p.mu.ranges, 0, stretch{c.keyRange, c.worker, c.large})
 }
 
 // left returns the ranges that were not claimed yet.

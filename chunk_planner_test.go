@@ -52,10 +52,10 @@ func TestChunksOfSeveralWorkersCoverTheRangeOnce(t *testing.T) {
 			from, to := keyNumber(t, c.low), keyNumber(t, c.high)
 			if random.IntN(10) == 0 && to-from > 1 {
 				cut := keyAt(from + 1 + random.IntN(to-from-1))
-				p.giveBack(keyRange{cut, c.high}, c.worker)
+				p.giveBack(keyRange{cut, c.high}, c.worker, random.IntN(2)*random.IntN(3*largeRow))
 				c.high = cut
 			}
-			p.done(c, random.IntN(to-from+1), 100, 0)
+			p.done(c, random.IntN(to-from+1), 100, random.IntN(2)*random.IntN(3*largeRow), 0)
 			copied = append(copied, c)
 		}
 		sort.Slice(copied, func(i, j int) bool { return keyNumber(t, copied[i].low) < keyNumber(t, copied[j].low) })
@@ -91,7 +91,7 @@ func TestWorkersHaveStretchesOfTheirOwn(t *testing.T) {
 			jumps++
 		}
 		ends[worker] = c.high
-		p.done(c, rows, rows*100, 0)
+		p.done(c, rows, rows*100, 0, 0)
 	}
 	if jumps > workers*10 {
 		t.Errorf("the workers jumped %d times in %d chunks", jumps, 100000/rows)
@@ -114,5 +114,36 @@ func TestGapsOfAResumedRunAreSharedOut(t *testing.T) {
 		if got[i] != want[i] {
 			t.Fatalf("claimed %v, want %v", got, want)
 		}
+	}
+}
+
+// Where a large row was met, chunks are of one row and within the budget, until one has no
+// large row.
+func TestChunksOfLargeRowsAreSmall(t *testing.T) {
+	p := integerPlanner(t, 100, keyRange{keyAt(0), keyAt(100000)})
+	claim := func() *chunk {
+		c, err := p.claim(context.Background(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	usual := claim()
+	if usual.large != 0 || usual.limit != 200 {
+		t.Fatalf("a chunk of %d rows with a row of %d bytes is expected", usual.limit, usual.large)
+	}
+	p.giveBack(keyRange{keyAt(10), usual.high}, 1, 5<<20)
+	p.done(usual, 10, 1000, 0, 0)
+	for range 3 {
+		c := claim()
+		if c.large != 5<<20 || c.limit != 1 {
+			t.Fatalf("behind a large row: a chunk of %d rows with a row of %d bytes is expected", c.limit, c.large)
+		}
+		p.giveBack(keyRange{keyAt(keyNumber(t, c.low) + 1), c.high}, 1, 5<<20)
+		p.done(c, 1, 5<<20, 5<<20, 0)
+	}
+	p.done(claim(), 1, 100, 0, 0)
+	if c := claim(); c.large != 0 || c.limit == 1 {
+		t.Fatalf("behind a small row: a chunk of %d rows with a row of %d bytes is expected", c.limit, c.large)
 	}
 }

@@ -197,7 +197,7 @@ func (w *tableWalk) done(c *walkedChunk, rows uint64, took time.Duration) {
 	defer w.mu.Unlock()
 	delete(w.mu.inFlight, c)
 	if c.planned != nil {
-		w.mu.planner.done(c.planned, int(rows), 0, took)
+		w.mu.planner.done(c.planned, int(rows), 0, 0, took)
 	}
 	w.endLocked()
 }

@@ -2,16 +2,13 @@ package ghostferry
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
-	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -42,6 +39,7 @@ type DataIterator struct {
 
 	reader     *sourceReader // nil: no gate, locked cursors
 	chunkBytes int
+	large      *largeRows // budget of all workers
 	// liveWorkers, when set, is used as long as Concurrency is what it was made with, and
 	// updates tells of changes.
 	liveWorkers func() int
@@ -160,6 +158,9 @@ func (d *DataIterator) initialize() {
 	if d.chunkBytes == 0 {
 		d.chunkBytes = defaultDataIterationChunkBytes
 	}
+	if d.large == nil {
+		d.large = newLargeRows()
+	}
 }
 
 // callListeners hands a batch to every listener.
@@ -203,44 +204,27 @@ func (d *DataIterator) completeTable(ctx context.Context, table *TableSchema) er
 // rows may be on their way, so the gate fails, and with it who waits for it.
 func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk) error {
 	start := time.Now()
-	var rows *codec.Rows
-	var digests []byte
-	var gated *gatedChunk
-	err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
-		g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
-		traceChunk(g, c)
-		read, printed, cut, err := d.reader.readChunk(ctx, p.layout, p.print, c, mark, 4*d.chunkBytes)
-		if err != nil {
-			traceAbandon(g)
-			d.reader.gate.closeChunk(g)
-			return err
-		}
-		if cut {
-			last := keyOf(read, read.Len()-1, p.layout.keys)
-			p.giveBack(keyRange{last, c.high}, c.worker)
-			c.high = last
-		}
-		traceRead(c, p.layout, read)
-		rows, digests, gated = read, printed, g
-		return nil
-	})
+	lease := &largeRowsLease{of: d.large}
+	defer lease.release()
+	read, gated, err := d.readGated(ctx, p, c, lease)
 	if err != nil {
 		p.abandon(c)
-		return &TableError{Schema: p.table.Schema, Table: p.table.Name, Err: fmt.Errorf("reading rows after %s up to %s: %w", p.layout.describeKey(c.low), p.layout.describeKey(c.high), err)}
+		return errRange(p, c, err)
 	}
+	lease.collect()
 	d.checkpoint.noteRead(p.table, c.readEnd)
-	if rows.Len() == 0 {
+	if read.rows.Len() == 0 {
 		traceEmpty(c)
 		d.StateTracker.rangeCopied(p.table, p.layout, c.keyRange, RowStats{})
 	} else {
-		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, rows)
-		batch.chunk, batch.digests = c, digests
+		batch := newCanonicalBatch(p.table, p.layout, p.layout.all, read.rows)
+		batch.chunk, batch.digests = c, read.digests
 		if err := d.callListeners(ctx, batch); err != nil {
 			return d.failedChunk(ctx, gated, err)
 		}
 	}
 	d.reader.gate.closeChunk(gated)
-	p.done(c, rows.Len(), rows.Bytes(), time.Since(start))
+	p.done(c, read.rows.Len(), read.rows.Bytes(), read.largest(), time.Since(start))
 	return nil
 }
 
@@ -253,53 +237,4 @@ func (d *DataIterator) failedChunk(ctx context.Context, gated *gatedChunk, err e
 	err = origin("data_iterator", err)
 	d.reader.gate.failChunk(gated, err)
 	return err
-}
-
-// newRows has room for the rows that the chunk is planned to have and an eighth more, so
-// that it need not grow (within reason), or for those of the whole table where that is less.
-func (c *chunk) newRows(l *tableLayout, maxBytes int) *codec.Rows {
-	const surplus = 9.0 / 8
-	rows, bytes := float64(c.limit)/2, float64(maxBytes)/4
-	if t := c.table; t.approxRows > 0 {
-		rows, bytes = min(rows, float64(t.approxRows)), min(bytes, float64(t.dataLength))
-	}
-	return codec.NewRows(len(l.columns), int(rows*surplus)+1, int(min(bytes, 4<<20)*surplus)+1)
-}
-
-// readChunk reads the rows of a chunk so that everything delivered up to the mark is
-// seen, with their digests when fp is set. cut reports that the chunk was fuller than
-// its limits: the rows are its first.
-func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
-	err = r.readOnce(ctx, mark, r.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
-		traceBarrier(c)
-		return withLeaves(func(leaves leafReports) (err error) {
-			rows, digests, cut, err = readRows(ctx, s, l, fp, c, leaves, suffix, maxBytes)
-			return err
-		})
-	}))
-	return rows, digests, cut, err
-}
-
-func readRows(ctx context.Context, s *session, l *tableLayout, fp *fingerprint, c *chunk, leaves leafReports, suffix string, maxBytes int) (rows *codec.Rows, digests []byte, cut bool, err error) {
-	rows = c.newRows(l, maxBytes)
-	stmt := append(s.statement(), "SELECT "+l.reading(leaves)...)
-	if fp != nil {
-		stmt = append(append(stmt, ','), fp.row...)
-	}
-	stmt = append(stmt, " FROM "+sqlesc.Table(c.table.Schema, c.table.Name)+l.forceRangeIndex()+" WHERE "...)
-	stmt = l.appendRange(stmt, c.keyRange)
-	stmt = append(stmt, " ORDER BY "+l.keyOrder(false)+" LIMIT "+strconv.Itoa(c.limit)+suffix...)
-	err = s.query(ctx, stmt, func(values []driver.Value) error {
-		if cut || rows.Bytes() > maxBytes {
-			cut = true // the rest is read and dropped
-			return nil
-		}
-		if err := l.appendRow(rows, values); err != nil || fp == nil {
-			return err
-		}
-		var err error
-		digests, err = fp.appendDigest(digests, values[l.readWidth()], func(column int) driver.Value { return values[column] })
-		return err
-	})
-	return rows, digests, cut || rows.Len() == c.limit, err
 }

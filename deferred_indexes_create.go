@@ -41,6 +41,38 @@ func (e *DeferredIndexError) Unwrap() error { return e.Err }
 // Resumable is true: the rows are right, and what is owed is recorded.
 func (e *DeferredIndexError) Resumable() bool { return true }
 
+// TableLockedError says that the indexes of a table of the target could not be changed for
+// as long as Config.MaxOutageSeconds allows, because a transaction of others has used it
+// and is still open.
+type TableLockedError struct {
+	final
+	// Table is the quoted name on the target.
+	Table string
+	// Lasted is how long it was tried.
+	Lasted time.Duration
+	// Err is the last attempt's error.
+	Err error
+}
+
+// Error names the table, the time and the remedy.
+func (e *TableLockedError) Error() string {
+	return fmt.Sprintf("%s on the target could not be altered for %s: %v: %s; the run can be resumed then", e.Table, e.Lasted.Round(time.Second), e.Err, tableLockedRemedy)
+}
+
+const tableLockedRemedy = "a transaction that has used it is still open there: commit it or roll it back, or end its connection (information_schema.innodb_trx names it)"
+
+// Unwrap returns the last attempt's error.
+func (e *TableLockedError) Unwrap() error { return e.Err }
+
+// Resumable is true: what is owed is recorded.
+func (e *TableLockedError) Resumable() bool { return true }
+
+func (e *TableLockedError) setLasted(lasted time.Duration) { e.Lasted = lasted }
+
+func (e *TableLockedError) waiting() string {
+	return "the indexes of " + e.Table + " cannot be changed: " + tableLockedRemedy + "; it is tried again"
+}
+
 // createDeferredIndexes creates what is owed when the rows are copied, while changes go on
 // being applied.
 //
@@ -208,7 +240,9 @@ func (d *deferredIndexes) lockedByAnyone(ctx context.Context, t *deferredTable, 
 		if err := d.takeLock(ctx, s, t); err != nil {
 			return err
 		}
-		if err := do(s); err != nil {
+		if err := do(s); mysqlerr.Classify(err) == mysqlerr.LockWait {
+			return &TableLockedError{Table: t.quoted(), Err: err}
+		} else if err != nil {
 			return err
 		}
 		_, err = s.execText(ctx, "DO RELEASE_LOCK('"+d.lockName(t)+"')") // else the session's end does

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -17,12 +18,13 @@ const maxStatementBytes = 1 << 20
 type tableWriter struct {
 	table     *TableSchema
 	layout    *tableLayout
-	quoted    string // `schema`.`table` on the target
-	head      string // INSERT INTO … (columns) VALUES
-	absent    string // tail: keep an existing row as it is
-	overwrite string // tail: overwrite every column, the key's too
-	maxBytes  int
-	bulk      atomic.Bool // whether copied rows go by LOAD DATA
+	quoted    string       // `schema`.`table` on the target
+	head      string       // INSERT INTO … (columns) VALUES
+	absent    string       // tail: keep an existing row as it is
+	overwrite string       // tail: overwrite every column, the key's too
+	maxPacket uint64       // max_allowed_packet of the target at the beginning
+	limit     atomic.Int64 // bytes of a statement with several rows
+	bulk      atomic.Bool  // whether copied rows go by LOAD DATA
 
 	// collide is told of a row that a row of others keeps out, by the index; when it
 	// returns false, or is nil, that is a conflict.
@@ -40,9 +42,10 @@ func newTableWriter(table *TableSchema, targetSchema, targetTable string, rowAli
 	if err != nil {
 		return nil, err
 	}
-	w := &tableWriter{table: table, layout: l, quoted: sqlesc.Table(targetSchema, targetTable), maxBytes: maxStatementBytes}
+	w := &tableWriter{table: table, layout: l, quoted: sqlesc.Table(targetSchema, targetTable), maxPacket: maxPacket}
+	w.limit.Store(maxStatementBytes)
 	if maxPacket > 0 {
-		w.maxBytes = min(w.maxBytes, int(maxPacket/2))
+		w.limit.Store(min(maxStatementBytes, int64(maxPacket/2)))
 	}
 	w.head = "INSERT INTO " + w.quoted + " (" + l.columnNames + ") VALUES "
 	first := sqlesc.Ident(l.columns[l.writable[0]].Name)
@@ -108,7 +111,7 @@ func (w *tableWriter) insertTogether(ctx context.Context, s *session, rows []row
 		stmt, n := w.appendInsert(s.statement(), rows, columns, tail)
 		affected, err := s.exec(ctx, stmt)
 		if err != nil {
-			return total, err
+			return total, w.rejected(ctx, s, err, len(stmt), rows[:n])
 		}
 		total += affected
 		rows = rows[n:]
@@ -119,10 +122,12 @@ func (w *tableWriter) insertTogether(ctx context.Context, s *session, rows []row
 // appendInsert appends an INSERT of the first rows, as many as fit, and returns how many.
 func (w *tableWriter) appendInsert(stmt []byte, rows []rowRef, columns []int, tail string) ([]byte, int) {
 	stmt = append(stmt, w.head...)
-	n := 0
-	for n < len(rows) && (n == 0 || len(stmt)+rows[n].rows.RowBytes(rows[n].row) < w.maxBytes) {
+	n, limit := 0, w.maxBytes()
+	for n < len(rows) && (n == 0 || len(stmt)+rows[n].rows.RowBytes(rows[n].row) < limit) {
 		if n > 0 {
 			stmt = append(stmt, ',')
+		} else if rows[0].rows.RowBytes(rows[0].row) > largeRow { // growing bit by bit would take the memory of it twice
+			stmt = slices.Grow(stmt, rows[0].rows.LiteralBytes(rows[0].row)+len(tail))
 		}
 		stmt = rows[n].rows.AppendTuple(stmt, rows[n].row, w.layout.columns, columns)
 		n++
@@ -152,7 +157,7 @@ func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([
 	found := make(map[string]struct{}, len(rows))
 	for from := 0; from < len(rows); {
 		stmt := append(s.statement(), "SELECT "+w.layout.keySelectList()+" FROM "+w.quoted+" WHERE "...)
-		stmt, n := w.layout.appendKeyList(stmt, len(rows)-from, w.maxBytes, func(i int) keyTuple {
+		stmt, n := w.layout.appendKeyList(stmt, len(rows)-from, w.maxBytes(), func(i int) keyTuple {
 			return keyOf(rows[from+i].rows, rows[from+i].row, w.layout.keys)
 		})
 		from += n
@@ -169,7 +174,7 @@ func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, w.halved(err, len(stmt), n)
 		}
 	}
 	var missing []string
@@ -217,10 +222,10 @@ func (w *tableWriter) deleteKeys(ctx context.Context, s *session, keys []keyTupl
 	}
 	for from := 0; from < len(keys); {
 		stmt := append(s.statement(), head...)
-		stmt, n := w.layout.appendKeyList(stmt, len(keys)-from, w.maxBytes, func(i int) keyTuple { return keys[from+i] })
+		stmt, n := w.layout.appendKeyList(stmt, len(keys)-from, w.maxBytes(), func(i int) keyTuple { return keys[from+i] })
 		from += n
 		if _, err := s.exec(ctx, stmt); err != nil {
-			return fmt.Errorf("deleting from %s: %w", w.quoted, err)
+			return fmt.Errorf("deleting from %s: %w", w.quoted, w.halved(err, len(stmt), n))
 		}
 	}
 	return nil

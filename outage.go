@@ -70,11 +70,25 @@ func (e *RowsLockedError) Unwrap() error { return e.Err }
 // Resumable is true: nothing is wrong but the locks.
 func (e *RowsLockedError) Resumable() bool { return true }
 
+func (e *RowsLockedError) setLasted(lasted time.Duration) { e.Lasted = lasted }
+
+func (e *RowsLockedError) waiting() string {
+	return "rows of the source are locked by another transaction" + e.prepared() + "; other rows are read meanwhile"
+}
+
 func (e *RowsLockedError) prepared() string {
 	if len(e.XIDs) == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (prepared XA transactions: %s)", strings.Join(e.XIDs, "; "))
+}
+
+// lockedByOthers is an error about what a transaction of others keeps locked, which is
+// waited for as long as an outage.
+type lockedByOthers interface {
+	error
+	setLasted(lasted time.Duration)
+	waiting() string // for the log
 }
 
 func outageRemedy(err error) string {
@@ -127,6 +141,7 @@ func (p *patience) do(ctx context.Context, attempts int, f func(ctx context.Cont
 // doWhile is do with an own idea of which errors may pass beside an outage.
 func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error) bool, f func(ctx context.Context, attempt int) error) error {
 	var began, outage time.Time // of the first failure, and of the present outage
+	told := false               // of locks
 	defer func() {
 		if !outage.IsZero() {
 			p.waitsNoMore()
@@ -140,18 +155,26 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			}
 			return err
 		}
+		if _, ok := errors.AsType[*statementTooLargeError](err); ok {
+			p.halved(err)
+			continue // at once: the next statements are smaller
+		}
 		now := time.Now()
 		if began.IsZero() {
 			began = now
 		}
 		wait := min(20*time.Millisecond<<min(attempt, 8), outagePause)
-		locked, isLocked := errors.AsType[*RowsLockedError](err)
+		locked, isLocked := errors.AsType[lockedByOthers](err)
 		switch {
 		case isLocked:
-			if locked.Lasted = now.Sub(began); locked.Lasted >= p.maximum() {
+			lasted := now.Sub(began)
+			if locked.setLasted(lasted); lasted >= p.maximum() {
 				return err
 			}
-			p.blocked(attempt, locked)
+			if !told {
+				p.blocked(locked)
+			}
+			told = true
 		case isOutage(err):
 			if outage.IsZero() {
 				outage = now
@@ -236,6 +259,13 @@ func (p *patience) waitsNoMore() {
 	}
 }
 
+// halved tells of statements that were too large.
+func (p *patience) halved(err error) {
+	if p != nil {
+		p.logger.WithError(err).Info("work is done again with smaller statements")
+	}
+}
+
 // collided tells of the first collision of a piece of work; the others would say the same.
 func (p *patience) collided(attempt int, err error) {
 	if p == nil {
@@ -248,10 +278,10 @@ func (p *patience) collided(attempt int, err error) {
 	log("work on the %s collided with others, attempt %d; trying it again", p.server, attempt)
 }
 
-// blocked tells once of the locks that a piece of work waits for.
-func (p *patience) blocked(attempt int, err *RowsLockedError) {
-	if p != nil && attempt == 1 {
-		p.logger.WithError(err.Err).Warnf("rows of the %s are locked by another transaction%s; other rows are read meanwhile, for at most %s", p.server, err.prepared(), p.maximum())
+// blocked tells of the locks that a piece of work waits for.
+func (p *patience) blocked(locked lockedByOthers) {
+	if p != nil {
+		p.logger.WithError(errors.Unwrap(locked)).Warnf("%s, for at most %s", locked.waiting(), p.maximum())
 	}
 }
 

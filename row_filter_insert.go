@@ -35,6 +35,8 @@ func (w *tableWriter) insertScoped(ctx context.Context, s *session, rows []rowRe
 			var left []string
 			left, err = w.insertAround(ctx, s, rows[:n])
 			skipped = append(skipped, left...)
+		} else if err != nil {
+			err = w.rejected(ctx, s, err, len(stmt), rows[:n])
 		}
 		if err != nil {
 			return nil, err
@@ -136,7 +138,7 @@ func (w *tableWriter) keyHolders(ctx context.Context, s *session, rows []rowRef)
 	found := make(map[string]holder, len(rows))
 	for from := 0; from < len(rows); {
 		stmt := append(s.statement(), "SELECT COALESCE("+w.layout.scope.predicate+",0),"+w.layout.keySelectList()+" FROM "+w.quoted+" WHERE "...)
-		stmt, n := w.layout.appendAnyKeys(stmt, len(rows)-from, w.maxBytes, func(i int) keyTuple {
+		stmt, n := w.layout.appendAnyKeys(stmt, len(rows)-from, w.maxBytes(), func(i int) keyTuple {
 			return keyOf(rows[from+i].rows, rows[from+i].row, w.layout.keys)
 		})
 		from += n
@@ -153,7 +155,7 @@ func (w *tableWriter) keyHolders(ctx context.Context, s *session, rows []rowRef)
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, w.halved(err, len(stmt), n)
 		}
 	}
 	for i, r := range rows {

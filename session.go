@@ -20,9 +20,12 @@ type session struct {
 	conn   *sql.Conn
 	prefix string // the comment in front of every statement
 	buf    []byte // statement being built, kept for its memory
-	data   []byte // lines of LOAD DATA, likewise
+	data   []byte // memory for pieces of LOAD DATA's lines, likewise
 
 	snapshot BinlogCoordinate // where the consistent snapshot of the transaction stands (MariaDB)
+
+	// spent: its connection was closed in the middle of a result.
+	spent bool
 
 	warnings int // how many warnings of a statement the server keeps; set where LOAD DATA is used
 }
@@ -93,6 +96,10 @@ func (s *session) execText(ctx context.Context, stmt string) (int64, error) {
 	return s.exec(ctx, append(s.statement(), stmt...))
 }
 
+// errEnough from the row's function of a query ends the query at once. The rest of the rows
+// would have to be read to keep the connection, so that is closed instead.
+var errEnough = errors.New("no more rows are wanted")
+
 // query sends a statement built on statement and calls row for each row; values are
 // valid during the call only.
 func (s *session) query(ctx context.Context, stmt []byte, row func(values []driver.Value) error) error {
@@ -106,7 +113,11 @@ func (s *session) query(ctx context.Context, stmt []byte, row func(values []driv
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, rows.Close()) }()
+		defer func() {
+			if closed := rows.Close(); !s.spent {
+				err = errors.Join(err, closed)
+			}
+		}()
 		values := make([]driver.Value, len(rows.Columns()))
 		for {
 			if err := rows.Next(values); err != nil {
@@ -116,6 +127,16 @@ func (s *session) query(ctx context.Context, stmt []byte, row func(values []driv
 				return err
 			}
 			if err := row(values); err != nil {
+				if !errors.Is(err, errEnough) {
+					return err
+				}
+				s.spent = true
+				if conn, ok := dc.(driver.Conn); ok {
+					_ = conn.Close() // before the rows are, which otherwise reads what is left
+				}
+				if err == errEnough { //nolint:errorlint // what wraps it is an error
+					return nil
+				}
 				return err
 			}
 		}

@@ -108,6 +108,10 @@ func (r *sourceReader) readOnce(ctx context.Context, mark deliveredMark, f func(
 		r.pool.failed(s, err)
 		return r.lockedRows(ctx, err)
 	}
+	if s.spent {
+		s.discard()
+		return nil
+	}
 	r.pool.put(ctx, s)
 	return nil
 }
@@ -137,7 +141,7 @@ func (r *sourceReader) readOn(ctx context.Context, s *session, mark deliveredMar
 		if err := r.snapshotFrom(ctx, s, mark); err != nil {
 			return err
 		}
-		if err := f(s, ""); err != nil {
+		if err := f(s, ""); err != nil || s.spent {
 			return err
 		}
 		_, err := s.execText(ctx, "COMMIT")

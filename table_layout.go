@@ -37,6 +37,8 @@ type tableLayout struct {
 	integerKey bool
 	// numberedKey: one of several key columns is an ENUM or SET, given by its number.
 	numberedKey bool
+	// mayBeLarge: a row can have more than largeRow bytes.
+	mayBeLarge bool
 	// updatable are the columns that can be set in rows that stay where they are.
 	updatable columnSet
 
@@ -81,6 +83,7 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	if len(l.keys) == 0 {
 		return nil, &NoUsableKeyError{Schema: t.Schema, Table: t.Name}
 	}
+	l.mayBeLarge = t.longestRow(l.columns) > largeRow
 	l.enums = enumColumns(l.columns)
 	l.keyBytes, l.keyOrdered = true, true
 	for _, k := range l.keys {
@@ -107,6 +110,22 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 	}
 	l.columnNames, l.selectList = strings.Join(names, ","), strings.Join(exprs, ",")
 	return l, nil
+}
+
+// longestRow is how many bytes a row can have at most, as far as its columns tell.
+func (t *TableSchema) longestRow(columns []codec.Column) (sum uint64) {
+	const number = 66 // digits of the longest DECIMAL
+	for i := range columns {
+		length := uint64(0)
+		if i < len(t.columnInfos) {
+			length = t.columnInfos[i].OctetLength
+		}
+		if kind := columns[i].Kind; length == 0 && (kind == codec.JSON || kind == codec.Binary || kind == codec.Text) {
+			length = 1 << 32 // documents, shapes, and what nothing is known of
+		}
+		sum += max(length, number)
+	}
+	return sum
 }
 
 // hasUniqueBeside reports whether a unique index other than the key's exists. Of a

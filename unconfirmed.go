@@ -126,12 +126,28 @@ func (r *sourceReader) readEnd(ctx context.Context, s *session) (BinlogCoordinat
 	if s.snapshot.File != "" {
 		return s.snapshot, nil
 	}
+	if s.spent {
+		// Another session: it leads to the process that is followed, or is refused; and one
+		// that takes its place from now on counts as a restart.
+		var err error
+		if s, err = r.pool.get(ctx); err != nil {
+			return BinlogCoordinate{}, err
+		}
+		at, err := r.server.LogEnd(ctx, s.conn)
+		if err != nil {
+			r.pool.failed(s, err)
+			return BinlogCoordinate{}, err
+		}
+		r.pool.put(ctx, s)
+		return BinlogCoordinate{File: at.File, Pos: at.Pos}, nil
+	}
 	at, err := r.server.LogEnd(ctx, s.conn)
 	return BinlogCoordinate{File: at.File, Pos: at.Pos}, err
 }
 
 // noted is f with the log's end after it in end. The end is asked for on the session that
-// has read: as long as its connection lives, so does the server process.
+// has read: as long as its connection lives, so does the server process. Of one that was
+// given up in the middle of its rows a new session asks: its end lies behind the read, too.
 func (r *sourceReader) noted(ctx context.Context, end *BinlogCoordinate, f func(s *session, suffix string) error) func(s *session, suffix string) error {
 	return func(s *session, suffix string) error {
 		generation := r.unconfirmed.generation()

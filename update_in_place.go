@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
@@ -113,6 +114,8 @@ func (w *tableWriter) update(ctx context.Context, s *session, set columnSet, row
 		switch {
 		case err != nil && mysqlerr.Retryable(mysqlerr.Classify(err)), ctx.Err() != nil:
 			return err
+		case mysqlerr.Classify(err) == mysqlerr.PacketTooBig && n > 1:
+			return w.halved(err, len(stmt), n)
 		case err != nil:
 			return fmt.Errorf("%w: %w", errNotInPlace, err)
 		case affected != int64(n):
@@ -126,11 +129,14 @@ func (w *tableWriter) update(ctx context.Context, s *session, set columnSet, row
 // appendUpdate appends the update of as many rows as a statement takes, and returns how many.
 func (w *tableWriter) appendUpdate(dst []byte, set columnSet, rows []*rowChange) ([]byte, int) {
 	l := w.layout
-	n, size := 0, 0
-	for ; n < min(len(rows), maxUpdateRows) && (n == 0 || size < w.maxBytes); n++ {
+	n, size, limit := 0, 0, w.maxBytes()
+	for ; n < min(len(rows), maxUpdateRows) && (n == 0 || size < limit); n++ {
 		size += rows[n].image.rows.RowBytes(rows[n].image.row)
 	}
 	rows = rows[:n]
+	if size > 2*largeRow { // one of them is large; see appendInsert
+		dst = slices.Grow(dst, size+size/8)
+	}
 	key := l.keys[0]
 	appendKeys := func(dst []byte) []byte {
 		for i, c := range rows {

@@ -1,6 +1,9 @@
 package codec
 
-import "bytes"
+import (
+	"bytes"
+	"io"
+)
 
 // Bulk reports whether LOAD DATA carries the column's values exactly, as AppendBulk
 // writes them. The text of an ENUM's, SET's, YEAR's or BIT's number would mean something
@@ -49,4 +52,73 @@ func appendEscaped(dst, v []byte) []byte {
 		}
 	}
 	return append(dst, v[from:]...)
+}
+
+// bulkPiece is about how much of its lines a BulkReader makes at a time.
+const bulkPiece = 64 << 10
+
+// BulkReader reads rows as lines for LOAD DATA, as AppendBulk makes them, in pieces: however
+// large a row is, its line is never there as a whole.
+type BulkReader struct {
+	rows    *Rows
+	cols    []int
+	row, to int
+	col, at int // how far the row has been read: its column, and the byte of that
+	memory  []byte
+	unread  []byte // the end of memory
+}
+
+// NewBulkReader reads the rows from one up to another, without that. The reader makes its
+// pieces in memory, which may be nil.
+func NewBulkReader(rows *Rows, from, to int, cols []int, memory []byte) *BulkReader {
+	return &BulkReader{rows: rows, cols: cols, row: from, to: to, memory: memory}
+}
+
+// Memory is what the next reader may be given when this one is not read any more.
+func (b *BulkReader) Memory() []byte { return b.memory }
+
+// Read reads the next bytes of the lines.
+func (b *BulkReader) Read(p []byte) (int, error) {
+	if len(b.unread) == 0 {
+		b.memory = b.memory[:0]
+		for b.row < b.to && len(b.memory) < bulkPiece {
+			if b.col == 0 && b.at == 0 && b.rows.RowBytes(b.row) <= bulkPiece {
+				b.memory = b.rows.AppendBulk(b.memory, b.row, b.cols)
+				b.row++
+			} else {
+				b.memory = b.appendPart(b.memory)
+			}
+		}
+		if b.unread = b.memory; len(b.unread) == 0 {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, b.unread)
+	b.unread = b.unread[n:]
+	return n, nil
+}
+
+// appendPart appends about a piece of the row, and its end when it comes there.
+func (b *BulkReader) appendPart(dst []byte) []byte {
+	for full := len(dst) + bulkPiece; b.col < len(b.cols); b.col++ {
+		if len(dst) >= full {
+			return dst
+		}
+		if b.col > 0 && b.at == 0 {
+			dst = append(dst, '\t')
+		}
+		v := b.rows.Value(b.row, b.cols[b.col])
+		if v == nil {
+			dst = append(dst, '\\', 'N')
+			continue
+		}
+		part := v[b.at:min(len(v), b.at+bulkPiece)]
+		dst = appendEscaped(dst, part)
+		if b.at += len(part); b.at < len(v) {
+			return dst
+		}
+		b.at = 0
+	}
+	b.row, b.col = b.row+1, 0
+	return append(dst, '\n')
 }

@@ -1,6 +1,9 @@
 package codec
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // Rows is a compact set of rows of canonical values: one byte buffer and one end
 // offset a value, so that a row costs no allocation of its own. The zero value is
@@ -20,6 +23,16 @@ const (
 // NewRows returns an empty set of rows of cols columns with room for size bytes.
 func NewRows(cols, rows, size int) *Rows {
 	return &Rows{cols: cols, buf: make([]byte, 0, size), ends: make([]uint32, 0, rows*cols)}
+}
+
+// Grow makes room for so many bytes of values, and no more than that.
+func (r *Rows) Grow(bytes int) {
+	if cap(r.buf)-len(r.buf) >= bytes {
+		return
+	}
+	buf := make([]byte, len(r.buf), len(r.buf)+bytes)
+	copy(buf, r.buf)
+	r.buf = buf
 }
 
 // Columns returns how many values a row has.
@@ -58,6 +71,17 @@ func (r *Rows) RowBytes(row int) int {
 		start = r.ends[i-1] &^ nullBit
 	}
 	return int(r.ends[(row+1)*r.cols-1]&^nullBit - start)
+}
+
+// LiteralBytes is about how long AppendTuple of all of a row's values is, and hardly less.
+func (r *Rows) LiteralBytes(row int) int {
+	const around = len(",_binary''")
+	n := r.cols*around + len("()")
+	for c := range r.cols {
+		v := r.Value(row, c)
+		n += len(v) + bytes.Count(v, []byte{'\''})
+	}
+	return n
 }
 
 // Add appends one value; nil is NULL.

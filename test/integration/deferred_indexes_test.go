@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +40,9 @@ var indexedTables = []indexedTable{
 		"c|d", ""},
 	{"referenced", `CREATE TABLE referenced (id INT NOT NULL PRIMARY KEY, code INT NOT NULL, x INT, UNIQUE KEY code (code), KEY x (x))`, "x|", ""},
 	{"refers", `CREATE TABLE refers (id INT NOT NULL PRIMARY KEY, code INT, KEY code (code), CONSTRAINT to_code FOREIGN KEY (code) REFERENCES referenced (code))`, "|", ""},
-	{"counted", `CREATE TABLE counted (id INT NOT NULL PRIMARY KEY, n INT NOT NULL AUTO_INCREMENT, x INT, KEY n (n, x), KEY x (x))`, "x|", ""},
+	{"counted", `CREATE TABLE counted (id INT NOT NULL PRIMARY KEY, n INT NOT NULL AUTO_INCREMENT, x INT, KEY n (n, x), KEY x (x)) AUTO_INCREMENT=77`, "x|", ""},
+	{"optional", `CREATE TABLE optional (id INT NOT NULL PRIMARY KEY AUTO_INCREMENT, x INT, t VARCHAR(200) COLLATE utf8mb4_bin, KEY x (x), UNIQUE KEY t (t))
+		ENGINE=InnoDB AUTO_INCREMENT=4711 DEFAULT CHARSET=latin1 MIN_ROWS=10 AVG_ROW_LENGTH=100 STATS_PERSISTENT=1 STATS_AUTO_RECALC=0 ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 COMMENT='with options'`, "x|t", ""},
 	{"keyless", `CREATE TABLE keyless (a INT NOT NULL, b INT NOT NULL, x INT, UNIQUE KEY a (a), UNIQUE KEY b (b), KEY x (x))`, "x|", ""},
 	{"words", `CREATE TABLE words (id INT NOT NULL PRIMARY KEY, t TEXT, g GEOMETRY NOT NULL, x INT, FULLTEXT KEY t (t), KEY y (x, id), SPATIAL KEY g (g), KEY x (x))`, "x|", ""},
 	{"made", `CREATE TABLE made (id INT NOT NULL PRIMARY KEY, x INT, s INT AS (x+1) STORED, w INT AS (x*2) VIRTUAL, KEY s (s), KEY w (w))`, "s,w|", ""},
@@ -68,6 +71,7 @@ func createIndexed(t *testing.T, p *harness.Pair) []indexedTable {
 		"INSERT INTO children (a, parent, c, d) SELECT a, id, c, id FROM ordinary", "INSERT INTO referenced SELECT id, id, a FROM ordinary WHERE id < 100",
 		"INSERT INTO refers SELECT id, code FROM referenced", "INSERT INTO counted SELECT id, id+1, a FROM ordinary WHERE id < 50",
 		"INSERT INTO keyless SELECT id, id, a FROM ordinary", "INSERT INTO words SELECT id, CONCAT('word', id), POINT(id, id), a FROM ordinary WHERE id < 100",
+		"INSERT INTO optional (x, t) SELECT a, b FROM ordinary",
 		"INSERT INTO made (id, x) SELECT id, a FROM ordinary", "INSERT INTO parted SELECT id, a FROM ordinary",
 		"INSERT INTO paged SELECT a, id, id, c FROM ordinary")
 	return tables
@@ -97,15 +101,27 @@ func handOver(_ context.Context, tx *harness.Tx) error {
 	return nil
 }
 
-// definitions are what SHOW CREATE TABLE says of the tables' columns, indexes and
-// constraints: all but the options behind, which have the next AUTO_INCREMENT value.
+// definitions are what SHOW CREATE TABLE says of the tables, without the next AUTO_INCREMENT
+// value.
 func definitions(t *testing.T, db *sql.DB, tables []indexedTable) map[string]string {
+	t.Helper()
+	all := wholeDefinitions(t, db, tables)
+	for name, text := range all {
+		all[name] = nextValue.ReplaceAllString(text, "")
+	}
+	return all
+}
+
+var nextValue = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
+
+// wholeDefinitions are what SHOW CREATE TABLE says of the tables.
+func wholeDefinitions(t *testing.T, db *sql.DB, tables []indexedTable) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, table := range tables {
 		var name, text string
 		require.NoError(t, db.QueryRowContext(t.Context(), "SHOW CREATE TABLE "+indexed+"."+table.name).Scan(&name, &text))
-		all[table.name] = text[:strings.LastIndex(text, "\n)")]
+		all[table.name] = text
 	}
 	return all
 }
@@ -161,6 +177,7 @@ func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
 				}
 				require.Equal(t, want, during)
 				require.Equal(t, before, definitions(t, p.TargetDB, tables))
+				require.Equal(t, wholeDefinitions(t, p.SourceDB, tables), wholeDefinitions(t, p.TargetDB, tables))
 				p.MustEqual(t, indexed)
 				require.Equal(t, []string{`"0"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM _ghostferry.deferred_indexes"))
 			})
@@ -208,6 +225,44 @@ func TestIndexesThatNeedAQuietTable(t *testing.T) {
 		require.NoError(t, harness.Move(ctx, f, churn.Stop))
 		require.NoError(t, f.Close())
 		require.Positive(t, quiet.Taken())
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// An ALTER that waits in vain for a transaction of others that has used the table is made
+// again for as long as an outage may last. Log and error name the table and what to do.
+func TestIndexesOfATableThatOthersUse(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tables := createIndexed(t, p)
+		before := definitions(t, p.TargetDB, tables)
+		fence := func() error { return nil }
+		lockedOut := faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`ordinary`.*ADD UNIQUE"), Do: faultproxy.Refuse, Error: 1205}
+
+		f, proxy := proxiedTarget(t, p)
+		f.MaxOutageSeconds = 1
+		lockedOut.Times = 1000
+		proxy.On(lockedOut)
+		err := harness.Move(ctx, f, fence)
+		require.NoError(t, f.Close())
+		var locked *ghostferry.TableLockedError
+		require.ErrorAs(t, err, &locked)
+		require.Equal(t, "`"+indexed+"`.`ordinary`", locked.Table)
+		require.GreaterOrEqual(t, locked.Lasted, time.Second)
+		require.ErrorContains(t, err, "commit it or roll it back")
+		require.True(t, ghostferry.Resumable(err))
+
+		f, proxy = proxiedTarget(t, p)
+		log := &recordingLogger{}
+		f.Logger = log.logger()
+		lockedOut.Times = 3
+		refused := proxy.On(lockedOut)
+		require.NoError(t, harness.Move(ctx, f, fence))
+		require.NoError(t, f.Close())
+		require.Equal(t, 3, refused.Taken())
+		require.Equal(t, 1, log.count("the indexes of `"+indexed+"`.`ordinary` cannot be changed: a transaction that has used it is still open there"))
 		require.Equal(t, before, definitions(t, p.TargetDB, tables))
 		p.MustEqual(t, indexed)
 	})

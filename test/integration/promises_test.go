@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -36,6 +37,51 @@ func TestF20LargeRows(t *testing.T) {
 		for _, part := range []string{"`copydb_large`.`t`", "the row with key 5 has 1100001 bytes", "max_allowed_packet of the target is 1048576 bytes"} {
 			require.Contains(t, run.result().Error, part)
 		}
+	})
+}
+
+// F20, too: when max_allowed_packet is lowered while a move runs, statements that do not fit
+// any more are halved: of the copy, of changes in two phases, of deletes and of updates in
+// place. A row that does not fit by itself ends the run.
+func TestF20LimitLoweredDuringAMove(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "lowered"
+		p.Create(t, schema, "CREATE TABLE plain (id INT NOT NULL PRIMARY KEY, v MEDIUMBLOB)",
+			"CREATE TABLE two_phases (id INT NOT NULL PRIMARY KEY, u INT NOT NULL, v MEDIUMBLOB, UNIQUE KEY u (u))",
+			"CREATE TABLE long_keys (k VARBINARY(3000) NOT NULL PRIMARY KEY)")
+		// Of quotes, which are doubled in a statement: what is counted without them has a megabyte at most.
+		p.In(t, p.SourceDB, schema, "INSERT INTO plain SELECT d.n+1, REPEAT('''', 90000) FROM "+digits("d"),
+			"INSERT INTO two_phases SELECT id, -id, v FROM plain",
+			"INSERT INTO long_keys SELECT CONCAT(a.n, b.n, c.n, REPEAT('''', 2500)) FROM "+digits("a")+" JOIN "+digits("b")+" JOIN "+digits("c")+" WHERE a.n < 4")
+		f := &ghostferry.Ferry{Config: p.Config(schema)}
+		f.BulkLoad = "off"
+		f.UpdatableConfig.DataIterationBatchSize = 500
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		global(t, p.TargetDB, "max_allowed_packet", "1048576", "16777216")
+		require.NoError(t, harness.RunStarted(ctx, f, func() error {
+			return p.TryIn(ctx, p.SourceDB, schema, "BEGIN", "UPDATE plain SET v=CONCAT(v, 'x')", "UPDATE two_phases SET u=u-100, v=CONCAT(v, 'x')", "DELETE FROM long_keys WHERE k > '1'", "COMMIT")
+		}))
+		require.NoError(t, f.Close())
+		p.MustEqual(t, schema)
+
+		harness.Exec(t, p.TargetDB, "SET GLOBAL max_allowed_packet = 16777216")
+		p.Create(t, schema, "CREATE TABLE plain (id INT NOT NULL PRIMARY KEY, v MEDIUMBLOB)")
+		f = &ghostferry.Ferry{Config: p.Config(schema)}
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		harness.Exec(t, p.TargetDB, "SET GLOBAL max_allowed_packet = 1048576")
+		err := harness.RunStarted(ctx, f, func() error {
+			return p.TryIn(ctx, p.SourceDB, schema, "INSERT INTO plain VALUES (1, 'small'), (7, REPEAT('c', 1100000)), (8, 'small')")
+		})
+		require.NoError(t, f.Close())
+		var large *ghostferry.RowTooLargeError
+		require.ErrorAs(t, err, &large)
+		require.Equal(t, []any{"`lowered`.`plain`", "7", 1100001, uint64(1048576)}, []any{large.Table, large.Key, large.Bytes, large.Limit})
+		require.ErrorContains(t, err, "`lowered`.`plain`")
+		require.True(t, ghostferry.Resumable(err))
 	})
 }
 
