@@ -1,0 +1,195 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
+)
+
+// queuedEvents is what the streamer delivered in one piece, or the end of transactions.
+type queuedEvents struct {
+	events []*rowEvent
+	waits  []*gatedChunk
+	bytes  int
+
+	// end is where the last of gtids' transactions ended; zero inside a transaction. hold is
+	// where a later process has to begin when it is not there.
+	end   BinlogCoordinate
+	mark  logMark // of the last transaction; zero: none has ended
+	hold  *BinlogCoordinate
+	gtids []binlog.GTID
+	older *binlog.GTIDSet // those before gtids; nil: none
+}
+
+// foldedGTIDs is how many transactions of an item are kept one by one: while nothing is taken,
+// those of others pass by without end, and a set of them has no size.
+const foldedGTIDs = 64
+
+func (e *queuedEvents) ended(gtid binlog.GTID) {
+	if len(e.gtids) == foldedGTIDs {
+		if e.older == nil {
+			e.older = &binlog.GTIDSet{}
+		}
+		for _, g := range e.gtids {
+			e.older.Add(g)
+		}
+		e.gtids = e.gtids[:0]
+	}
+	e.gtids = append(e.gtids, gtid)
+}
+
+// applyQueue holds what was delivered, bounded by bytes, between one producer and one consumer.
+type applyQueue struct {
+	mu     sync.Mutex
+	items  []queuedEvents
+	bytes  int
+	taken  int // bytes of the batches that are not written yet
+	closed bool
+	err    error // why the consumer stopped
+	// ends: the producer tells where transactions end. Without that, everything that is
+	// there makes a batch.
+	ends    bool
+	starved bool          // the producer waits for room: no end comes before something is taken
+	more    chan struct{} // capacity 1: something was added, the producer waits, or the queue was closed
+	room    chan struct{} // capacity 1: something was taken
+
+	waits *waitLog // nil counts nothing
+}
+
+func (q *applyQueue) waitForRoom(bytes int) error {
+	for {
+		q.mu.Lock()
+		err, fits := q.err, q.bytes+q.taken == 0 || q.bytes+bytes <= applyQueueBytes && q.bytes+q.taken+bytes <= applyBytes
+		if q.closed && err == nil {
+			err = errors.New("an event came after the binlog writer was stopped")
+		}
+		q.starved = !fits
+		q.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if fits {
+			return nil
+		}
+		notify(q.more)
+		end := q.waits.begin(waitQueueFull)
+		<-q.room
+		end()
+	}
+}
+
+func (q *applyQueue) push(item queuedEvents) {
+	q.mu.Lock()
+	q.items = append(q.items, item)
+	q.bytes += item.bytes
+	q.mu.Unlock()
+	notify(q.more)
+}
+
+// pushEnd adds the end of a transaction to what was queued last, or merges it with ends
+// that wait already.
+func (q *applyQueue) pushEnd(e transactionEnd) {
+	q.mu.Lock()
+	if len(q.items) == 0 {
+		q.items = append(q.items, queuedEvents{})
+	}
+	last := &q.items[len(q.items)-1]
+	if e.at.File != "" {
+		last.end, last.hold = e.at, e.hold
+	}
+	if !e.mark.isZero() {
+		last.mark = e.mark
+	}
+	if !e.gtid.IsZero() && (!e.undecided || e.gtid.MariaDB) { // MariaDB's sets have no holes: hold does it
+		last.ended(e.gtid)
+	}
+	if !e.decides.IsZero() && !e.decides.MariaDB {
+		last.ended(e.decides)
+	}
+	q.mu.Unlock()
+	notify(q.more)
+}
+
+func (q *applyQueue) close(err error) {
+	q.mu.Lock()
+	q.closed = true
+	if q.err == nil {
+		q.err = err
+	}
+	q.mu.Unlock()
+	notify(q.more)
+	notify(q.room)
+}
+
+// take returns what belongs in the next batch: whole transactions within the limits, or
+// the leading part of one that exceeds them. nil means that the queue is closed and empty.
+func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, error) {
+	for {
+		q.mu.Lock()
+		n := q.batchEnd(maxRows)
+		if n > 0 {
+			items := append([]queuedEvents(nil), q.items[:n]...)
+			rest := copy(q.items, q.items[n:])
+			clear(q.items[rest:])
+			q.items = q.items[:rest]
+			for i := range items {
+				q.bytes -= items[i].bytes
+				q.taken += items[i].bytes
+			}
+			q.starved = false
+			q.mu.Unlock()
+			notify(q.room)
+			return items, nil
+		}
+		closed := q.closed
+		q.mu.Unlock()
+		if closed {
+			return nil, nil
+		}
+		select {
+		case <-q.more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// written makes room for what was taken: a batch of so many bytes is on the target.
+func (q *applyQueue) written(bytes int) {
+	q.mu.Lock()
+	q.taken -= bytes
+	q.mu.Unlock()
+	notify(q.room)
+}
+
+// batchEnd returns how many items the next batch takes; 0 to wait for more.
+func (q *applyQueue) batchEnd(maxRows int) int {
+	rows, bytes, whole := 0, 0, 0
+	for i := range q.items {
+		item := &q.items[i]
+		if i > 0 && (rows+len(item.events) > maxRows || bytes+item.bytes > applyBatchBytes) {
+			if whole == 0 {
+				return i // a transaction larger than a batch: its leading part
+			}
+			return whole
+		}
+		rows += len(item.events)
+		bytes += item.bytes
+		if item.end.File != "" {
+			whole = i + 1
+		}
+	}
+	if whole == 0 && len(q.items) > 0 && (!q.ends || q.closed || q.starved || rows >= maxRows || bytes >= applyBatchBytes) {
+		return len(q.items)
+	}
+	return whole
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
