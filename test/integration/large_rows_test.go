@@ -101,7 +101,7 @@ const hugeRow = 15_000_000
 // moverEnv is the configuration of the move that a process of TestMemoryOfHugeRows makes.
 const moverEnv = "GHOSTFERRY_TEST_MOVE"
 
-// A move with several workers takes at most 96 MB and four times the largest row, whether
+// A copy by several workers takes at most 96 MB and four times the largest row, whether
 // all rows are that large or one meets them among others, by LOAD DATA and by INSERT.
 func TestMemoryOfHugeRows(t *testing.T) {
 	if config := os.Getenv(moverEnv); config != "" {
