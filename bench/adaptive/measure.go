@@ -96,51 +96,88 @@ func (b *bench) application(ctx context.Context, during time.Duration, rate floa
 	return tps, p95, err
 }
 
-// duringCopy measures the application and the copy while both go on.
-func (b *bench) duringCopy(ctx context.Context, adaptive bool) (p95, rows float64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	f, err := b.newRun(ctx, adaptive)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	ran, copying := make(chan error, 1), make(chan struct{})
-	begins := sync.OnceFunc(func() { close(copying) })
-	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { begins(); return nil })
-	go func() { ran <- f.RunContext(ctx) }()
-	defer func() { cancel(); <-ran }() //nolint:errcheck // it was cancelled
-	select {
-	case <-copying:
-	case err := <-ran:
-		ran <- nil
-		return 0, 0, fmt.Errorf("the run has ended: %w", err)
+// measure measures the application, alone or while a copy goes on.
+func (b *bench) measure(ctx context.Context, kind string) (m measured, err error) {
+	f := (*ghostferry.Ferry)(nil)
+	if kind != alone {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if f, err = b.newRun(ctx, kind == adaptive); err != nil {
+			return m, err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		ran, copying := make(chan error, 1), make(chan struct{})
+		begins := sync.OnceFunc(func() { close(copying) })
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { begins(); return nil })
+		go func() { ran <- f.RunContext(ctx) }()
+		defer func() { cancel(); <-ran }() //nolint:errcheck // it was cancelled
+		select {
+		case <-copying:
+		case err := <-ran:
+			ran <- nil
+			return m, fmt.Errorf("the run has ended: %w", err)
+		}
 	}
 	if _, _, err = b.application(ctx, b.o.warmup, b.result.Rate); err != nil {
-		return 0, 0, err
+		return m, err
 	}
-	before, begun := f.Progress().RowsCopied, time.Now()
-	if _, p95, err = b.application(ctx, b.o.time, b.result.Rate); err != nil {
-		return 0, 0, err
+	used, err := b.source.CPUSeconds()
+	if err != nil {
+		return m, err
 	}
-	after, took := f.Progress(), time.Since(begun)
-	select {
-	case err := <-ran:
-		ran <- nil
-		return 0, 0, fmt.Errorf("the run has ended: %w", err)
-	default:
+	begun := time.Now()
+	copied := watch(f)
+	if _, m.p95, err = b.application(ctx, b.o.time, b.result.Rate); err != nil {
+		return m, err
 	}
-	if after.CurrentState != ghostferry.StateCopying {
-		return 0, 0, fmt.Errorf("%d rows were copied before the measurement ended: say -rows with more, or a shorter -warmup and -time", after.RowsCopied)
+	took := time.Since(begun).Seconds()
+	rows, pace, err := copied()
+	if err != nil {
+		return m, err
 	}
-	if after.RowsCopied == before {
-		return 0, 0, fmt.Errorf("no row was copied in %s: is the machine busy with something else?", took)
+	m.rows, m.pace = float64(rows)/took, pace
+	after, err := b.source.CPUSeconds()
+	m.source = (after - used) / took
+	return m, err
+}
+
+// watch follows a copy, nil for none, until it is asked how many rows were copied meanwhile
+// and at which mean pace. It is an error when the copy has ended before.
+func watch(f *ghostferry.Ferry) func() (rows uint64, pace float64, err error) {
+	if f == nil {
+		return func() (uint64, float64, error) { return 0, 0, nil }
 	}
-	return p95, float64(after.RowsCopied-before) / took.Seconds(), nil
+	before, over, ended := f.Progress().RowsCopied, make(chan struct{}), make(chan struct{})
+	sum, n := 0.0, 0
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				sum, n = sum+f.Progress().CopyPace, n+1
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() (uint64, float64, error) {
+		close(over)
+		<-ended
+		after := f.Progress()
+		switch {
+		case after.CurrentState != ghostferry.StateCopying:
+			return 0, 0, fmt.Errorf("%d rows were copied before the measurement ended: say -rows with more, or a shorter -warmup and -time", after.RowsCopied)
+		case after.RowsCopied == before:
+			return 0, 0, errors.New("no row was copied meanwhile: is the machine busy with something else?")
+		}
+		return after.RowsCopied - before, sum / float64(max(1, n)), nil
+	}
 }
 
 // newRun empties the target and prepares a move.
-func (b *bench) newRun(ctx context.Context, adaptive bool) (*ghostferry.Ferry, error) {
+func (b *bench) newRun(ctx context.Context, adapts bool) (*ghostferry.Ferry, error) {
 	source, err := b.source.DB(ctx)
 	if err != nil {
 		return nil, err
@@ -170,7 +207,7 @@ func (b *bench) newRun(ctx context.Context, adaptive bool) (*ghostferry.Ferry, e
 	f := &ghostferry.Ferry{Config: &ghostferry.Config{
 		Source: endpoint(b.source), Target: endpoint(b.target), TableFilter: one(database), Logger: logger, VerifierType: ghostferry.VerifierTypeNoVerification,
 	}}
-	if adaptive {
+	if adapts {
 		f.Throttlers.Adaptive = &ghostferry.AdaptiveConfig{}
 	}
 	if err := f.InitializeContext(ctx); err != nil {
@@ -194,7 +231,12 @@ func (o one) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry.T
 	return tables, nil
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+// median is that of one value of the measurements.
+func median(all []measured, value func(measured) float64) float64 {
+	var values []float64
+	for _, m := range all {
+		values = append(values, value(m))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
