@@ -196,7 +196,7 @@ func TestPositionOfAQuietRun(t *testing.T) {
 
 // The progress says what is known, and 0 for what is not.
 func TestProgressOfARun(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE hollow (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 100) SELECT i FROM n")
 		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) { f.ProgressCallback.Payload = "mine" })

@@ -47,7 +47,7 @@ func TestHalfABatchLeavesNothing(t *testing.T) {
 // A reading transaction that is killed between read and write takes its locks with it.
 // Rows that were changed meanwhile are not written, but read again.
 func TestLostLocksAreNoticed(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "lost_locks", "CREATE TABLE locked (id INT NOT NULL PRIMARY KEY, v INT NOT NULL)")
 		p.In(t, p.SourceDB, "lost_locks", "INSERT INTO locked VALUES (1,1),(2,1)")
 		source := &sqlwrapper.DB{DB: p.SourceDB}

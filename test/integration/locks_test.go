@@ -191,7 +191,7 @@ func lockedSource(t *testing.T, ctx context.Context, p *harness.Pair, lock func(
 // followed meanwhile, where reads need no locks the row's old image, too; when the row is
 // released, it arrives.
 func TestF13LockedSourceRow(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var tx *sql.Tx
@@ -220,7 +220,7 @@ func TestF13LockedSourceRow(t *testing.T) {
 // cutover is refused (see also TestXAPreparedAtCutover), elsewhere the copy after a while;
 // either names the transaction, and the same configuration goes on when it is decided.
 func TestF13PreparedSourceRow(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		f, _, ran := lockedSource(t, ctx, p, func() {

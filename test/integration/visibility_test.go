@@ -168,7 +168,7 @@ func TestStartDuringStalledCommit(t *testing.T) {
 func TestResumeDuringStalledCommit(t *testing.T) {
 	for _, with := range []string{"checkpoint", "state"} {
 		t.Run(with, func(t *testing.T) {
-			onEachSetting(t, func(t *testing.T, p *harness.Pair) { resumeDuringStall(t, p, with == "state") })
+			onSomeSettings(t, func(t *testing.T, p *harness.Pair) { resumeDuringStall(t, p, with == "state") })
 		})
 	}
 }
@@ -220,7 +220,7 @@ func resumeDuringStall(t *testing.T, p *harness.Pair, fromState bool) {
 // The verifier waits as well: rows that only differ because the source does not show its
 // newest transaction yet are no differences.
 func TestVerifyDuringStalledCommit(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		createStalled(t, p)

@@ -26,6 +26,7 @@ func TestKilledAtEveryFailpoint(t *testing.T) {
 	require.NoError(t, err, string(output))
 	for i, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
 		t.Run(string(flavour), func(t *testing.T) {
+			t.Parallel() // half of the time is waiting for servers and processes
 			w, err := newWorld(t.Context(), &console{out: io.Discard, begun: time.Now()}, flavour, 2000, 1, 60)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, w.close()) }()
