@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 1] [-alone package] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-halved package] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -34,7 +36,7 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
-	alone := flags.String("alone", "", "a package that is tested last, by itself: -p counts for the others")
+	halved := flags.String("halved", "", "a package that is tested last, in two processes at once, each with half of its tests")
 	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
 	tags := flags.String("tags", "", "build tags, as of go test")
@@ -68,40 +70,74 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if *run != "" {
 		test = append(test, "-run="+*run)
 	}
-	groups := [][]string{packages}
-	if *alone != "" {
-		var err error
-		if groups, err = setApart(ctx, env, packages, *alone); err != nil {
+	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
+	var steps [][]*exec.Cmd
+	if *halved != "" && *run == "" {
+		dir, err := os.MkdirTemp("", "runner-")
+		if err != nil {
 			return err
 		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		others, two, err := halves(ctx, env, build, dir, packages, *halved, *timeout)
+		if err != nil {
+			return err
+		}
+		packages, steps = others, [][]*exec.Cmd{two}
 	}
-	var runs []*exec.Cmd
-	for _, group := range groups {
-		runs = append(runs, goCommand(ctx, env, append(append(slices.Clone(test), "-json"), group...)...))
+	if len(packages) > 0 {
+		steps = slices.Insert(steps, 0, []*exec.Cmd{goCommand(ctx, env, append(append(test, "-json"), packages...)...)})
 	}
-	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
-	return runTests(out, runs...)
+	return runTests(out, steps...)
 }
 
-// setApart lists the packages in two groups, the second being one alone.
-func setApart(ctx context.Context, env, packages []string, alone string) ([][]string, error) {
-	list := func(patterns ...string) ([]string, error) {
-		output, err := goCommand(ctx, env, append([]string{"list"}, patterns...)...).Output()
+// halves builds the tests of one package and returns the other packages, and two commands
+// that run every other of its tests each. Tests mostly wait for servers, and many run one
+// by one: two processes of them use two processors.
+func halves(ctx context.Context, env, build []string, dir string, packages []string, halved string, timeout time.Duration) (others []string, two []*exec.Cmd, err error) {
+	ask := func(cmd *exec.Cmd) ([]string, error) {
+		output, err := cmd.Output()
 		if err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
+			return nil, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 		}
 		return strings.Fields(string(output)), nil
 	}
-	last, err := list(alone)
+	found, err := ask(goCommand(ctx, env, "list", "-f", "{{.ImportPath}} {{.Dir}}", halved))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all, err := list(packages...)
+	if len(found) != 2 {
+		return nil, nil, fmt.Errorf("-halved %s is not one package", halved)
+	}
+	if others, err = ask(goCommand(ctx, env, append([]string{"list"}, packages...)...)); err != nil {
+		return nil, nil, err
+	}
+	others = slices.DeleteFunc(others, func(name string) bool { return name == found[0] })
+	binary := filepath.Join(dir, "halved.test")
+	if _, err := ask(goCommand(ctx, env, append(append([]string{"test", "-c", "-o", binary}, build...), halved)...)); err != nil {
+		return nil, nil, err
+	}
+	list := exec.CommandContext(ctx, binary, "-test.list=^(Test|Fuzz|Example)")
+	list.Dir = found[1]
+	tests, err := ask(list)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	others := slices.DeleteFunc(all, func(name string) bool { return slices.Contains(last, name) })
-	return [][]string{others, last}, nil
+	for half := range 2 {
+		var mine []string
+		for i, name := range tests {
+			if i%2 == half {
+				mine = append(mine, name)
+			}
+		}
+		cmd := goCommand(ctx, env, "tool", "test2json", "-t", "-p", fmt.Sprintf("%s (half %d)", found[0], half+1),
+			binary, "-test.v=test2json", "-test.paniconexit0", "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
+		cmd.Dir = found[1]
+		// test2json passes no interrupt on: the group is told.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+		two = append(two, cmd)
+	}
+	return others, two, nil
 }
 
 // goCommand is an interruptible go command.
@@ -127,20 +163,26 @@ func raceDetector(ctx context.Context, out io.Writer) (env, flags []string) {
 	return os.Environ(), nil
 }
 
-// runTests runs `go test -json`, once or several times, and reports all as one.
-func runTests(out io.Writer, runs ...*exec.Cmd) error {
+// runTests follows commands that write events as `go test -json` does, those of a step at
+// once and the steps in turn, and reports all as one.
+func runTests(out io.Writer, steps ...[]*exec.Cmd) error {
 	r := newReport(out)
 	stop := r.reportProgress(isTerminal(out))
 	var readErrs, waitErrs []error
-	for _, cmd := range runs {
-		readErr, waitErr := r.follow(cmd)
-		readErrs, waitErrs = append(readErrs, readErr), append(waitErrs, waitErr)
+	for _, step := range steps {
+		reads, waits := make([]error, len(step)), make([]error, len(step))
+		var wg sync.WaitGroup
+		for i, cmd := range step {
+			wg.Go(func() { reads[i], waits[i] = r.follow(cmd) })
+		}
+		wg.Wait()
+		readErrs, waitErrs = append(readErrs, reads...), append(waitErrs, waits...)
 	}
 	stop()
 	return errors.Join(errors.Join(readErrs...), r.close(errors.Join(waitErrs...)))
 }
 
-// follow runs one go test into the report; waitErr is how it ended.
+// follow runs one command into the report; waitErr is how it ended.
 func (t *report) follow(cmd *exec.Cmd) (readErr, waitErr error) {
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

@@ -31,7 +31,7 @@ func runModule(t *testing.T, files map[string]string) (string, error) {
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "-vet=off", "./...")
 	cmd.Dir = module(t, files)
 	var out bytes.Buffer
-	err := runTests(&out, cmd)
+	err := runTests(&out, []*exec.Cmd{cmd})
 	return out.String(), err
 }
 
@@ -106,17 +106,18 @@ func TestSlowOnesAreNamedInOrder(t *testing.T) {
 	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n2 passed, 0 failed\n", out.String())
 }
 
-// A package that is set apart is tested after the others, and counted with them.
-func TestAPackageAlone(t *testing.T) {
+// A package that is halved is tested after the others, in two processes, and counted with them.
+func TestAPackageInHalves(t *testing.T) {
 	dir := module(t, map[string]string{
 		"a/a_test.go": header + "func TestA(t *testing.T) {}\n",
-		"b/b_test.go": header + "func TestB(t *testing.T) {}\nfunc TestC(t *testing.T) { t.Error(\"no\") }\n",
+		"b/b_test.go": header + "func TestB(t *testing.T) {}\nfunc TestC(t *testing.T) { t.Error(\"no\") }\nfunc TestBC(t *testing.T) {}\n",
 		"c/c_test.go": header + "func TestD(t *testing.T) {}\n",
 	})
 	t.Chdir(dir)
 	var out bytes.Buffer
-	err := command(t.Context(), []string{"-race=false", "-p", "2", "-alone", "./b"}, &out)
+	err := command(t.Context(), []string{"-race=false", "-p", "2", "-halved", "./b", "./..."}, &out)
 	require.Error(t, err)
-	require.True(t, strings.HasSuffix(out.String(), "\n3 passed, 1 failed\n"), out.String())
-	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b"))
+	require.True(t, strings.HasSuffix(out.String(), "\n4 passed, 1 failed\n"), out.String())
+	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b (half 2)"))
+	require.Contains(t, out.String(), "ok   m/b (half 1)")
 }
