@@ -50,6 +50,7 @@ type BatchWriter struct {
 	logger     Logger
 	patience   *patience
 	checkpoint *checkpoint // nil: no chunk is recorded
+	owner      *checkpoint // of rows that are not recorded: nobody else may own its run
 	ledger     *debtLedger // nil: nothing follows the log, a row left out is a conflict
 	collisions *collisionLedger
 
@@ -203,6 +204,11 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 			w.sessions.failed(s, err)
 		}
 	}()
+	if w.owner.begun() {
+		if err := w.owner.lockEpoch(ctx, s); err != nil {
+			return nil, nil, err
+		}
+	}
 	recorded := w.checkpoint.begun() && batch.chunk != nil
 	if recorded {
 		n, err := s.exec(ctx, w.checkpoint.appendChunk(s.statement(), batch.chunk, rows.Len()))

@@ -177,6 +177,7 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 			return at, err
 		}
 	}
+	s.releaseSeat() // of another beginning
 	if at.IsZero() && s.shared != nil {
 		if s.seat, err = s.shared.begin(ctx, s); err != nil {
 			return at, fmt.Errorf("beginning at the shared stream: %w", err)
@@ -280,6 +281,7 @@ func (s *BinlogStreamer) Run() {
 // RunContext follows the log until FlushAndStop's position is reached or the context
 // ends. A broken connection is made anew at the end of the last whole transaction.
 func (s *BinlogStreamer) RunContext(ctx context.Context) error {
+	defer s.releaseSeat()
 	s.initialize()
 	if s.srv == nil || !s.started {
 		if _, err := s.connect(ctx, BinlogCoordinate{}); err != nil {

@@ -33,6 +33,7 @@ import (
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
 //	origins  the source with which a run was begun that follows another since a failover
 //	fences  what a cutover has closed and how to open it, see checkpoint_fence.go
+//	traffic  who owns it, where a host records that, see ferry_traffic.go
 //
 // Every transaction that writes data first locks the run's row (shared, chunks) or its
 // lane's row, with the epoch in the condition: a newcomer raises the epoch in all of
@@ -73,6 +74,8 @@ type resumePoint struct {
 	batch     uint64
 	tables    map[TableIdentifier]*resumeTable
 	finished  bool
+	traffic   TrafficOwner     // as the host recorded it; empty: it did not
+	stopped   BinlogCoordinate // the stop position then; zero when there was none
 	rowsTotal uint64
 
 	watched      BinlogCoordinate // up to where the target's log was watched; zero when it was not
@@ -152,6 +155,7 @@ func (c *checkpoint) create(ctx context.Context) error {
 		c.createCollisions(),
 		c.createIndexRecords(),
 		c.createFences(),
+		c.createTraffic(),
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -440,10 +444,19 @@ func (c *checkpoint) forget(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions", "origins"} {
+	if c.begun() { // a process that gives the run up, and that nobody else may have taken over since
+		if err := c.lockOwned(ctx, tx); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions", "origins", "traffic"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	c.epoch = 0
+	return nil
 }

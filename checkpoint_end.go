@@ -17,9 +17,7 @@ func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		var epoch uint64
-		err = tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
-		if err := c.ownedAt(epoch, err); err != nil {
+		if err := c.lockOwned(ctx, tx); err != nil {
 			return err
 		}
 		if err := f(ctx, tx); err != nil {
@@ -27,6 +25,13 @@ func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *
 		}
 		return tx.Commit()
 	})
+}
+
+// lockOwned makes sure that this process owns the run until the transaction ends.
+func (c *checkpoint) lockOwned(ctx context.Context, tx *sql.Tx) error {
+	var epoch uint64
+	err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
+	return c.ownedAt(epoch, err)
 }
 
 // chunkRecorded counts a chunk whose rows were committed together with its record.

@@ -109,6 +109,9 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	if err == nil && existing["collisions"] {
 		err = c.loadCollisions(ctx, db, p)
 	}
+	if err == nil && existing["traffic"] {
+		err = c.loadTraffic(ctx, db, p)
+	}
 	if err == nil {
 		err = c.loadVerification(ctx, db, p)
 	}

@@ -16,7 +16,8 @@ const cancelBatch = 5000
 // from the target every row that it has brought, and forgets its checkpoint. Call it after
 // Initialize and instead of Start; the move can begin anew then. It needs a [*RowFilter],
 // which says exactly which rows of the target are the run's, and a checkpoint, which says
-// that there is a run; it may be called again when it was interrupted.
+// that there is a run; it may be called again when it was interrupted. When another process
+// goes on with the run meanwhile, nothing more is removed, and the error is a [*FencedError].
 //
 // A run that has finished is refused unless evenIfFinished is set: applications may
 // already use the rows. also, unless nil, is called when no other process of the run can
@@ -49,10 +50,10 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 		if err != nil {
 			return removed, err
 		}
-		statement := fmt.Sprintf("DELETE FROM %s WHERE %s LIMIT %d", sqlesc.Table(schema, table), l.scope.predicate, cancelBatch)
+		statement := removal(schema, table, l) + fmt.Sprintf(" LIMIT %d", cancelBatch)
 		for {
 			var n int64
-			err := f.onTarget(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+			err := f.checkpoint.owned(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
 				n, err = removeUnchecked(ctx, tx, statement)
 				return err
 			})
@@ -68,7 +69,13 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 	return removed, f.ForgetCheckpoint(ctx)
 }
 
-// fenceOut raises the epoch, so that no other process of the run can write any more.
+// removal is the statement that removes a table's rows in scope from the target.
+func removal(schema, table string, l *tableLayout) string {
+	return "DELETE FROM " + sqlesc.Table(schema, table) + " WHERE " + l.scope.predicate
+}
+
+// fenceOut takes the run over: no other process of it can write any more, unless it takes the
+// run over in turn, and then this one cannot.
 func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool) error {
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -88,5 +95,9 @@ func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool) error {
 			return fmt.Errorf("taking over run %s: %w", c.runID, err)
 		}
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	c.epoch = epoch + 1
+	return nil
 }

@@ -63,6 +63,28 @@ func (f *Ferry) catchUp(ctx context.Context) (took time.Duration, err error) {
 	return took, err
 }
 
+// WaitUntilReadsCatchUp returns when everything that the source's log had when it was called has
+// reached the listeners and the target, and is visible to any later read of the source. It
+// returns false at once where nothing but locks could tell: MySQL without GTIDs.
+func (f *Ferry) WaitUntilReadsCatchUp(ctx context.Context) (bool, error) {
+	if f.reader.lockingReads() {
+		return false, nil
+	}
+	err := f.duringRun(ctx, "the changes were applied", func(ctx context.Context) error {
+		end, err := f.sourceLogEnd(ctx)
+		if err != nil {
+			return err
+		}
+		if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
+			return err
+		}
+		mark := f.gate.mark()
+		mark.position = BinlogCoordinate{File: end.File, Pos: end.Pos} // of tables, too, that only a host's listener knows
+		return f.reader.read(ctx, mark, func(*session, string) error { return nil })
+	})
+	return err == nil, err
+}
+
 // duringRun does what needs the run's connections. When the run fails before that is done,
 // it is given up and the error is the run's: what is asked of a server over connections that
 // the run has closed would be asked again and again.
@@ -264,9 +286,19 @@ func (f *Ferry) StopCoordinate() BinlogCoordinate {
 
 // CheckLateWrites looks, after Run has returned, for changes of the moved tables that
 // were made after the stop position: then not all writers were stopped, and the error
-// is a *LateWriteError naming the tables and keys.
+// is a *LateWriteError naming the tables and keys. Instead of Start it looks behind the stop
+// position of an earlier process of the run that has recorded the traffic, if one has.
 func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 	stop := f.StopCoordinate()
+	if stop.IsZero() && f.resume != nil && !f.resume.stopped.IsZero() {
+		stop = f.resume.stopped
+		if f.resume.source != f.sourceServer.Identity {
+			return &ServerChangedError{Was: f.resume.source, Is: f.sourceServer.Identity}
+		}
+		if err := f.checkLogHolds(ctx, stop); err != nil {
+			return err
+		}
+	}
 	end, err := f.sourceLogEnd(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the source's log end again: %w", err)

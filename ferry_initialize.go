@@ -103,6 +103,7 @@ func (f *Ferry) Close() error {
 
 func (f *Ferry) closeConnections() {
 	f.stopWatch()
+	f.BinlogStreamer.releaseSeat() // of a move that ends before it streams
 	if v, ok := f.Verifier.(interface{ Close() error }); ok {
 		_ = v.Close()
 	}

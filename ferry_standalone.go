@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -22,7 +21,8 @@ func (f *Ferry) RunStandaloneDataCopy(tables []*TableSchema) error {
 // RunStandaloneDataCopyContext copies tables, or of a Ferry with a CopyFilter the rows
 // that it chooses of them, beside the stream and without a trace in state or checkpoint:
 // for tables that do not change, or when the source's writers have stopped. The tables
-// need not be among those that the Ferry moves.
+// need not be among those that the Ferry moves. A process whose run another one has taken over
+// copies nothing and fails with a [*FencedError].
 //
 // Rows that are on the target already stay. Every row is compared: one that differs fails
 // the copy with a [BatchWriterVerificationFailed]. Rows are locked on the source from
@@ -42,6 +42,7 @@ func (f *Ferry) RunStandaloneDataCopyContext(ctx context.Context, tables []*Tabl
 	verifier.TableSchemaCache = cache
 	writer := f.NewBatchWriterWithoutStateTracker()
 	writer.ledger = nil // no change to come writes a row that is left out
+	writer.owner = f.checkpoint
 	writer.InlineVerifier, writer.EnforceInlineVerification = verifier, true
 	defer func() { err = errors.Join(err, writer.Close(), verifier.Close()) }()
 	iterator := f.NewDataIteratorWithoutStateTracker()
@@ -81,7 +82,7 @@ func (f *Ferry) removeStandaloneRows(ctx context.Context, t *TableSchema) (remov
 	remove := func(ctx context.Context, tx *sql.Tx) error {
 		schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
 		var err error
-		removed, err = removeUnchecked(ctx, tx, "DELETE FROM "+sqlesc.Table(schema, table)+" WHERE "+l.scope.predicate)
+		removed, err = removeUnchecked(ctx, tx, removal(schema, table, l))
 		return err
 	}
 	if f.checkpoint.begun() {

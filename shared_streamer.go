@@ -152,12 +152,16 @@ func (s *SharedStreamer) join() *sharedSeat {
 	return seat
 }
 
-// give up a seat.
+// errSeatReleased is why a seat is over that its move has given back.
+var errSeatReleased = errors.New("the move has given its seat back")
+
+// release takes a seat back: what waits in its queue is dropped, and nobody waits for it.
 func (s *SharedStreamer) release(seat *sharedSeat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.mu.seats, seat)
 	delete(s.mu.waiting, seat)
+	seat.leave(errSeatReleased)
 	notify(seat.room) // whoever waits for it
 }
 
@@ -268,7 +272,7 @@ func (s *SharedStreamer) begin(ctx context.Context, own *BinlogStreamer) (*share
 	case <-s.ended:
 	case <-wait.Done(): // a long transaction, or an outage
 	}
-	if ctx.Err() != nil || seat.at.File == "" {
+	if ctx.Err() != nil || !seat.usable() {
 		s.release(seat)
 		return nil, ctx.Err()
 	}
@@ -386,13 +390,11 @@ func (s *BinlogStreamer) wantsToShare() bool {
 		}
 		return false
 	}
-	select {
-	case <-s.seat.taken:
-	default:
-		return false
-	}
 	if s.seat.over() {
 		s.seat = nil
+		return false
+	}
+	if !s.seat.usable() {
 		return false
 	}
 	here := s.lastStreamed()
@@ -406,13 +408,18 @@ func (s *BinlogStreamer) takeSeat() *sharedSeat {
 	if seat == nil {
 		return nil
 	}
-	select {
-	case <-seat.taken:
-		if !seat.over() && (seat.first || s.lastStreamed().CompareFilePos(seat.at) >= 0) {
-			return seat
-		}
-	default:
+	if seat.usable() && (seat.first || s.lastStreamed().CompareFilePos(seat.at) >= 0) {
+		return seat
 	}
 	seat.stream.release(seat)
 	return nil
+}
+
+// releaseSeat gives a seat back that the stream has not begun to use, when it never will.
+func (s *BinlogStreamer) releaseSeat() {
+	if s == nil || s.seat == nil {
+		return
+	}
+	s.seat.stream.release(s.seat)
+	s.seat = nil
 }

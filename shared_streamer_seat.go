@@ -122,6 +122,16 @@ func (q *sharedSeat) leave(err error) {
 	notify(q.more)
 }
 
+// usable reports whether the seat is taken and not over: only then at and place are set.
+func (q *sharedSeat) usable() bool {
+	select {
+	case <-q.taken:
+		return !q.over()
+	default:
+		return false
+	}
+}
+
 func (q *sharedSeat) over() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

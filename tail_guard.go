@@ -50,7 +50,8 @@ func (f *Ferry) GuardTail(ctx context.Context, period time.Duration) error {
 // tailStream is a stream that begins at the stop position and has its changes observed.
 func (f *Ferry) tailStream(ctx context.Context, stop BinlogCoordinate, tag string) (*BinlogStreamer, *lateWatch, error) {
 	s := f.NewSourceBinlogStreamer()
-	s.shared = nil // it begins at a place of its own, and ends soon
+	s.shared = nil                               // it begins at a place of its own, and ends soon
+	s.TableSchema = f.BinlogStreamer.TableSchema // a host may have added tables
 	s.LogTag = tag
 	s.logger = taggedLogger(f.logger, tag)
 	if s.MyServerId != 0 { // the run's own may not be gone on the server yet

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -43,18 +45,119 @@ func (f *ShardingFerry) giveUp(ctx context.Context, began time.Time, err error) 
 }
 
 // unlock posts CutoverUnlock. From then on there is no way back: the traffic may be
-// switched, even if no answer came, so the writers of the source must not go on.
+// switched, even if no answer came, so the writers of the source must not go on. The checkpoint
+// says so before, and after the answer that the tenant has moved.
 func (f *ShardingFerry) unlock(ctx context.Context, began time.Time) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockLimit)
 	defer cancel()
+	if err := f.Ferry.RecordTraffic(last, ghostferry.TrafficUnknown); err != nil {
+		return f.giveUp(ctx, began, step("cutover", err))
+	}
 	err := f.Ferry.EndCutoverContext(last, began)
-	if err == nil || isFenced(err) {
+	if err == nil {
+		if err := f.Ferry.RecordTraffic(last, ghostferry.TrafficOnTarget); err != nil {
+			// Nothing is wrong: the same command would post CutoverUnlock once more, at the worst.
+			f.Ferry.RunLogger().WithError(err).Warn("the tenant has moved, but the checkpoint does not say so")
+		}
+		return nil
+	}
+	if isFenced(err) {
 		return step("cutover", err)
 	}
 	return &ghostferry.CutoverError{
 		Phase: ghostferry.PhaseCommit, Traffic: ghostferry.TrafficUnknown, Fenced: f.config.CutoverLock.URI != "", Blocked: f.config.CutoverLock.URI != "",
-		Coordinate: f.Ferry.StopCoordinate(), Complete: true, WriteBlock: time.Since(began), Err: step("cutover", fmt.Errorf("%w: %w", ghostferry.ErrTrafficUnknown, err)),
+		Coordinate: f.Ferry.StopCoordinate(), Complete: true, WriteBlock: time.Since(began), Err: step("cutover", fmt.Errorf("%w: %w: the same command posts it once more, as long as the source is not written", ghostferry.ErrTrafficUnknown, err)),
 	}
+}
+
+// AlreadyMovedError says that an earlier process has moved the tenant to the end: CutoverUnlock
+// was posted and answered.
+type AlreadyMovedError struct {
+	// Tenant is the sharding value, Schema the target's.
+	Tenant any
+	Schema string
+}
+
+// Error says what to do for another move.
+func (e *AlreadyMovedError) Error() string {
+	return fmt.Sprintf("already moved: tenant %v is in schema %s of the target, and CutoverUnlock was answered; nothing was touched. "+
+		"To move it anew, when the application does not use these rows: -cancel -even-if-finished removes them, then run this again", e.Tenant, e.Schema)
+}
+
+// Resumable is false: there is nothing to go on with.
+func (e *AlreadyMovedError) Resumable() bool { return false }
+
+// askForTraffic finds out whether an earlier process of the move has, or may have, handed the
+// traffic over to the target.
+func (f *ShardingFerry) askForTraffic(ctx context.Context) error {
+	switch f.Ferry.RecordedTraffic() {
+	case ghostferry.TrafficOnTarget:
+		return &AlreadyMovedError{Tenant: f.config.value(), Schema: f.config.TargetDB}
+	case ghostferry.TrafficUnknown:
+		f.unlocking = true
+		return f.sourceStoodStill(ctx)
+	}
+	return nil
+}
+
+// sourceStoodStill makes sure that what the earlier process has compared is still what the source
+// has: then, and only then, CutoverUnlock is right whether or not it was obeyed before.
+func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
+	streamed := maps.Clone(f.Ferry.BinlogStreamer.TableSchema)
+	for _, t := range f.keyed {
+		streamed[t.String()] = t
+	}
+	f.Ferry.BinlogStreamer.TableSchema = streamed
+	err := f.Ferry.CheckLateWrites(ctx)
+	what := "that the source was not written since cannot be told: " + fmt.Sprint(err)
+	var late *ghostferry.LateWriteError
+	if errors.As(err, &late) {
+		what = "since then the source was written, in " + strings.Join(late.Tables, ", ")
+	} else if err == nil && f.joined != nil {
+		if tables := f.joined.changedTables(); len(tables) > 0 {
+			err, what = ghostferry.ErrTrafficUnknown, "since then joined rows have changed on the source, in "+strings.Join(tables, ", ")
+		}
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: an earlier process of this move has posted CutoverUnlock, and no answer is known; %s. Look where the application writes. "+
+		"If that is the target, the tenant has moved, and nothing is left to do. If it is the source, run this with -application-on-source, and the move goes on. Nothing was touched", ghostferry.ErrTrafficUnknown, what)
+}
+
+// unlockAgain posts CutoverUnlock again, behind CutoverLock: writers that somebody has let go on
+// are stopped, and what they may have written is noticed. No row is touched.
+func (f *ShardingFerry) unlockAgain(ctx context.Context) error {
+	if err := f.Ferry.RecordTraffic(ctx, ghostferry.TrafficUnknown); err != nil { // takes the run over
+		return step("cutover", err)
+	}
+	began, err := f.Ferry.StartCutoverContext(ctx)
+	if err != nil {
+		return step("cutover", err)
+	}
+	if replica := f.Ferry.WaitUntilReplicaIsCaughtUpToMaster; replica != nil {
+		err = step("wait_replica", replica.WaitContext(ctx))
+	}
+	if err == nil {
+		err = step("cutover", f.sourceStoodStill(ctx))
+	}
+	if err != nil {
+		return f.giveUp(ctx, began, err)
+	}
+	return f.unlock(ctx, began)
+}
+
+// ApplicationOnSourceContext says, after Initialize and before Start, that the application writes to the
+// source although CutoverUnlock may have been posted: the move goes on as after any interruption.
+// A tenant that has moved is refused with an [*AlreadyMovedError].
+func (f *ShardingFerry) ApplicationOnSourceContext(ctx context.Context) error {
+	switch f.Ferry.RecordedTraffic() {
+	case ghostferry.TrafficOnTarget:
+		return &AlreadyMovedError{Tenant: f.config.value(), Schema: f.config.TargetDB}
+	case ghostferry.TrafficUnknown:
+		return f.Ferry.RecordTraffic(ctx, ghostferry.TrafficOnSource)
+	}
+	return nil
 }
 
 func isFenced(err error) bool {

@@ -1,19 +1,17 @@
 package sharding
 
 import (
-	"bytes"
 	"context"
-	sqlorig "database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/go-mysql-org/go-mysql/schema"
-	"github.com/go-sql-driver/mysql"
 
 	"github.com/ghostferry-go/ghostferry"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -27,8 +25,11 @@ const (
 	// alignAttempts is how often a transaction is tried that collides with others.
 	alignAttempts = 10
 	// Errors of servers.
-	lockTimeout, deadlock, duplicate = 1205, 1213, 1062
+	lockTimeout, deadlock, duplicate, noSuchTable = 1205, 1213, 1062, 1146
 )
+
+// errTogether says that the rows have to be looked at with what other moves have brought.
+var errTogether = errors.New("another move has brought the row, too")
 
 // errLookAgain says that a row that was to be changed is not what it was when it was looked at:
 // somebody else points to it by now.
@@ -46,13 +47,17 @@ var errLookAgain = errors.New("the row on the target does not take its values fr
 //
 // Rows that this move has brought are recorded beside its checkpoint, in the transaction
 // that writes them. Only those are ever changed or removed, and none that rows of another
-// tenant on the target point to: where such a row differs the move ends with a
-// *[ghostferry.TargetConflictError].
+// tenant on the target, or of any other table there by a foreign key, point to: where such a
+// row differs the move ends with a *[ghostferry.TargetConflictError]. Other moves of the same
+// source whose tenants' traffic has not left it are no others in this: what they share is one row of
+// the source, which counts for all of them (see siblings).
 type joinedTables struct {
 	// immutable after begin
+	ferry          *ghostferry.Ferry
 	source, target *sql.DB
 	tables         []*joinedTable
 	record         string // quoted table of the rows brought
+	movers         string // quoted table of what the moves are that bring them
 	run            string
 	// locking is what makes a read of the source wait for transactions that are in the log and
 	// not visible yet: set for finish, when nobody reads behind it any more.
@@ -73,22 +78,25 @@ type joinedTable struct {
 	columns  []string // quoted, those that can be written
 	ordinals []int    // of these in the schema
 	joins    []joinedFrom
+	pointers []pointer // on the target, the joins and others
 }
 
 // joinedFrom is a table of the tenant's that points to a joined table.
 type joinedFrom struct {
-	table              *ghostferry.TableSchema
-	column             int
-	onSource, onTarget string
-	quoted             string // the column
-	predicate          string // the tenant's rows of it
+	table     *ghostferry.TableSchema
+	column    int
+	tenant    int // the sharding key's column; below zero: not known
+	onSource  string
+	quoted    string // the column
+	predicate string // the tenant's rows of it
 }
 
 // newJoinedTables takes the joined tables out of what the library copies; its stream still
 // tells of them.
-func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*joinedTables, error) {
-	j := &joinedTables{source: ferry.SourceDB, target: ferry.TargetDB, run: run}
+func newJoinedTables(config *Config, ferry *ghostferry.Ferry) (*joinedTables, error) {
+	j := &joinedTables{ferry: ferry, source: ferry.SourceDB, target: ferry.TargetDB, run: ferry.CheckpointRunID()}
 	j.record = ghostferry.QuotedTableNameFromString(config.CheckpointSchema, "joined_rows")
+	j.movers = ghostferry.QuotedTableNameFromString(config.CheckpointSchema, "joined_movers")
 	j.mu.changed = map[*joinedTable]map[string]any{}
 	streamed := ghostferry.TableSchemaCache{}
 	for name, table := range ferry.Tables {
@@ -124,9 +132,13 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry, run string) (*join
 			if err != nil {
 				return nil, err
 			}
+			quoted := ghostferry.QuoteField(join.JoinColumn)
 			t.joins = append(t.joins, joinedFrom{
-				table: from, column: from.FindColumn(join.JoinColumn), quoted: ghostferry.QuoteField(join.JoinColumn), predicate: predicate,
-				onSource: ghostferry.QuotedTableName(from), onTarget: ghostferry.QuotedTableNameFromString(config.TargetDB, join.TableName),
+				table: from, column: from.FindColumn(join.JoinColumn), tenant: from.FindColumn(config.ShardingKey), quoted: quoted, predicate: predicate,
+				onSource: ghostferry.QuotedTableName(from),
+			})
+			t.pointers = append(t.pointers, pointer{
+				table: ghostferry.QuotedTableNameFromString(config.TargetDB, join.TableName), columns: [][2]string{{quoted, t.key}}, ours: predicate,
 			})
 		}
 		j.tables = append(j.tables, t)
@@ -145,19 +157,28 @@ func (j *joinedTables) follow(event ghostferry.DMLEvent) error {
 	return nil
 }
 
-// pointed notes the keys that changed rows of the tenant point to, or did; it is a listener
-// of the stream.
+// pointed notes the keys to which rows of the tenant point by a change, or did before it; it is
+// a listener of the stream. A row that stays the tenant's and points to the same says nothing.
 func (j *joinedTables) pointed(events []ghostferry.DMLEvent) error {
 	for _, t := range j.tables {
 		for _, from := range t.joins {
 			for _, event := range events {
-				if event.TableSchema() == from.table {
+				if event.TableSchema() == from.table && !from.pointsAsBefore(event) {
 					j.note(t, event, from.column)
 				}
 			}
 		}
 	}
 	return nil
+}
+
+func (f *joinedFrom) pointsAsBefore(event ghostferry.DMLEvent) bool {
+	old, row := event.OldValues(), event.NewValues()
+	if old == nil || row == nil || f.tenant < 0 {
+		return false
+	}
+	same := func(column int) bool { return fmt.Sprint(old[column]) == fmt.Sprint(row[column]) }
+	return same(f.column) && same(f.tenant)
 }
 
 func (j *joinedTables) note(t *joinedTable, event ghostferry.DMLEvent, column int) {
@@ -183,7 +204,9 @@ func (j *joinedTables) prepare(ctx context.Context, config *Config) error {
 	for _, statement := range []string{
 		"CREATE DATABASE IF NOT EXISTS " + ghostferry.QuoteField(config.CheckpointSchema),
 		"CREATE TABLE IF NOT EXISTS " + j.record + " (run_id VARCHAR(191) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL," +
-			" row_key VARBINARY(500) NOT NULL, PRIMARY KEY (run_id, name, row_key)) ENGINE=InnoDB",
+			" row_key VARBINARY(500) NOT NULL, PRIMARY KEY (run_id, name, row_key), KEY by_row (name, row_key)) ENGINE=InnoDB",
+		"CREATE TABLE IF NOT EXISTS " + j.movers + " (run_id VARCHAR(191) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name VARCHAR(300) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL," +
+			" predicate LONGBLOB NOT NULL, PRIMARY KEY (run_id, name)) ENGINE=InnoDB",
 	} {
 		if _, err := j.target.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("preparing the record of joined rows: %w", err)
@@ -262,13 +285,13 @@ func (j *joinedTables) alignAgain(ctx context.Context, t *joinedTable, keys []an
 	for i, key := range keys {
 		args[i] = t.number(key)
 	}
-	for range alignAttempts {
+	for attempt := range alignAttempts {
 		err = j.align(ctx, t, args)
-		var refused *mysql.MySQLError
-		if errors.Is(err, errLookAgain) {
+		var met *ghostferry.TargetConflictError
+		if errors.Is(err, errLookAgain) || attempt == 0 && errors.As(err, &met) { // another move may just have recorded its row
 			continue
 		}
-		if !errors.As(err, &refused) || refused.Number != deadlock && refused.Number != lockTimeout && refused.Number != duplicate {
+		if !collided(err) {
 			break
 		}
 	}
@@ -298,31 +321,81 @@ func (t *joinedTable) number(key any) any {
 	return key
 }
 
-// finish looks at the keys that have changed since the start, when nothing changes any
-// more, until the two sides agree on all of them.
+// catchUp looks at the keys that have changed, again and again while the source is written,
+// until few are left: finish, for which the writers wait, then has these and what changes until
+// the lock. Where only locks tell whether a change is visible yet all are left to it: changes of
+// the log are looked at here only when any read would see them.
+func (j *joinedTables) catchUp(ctx context.Context) error {
+	for before := math.MaxInt; ; {
+		changed, n := j.takeChanged()
+		visible, err := j.ferry.WaitUntilReadsCatchUp(ctx)
+		if err != nil {
+			return err
+		}
+		if !visible {
+			for t, noted := range changed {
+				for _, key := range noted {
+					j.noteKey(t, key)
+				}
+			}
+			return nil
+		}
+		if err := j.alignChanged(ctx, changed); err != nil {
+			return err
+		}
+		if n <= joinedPage || n > before/2 {
+			return nil
+		}
+		before = n
+	}
+}
+
+// finish looks at the keys that are left, when nothing changes any more, until the two sides
+// agree on all of them.
 func (j *joinedTables) finish(ctx context.Context) error {
 	var err error
 	if j.locking, err = sharedLock(ctx, j.source); err != nil {
 		return err
 	}
 	for {
-		j.mu.Lock()
-		changed := j.mu.changed
-		j.mu.changed = map[*joinedTable]map[string]any{}
-		j.mu.Unlock()
-		if len(changed) == 0 {
+		changed, n := j.takeChanged()
+		if n == 0 {
 			return nil
 		}
-		for t, noted := range changed {
-			keys := make([]any, 0, len(noted))
-			for _, key := range noted {
-				keys = append(keys, key)
-			}
-			if err := j.alignAll(ctx, t, keys); err != nil {
-				return fmt.Errorf("joined table %s: %w", t.schema, err)
-			}
+		if err := j.alignChanged(ctx, changed); err != nil {
+			return err
 		}
 	}
+}
+
+// changedTables are the joined tables of which changes were noted.
+func (j *joinedTables) changedTables() (names []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for t := range j.mu.changed {
+		names = append(names, t.schema.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (j *joinedTables) takeChanged() (changed map[*joinedTable]map[string]any, n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	changed, j.mu.changed = j.mu.changed, map[*joinedTable]map[string]any{}
+	for _, noted := range changed {
+		n += len(noted)
+	}
+	return changed, n
+}
+
+func (j *joinedTables) alignChanged(ctx context.Context, changed map[*joinedTable]map[string]any) error {
+	for t, noted := range changed {
+		if err := j.alignAll(ctx, t, slices.Collect(maps.Values(noted))); err != nil {
+			return fmt.Errorf("joined table %s: %w", t.schema, err)
+		}
+	}
+	return nil
 }
 
 // sharedLock is how a SELECT takes shared locks of rows. MySQL's newer form asks for no other
@@ -336,260 +409,4 @@ func sharedLock(ctx context.Context, db *sql.DB) (string, error) {
 		return " LOCK IN SHARE MODE", nil
 	}
 	return " FOR SHARE", nil
-}
-
-// belongs is the condition that a row of the tenant points to a joined row.
-func (t *joinedTable) belongs(alias string, onSource bool) string {
-	return t.pointedBy(alias, onSource, func(from joinedFrom) string { return from.predicate })
-}
-
-// shared is the condition that a row of somebody else points to it, on the target.
-func (t *joinedTable) shared(alias string) string {
-	return t.pointedBy(alias, false, func(from joinedFrom) string { return "NOT COALESCE(" + from.predicate + ",FALSE)" })
-}
-
-func (t *joinedTable) pointedBy(alias string, onSource bool, which func(joinedFrom) string) string {
-	terms := make([]string, len(t.joins))
-	for i, from := range t.joins {
-		table := from.onTarget
-		if onSource {
-			table = from.onSource
-		}
-		terms[i] = "EXISTS (SELECT 1 FROM " + table + " AS p WHERE p." + from.quoted + " = " + alias + "." + t.key + " AND " + which(from) + ")"
-	}
-	return "(" + strings.Join(terms, " OR ") + ")"
-}
-
-// joinedRow is a row on the target.
-type joinedRow struct {
-	values         [][]byte
-	brought, other bool // by this move; other tenants point to it
-}
-
-// align makes the rows with the keys what they are on the source, in one transaction.
-func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) error {
-	marks := strings.TrimSuffix(strings.Repeat("?,", len(keys)), ",")
-	wanted, err := j.sourceRows(ctx, t, marks, keys)
-	if err != nil {
-		return err
-	}
-	return j.onTarget(ctx, func(tx *sql.Tx) error { return j.alignWith(ctx, tx, t, marks, keys, wanted) })
-}
-
-func (j *joinedTables) alignWith(ctx context.Context, tx *sql.Tx, t *joinedTable, marks string, keys []any, wanted map[string][][]byte) error {
-	present, err := j.targetRows(ctx, tx, t, marks, keys)
-	if err != nil {
-		return err
-	}
-	// First: a key that only looks different, by its case, is the same for the target.
-	for key, row := range present {
-		if _, stays := wanted[key]; !stays && row.brought {
-			if err := j.drop(ctx, tx, t, key, row); err != nil {
-				return err
-			}
-		}
-	}
-	for key, values := range wanted {
-		if err := j.put(ctx, tx, t, key, values, present); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// onTarget runs f in a transaction that checks no foreign keys: rows that refer to these are
-// brought by others, and nothing may cascade to them while a row is away. Its connection does
-// not go back to the pool.
-func (j *joinedTables) onTarget(ctx context.Context, f func(tx *sql.Tx) error) error {
-	conn, err := j.target.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = conn.Close()
-	}()
-	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0"); err != nil {
-		return err
-	}
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// sourceRows reads the tenant's rows with the keys, by the key's text.
-func (j *joinedTables) sourceRows(ctx context.Context, t *joinedTable, marks string, keys []any) (map[string][][]byte, error) {
-	rows := map[string][][]byte{}
-	err := each(ctx, j.source, "SELECT "+t.selected("j")+" FROM "+t.onSource+" AS j WHERE j."+t.key+" IN ("+marks+") AND "+t.belongs("j", true)+j.locking, keys,
-		func(values [][]byte) { rows[string(values[0])] = values[1:] })
-	return rows, err
-}
-
-// targetRows reads the rows with the keys, whosever, and locks them.
-func (j *joinedTables) targetRows(ctx context.Context, tx *sql.Tx, t *joinedTable, marks string, keys []any) (map[string]*joinedRow, error) {
-	rows := map[string]*joinedRow{}
-	args := append([]any{j.run, t.schema.Name}, keys...)
-	err := each(ctx, tx, "SELECT EXISTS (SELECT 1 FROM "+j.record+" WHERE run_id=? AND name=? AND row_key=CAST(j."+t.key+" AS BINARY)),"+t.shared("j")+","+t.selected("j")+
-		" FROM "+t.onTarget+" AS j WHERE j."+t.key+" IN ("+marks+") FOR UPDATE", args, func(values [][]byte) {
-		rows[string(values[2])] = &joinedRow{brought: string(values[0]) == "1", other: string(values[1]) == "1", values: values[3:]}
-	})
-	return rows, err
-}
-
-// selected is the key as bytes and all columns, FLOAT as the exact number that it is.
-func (t *joinedTable) selected(alias string) string {
-	exprs := []string{"CAST(" + alias + "." + t.key + " AS BINARY)"}
-	for i, quoted := range t.columns {
-		expr := alias + "." + quoted
-		if strings.HasPrefix(strings.ToLower(t.schema.Columns[t.ordinals[i]].RawType), "float") {
-			expr += "*1e0"
-		}
-		exprs = append(exprs, expr)
-	}
-	return strings.Join(exprs, ",")
-}
-
-// put inserts a row, or changes one that this move has brought.
-func (j *joinedTables) put(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, values [][]byte, present map[string]*joinedRow) error {
-	for {
-		err := j.write(ctx, tx, t, key, values, present[key])
-		index, is := t.duplicateOf(err)
-		if !is {
-			return err
-		}
-		if index == "PRIMARY" { // somebody was faster, and the whole transaction looks again; or it is the same by collation only
-			return fmt.Errorf("%w: %w", t.conflict(key, index), err)
-		}
-		if made, failed := j.makeWay(ctx, tx, t, key, index, values, present); failed != nil {
-			return failed
-		} else if !made {
-			return t.conflict(key, index)
-		}
-	}
-}
-
-// write is put for a row whose unique values are free.
-func (j *joinedTables) write(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, values [][]byte, row *joinedRow) error {
-	args := make([]any, len(values))
-	for i, v := range values {
-		if v != nil {
-			args[i] = v
-		}
-	}
-	var err error
-	switch {
-	case row == nil:
-		marks := strings.TrimSuffix(strings.Repeat("?,", len(args)), ",")
-		if _, err = tx.ExecContext(ctx, "INSERT INTO "+t.onTarget+" ("+strings.Join(t.columns, ",")+") VALUES ("+marks+")", args...); err == nil {
-			_, err = tx.ExecContext(ctx, "INSERT INTO "+j.record+" (run_id,name,row_key) VALUES (?,?,?) ON DUPLICATE KEY UPDATE run_id=run_id", j.run, t.schema.Name, []byte(key))
-		}
-	case equal(values, row.values):
-		return nil
-	case !row.brought || row.other:
-		return t.conflict(key, "PRIMARY")
-	default:
-		args = append(args, t.number([]byte(key)), j.run, t.schema.Name, []byte(key)) //nolint:makezero // the values come first
-		var result sqlorig.Result
-		if result, err = tx.ExecContext(ctx, "UPDATE "+t.onTarget+" SET "+strings.Join(t.columns, "=?,")+"=?"+j.ours(t), args...); err == nil {
-			if n, counted := result.RowsAffected(); counted == nil && n == 0 {
-				err = errLookAgain
-			}
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("row %s: %w", t.shown(key), err)
-	}
-	return nil
-}
-
-// ours is the condition of every statement that changes joined rows: one of this move, and
-// of nobody else.
-func (j *joinedTables) ours(t *joinedTable) string {
-	return " WHERE " + t.onTarget + "." + t.key + "=? AND EXISTS (SELECT 1 FROM " + j.record + " WHERE run_id=? AND name=? AND row_key=?) AND NOT " + t.shared(t.onTarget)
-}
-
-// drop removes a row that this move has brought and that is no longer the tenant's. One
-// that others point to by now is theirs.
-func (j *joinedTables) drop(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, row *joinedRow) error {
-	if !row.other {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t), t.number([]byte(key)), j.run, t.schema.Name, []byte(key)); err != nil {
-			return fmt.Errorf("row %s: %w", t.shown(key), err)
-		}
-	}
-	_, err := tx.ExecContext(ctx, "DELETE FROM "+j.record+" WHERE run_id=? AND name=? AND row_key=?", j.run, t.schema.Name, []byte(key))
-	return err
-}
-
-// removeAll removes every row that this move has brought and nobody else points to, and
-// returns how many.
-func (j *joinedTables) removeAll(ctx context.Context) (removed int64, err error) {
-	for _, t := range j.tables {
-		keys, err := column(ctx, j.target, "SELECT row_key FROM "+j.record+" WHERE run_id=? AND name=?", j.run, t.schema.Name)
-		if err != nil {
-			return removed, err
-		}
-		for some := range slices.Chunk(keys, joinedPage) {
-			n, err := j.remove(ctx, t, some)
-			if err != nil {
-				return removed, err
-			}
-			removed += n
-		}
-	}
-	return removed, nil
-}
-
-func (j *joinedTables) remove(ctx context.Context, t *joinedTable, keys []any) (removed int64, err error) {
-	args := make([]any, len(keys))
-	for i, key := range keys {
-		args[i] = t.number(key)
-	}
-	err = j.onTarget(ctx, func(tx *sql.Tx) error {
-		rows, err := j.targetRows(ctx, tx, t, strings.TrimSuffix(strings.Repeat("?,", len(keys)), ","), args)
-		if err != nil {
-			return err
-		}
-		for text, row := range rows {
-			if err := j.drop(ctx, tx, t, text, row); err != nil {
-				return err
-			}
-			if !row.other {
-				removed++
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	return removed, nil
-}
-
-// forget removes the record of an earlier move of the tenant to the same target. It stays
-// after the end, so that the move can still be taken back.
-func (j *joinedTables) forget(ctx context.Context) error {
-	_, err := j.target.ExecContext(ctx, "DELETE FROM "+j.record+" WHERE run_id=?", j.run)
-	return err
-}
-
-func equal(a, b [][]byte) bool {
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) || (a[i] == nil) != (b[i] == nil) {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
-// isUnique reports whether a column by itself tells a table's rows apart.
-func isUnique(table *ghostferry.TableSchema, column string) bool {
-	return slices.ContainsFunc(table.Indexes, func(index *schema.Index) bool {
-		return index.NoneUnique == 0 && len(index.Columns) == 1 && strings.EqualFold(index.Columns[0], column)
-	})
 }

@@ -45,7 +45,7 @@ func (j *joinedTables) makeWay(ctx context.Context, tx *sql.Tx, t *joinedTable, 
 		if string(text) == key {
 			continue
 		}
-		result, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t), t.number(text), j.run, t.schema.Name, text)
+		result, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t, nil), t.number(text), j.run, t.schema.Name, text)
 		if err != nil {
 			return false, err
 		}
@@ -88,6 +88,12 @@ func (t *joinedTable) holds(index string, values [][]byte) (where string, args [
 // conflict says that a row of others is in the way of the one with the key.
 func (t *joinedTable) conflict(key, index string) error {
 	return &ghostferry.TargetConflictError{Table: t.onTarget, Key: t.shown(key), Index: index, Others: true}
+}
+
+// sharedConflict says that a row which others use is not what it is on the source.
+func (t *joinedTable) sharedConflict(key string) error {
+	return fmt.Errorf("%w: it is a joined row that the tenant shares on the target with rows that are there to stay, or that this move has not brought, and the source has other values: "+
+		"make the two rows equal, on the side where a change does no harm, and run the same command again; let nobody change rows that tenants share while one of them is moved and another was", t.conflict(key, "PRIMARY"))
 }
 
 // shown is a key for messages.

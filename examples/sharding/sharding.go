@@ -2,8 +2,6 @@ package sharding
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -23,6 +21,8 @@ type ShardingFerry struct {
 	filter *ShardedCopyFilter
 	joined *joinedTables // nil without joined tables
 	keyed  []*ghostferry.TableSchema
+	// unlocking: an earlier process may have posted CutoverUnlock, and nothing but that is left.
+	unlocking bool
 }
 
 // NewFerry makes the ferry of a configuration, which it completes: rewrites, filters, the
@@ -112,12 +112,28 @@ func (f *ShardingFerry) initialize(ctx context.Context) error {
 // findOtherTables sets joined and primary key tables apart from what the library moves.
 func (f *ShardingFerry) findOtherTables(ctx context.Context) (err error) {
 	if len(f.config.JoinedTables) > 0 {
-		if f.joined, err = newJoinedTables(f.config, f.Ferry, f.runID()); err != nil {
+		if f.joined, err = newJoinedTables(f.config, f.Ferry); err != nil {
 			return err
 		}
 		f.filter.follow = f.joined.follow
 		f.Ferry.BinlogStreamer.AddEventListener(f.joined.pointed)
 	}
+	if err = f.findKeyed(ctx); err == nil && f.joined != nil {
+		err = f.joined.findPointers(ctx, f.config, f.moved())
+	}
+	return err
+}
+
+// moved are the tables whose rows a condition chooses, by bare name.
+func (f *ShardingFerry) moved() map[string]*ghostferry.TableSchema {
+	tables := map[string]*ghostferry.TableSchema{}
+	for _, t := range append(f.Ferry.Tables.AsSlice(), f.keyed...) {
+		tables[t.Name] = t
+	}
+	return tables
+}
+
+func (f *ShardingFerry) findKeyed(ctx context.Context) error {
 	if len(f.config.PrimaryKeyTables) == 0 {
 		return nil
 	}
@@ -147,24 +163,22 @@ func (f *ShardingFerry) findOtherTables(ctx context.Context) (err error) {
 	return nil
 }
 
-// runID tells moves of tenants to one target apart.
-func (f *ShardingFerry) runID() string {
-	if f.config.RunID != "" {
-		return f.config.RunID
-	}
-	h := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %v", f.config.SourceDB, f.config.TargetDB, f.config.ShardingKey, f.config.value()))
-	return hex.EncodeToString(h[:12])
-}
-
 // Start is [ShardingFerry.StartContext] without a context.
 func (f *ShardingFerry) Start() error { return f.StartContext(context.Background()) }
 
 // StartContext fixes where the stream begins. Rows of the tenant in primary key tables of
 // the target are refused, as the library refuses others.
+//
+// A tenant that an earlier process has moved to the end is refused with an [*AlreadyMovedError],
+// because its rows on the target belong to the application by now. After an earlier process that
+// may have posted CutoverUnlock, without an answer, nothing but that is left for RunContext; when
+// the source was written since, the error wraps [ghostferry.ErrTrafficUnknown].
 func (f *ShardingFerry) StartContext(ctx context.Context) error {
-	err := f.refuseKeyedRows(ctx)
-	if err == nil {
-		err = f.Ferry.StartContext(ctx)
+	err := f.askForTraffic(ctx)
+	if err == nil && !f.unlocking {
+		if err = f.refuseKeyedRows(ctx); err == nil {
+			err = f.Ferry.StartContext(ctx)
+		}
 	}
 	return f.report("ferry.start", err)
 }
@@ -212,10 +226,16 @@ func (f *ShardingFerry) Run() {
 // whether the writers go on. Only when CutoverUnlock was posted and did not answer 200 is it
 // not known where the traffic goes; then nothing is posted, and the error says so.
 func (f *ShardingFerry) RunContext(ctx context.Context) error {
+	if f.unlocking {
+		return f.unlockAgain(ctx)
+	}
 	if f.joined != nil {
 		err := f.joined.prepare(ctx, f.config)
 		if err == nil && !f.Ferry.Resuming() {
-			err = f.joined.forget(ctx) // of a move that is over
+			err = f.joined.forget(ctx, f.config) // of a move that is over
+		}
+		if err == nil {
+			err = f.joined.register(ctx, f.config, f.moved())
 		}
 		if err != nil {
 			return step("sharding", err)
@@ -280,6 +300,11 @@ func (f *ShardingFerry) cutOver(ctx context.Context) (start time.Time, err error
 	}
 	if err := f.Ferry.WaitUntilBinlogStreamerCatchesUpContext(ctx); err != nil {
 		return start, step("binlog_streamer", err)
+	}
+	if f.joined != nil {
+		if err := f.joined.catchUp(ctx); err != nil {
+			return start, step("sharding.delta_copy", err)
+		}
 	}
 	if err := f.targetWriteable(ctx); err != nil {
 		return start, step("sharding", err)

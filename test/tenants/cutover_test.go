@@ -19,6 +19,8 @@ type callbacks struct {
 	url    string
 	locked func() error // called by /lock
 
+	onSource bool // the operator says that the application writes to the source
+
 	mu     sync.Mutex
 	posted []string
 	fail   string // the path that is answered 500
@@ -61,6 +63,9 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 	ferry, err := sharding.NewFerry(config)
 	require.NoError(t, err)
 	require.NoError(t, ferry.InitializeContext(ctx))
+	if c.onSource {
+		require.NoError(t, ferry.ApplicationOnSourceContext(ctx))
+	}
 	if err = ferry.StartContext(ctx); err == nil {
 		err = ferry.RunContext(ctx)
 	}
@@ -71,7 +76,8 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 // A tenant's writers go on when the move fails after CutoverLock: after a difference, and
 // when the process is told to end. They do not when another process has taken the move over,
 // nor when it is not known whether CutoverUnlock was obeyed. The same command goes on after
-// each of these, although the tenant's own row has been copied and has changed since.
+// each of these, although the tenant's own row has been copied and has changed since; after the
+// last only when the operator says that the application writes to the source.
 func TestShardingGivesACutoverUp(t *testing.T) {
 	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
 		fillShard(t, p)
@@ -119,7 +125,18 @@ func TestShardingGivesACutoverUp(t *testing.T) {
 		require.False(t, ghostferry.Resumable(err))
 
 		p.In(t, p.TargetDB, shard, "ALTER TABLE labels ADD FOREIGN KEY (tenant) REFERENCES tenants (name) ON DELETE CASCADE")
+		moved := shardRows(t, p, true, true)
+		posted, err = hooks.moveTenant(t, p, func(context.CancelFunc) error {
+			return p.TryIn(t.Context(), p.SourceDB, shard, "UPDATE photos SET size=2 WHERE id=21")
+		}, "")
+		must(posted, err, []string{"/lock", "/abort"}, ghostferry.TrafficOnSource, false, "joined rows have changed on the source, in shard.photos")
 		p.In(t, p.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'", "UPDATE orders SET v=v+1 WHERE tenant='acme'")
+		posted, err = hooks.moveTenant(t, p, nil, "")
+		require.Empty(t, posted)
+		require.ErrorIs(t, err, ghostferry.ErrTrafficUnknown)
+		require.ErrorContains(t, err, "shard.orders, shard.tenants")
+		require.Equal(t, moved, shardRows(t, p, true, true))
+		hooks.onSource = true
 		posted, err = hooks.moveTenant(t, p, nil, "")
 		require.NoError(t, err)
 		require.Equal(t, []string{"/lock", "/unlock"}, posted)
@@ -162,5 +179,33 @@ func TestShardingMeetsRowsOfOthers(t *testing.T) {
 		_, err := hooks.moveTenant(t, p, nil, "")
 		require.NoError(t, err)
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
+	})
+}
+
+// A process that dies, or gets no answer, at CutoverUnlock leaves nothing but that to the next
+// one: what the application has written to the target meanwhile stays. After an answer nothing is
+// left at all.
+func TestShardingUnlocksAgain(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		fillShard(t, p)
+		hooks := startCallbacks(t)
+		posted, err := hooks.moveTenant(t, p, nil, "/unlock")
+		require.ErrorIs(t, err, ghostferry.ErrTrafficUnknown)
+		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+
+		p.In(t, p.TargetDB, shard, "UPDATE tenants SET v=77 WHERE name='acme'", "UPDATE orders SET v=77 WHERE tenant='acme'", "UPDATE photos SET size=77 WHERE id=21")
+		p.In(t, p.SourceDB, shard, "UPDATE orders SET v=v+1 WHERE tenant='b'") // of no concern
+		written := shardRows(t, p, true, true)
+		posted, err = hooks.moveTenant(t, p, nil, "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+		require.Equal(t, written, shardRows(t, p, true, true))
+
+		posted, err = hooks.moveTenant(t, p, nil, "")
+		var already *sharding.AlreadyMovedError
+		require.ErrorAs(t, err, &already)
+		require.False(t, ghostferry.Resumable(err))
+		require.Empty(t, posted)
+		require.Equal(t, written, shardRows(t, p, true, true))
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -66,6 +67,8 @@ type killedTenant struct {
 	mu      sync.Mutex
 	churn   *harness.Churn // nil while nobody writes
 	process *os.Process    // killed by the lock callback; nil is not
+
+	mayBeUnlocked bool // the process before has died at CutoverUnlock
 }
 
 // A tenant's move that is killed at any step, while all tenants write, goes on with the same
@@ -150,6 +153,9 @@ func (k *killedTenant) killProcess() error {
 func (k *killedTenant) run(failpoint string, arguments ...string) (string, error) {
 	k.Helper()
 	k.pair.In(k.T, k.pair.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'")
+	if k.mayBeUnlocked { // the writers go on here, and an operator says so
+		arguments, k.mayBeUnlocked = append(arguments, "-application-on-source"), false
+	}
 	cmd := exec.CommandContext(k.Context(), k.program, arguments...)
 	cmd.Stdin = bytes.NewReader(k.config)
 	cmd.Env = append(os.Environ(), "GHOSTFERRY_TENANTS_FAILPOINT="+failpoint)
@@ -181,6 +187,7 @@ func (k *killedTenant) kill(failpoint string) {
 	k.Helper()
 	output, err := k.run(failpoint)
 	mustBeKilled(k.T, err, failpoint, output)
+	k.mayBeUnlocked = strings.HasPrefix(failpoint, "cutover.unlock")
 	k.mustKeepOthers(failpoint)
 }
 

@@ -156,6 +156,14 @@ func TestShardingProgram(t *testing.T) {
 			require.Regexp(t, "^"+name+`:[0-9.e+-]+\|ms\|#SourceDB:shard,TargetDB:shard`, metrics.last(name))
 		}
 
+		file := filepath.Join(t.TempDir(), "tenant.json")
+		text, err := json.Marshal(config)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+		status, said = runProgram(t, program, nil, "-config-path", file)
+		require.Equal(t, 1, status, said)
+		require.Contains(t, said, "already moved")
+		require.Contains(t, said, "-cancel -even-if-finished")
 		status, said = runProgram(t, program, config, "-cancel")
 		require.Equal(t, 1, status, said)
 		require.Contains(t, said, "has finished")

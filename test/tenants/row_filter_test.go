@@ -194,3 +194,33 @@ func TestRowFilterRefused(t *testing.T) {
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "tenants.t"))
 	})
 }
+
+// The verifier compares every row of the tenant, and none of others.
+func TestVerifierUnderARowFilter(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		for id, differs := range map[int]bool{100: false, 101: false, 3: true} {
+			ctx := minutes(t)
+			p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, owner INT, v INT, KEY by_owner (owner))")
+			p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1,1),(2,2,2),(3,2,3),(4,NULL,4)")
+			p.In(t, p.TargetDB, schema, "INSERT INTO t VALUES (100,1,7),(101,NULL,7)")
+			config := p.Config(schema)
+			config.CopyFilter = &ghostferry.RowFilter{Where: ghostferry.RowCondition{"owner": {2}}}
+			config.VerifierType, config.SkipTargetVerification = ghostferry.VerifierTypeOnline, true
+			ferry := &ghostferry.Ferry{Config: config}
+			require.NoError(t, ferry.InitializeContext(ctx))
+			ferry.DataIterator.AddDoneListener(func() error {
+				return p.TryIn(ctx, p.TargetDB, schema, fmt.Sprintf("UPDATE t SET v=v+1 WHERE id=%d", id))
+			})
+			require.NoError(t, ferry.StartContext(ctx))
+			err := harness.RunStarted(ctx, ferry, func() error { return nil })
+			require.NoError(t, ferry.Close())
+			if !differs {
+				require.NoError(t, err)
+				continue
+			}
+			var result ghostferry.VerificationResult
+			require.ErrorAs(t, err, &result)
+			require.Equal(t, []string{"tenants.t"}, result.IncorrectTables)
+		}
+	})
+}

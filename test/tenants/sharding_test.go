@@ -2,10 +2,12 @@ package tenants
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -147,7 +149,7 @@ func TestShardingMovesATenant(t *testing.T) {
 		})
 		unlocked.Wait()
 		require.NoError(t, ferry.Close())
-		mustKeepToTenant(t, told)
+		mustKeepToTenant(t, p.TargetDB, ferry, told, "INSERT orders", "DELETE orders", "INSERT photos", "INSERT tenants")
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 		require.NotEmpty(t, shardRows(t, p, true, true)["photos"])
 		require.Len(t, shardRows(t, p, true, true)["tenants"], 1)
@@ -157,35 +159,87 @@ func TestShardingMovesATenant(t *testing.T) {
 		require.Equal(t, before["settings"], after["settings"])
 		require.Subset(t, after["photos"], before["photos"][1:])
 
+		// The application writes to the target now, and somebody clears the source.
+		p.In(t, p.TargetDB, shard, "UPDATE tenants SET v=77 WHERE name='acme'", "UPDATE orders SET v=77 WHERE tenant='acme'")
+		p.In(t, p.SourceDB, shard, "UPDATE tenants SET v=v+1 WHERE name='acme'", "DELETE FROM orders WHERE tenant='acme'")
+		moved := shardRows(t, p, true, true)
 		again, err := sharding.NewFerry(shardConfig(p))
 		require.NoError(t, err)
 		require.NoError(t, again.InitializeContext(ctx))
+		var already *sharding.AlreadyMovedError
+		require.ErrorAs(t, again.StartContext(ctx), &already)
+		require.ErrorAs(t, again.ApplicationOnSourceContext(ctx), &already)
+		require.Equal(t, moved, shardRows(t, p, true, true))
+
 		_, err = again.CancelContext(ctx, false)
 		require.ErrorContains(t, err, "has finished")
-		removed, err := again.CancelContext(ctx, true)
+		var removed int64
+		told = record(t, p.TargetDB, func() { removed, err = again.CancelContext(ctx, true) })
 		require.NoError(t, err)
+		mustKeepToTenant(t, p.TargetDB, again, told, "DELETE orders", "DELETE labels", "DELETE photos", "DELETE tenants")
 		require.NoError(t, again.Close())
 		require.Greater(t, removed, int64(300))
 		require.Equal(t, whole, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
 	})
 }
 
-// mustKeepToTenant fails on statements that could touch rows of others.
-func mustKeepToTenant(t *testing.T, told []string) {
+// mustKeepToTenant fails on statements of a ferry that could touch rows of others, and on a removal
+// of a joined row that reads a whole table. Some kinds of statements have to be among them.
+func mustKeepToTenant(t *testing.T, target *sql.DB, ferry *sharding.ShardingFerry, told []string, among ...string) {
 	t.Helper()
+	conditions := map[string]string{"tenants": "\\(`name` = _utf8mb4 X'(?i:61636d65)'[^)]*\\)"}
+	for _, table := range ferry.Ferry.Tables {
+		predicate, err := (&ghostferry.RowFilter{}).Predicate(table)
+		require.NoError(t, err)
+		conditions[table.Name] = regexp.QuoteMeta(predicate)
+	}
+	joined := regexp.MustCompile("WHERE `shard`.`photos`.`id`='?[0-9]+'? AND EXISTS \\(SELECT 1 FROM `_ghostferry`.`joined_rows` WHERE run_id='.*' AND name='photos' AND row_key=.*\\)" +
+		" AND NOT \\(EXISTS \\(.*`orders`.*EXISTS \\(.*`labels`")
+	kinds := map[string]int{}
 	for _, text := range told {
-		shown := text[:min(len(text), 300)]
-		switch word := strings.ToUpper(strings.Fields(text)[0]); word {
-		case "INSERT":
+		shown := text[:min(len(text), 500)]
+		words := strings.Fields(strings.NewReplacer("INSERT INTO", "INSERT", "DELETE FROM", "DELETE").Replace(text))
+		verb, table := words[0], strings.Trim(strings.TrimPrefix(words[1], "`shard`."), "`")
+		kinds[verb+" "+table]++
+		switch {
+		case verb == "INSERT":
 			require.NotContains(t, text, "ON DUPLICATE KEY", shown)
 			require.NotContains(t, text, "IGNORE", shown)
-		case "DELETE", "UPDATE":
-			ours := strings.Contains(text, " AND (`tenant` = _utf8mb4 X'") || strings.Contains(text, "`joined_rows`") && strings.Contains(text, " AND NOT (EXISTS (")
-			require.True(t, ours, shown)
-		default:
+		case verb != "DELETE" && verb != "UPDATE":
 			t.Errorf("the target was told: %s", shown)
+		case table == "photos":
+			require.Regexp(t, joined, text)
+			if verb == "DELETE" && kinds[verb+" "+table] == 1 {
+				mustReadByIndex(t, target, text)
+			}
+		default:
+			require.NotEmpty(t, conditions[table], shown)
+			require.Regexp(t, "( AND |^DELETE FROM `shard`.`"+table+"` WHERE )"+conditions[table]+"( LIMIT 5000)?$", text)
 		}
 	}
+	for _, kind := range among {
+		require.NotZero(t, kinds[kind], "%s: %v", kind, kinds)
+	}
+}
+
+// mustReadByIndex fails when a statement's plan reads a whole table.
+func mustReadByIndex(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN FORMAT=TRADITIONAL "+statement)
+	require.NoError(t, err, statement)
+	defer func() { _ = rows.Close() }()
+	names, err := rows.Columns()
+	require.NoError(t, err)
+	for rows.Next() {
+		values, err := ghostferry.ScanByteRow(rows, len(names))
+		require.NoError(t, err)
+		for i, name := range names {
+			if name == "type" {
+				require.NotContains(t, []string{"ALL", "index"}, string(values[i]), "%s: %q", statement, values)
+			}
+		}
+	}
+	require.NoError(t, rows.Err())
 }
 
 // A process that ends in the middle is gone on from, and a move that is given up in the

@@ -115,6 +115,29 @@ func TestSharedStreamer(t *testing.T) {
 	})
 }
 
+// A move that ends before it streams leaves no seat behind that the others would wait for: one that is
+// closed, one that cannot prepare the target, and one whose stream never came to its seat.
+func TestSharedSeatsAreGivenBack(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		manyTenants(t, p, 900)
+		shared := &ghostferry.SharedStreamer{Source: p.Config().Source, Logger: harness.TestLogger()}
+		require.NoError(t, shared.Start(ctx))
+		closed, refused := tenantFerry(p, 1, shared), tenantFerry(p, 2, shared)
+		for _, f := range []*ghostferry.Ferry{closed, refused} {
+			require.NoError(t, f.InitializeContext(ctx))
+			require.NoError(t, f.StartContext(ctx))
+		}
+		require.Equal(t, 2, shared.Stats().Subscribers)
+		require.NoError(t, closed.Close())
+		require.Equal(t, 1, shared.Stats().Subscribers)
+		p.In(t, p.TargetDB, schema, "INSERT INTO t VALUES (1000003,2,7,'in its way')")
+		require.Error(t, refused.RunContext(ctx))
+		require.Zero(t, shared.Stats().Subscribers)
+		require.NoError(t, errors.Join(refused.Close(), shared.Close()))
+	})
+}
+
 // interrupted begins a move and ends it in the middle of its copy.
 func interrupted(ctx context.Context, f *ghostferry.Ferry) error {
 	run, cancel := context.WithCancel(ctx)

@@ -1,10 +1,10 @@
 // Sharding moves one tenant's rows from one MySQL or MariaDB server to another while the
 // source is written.
 //
-//	sharding [-config-path FILE] [-cancel [-even-if-finished]] [-version] < CONFIG.json
+//	sharding [-config-path FILE] [-application-on-source] [-cancel [-even-if-finished]] [-version] < CONFIG.json
 //
-// Exit status: 0 done and compared, or cancelled; 1 refused before anything was written;
-// 2 failed; 3 interrupted (the same command goes on); 4 the comparison found differences.
+// Exit status: 0 done and compared, or cancelled; 1 refused before anything was written, also
+// because the tenant has moved already; 2 failed; 3 interrupted (the same command goes on); 4 the comparison found differences.
 package main
 
 import (
@@ -31,6 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	path := flags.String("config-path", "", "read the configuration from this `file` instead of standard input")
 	cancel := flags.Bool("cancel", false, "remove from the target what the move of this configuration has brought, and forget the move")
 	finished := flags.Bool("even-if-finished", false, "with -cancel: also a move that went to its end")
+	onSource := flags.Bool("application-on-source", false, "go on although CutoverUnlock may have been posted: the application writes to the source")
 	version := flags.Bool("version", false, "print the version")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -53,7 +54,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	wrote := false
 	if err == nil {
-		wrote, err = move(ctx, ferry, *cancel, *finished, stderr)
+		wrote, err = move(ctx, ferry, orders{cancel: *cancel, finished: *finished, onSource: *onSource}, stderr)
 	}
 	if err == nil {
 		sharding.StopAndFlushMetrics()
@@ -86,22 +87,30 @@ func readConfig(path string, stdin io.Reader) (*sharding.Config, error) {
 	return config, nil
 }
 
-// move moves or cancels; wrote says whether the target may have been written.
-func move(ctx context.Context, ferry *sharding.ShardingFerry, cancel, finished bool, stderr io.Writer) (wrote bool, err error) {
+// orders are what the command line says beside the configuration.
+type orders struct{ cancel, finished, onSource bool }
+
+// move moves or cancels; wrote says whether the target may have been written, or the cutover begun.
+func move(ctx context.Context, ferry *sharding.ShardingFerry, do orders, stderr io.Writer) (wrote bool, err error) {
 	if err := ferry.InitializeContext(ctx); err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, ferry.Close()) }()
-	if cancel {
-		removed, err := ferry.CancelContext(ctx, finished)
+	if do.cancel {
+		removed, err := ferry.CancelContext(ctx, do.finished)
 		_, _ = fmt.Fprintf(stderr, "%d rows removed from the target\n", removed)
 		return removed > 0, err
+	}
+	if do.onSource {
+		if err := ferry.ApplicationOnSourceContext(ctx); err != nil {
+			return false, err
+		}
 	}
 	if err := ferry.StartContext(ctx); err != nil {
 		return false, err
 	}
 	err = ferry.RunContext(ctx)
-	return ferry.Ferry.OverallState.Load() != ghostferry.StateStarting, err
+	return ferry.Ferry.OverallState.Load() != ghostferry.StateStarting || ferry.Ferry.Phase() != ghostferry.PhaseNone, err
 }
 
 func status(ctx context.Context, err error, wrote bool) int {

@@ -17,6 +17,7 @@ import (
 
 func main() {
 	cancel := flag.Bool("cancel", false, "give the move up")
+	onSource := flag.Bool("application-on-source", false, "go on although CutoverUnlock may have been posted")
 	many := flag.Bool("many", false, "move many tenants at once")
 	flag.Parse()
 	ghostferry.SetLogLevel(ghostferry.LogLevelError)
@@ -25,7 +26,7 @@ func main() {
 	if *many {
 		err = moveMany(context.Background(), bufio.NewReader(os.Stdin), os.Stdout)
 	} else {
-		err = move(context.Background(), *cancel)
+		err = move(context.Background(), *cancel, *onSource)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mover:", err)
@@ -34,7 +35,7 @@ func main() {
 }
 
 // move reads the configuration from standard input.
-func move(ctx context.Context, cancel bool) (err error) {
+func move(ctx context.Context, cancel, onSource bool) (err error) {
 	config, err := sharding.ReadConfig(os.Stdin)
 	if err != nil {
 		return err
@@ -50,6 +51,11 @@ func move(ctx context.Context, cancel bool) (err error) {
 	if cancel {
 		_, err := ferry.CancelContext(ctx, false)
 		return err
+	}
+	if onSource {
+		if err := ferry.ApplicationOnSourceContext(ctx); err != nil {
+			return err
+		}
 	}
 	if err := ferry.StartContext(ctx); err != nil {
 		return err

@@ -1,0 +1,88 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	sqlorig "database/sql"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// RecordTraffic keeps in the checkpoint who owns the traffic, for the next process of the run:
+// TrafficUnknown before the host switches it, TrafficOnTarget when it has, TrafficOnSource
+// takes either back. A host that records it asks RecordedTraffic before Start: a run that goes
+// on where the application writes to the target would overwrite that.
+//
+// Called after Initialize and not after Run has begun, it takes the run over first. Another
+// process that owns the run makes it fail with a [*FencedError]. Without a checkpoint it does
+// nothing.
+func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
+	c := f.checkpoint
+	if c == nil {
+		return nil
+	}
+	if !c.begun() {
+		if f.resume == nil {
+			return errors.New("the target has no checkpoint of this run that could keep who owns the traffic")
+		}
+		if err := c.create(ctx); err != nil { // an older version's has no place for it
+			return err
+		}
+		if err := c.fenceOut(ctx, true); err != nil {
+			return err
+		}
+	}
+	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if owner == TrafficOnSource {
+			_, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("traffic")+" WHERE run_id=?", c.runID)
+			return err
+		}
+		// Who relies on the source to own it, see RunsOfSameSource, keeps this from going on.
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET epoch=epoch WHERE run_id=?", c.runID); err != nil {
+			return err
+		}
+		stop := f.StopCoordinate() // of this process; what another has recorded stays
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("traffic")+" (run_id, owner, file, pos) VALUES (?,?,?,?) ON DUPLICATE KEY UPDATE owner=?",
+			c.runID, string(owner), stop.File, stop.Pos, string(owner))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("recording that the traffic is %s: %w", owner, err)
+	}
+	if f.resume != nil {
+		f.resume.traffic = owner
+	}
+	return nil
+}
+
+// RecordedTraffic returns what an earlier process of the run has recorded of the traffic,
+// after Initialize. Without a record the source owns it.
+func (f *Ferry) RecordedTraffic() TrafficOwner {
+	if f.resume == nil || f.resume.traffic == "" {
+		return TrafficOnSource
+	}
+	return f.resume.traffic
+}
+
+// createTraffic is the statement for the table of what RecordTraffic keeps, with the stop
+// position: what comes after it in the source's log came too late.
+func (c *checkpoint) createTraffic() string {
+	return "CREATE TABLE IF NOT EXISTS " + c.table("traffic") + ` (
+  run_id VARBINARY(64) NOT NULL PRIMARY KEY, owner VARBINARY(16) NOT NULL, file VARBINARY(512) NOT NULL, pos BIGINT UNSIGNED NOT NULL) ENGINE=InnoDB`
+}
+
+func (c *checkpoint) loadTraffic(ctx context.Context, db queryer, p *resumePoint) error {
+	err := db.QueryRowContext(ctx, "SELECT owner, file, pos FROM "+c.table("traffic")+" WHERE run_id=?", c.runID).Scan(&p.traffic, &p.stopped.File, &p.stopped.Pos)
+	if errors.Is(err, sqlorig.ErrNoRows) {
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case p.traffic != TrafficUnknown && p.traffic != TrafficOnTarget:
+		return c.damaged(fmt.Sprintf("%q is nobody who could own the traffic", p.traffic))
+	}
+	return nil
+}

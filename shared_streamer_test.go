@@ -1,0 +1,34 @@
+package ghostferry
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Nobody waits for a seat that was given back, full as its queue may be, and nothing more is
+// put there.
+func TestSharedSeatIsGivenBack(t *testing.T) {
+	s := &SharedStreamer{core: &BinlogStreamer{ctx: t.Context()}}
+	s.mu.seats, s.mu.waiting = map[*sharedSeat]struct{}{}, map[*sharedSeat]struct{}{}
+	seat := s.join()
+	require.True(t, seat.push(&sharedEvent{bytes: sharedQueueBytes}))
+	require.False(t, seat.push(&sharedEvent{bytes: 1}))
+	waited := make(chan error, 1)
+	go func() { waited <- s.waitFor(seat, []*sharedSeat{seat}, &sharedEvent{bytes: 1}) }()
+	stream := &BinlogStreamer{seat: seat}
+	stream.releaseSeat()
+	select {
+	case err := <-waited:
+		require.NoError(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("it is waited for a seat that was given back")
+	}
+	require.True(t, seat.over())
+	require.False(t, seat.usable())
+	require.Nil(t, stream.seat)
+	require.Empty(t, s.mu.waiting)
+	require.Empty(t, seat.mu.queue)
+	stream.releaseSeat()
+}
