@@ -163,6 +163,13 @@ func FuzzStatementScan(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
+		for _, fold := range []bool{false, true} {
+			s := ScanStatement(Query{Text: text}, fold)
+			s.Redefines()
+			s.Redefined()
+			s.Made("s")
+			s.Dropped("s")
+		}
 		for _, mode := range []uint64{0, modeANSIQuotes, modeNoBackslashEscapes} {
 			s := ScanStatement(Query{Text: text, mode: mode}, true)
 			s.ChangesTable("s", "t", "s")

@@ -184,7 +184,7 @@ func named(body []byte, names ...string) []byte {
 func columnsOf(m *TableMap) []Column {
 	columns := make([]Column, m.Columns())
 	for i := range columns {
-		columns[i] = Column{Name: "c", Kind: Binary}
+		columns[i] = Column{Name: "c", Kind: Binary, Digits: i % 8}
 		for k := Int; k <= Geometry; k++ {
 			if k.loggedAs(m.types[i], byte(m.metas[i]>>8)) {
 				columns[i].Kind = k
@@ -209,6 +209,8 @@ func FuzzRows(f *testing.F) {
 	f.Add(tableMapOf(all, metas), append(image, make([]byte, 100)...), false)
 	f.Add(tableMapOf([]byte{typeLong, typeVarchar}, []byte{44, 1}), append(make([]byte, 8), 2, 0, 2, 3, 3, 0, 1, 0, 0, 0, 1, 0, 'a', 0, 2, 0, 0, 0, 1, 0, 'b'), true)
 	f.Add(named(tableMapOf([]byte{typeLong, typeLong}, nil), "a", "b"), append(make([]byte, 8), 2, 0, 2, 3, 0, 1, 0, 0, 0, 2, 0, 0, 0), false)
+	old := bytes.Repeat([]byte{typeTime, typeDateTime, typeTimestamp}, 8)
+	f.Add(tableMapOf(old, nil), append(append(make([]byte, 8), byte(len(old)), 0xff, 0xff, 0xff, 0, 0, 0), bytes.Repeat([]byte{0x81}, 150)...), false)
 	f.Add(tableMapOf(nil, nil), append(make([]byte, 8), 2, 0, 0, 1), false)
 	f.Fuzz(func(t *testing.T, table, event []byte, update bool) {
 		m, err := ParseTableMap(table)
@@ -218,6 +220,9 @@ func FuzzRows(f *testing.F) {
 		columns := columnsOf(m)
 		m.Differs(columns)
 		m.Renamed(columns)
+		if n := len(columns); n > 3 {
+			columns, m.Hidden = columns[:n-1], 1
+		}
 		for _, v2 := range []bool{false, true} {
 			h, err := ParseRowsHeader(event, v2, update)
 			if err != nil {

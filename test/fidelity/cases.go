@@ -68,6 +68,7 @@ func numberCases() []*Case {
 	for _, n := range []int{1, 7, 8, 9, 17, 33, 63} {
 		out = append(out, column(g, fmt.Sprintf("BIT(%d)", n), "0", "1", fmt.Sprint(uint64(1)<<n-1), fmt.Sprint(uint64(1)<<(n-1))))
 	}
+	out = append(out, everyBit(g))
 	out = append(out, only(servers.MySQL,
 		&Case{Group: g, Name: "FLOAT and DOUBLE, negative zero", Columns: "f FLOAT, d DOUBLE", Unheld: true, Cols: []string{"f", "d"},
 			Values: [][]string{{"'-0'", "'-0'"}, {"0", "-0e0"}, {"-0e0", "0"}}},
@@ -75,10 +76,50 @@ func numberCases() []*Case {
 	return out
 }
 
+// everyBit is a row of BIT of every width: NULL, no bit, all bits, the first alone.
+func everyBit(group string) *Case {
+	c := &Case{Group: group, Name: "BIT of all 64 widths", Values: make([][]string, 4)}
+	var columns []string
+	for n := 1; n <= 64; n++ {
+		name := fmt.Sprintf("b%d", n)
+		columns, c.Cols = append(columns, fmt.Sprintf("%s BIT(%d)", name, n)), append(c.Cols, name)
+		for i, v := range []string{"NULL", "0", fmt.Sprint(^uint64(0) >> (64 - n)), fmt.Sprint(uint64(1) << (n - 1))} {
+			c.Values[i] = append(c.Values[i], v)
+		}
+	}
+	c.Columns = strings.Join(columns, ", ")
+	return c
+}
+
+// everyFraction is a row of each temporal type with every number of fractional digits.
+func everyFraction(group string) *Case {
+	c := &Case{Group: group, Name: "TIME, DATETIME, TIMESTAMP with 0 to 6 digits", Values: make([][]string, 4)}
+	var columns []string
+	for n := range 7 {
+		for _, typ := range []struct {
+			name   string
+			values []string
+		}{
+			{"TIME", []string{"NULL", "'-12:34:56.999999'", "'00:00:00.000001'", "'-838:59:59'"}},
+			{"DATETIME", []string{"NULL", "'2024-02-29 12:34:56.123456'", "'0000-00-00'", "'9999-12-31 00:00:00.5'"}},
+			{"TIMESTAMP", []string{"NULL", "'2024-02-29 12:34:56.123456'", "'1970-01-01 00:00:01.5'", "'2038-01-19 03:14:06.09'"}},
+		} {
+			name := fmt.Sprintf("%s%d", strings.ToLower(typ.name), n)
+			columns, c.Cols = append(columns, fmt.Sprintf("%s %s(%d) NULL", name, typ.name, n)), append(c.Cols, name)
+			for i, v := range typ.values {
+				c.Values[i] = append(c.Values[i], v)
+			}
+		}
+	}
+	c.Columns = strings.Join(columns, ", ")
+	return c
+}
+
 func temporalCases() []*Case {
 	const g = "dates and times"
 	fold := []string{"SET time_zone='Test/Fold'"}
 	return []*Case{
+		everyFraction(g),
 		column(g, "YEAR", "0", "1901", "2155", "1970", "2026"),
 		column(g, "DATE", "'0000-00-00'", "'2024-00-00'", "'2024-02-00'", "'0000-01-01'", "'2023-02-30'", "'1000-01-01'", "'9999-12-31'", "'2024-02-29'"),
 		column(g, "TIME", "'00:00:00'", "'-00:00:01'", "'838:59:59'", "'-838:59:59'", "'100:00:00'", "'23:59:59'"),

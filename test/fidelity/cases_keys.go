@@ -80,6 +80,11 @@ func keyCases() []*Case {
 		"'018f6b1e-1234-7abc-8def-112233445566'", "'123e4567-e89b-42d3-a456-426655440000'", "'123e4567-e89b-12d3-a456-426655440001'", "'018f6b1e-1234-7abc-8def-112233445567'"),
 		keyed("INET6", "'::'", "'::1'", "'ff00::'", "'2001:db8::1'", "'::ffff:1.2.3.4'", "'1::'", "'2::'", "'3::'", "'4::'")...)
 	maria = append(maria, keyed("INET4", "'0.0.0.0'", "'1.2.3.4'", "'255.255.255.255'", "'10.0.0.0'", "'9.0.0.0'", "'1.0.0.0'", "'2.0.0.0'", "'3.0.0.0'", "'4.0.0.0'")...)
+	nopad := keyed("VARCHAR(20) COLLATE utf8mb4_nopad_bin", append(texts, "'A'", "'a '")...)
+	for _, c := range nopad {
+		c.Elsewhere = "v VARCHAR(20) COLLATE utf8mb4_0900_bin NOT NULL"
+	}
+	maria = append(append(maria, nopad...), keyed("VARCHAR(20) COLLATE utf8mb4_general_nopad_ci", append(texts, "'a '")...)...)
 	add(only(servers.MariaDB, maria...)...)
 	return out
 }

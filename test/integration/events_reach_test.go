@@ -24,6 +24,9 @@ func TestF23StatementsFromOtherSchemas(t *testing.T) {
 			"view of views":     {"CREATE VIEW look AS SELECT * FROM " + moved, "CREATE VIEW glance AS SELECT * FROM look", statement, "DELETE FROM glance WHERE id=1"},
 			"trigger, function": {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", "CREATE TRIGGER tr BEFORE INSERT ON other FOR EACH ROW SET NEW.id=f()", statement, "INSERT INTO other VALUES (1)"},
 		} {
+			if !p.IsMariaDB() && name != "trigger" && name != "view" {
+				continue // MySQL's log tells
+			}
 			t.Run(name, func(t *testing.T) {
 				r := follow(t, p)
 				statements := append([]string{"USE elsewhere", "CREATE TABLE other (id INT PRIMARY KEY)"}, statements...)

@@ -117,6 +117,7 @@ func TestCopydbNamesACollationForTheOtherFlavour(t *testing.T) {
 		status, _ := runCopydb(t, copydbSettings(p, []string{schema}, nil).file(t))
 		require.Zero(t, status, collation)
 		const rows = "SELECT HEX(k), HEX(v) FROM " + schema + ".t ORDER BY k"
+		require.Len(t, harness.Rows(t, p.TargetDB, rows), 9)
 		require.Equal(t, harness.Rows(t, p.SourceDB, rows), harness.Rows(t, p.TargetDB, rows))
 		require.Contains(t, definition(t, p.TargetDB, schema, "t"), "'x "+collation+"'")
 	}
