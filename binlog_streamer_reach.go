@@ -39,9 +39,13 @@ const maxReachWords = 1 << 14
 
 const byRowRemedy = "set binlog_format=ROW for every session of the source, and start again with empty target tables"
 
-// otherSchemaStatement refuses a change by statement unless it cannot reach the moved schemas.
-func (s *BinlogStreamer) otherSchemaStatement(ev *rawEvent, q binlog.Query, texts []*binlog.Statement, moved map[string]bool) error {
+// mayReach refuses a change by statement unless it cannot reach the moved schemas. One that
+// only reads what it names (CREATE TABLE … SELECT) changes tables by routines alone.
+func (s *BinlogStreamer) mayReach(ev *rawEvent, q binlog.Query, texts []*binlog.Statement, moved map[string]bool, reads bool) error {
 	r := &s.reach
+	if len(moved) == 0 {
+		return nil
+	}
 	r.passed(ev.end)
 	if !r.asked {
 		if err := s.askReach(); err != nil {
@@ -62,7 +66,11 @@ func (s *BinlogStreamer) otherSchemaStatement(ev *rawEvent, q binlog.Query, text
 			words[w] = true
 		}
 	}
-	if i := r.follow(words, moved); i >= 0 {
+	follow := r.follow
+	if reads {
+		follow = r.followReads
+	}
+	if i := follow(words, moved); i >= 0 {
 		return s.unsupported(ev, nil, what+", which may reach a moved table by "+r.stored[i].String()+",", byRowRemedy)
 	}
 	r.keep(words)
@@ -86,6 +94,37 @@ func (s *BinlogStreamer) askReach() error {
 	}
 	r.asked, r.complete, r.stored, r.until = true, complete, stored, BinlogCoordinate{File: end.File, Pos: end.Pos}
 	return nil
+}
+
+// followReads is follow for words of a query: views lead to routines, which change tables.
+func (r *statementReach) followReads(words, moved map[string]bool) int {
+	changes := map[string]bool{}
+	seen := make([]bool, len(r.stored))
+	for more := true; more; {
+		more = false
+		for i, t := range r.stored {
+			if seen[i] || t.Kind == "TRIGGER" || !words[strings.ToLower(t.By)] {
+				continue
+			}
+			seen[i], more = true, true
+			to := words
+			if t.Kind != "VIEW" {
+				to = changes
+				to[strings.ToLower(t.By)] = true // where it is followed from
+			}
+			if t.Text == "" || t.Kind != "VIEW" && moved[t.Schema] {
+				return i
+			}
+			for _, w := range r.words[i] {
+				to[w] = true
+			}
+		}
+	}
+	i := r.follow(changes, moved)
+	for w := range changes {
+		words[w] = true
+	}
+	return i
 }
 
 // follow adds to words those of all that they lead to, and returns the first that names a

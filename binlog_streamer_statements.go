@@ -124,7 +124,24 @@ func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Sta
 			}
 		}
 	}
+	if s.srv.IsMariaDB() && st.Selects() { // its functions may change tables
+		if err := s.mayReach(ev, q, texts, s.movedSchemas(ev), true); err != nil {
+			return err
+		}
+	}
 	return s.redefinition(ev, q, texts)
+}
+
+// movedSchemas are those of the tables that nobody may change by statement here.
+func (s *BinlogStreamer) movedSchemas(ev *rawEvent) map[string]bool {
+	moved := map[string]bool{}
+	for _, table := range s.TableSchema {
+		if s.exempt == nil || !s.exempt(table, ev.end) {
+			schema, _ := s.streamedName(table)
+			moved[schema] = true
+		}
+	}
+	return moved
 }
 
 // inUTF8 scans a statement with other than ASCII characters once more, converted by the
@@ -185,7 +202,7 @@ func (s *BinlogStreamer) changeByStatement(ev *rawEvent, q binlog.Query, st *bin
 			return s.unsupported(ev, nil, what, byRowRemedy)
 		}
 	}
-	return s.otherSchemaStatement(ev, q, texts, moved)
+	return s.mayReach(ev, q, texts, moved, false)
 }
 
 // readings returns a statement as it is, and if it is in another character set than UTF-8

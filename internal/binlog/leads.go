@@ -50,6 +50,23 @@ func (s *Statement) Redefines() bool {
 	return slices.Contains([]string{"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "PACKAGE"}, object)
 }
 
+// Selects reports whether the statement makes a table of what a query gives.
+func (s *Statement) Selects() bool { return s.selects }
+
+// selects looks for a query in what has not been read: SELECT, or VALUES ( that is not of a
+// partition (VALUES LESS THAN, VALUES IN).
+func (p *parser) selects() bool {
+	for at := p.at; at < len(p.tokens); at++ {
+		switch t := p.tokens[at]; {
+		case t.kind != wordToken:
+		case strings.EqualFold(t.text, "SELECT"),
+			strings.EqualFold(t.text, "VALUES") && at+1 < len(p.tokens) && p.tokens[at+1].is("("):
+			return true
+		}
+	}
+	return false
+}
+
 // OnlyAdds reports whether what a definition of Redefines does is to make something new.
 func (s *Statement) OnlyAdds() bool {
 	return s.changed.understood && strings.HasPrefix(s.Verb, "CREATE ") && s.changed.schema == "" &&

@@ -76,6 +76,26 @@ func TestMadeAndDropped(t *testing.T) {
 	}
 }
 
+// A table that is made of a query, in whatever form.
+func TestSelects(t *testing.T) {
+	for text, want := range map[string]bool{
+		"CREATE TABLE a SELECT f()":                                                         true,
+		"CREATE OR REPLACE TEMPORARY TABLE a (x INT) IGNORE AS SELECT 1":                    true,
+		"CREATE OR REPLACE TABLE a AS (SELECT 1)":                                           true,
+		"CREATE TABLE a VALUES (f())":                                                       true,
+		"SET STATEMENT lock_wait_timeout=1 FOR CREATE TABLE a WITH c AS (SELECT 1) TABLE c": true,
+		"CREATE TABLE a (`select` INT)":                                                     false,
+		"CREATE TABLE a (x INT) PARTITION BY RANGE (x) (PARTITION p VALUES LESS THAN (1)), PARTITION BY LIST (x) (PARTITION q VALUES IN (2))": false,
+		"CREATE TABLE a LIKE b":          false,
+		"CREATE VIEW v AS SELECT 1":      false,
+		"ALTER TABLE a COMMENT 'SELECT'": false,
+	} {
+		if s := ScanStatement(Query{Text: text}, false); s.Selects() != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}
+
 // A text is read in the mode that it was written in.
 func TestStoredWords(t *testing.T) {
 	const text = `UPDATE "Shop".t SET a='x\', b='`

@@ -44,6 +44,7 @@ type Statement struct {
 
 	names   []name // every name and word of the statement
 	changed change // what a definition changes
+	selects bool   // a definition of a table contains a query
 	folds   bool   // names differ by more than the case of letters
 }
 
@@ -91,6 +92,7 @@ func ScanStatement(q Query, foldCase bool) Statement {
 	case DDL:
 		s.changed = p.definition(s.Verb)
 		s.Verb = s.changed.what
+		s.selects = strings.HasPrefix(s.Verb, "CREATE ") && strings.HasSuffix(s.Verb, " TABLE") && p.selects()
 	}
 	return s
 }

@@ -15,14 +15,16 @@ func TestF23StatementsFromOtherSchemas(t *testing.T) {
 	statement := "SET binlog_format='STATEMENT'"
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		for name, statements := range map[string][]string{
-			"trigger":           {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)"},
-			"trigger, gone":     {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)", "DROP TRIGGER tr"},
-			"table, gone":       {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)", "DROP TABLE other"},
-			"ANSI quotes":       {"SET sql_mode='ANSI_QUOTES'", `CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE "` + eventSchema + `"."moved" SET v=7`, statement, "INSERT INTO other VALUES (1)"},
-			"view":              {"CREATE VIEW look AS SELECT * FROM " + moved, statement, "UPDATE look SET v=5"},
-			"function":          {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", statement, "SELECT f()"},
-			"view of views":     {"CREATE VIEW look AS SELECT * FROM " + moved, "CREATE VIEW glance AS SELECT * FROM look", statement, "DELETE FROM glance WHERE id=1"},
-			"trigger, function": {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", "CREATE TRIGGER tr BEFORE INSERT ON other FOR EACH ROW SET NEW.id=f()", statement, "INSERT INTO other VALUES (1)"},
+			"trigger":               {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)"},
+			"trigger, gone":         {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)", "DROP TRIGGER tr"},
+			"table, gone":           {"CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE " + moved + " SET v=7", statement, "INSERT INTO other VALUES (1)", "DROP TABLE other"},
+			"ANSI quotes":           {"SET sql_mode='ANSI_QUOTES'", `CREATE TRIGGER tr AFTER INSERT ON other FOR EACH ROW UPDATE "` + eventSchema + `"."moved" SET v=7`, statement, "INSERT INTO other VALUES (1)"},
+			"view":                  {"CREATE VIEW look AS SELECT * FROM " + moved, statement, "UPDATE look SET v=5"},
+			"function":              {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", statement, "SELECT f()"},
+			"view of views":         {"CREATE VIEW look AS SELECT * FROM " + moved, "CREATE VIEW glance AS SELECT * FROM look", statement, "DELETE FROM glance WHERE id=1"},
+			"created of a function": {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", statement, "CREATE TABLE x SELECT f() AS a"},
+			"created of a view":     {"USE " + eventSchema, "CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE moved SET v=6; RETURN 1; END", "CREATE VIEW glance AS SELECT f() AS a", statement, "CREATE TEMPORARY TABLE x SELECT * FROM glance"},
+			"trigger, function":     {"CREATE FUNCTION f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE " + moved + " SET v=6; RETURN 1; END", "CREATE TRIGGER tr BEFORE INSERT ON other FOR EACH ROW SET NEW.id=f()", statement, "INSERT INTO other VALUES (1)"},
 		} {
 			if !p.IsMariaDB() && name != "trigger" && name != "view" {
 				continue // MySQL's log tells
@@ -35,6 +37,8 @@ func TestF23StatementsFromOtherSchemas(t *testing.T) {
 			})
 		}
 		harmless := [][]string{
+			{"CREATE FUNCTION f() RETURNS INT DETERMINISTIC BEGIN RETURN 1; END", statement, "CREATE TABLE x SELECT f() AS a", "CREATE TABLE copy SELECT * FROM " + moved, "CREATE TEMPORARY TABLE y SELECT * FROM copy"},
+			{"USE " + eventSchema, statement, "CREATE TABLE copy SELECT * FROM moved", "DROP TABLE copy"},
 			{"CREATE TABLE a (id INT PRIMARY KEY)", "CREATE TABLE b (id INT PRIMARY KEY)", "CREATE TRIGGER tr AFTER INSERT ON a FOR EACH ROW INSERT INTO b VALUES (NEW.id)",
 				"CREATE VIEW look AS SELECT * FROM " + moved, "CREATE VIEW a_too AS SELECT * FROM a", statement, "INSERT INTO a_too VALUES (1)", "UPDATE b SET id=id+1"},
 			{statement, "CREATE TABLE short (id INT PRIMARY KEY)", "INSERT INTO short VALUES (1)", "DROP TABLE short"},
