@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -25,11 +24,7 @@ func TestSourceLosesItsTail(t *testing.T) {
 			p := harness.New(t, s)
 			p.Create(t, "tail", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
 			p.In(t, p.SourceDB, "tail", "INSERT INTO t VALUES (1,1),(2,2)")
-			require.NoError(t, p.Source.Kill())
-			older := t.TempDir() + "/data"
-			copyDirectory(t, p.Source.DataDir, older)
-			require.NoError(t, p.Source.Restart(ctx))
-
+			restore := older(t, p)
 			config := p.Config("tail")
 			config.AutomaticCutover = false
 			f := &ghostferry.Ferry{Config: config}
@@ -39,10 +34,7 @@ func TestSourceLosesItsTail(t *testing.T) {
 			p.In(t, p.SourceDB, "tail", "INSERT INTO t VALUES (3,3)", "INSERT INTO t VALUES (4,4)")
 			awaitRows(t, p.TargetDB, "tail.t", 4, f)
 
-			require.NoError(t, p.Source.Kill())
-			require.NoError(t, os.RemoveAll(p.Source.DataDir))
-			copyDirectory(t, older, p.Source.DataDir)
-			require.NoError(t, p.Source.Restart(ctx))
+			restore()
 			err := <-ran
 			var lost *ghostferry.LostTransactionsError
 			require.ErrorAs(t, err, &lost)
