@@ -19,7 +19,7 @@ import (
 // BenchmarkInsertForms writes chunks of 2,000 rows like sysbench's (195 bytes), a transaction
 // each, to a real server: by the text that the engine sends, by prepared statements of
 // several sizes, and by LOAD DATA. It reports the CPU time of both sides and the time by row
-// (docs/decisions/023-text-inserts.md):
+// (docs/decisions/020-text-inserts.md):
 //
 //	go test -run '^$' -bench InsertForms -benchtime 20x .
 func BenchmarkInsertForms(b *testing.B) {
