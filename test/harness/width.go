@@ -19,9 +19,25 @@ func SomeSettings(t *testing.T) []Setting {
 	if Full() {
 		return Settings
 	}
+	return []Setting{Settings[byName(t)], Settings[2]}
+}
+
+// OneFlavour is the setting of a test that is long and says little about its servers: MySQL
+// or MariaDB, which of the two the name of the test decides. Both when Full.
+func OneFlavour(t *testing.T) []Setting {
+	t.Helper()
+	both := []Setting{Settings[0], Settings[2]}
+	if Full() {
+		return both
+	}
+	return both[byName(t):][:1]
+}
+
+// byName is 0 or 1, always the same of a test.
+func byName(t *testing.T) int {
 	name := fnv.New32a()
 	_, _ = name.Write([]byte(t.Name()))
-	return []Setting{Settings[name.Sum32()%2], Settings[2]}
+	return int(name.Sum32() % 2)
 }
 
 // Share is the share of n things that a test deals out to its cases: those whose index is

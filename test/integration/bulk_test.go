@@ -51,7 +51,7 @@ func recursionLimit(p *harness.Pair) string {
 // A transaction larger than any batch is applied in parts; a run that is cancelled
 // between two parts begins it again.
 func TestLargeTransaction(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		createBulk(t, p)

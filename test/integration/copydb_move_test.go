@@ -33,7 +33,7 @@ func with(all ...settings) settings {
 // The whole way: a shop that is written moves by one command, the hooks stop its
 // writers, and what the last line says is true.
 func TestCopydbMovesALiveShop(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_shop", 8000)
 		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
@@ -74,7 +74,7 @@ func TestCopydbWithoutFence(t *testing.T) {
 // Without a fence and with a writer that goes on, there is no coordinate at which both
 // sides are equal for longer than a moment: that is a failure that names the tables.
 func TestCopydbNoticesLateWrites(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_late", 2000)
 		writer := p.Write(t, o, -1)
 		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, nil).file(t))
@@ -172,7 +172,7 @@ func TestCopydbSaysThatWritesStayBlocked(t *testing.T) {
 
 // SIGTERM ends the program as interrupted; the same command goes on.
 func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_interrupted", 12000)
 		writer := p.Write(t, o, 60)
 		config := copydbSettings(p, []string{o.Database}, with(slowly, settings{"CutoverLock": settings{}})).file(t)
@@ -196,7 +196,7 @@ func TestCopydbIsInterruptedAndGoesOn(t *testing.T) {
 // Without a checkpoint the state that an interrupted run prints is what the next one
 // goes on from. The host's error callback hears of the interruption.
 func TestCopydbGoesOnFromAStateDump(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_state", 12000)
 		h := serveHooks(t, func() error { return nil })
 		s := copydbSettings(p, []string{o.Database}, with(slowly, settings{
@@ -245,7 +245,7 @@ func TestCopydbFollowsAgain(t *testing.T) {
 // Killed again and again at random moments, from the first to the last, the same
 // command gets there.
 func TestCopydbSurvivesKill9(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_killed", 6000)
 		writer := p.Write(t, o, 80)
 		h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
@@ -300,7 +300,7 @@ func TestCopydbKnowsItsOwnTables(t *testing.T) {
 
 // -restart begins anew, with the tables of the earlier run only.
 func TestCopydbRestarts(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_restart", 2000)
 		config := copydbSettings(p, []string{o.Database}, nil).file(t)
 		status, _ := runCopydb(t, config)

@@ -102,7 +102,7 @@ var refusals = []refusal{
 
 // Bad input is refused with a message of its own, and nothing is written.
 func TestCopydbRefuses(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		for _, c := range refusals {
 			t.Run(c.name, func(t *testing.T) {
 				refusedWorld(t, p)

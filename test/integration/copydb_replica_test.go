@@ -13,7 +13,7 @@ import (
 // A replica is copied from while its primary is written: what the primary had when its
 // writers stopped is on the target.
 func TestCopydbFromAReplica(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		replica, replicaDB := p.StartReplica(t)
 
 		o := sourceShop(t, p, "copydb_replica", 4000)

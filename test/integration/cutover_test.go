@@ -165,7 +165,7 @@ func TestCutoverGivesUpInTimeAndTriesAgain(t *testing.T) {
 // A comparison that takes longer than the budget is given up as well, under load: the writers
 // go on, what they write is compared later, and the next attempt switches over.
 func TestCutoverGivesUpAComparisonAndTriesAgain(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		h := newHooked(t, p, "cutover_compare", func(f *ghostferry.Ferry) {
 			f.UpdatableConfig.MaxWriteBlock = ghostferry.Duration(2 * time.Second)
 		})
@@ -349,7 +349,7 @@ func TestCutoverNoticesLateWrites(t *testing.T) {
 
 // Who is asked for the permission sees how long the writers would wait.
 func TestWriteBlockIsPredictedBeforeThePermission(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		h := newHooked(t, p, "cutover_predicted", func(f *ghostferry.Ferry) { f.Config.AutomaticCutover = false })
 		ended := make(chan error, 1)
 		go func() {

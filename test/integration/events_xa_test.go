@@ -100,7 +100,7 @@ func TestXA(t *testing.T) {
 // XA transactions whose rows are too many to keep are read from the log again, and
 // compressed ones are unwrapped.
 func TestLargeXA(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		r := follow(t, p)
 		large := func(first int) string {
 			return fmt.Sprintf("INSERT INTO moved (id,b) WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i < 199) SELECT %d+i, REPEAT(CHAR(65+i%%20),60000) FROM n", first)

@@ -79,7 +79,7 @@ func TestF07ResetInTheMiddleOfRows(t *testing.T) {
 // is not taken for having caught up: who waits for that waits until the connection was made
 // anew and what was written meanwhile is on the target.
 func TestF08HalfOpenBinlogConnection(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		p.Create(t, "half_open", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
@@ -144,7 +144,7 @@ func TestF09UnknownOutcomeOfCommit(t *testing.T) {
 // F10: packets of connections that were given up arrive later, while their successor
 // waits or long after it: a COMMIT takes effect once, anything else never.
 func TestF10ZombiePackets(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		var zombies []*faultproxy.Trigger
 		var delivering sync.WaitGroup
 		errs := make(chan error, 100)

@@ -22,7 +22,7 @@ import (
 // Transactions with a few rows of some megabytes fill the queue of the apply before their end
 // is read: their beginning is applied then, instead of waiting for the end.
 func TestTransactionsOfLargeRows(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		p.Create(t, "large_rows", "CREATE TABLE blobs (id INT NOT NULL PRIMARY KEY, b LONGBLOB)")

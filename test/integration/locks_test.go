@@ -87,7 +87,7 @@ func trap(ctx context.Context, db *sql.DB, heavy, table string, last int) error 
 // wait, and then deadlocks hit the apply again and again. Each time the whole batch is
 // written again: nothing is lost, no change counts twice, and the repetitions are counted.
 func TestF12StormOfLockConflicts(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const rows, storm = 40, 6
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()

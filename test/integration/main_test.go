@@ -48,6 +48,12 @@ func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	onSettings(t, flavours(), true, f)
 }
 
+// onOneFlavour is onTwoFlavours on a share of the flavours (harness.OneFlavour).
+func onOneFlavour(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	onSettings(t, harness.OneFlavour(t), true, f)
+}
+
 func onSettings(t *testing.T, settings []harness.Setting, atOnce bool, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
 	for _, s := range settings {

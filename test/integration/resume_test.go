@@ -91,7 +91,7 @@ func mustBeInterrupted(t *testing.T, err error) {
 
 // A run that was cancelled while it copied goes on behind the chunks that were finished.
 func TestResumeAfterCancelledCopy(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_copy", 8000)
@@ -135,7 +135,7 @@ func TestResumeAfterCancelledCopy(t *testing.T) {
 
 // A run that was cancelled while it followed the source copies nothing again.
 func TestResumeAfterCancelledFollow(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_follow", 2000)

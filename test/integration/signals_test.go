@@ -169,7 +169,7 @@ var interruptions = []struct {
 // not happen: as interrupted, and the same command goes on and arrives. In the cutover the
 // writers are let go on before.
 func TestCopydbIsInterruptedInEveryPhase(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		for n, phase := range interruptions {
 			t.Run(phase.phase, func(t *testing.T) {
 				freshSchemas(t, p, signalSchema)

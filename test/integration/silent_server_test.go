@@ -62,7 +62,7 @@ func silentMove(t *testing.T, p *harness.Pair, database string) (*hooked, *waker
 // they go on. When it speaks again the cutover is tried again, and nothing is lost.
 func TestServersFallSilentInTheCutover(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range flavours() {
+	for _, s := range harness.OneFlavour(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			p := harness.New(t, s)

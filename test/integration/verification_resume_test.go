@@ -38,7 +38,7 @@ func (s *stopping) Throttled() bool {
 // A verification that is interrupted goes on with the chunks that are left, from the
 // checkpoint and from a state, and its report is that of an undisturbed one.
 func TestVerificationGoesOn(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const rows = 60000
 		var digests []string
 		for _, how := range []string{"checkpoint", "state"} {

@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-// command runs vet, build and test in this order and stops at the first that fails.
+// command runs vet, build where it helps, and test in this order and stops at the first that fails.
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
@@ -56,8 +56,11 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if *tags != "" {
 		vet, build = append(vet, "-tags="+*tags), append(build, "-tags="+*tags)
 	}
-	// Building before testing uses all processors, which -p 1 would not.
-	for _, step := range [][]string{vet, append([]string{"build", "-o", os.DevNull}, build...)} {
+	before := [][]string{vet}
+	if *parallel == 1 { // building before testing uses all processors, which -p 1 would not
+		before = append(before, append([]string{"build", "-o", os.DevNull}, build...))
+	}
+	for _, step := range before {
 		fmt.Fprintf(out, "go %s %s\n", strings.Join(step, " "), strings.Join(packages, " "))
 		cmd := goCommand(ctx, env, append(step, packages...)...)
 		cmd.Stdout, cmd.Stderr = out, out
@@ -65,7 +68,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("go %s: %w", step[0], err)
 		}
 	}
-	test := append([]string{"test"}, build...)
+	test := append([]string{"test", "-vet=off"}, build...) // go vet has been
 	test = append(test, "-count=1", fmt.Sprintf("-p=%d", *parallel), "-timeout="+timeout.String())
 	if *run != "" {
 		test = append(test, "-run="+*run)

@@ -71,7 +71,7 @@ func mustHaveArrived(t *testing.T, p *harness.Pair) {
 // is behind, so that its rows are in the way of the other's: these wait, also in a process
 // that is started anew, and arrive when the first has come so far.
 func TestRowsPassBetweenMoves(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		twoTenants(t, p)
 		fence := make(chan struct{})
@@ -119,7 +119,7 @@ func TestRowsPassBetweenMoves(t *testing.T) {
 // A row that waits for a move that is given up is a conflict; when the row in its way is
 // gone, the same run goes on.
 func TestRowWaitsInVain(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		twoTenants(t, p)
 		run, kill := context.WithCancel(ctx)

@@ -186,7 +186,7 @@ func TestShardingMeetsRowsOfOthers(t *testing.T) {
 // one: what the application has written to the target meanwhile stays. After an answer nothing is
 // left at all.
 func TestShardingUnlocksAgain(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		fillShard(t, p)
 		hooks := startCallbacks(t)
 		posted, err := hooks.moveTenant(t, p, nil, "/unlock")

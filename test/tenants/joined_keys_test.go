@@ -18,7 +18,7 @@ import (
 // Joined tables may have keys of text, compared without regard to case, and of bytes; only
 // tables that are included move.
 func TestShardingJoinsByTextAndBytes(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "joined_keys"
 		ctx := minutes(t)
 		p.Create(t, schema,
@@ -102,7 +102,7 @@ func TestShardingJoinsByTextAndBytes(t *testing.T) {
 
 // A joined table whose rows its first key column does not tell apart is refused.
 func TestShardingRefusesJoinedKeysOfSeveralColumns(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "joined_composite"
 		p.Create(t, schema,
 			"CREATE TABLE products (id INT PRIMARY KEY, tenant VARCHAR(20), text_id INT, KEY by_tenant (tenant))",

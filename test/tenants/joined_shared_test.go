@@ -125,7 +125,7 @@ func TestTenantsShareJoinedRows(t *testing.T) {
 // Joined rows that have changed before the cutover are not looked at again while the writers wait,
 // nor are those whose tenant's rows have changed in other columns. Nothing is changed on the source.
 func TestJoinedRowsAreCaughtUpBeforeTheLock(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		sharedPhotos(t, p)
 		locked := make(chan struct{})

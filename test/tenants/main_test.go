@@ -43,6 +43,12 @@ func withGTIDs(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	onSettings(t, namingTransactions(), true, f)
 }
 
+// onOneFlavour is withGTIDs on a share of the flavours (harness.OneFlavour).
+func onOneFlavour(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	onSettings(t, harness.OneFlavour(t), true, f)
+}
+
 // inTurn is withGTIDs for tests of what belongs to the whole process.
 func inTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()

@@ -105,7 +105,7 @@ func (s *statsd) last(name string) string {
 // second run of a finished move finds, and takes the tenant back.
 func TestShardingProgram(t *testing.T) {
 	program := buildProgram(t)
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		replica, replicaDB := p.StartReplica(t)
 		fillShard(t, p)
 		whole := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}

@@ -197,7 +197,7 @@ func TestRowFilterRefused(t *testing.T) {
 
 // The verifier compares every row of the tenant, and none of others.
 func TestVerifierUnderARowFilter(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		for id, differs := range map[int]bool{100: false, 101: false, 3: true} {
 			ctx := minutes(t)
 			p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, owner INT, v INT, KEY by_owner (owner))")

@@ -245,7 +245,7 @@ func mustReadByIndex(t *testing.T, db *sql.DB, statement string) {
 // A process that ends in the middle is gone on from, and a move that is given up in the
 // middle leaves nothing behind.
 func TestShardingGoesOnAndIsTakenBack(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		fillShard(t, p)
 		whole := map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)}

@@ -118,7 +118,7 @@ func TestSharedStreamer(t *testing.T) {
 // A move that ends before it streams leaves no seat behind that the others would wait for: one that is
 // closed, one that cannot prepare the target, and one whose stream never came to its seat.
 func TestSharedSeatsAreGivenBack(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		manyTenants(t, p, 900)
 		shared := &ghostferry.SharedStreamer{Source: p.Config().Source, Logger: harness.TestLogger()}
@@ -158,7 +158,7 @@ func interrupted(ctx context.Context, f *ghostferry.Ferry) error {
 // A move that does not keep up leaves, the others go on, and it loses nothing; nor does
 // anybody when the shared stream ends, or its connection breaks.
 func TestSharedStreamerIsLeft(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		const rows = 900
 		manyTenants(t, p, rows)
