@@ -207,6 +207,9 @@ func (t *report) finish(name string, p *packageState) {
 func (t *report) close(waitErr error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for name, p := range t.packages { // ended without a word: killed
+		t.handlePackage(p, event{Action: "fail", Package: name})
+	}
 	slices.SortFunc(t.slow, func(a, b slowTest) int { return cmp.Compare(b.seconds, a.seconds) })
 	for _, slow := range t.slow[:min(slowNamed, len(t.slow))] {
 		t.line(fmt.Sprintf("slow %6.1f s  %s\n", slow.seconds, slow.name))

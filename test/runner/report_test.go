@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,6 +92,23 @@ func TestProgressNamesWhatRuns(t *testing.T) {
 	require.Equal(t, "1 passed, 0 failed so far; running: p TestB/sub (0 s)\n", out.String())
 }
 
+// A test binary that is killed says nothing of its end; what failed before, and what ran, is told.
+func TestAPackageThatEndsWithoutAWord(t *testing.T) {
+	var out bytes.Buffer
+	r := newReport(&out)
+	for _, e := range []event{
+		{Action: "run", Package: "m/p", Test: "TestA"},
+		{Action: "output", Package: "m/p", Test: "TestA", Output: "a is wrong\n"},
+		{Action: "fail", Package: "m/p", Test: "TestA"},
+		{Action: "run", Package: "m/p", Test: "TestB"},
+	} {
+		r.handle(e)
+	}
+	require.Error(t, r.close(errors.New("signal: killed")))
+	require.Contains(t, out.String(), "a is wrong")
+	require.True(t, strings.HasSuffix(out.String(), "0 passed, 2 failed: TestA, TestB\n0 passed, 2 failed\n"), out.String())
+}
+
 func TestSlowOnesAreNamedInOrder(t *testing.T) {
 	var out bytes.Buffer
 	r := newReport(&out)
@@ -99,11 +117,12 @@ func TestSlowOnesAreNamedInOrder(t *testing.T) {
 		{Action: "pass", Package: "m/p", Test: "TestQuick", Elapsed: 0.1},
 		{Action: "pass", Package: "m/q", Test: "TestSlower", Elapsed: 60},
 		{Action: "pass", Package: "m/p"},
+		{Action: "pass", Package: "m/q"},
 	} {
 		r.handle(e)
 	}
 	require.NoError(t, r.close(nil))
-	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n2 passed, 0 failed\n", out.String())
+	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nok   m/q  0.0 s, 1 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n3 passed, 0 failed\n", out.String())
 }
 
 // A package that is halved is tested after the others, in two processes, and counted with them.
