@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,9 +54,9 @@ func TestPasswordIsRotatedDuringARun(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte("first secret\n"), 0o600))
 		config := p.Config("rotation")
 		config.Source.User, config.Source.Pass, config.Source.PassFile = user, "", file
-		asked := 0
+		var asked atomic.Int64 // connections are made at once
 		config.Target.Pass, config.Target.Password = "", func(context.Context) (string, error) {
-			asked++
+			asked.Add(1)
 			return p.Target.Password(), nil
 		}
 		config.AutomaticCutover = false
@@ -72,7 +73,7 @@ func TestPasswordIsRotatedDuringARun(t *testing.T) {
 		f.AllowCutover()
 		require.NoError(t, <-ran)
 		require.NoError(t, f.Close())
-		require.Positive(t, asked)
+		require.Positive(t, asked.Load())
 		p.MustEqual(t, "rotation")
 	})
 }
