@@ -63,7 +63,7 @@ func BenchmarkInsertForms(b *testing.B) {
 				require.NoError(b, err)
 				defer s.discard()
 				require.NoError(b, s.keepWarnings(ctx))
-				w := benchWriter(srv)
+				w := benchWriter(b, srv)
 				written := 0
 				chunk := func() {
 					rows := sysbenchRows(written+1, chunkRows)
@@ -89,14 +89,15 @@ func BenchmarkInsertForms(b *testing.B) {
 }
 
 // benchWriter writes to insert_forms.t.
-func benchWriter(srv *server.Server) *tableWriter {
+func benchWriter(b *testing.B, srv *server.Server) *tableWriter {
+	b.Helper()
 	l := &tableLayout{keys: []int{0}, keyBytes: true, keyOrdered: true, integerKey: true, writable: []int{0, 1, 2, 3}, all: []int{0, 1, 2, 3}, columnNames: "`id`,`k`,`c`,`pad`"}
 	l.columns = []codec.Column{{Name: "id", Kind: codec.Int}, {Name: "k", Kind: codec.Int}, {Name: "c", Kind: codec.Text, Charset: "utf8mb4"}, {Name: "pad", Kind: codec.Text, Charset: "utf8mb4"}}
 	table := &TableSchema{}
 	table.cachedLayout.Store(l)
 	w, err := newTableWriter(table, "insert_forms", "t", srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err != nil {
-		panic(err)
+		b.Fatal(err)
 	}
 	return w
 }

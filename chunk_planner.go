@@ -113,6 +113,12 @@ func (p *chunkPlanner) wantedRows() float64 {
 	return math.Max(1, want*p.pace.chunkFraction())
 }
 
+// limit is how many rows of a chunk are read at most. A range of more bytes than a chunk may
+// have is ended by it, and not by closing the connection, where the size of rows is known.
+func (p *chunkPlanner) limit() int {
+	return int(math.Max(1, math.Min(2*p.mu.target, 3*float64(p.bytes)/p.mu.rowBytes)))
+}
+
 // claim returns the worker's next chunk, or nil when everything has been planned.
 // Workers count from 1; 0 takes whatever is first. It may query the source while
 // holding the planner: claims of one table are made one at a time.
@@ -124,7 +130,7 @@ func (p *chunkPlanner) claim(ctx context.Context, worker int) (*chunk, error) {
 	}
 	i := p.stretchOf(worker)
 	r := &p.mu.ranges[i]
-	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: int(p.mu.target) * 2, worker: worker}
+	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: p.limit(), worker: worker}
 	if r.large > 0 {
 		c.expect(r.large, p.bytes)
 	}
@@ -230,14 +236,14 @@ func (p *chunkPlanner) giveBack(r keyRange, worker, large int) {
 
 // done reports what a chunk of the range turned out to hold, so that the next ones fit.
 // largest is the size of its largest row if that is a large one, else 0.
-func (p *chunkPlanner) done(c *chunk, rows, bytes, largest int, took time.Duration) {
+func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.inFlight--
-	if c.large > 0 { // what follows is taken to be like it
+	if c.large > 0 && rows > 0 { // what follows is taken to be like it; a gap says nothing
 		for i := range p.mu.ranges {
 			if p.mu.ranges[i].worker == c.worker {
-				p.mu.ranges[i].large = largest
+				p.mu.ranges[i].large = large
 			}
 		}
 	}

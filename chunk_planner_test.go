@@ -142,7 +142,13 @@ func TestChunksOfLargeRowsAreSmall(t *testing.T) {
 		p.giveBack(keyRange{keyAt(keyNumber(t, c.low) + 1), c.high}, 1, 5<<20)
 		p.done(c, 1, 5<<20, 5<<20, 0)
 	}
-	p.done(claim(), 1, 100, 0, 0)
+	p.done(claim(), 0, 0, 0, 0)
+	if c := claim(); c.large != 5<<20 {
+		t.Fatalf("behind a gap: a row of %d bytes is expected", c.large)
+	} else {
+		p.done(c, 1, 100, 0, 0)
+	}
+	p.mu.rowBytes = 100
 	if c := claim(); c.large != 0 || c.limit == 1 {
 		t.Fatalf("behind a small row: a chunk of %d rows with a row of %d bytes is expected", c.limit, c.large)
 	}

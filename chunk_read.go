@@ -1,10 +1,12 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -35,6 +37,9 @@ func (r *chunkRows) largest() (bytes int) {
 	return bytes
 }
 
+// expected is the size of the large row that is taken to come next, 0 for none.
+func (r *chunkRows) expected() int { return max(r.next, r.largest()) }
+
 // readGated reads a chunk behind its gate, which is left open when it succeeds, and gives
 // back what the chunk cannot hold.
 func (d *DataIterator) readGated(ctx context.Context, p *chunkPlanner, c *chunk, lease *largeRowsLease) (read *chunkRows, gated *gatedChunk, err error) {
@@ -53,7 +58,9 @@ func (d *DataIterator) readGated(ctx context.Context, p *chunkPlanner, c *chunk,
 			}
 			if read.cut {
 				last := keyOf(read.rows, read.rows.Len()-1, p.layout.keys)
-				p.giveBack(keyRange{last, c.high}, c.worker, max(read.next, read.largest()))
+				if !slices.EqualFunc(last, c.high, bytes.Equal) { // else nothing is left
+					p.giveBack(keyRange{last, c.high}, c.worker, read.expected())
+				}
 				c.high = last
 			}
 			traceRead(c, p.layout, read.rows)

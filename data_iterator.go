@@ -224,7 +224,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		}
 	}
 	d.reader.gate.closeChunk(gated)
-	p.done(c, read.rows.Len(), read.rows.Bytes(), read.largest(), time.Since(start))
+	p.done(c, read.rows.Len(), read.rows.Bytes(), read.expected(), time.Since(start))
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (w *tableWriter) insertEnumZeros(ctx context.Context, s *session, rows []ro
 	}
 	for len(rows) > 0 {
 		n := min(len(rows), max(1, enumZeroRows/len(w.layout.enums)))
-		affected, err := w.insertTogether(ctx, s, rows[:n], columns, tail)
+		affected, n, err := w.insertSome(ctx, s, rows[:n], columns, tail) // one statement: it has the warnings
 		if err != nil {
 			return total, err
 		}

@@ -108,15 +108,23 @@ func (w *tableWriter) insert(ctx context.Context, s *session, rows []rowRef, col
 func (w *tableWriter) insertTogether(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (int64, error) {
 	var total int64
 	for len(rows) > 0 {
-		stmt, n := w.appendInsert(s.statement(), rows, columns, tail)
-		affected, err := s.exec(ctx, stmt)
+		affected, n, err := w.insertSome(ctx, s, rows, columns, tail)
 		if err != nil {
-			return total, w.rejected(ctx, s, err, len(stmt), rows[:n])
+			return total, err
 		}
 		total += affected
 		rows = rows[n:]
 	}
 	return total, nil
+}
+
+// insertSome inserts the first n rows, as many as fit into one statement.
+func (w *tableWriter) insertSome(ctx context.Context, s *session, rows []rowRef, columns []int, tail string) (affected int64, n int, err error) {
+	stmt, n := w.appendInsert(s.statement(), rows, columns, tail)
+	if affected, err = s.exec(ctx, stmt); err != nil {
+		return 0, n, w.rejected(ctx, s, err, len(stmt), rows[:n])
+	}
+	return affected, n, nil
 }
 
 // appendInsert appends an INSERT of the first rows, as many as fit, and returns how many.

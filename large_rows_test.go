@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,4 +42,23 @@ func TestLargeRowsBudget(t *testing.T) {
 	require.ErrorIs(t, second.take(given, largeRow), context.Canceled)
 	second.release()
 	first.release()
+}
+
+// Statements that are far longer than the rows in them are halved until they fit, whoever else
+// has lowered the limit.
+func TestStatementsOfLongLiteralsAreHalved(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w := &tableWriter{quoted: "t"}
+	w.limit.Store(1 << 20)
+	const fits, literals = 1000, 10 // a literal is ten times as long as its value
+	tooLarge := &mysql.MySQLError{Number: 1153}
+	err := (*patience)(nil).doWhile(ctx, 1, func(error) bool { return false }, func(context.Context, int) error {
+		if w.maxBytes() > fits && ctx.Err() == nil {
+			return w.halved(tooLarge, w.maxBytes()*literals, 2)
+		}
+		return ctx.Err()
+	})
+	require.NoError(t, err)
+	require.Greater(t, w.maxBytes(), fits/4)
 }

@@ -142,6 +142,7 @@ func (p *patience) do(ctx context.Context, attempts int, f func(ctx context.Cont
 func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error) bool, f func(ctx context.Context, attempt int) error) error {
 	var began, outage time.Time // of the first failure, and of the present outage
 	told := false               // of locks
+	tooLarge := 0               // bytes that statements were to have since the last too large one
 	defer func() {
 		if !outage.IsZero() {
 			p.waitsNoMore()
@@ -155,7 +156,11 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			}
 			return err
 		}
-		if _, ok := errors.AsType[*statementTooLargeError](err); ok {
+		if large, ok := errors.AsType[*statementTooLargeError](err); ok {
+			if tooLarge > 0 && large.bytes >= tooLarge {
+				large.halve()
+			}
+			tooLarge = large.bytes
 			p.halved(err)
 			continue // at once: the next statements are smaller
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 )
@@ -42,7 +43,14 @@ func (e *RowTooLargeError) Resumable() bool { return true }
 type statementTooLargeError struct {
 	table string
 	bytes int // of statements from now on
+	limit *atomic.Int64
 	err   error
+}
+
+// halve lowers the limit once more, when statements under it were still too large: what a
+// literal takes beyond its value does not count in it.
+func (e *statementTooLargeError) halve() {
+	e.limit.CompareAndSwap(int64(e.bytes), int64(e.bytes/2))
 }
 
 func (e *statementTooLargeError) Error() string {
@@ -65,7 +73,7 @@ func (w *tableWriter) halved(err error, bytes, n int) error {
 	for {
 		limit := w.limit.Load()
 		if limit <= half || w.limit.CompareAndSwap(limit, half) {
-			return &statementTooLargeError{w.quoted, int(min(limit, half)), err}
+			return &statementTooLargeError{w.quoted, int(min(limit, half)), &w.limit, err}
 		}
 	}
 }

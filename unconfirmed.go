@@ -128,7 +128,9 @@ func (r *sourceReader) readEnd(ctx context.Context, s *session) (BinlogCoordinat
 	}
 	if s.spent {
 		// Another session: it leads to the process that is followed, or is refused; and one
-		// that takes its place from now on counts as a restart.
+		// that takes its place from now on counts as a restart. The place of the spent one in
+		// the pool is free before another is asked for: the host may have bounded it.
+		s.discard()
 		var err error
 		if s, err = r.pool.get(ctx); err != nil {
 			return BinlogCoordinate{}, err

@@ -134,8 +134,14 @@ func (w *tableWriter) appendUpdate(dst []byte, set columnSet, rows []*rowChange)
 		size += rows[n].image.rows.RowBytes(rows[n].image.row)
 	}
 	rows = rows[:n]
-	if size > 2*largeRow { // one of them is large; see appendInsert
-		dst = slices.Grow(dst, size+size/8)
+	if size > 2*largeRow { // one of them is large, see appendInsert, and what is set of it may be small
+		bytes := 0
+		for _, r := range rows {
+			for rest := set; rest != 0; rest &= rest - 1 {
+				bytes += len(r.image.rows.Value(r.image.row, bits.TrailingZeros64(uint64(rest))))
+			}
+		}
+		dst = slices.Grow(dst, bytes+bytes/8)
 	}
 	key := l.keys[0]
 	appendKeys := func(dst []byte) []byte {
