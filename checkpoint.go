@@ -281,6 +281,10 @@ func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumeP
 	if err != nil {
 		return nil, err
 	}
+	if err := now.sameOwner(previous.traffic); err != nil {
+		c.epoch = 0 // nothing was taken over
+		return nil, err
+	}
 	now.finished = finished
 	// The verifier has begun with what was saved when this process looked first: the stream
 	// has to begin where that ends, and only rows recorded since are new to it.

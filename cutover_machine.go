@@ -215,6 +215,7 @@ type cutoverAttempt struct {
 	ended    bool // the run has, without an error
 	unfenced bool
 	switched bool
+	unknown  bool // a call of Switch may have sent the application away
 }
 
 func (a *cutoverAttempt) enter(phase CutoverPhase) {
@@ -474,7 +475,12 @@ func (a *cutoverAttempt) switchOver(ctx context.Context) error {
 		returned = true
 		return err
 	})
-	if err != nil && (!returned || ctx.Err() != nil) && !errors.Is(err, ErrTrafficUnknown) {
+	if err == nil {
+		return nil
+	}
+	told := errors.Is(err, ErrTrafficUnknown)
+	a.unknown = a.unknown || told || !returned || ctx.Err() != nil
+	if a.unknown && !told { // also of an earlier call, which the error of this one does not speak of
 		err = fmt.Errorf("%w: %w", ErrTrafficUnknown, err)
 	}
 	return err

@@ -69,5 +69,11 @@ func TestSwitchThatIsCutOff(t *testing.T) {
 			require.Equal(t, test.unknown, errors.Is(err, ErrTrafficUnknown))
 		})
 	}
+	again := &cutoverAttempt{hooks: CutoverHooks{Switch: func(context.Context) error { panic(refused) }}}
+	require.ErrorIs(t, again.switchOver(t.Context()), ErrTrafficUnknown)
+	again.hooks.Switch = func(context.Context) error { return refused }
+	require.ErrorIs(t, again.switchOver(t.Context()), ErrTrafficUnknown, "of the call before")
+	again.hooks.Switch = func(context.Context) error { return nil }
+	require.NoError(t, again.switchOver(t.Context()))
 	require.NoError(t, (&cutoverAttempt{hooks: CutoverHooks{Switch: func(context.Context) error { return nil }}}).switchOver(ended), "it has said so")
 }

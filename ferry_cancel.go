@@ -33,7 +33,7 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 			return 0, fmt.Errorf("which rows of %s this run has brought is not known, only a RowFilter tells: %w", t, errors.Join(err, errors.ErrUnsupported))
 		}
 	}
-	if err := f.checkpoint.fenceOut(ctx, evenIfFinished); err != nil {
+	if err := f.checkpoint.fenceOut(ctx, evenIfFinished, nil); err != nil {
 		return 0, err
 	}
 	if also != nil {
@@ -75,8 +75,9 @@ func removal(schema, table string, l *tableLayout) string {
 }
 
 // fenceOut takes the run over: no other process of it can write any more, unless it takes the
-// run over in turn, and then this one cannot.
-func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool) error {
+// run over in turn, and then this one cannot. known, unless nil, has who owned the traffic when
+// this process looked: that must not have changed.
+func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool, known *resumePoint) error {
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -89,6 +90,15 @@ func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool) error {
 	}
 	if finished && !evenIfFinished {
 		return fmt.Errorf("run %s has finished: its rows may be in use by now, they are not removed unless that is asked for by name", c.runID)
+	}
+	if known != nil {
+		now := &resumePoint{}
+		if err := c.loadTraffic(ctx, tx, now); err != nil {
+			return err
+		}
+		if err := now.sameOwner(known.traffic); err != nil {
+			return err
+		}
 	}
 	for _, statement := range []string{"UPDATE " + c.table("runs") + " SET epoch=? WHERE run_id=?", "UPDATE " + c.table("lanes") + " SET epoch=? WHERE run_id=?"} {
 		if _, err := tx.ExecContext(ctx, statement, epoch+1, c.runID); err != nil {

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 		if err := c.create(ctx); err != nil { // an older version's has no place for it
 			return err
 		}
-		if err := c.fenceOut(ctx, true); err != nil {
+		if err := c.fenceOut(ctx, true, f.resume); err != nil {
 			return err
 		}
 	}
@@ -60,10 +61,20 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 // RecordedTraffic returns what an earlier process of the run has recorded of the traffic,
 // after Initialize. Without a record the source owns it.
 func (f *Ferry) RecordedTraffic() TrafficOwner {
-	if f.resume == nil || f.resume.traffic == "" {
+	if f.resume == nil {
 		return TrafficOnSource
 	}
-	return f.resume.traffic
+	return cmp.Or(f.resume.traffic, TrafficOnSource)
+}
+
+// sameOwner fails when another process has recorded another owner of the traffic than was
+// known before this one took the run over: what it decided then is wrong now.
+func (p *resumePoint) sameOwner(known TrafficOwner) error {
+	owner := func(recorded TrafficOwner) TrafficOwner { return cmp.Or(recorded, TrafficOnSource) }
+	if owner(p.traffic) == owner(known) {
+		return nil
+	}
+	return fmt.Errorf("%w: another process of the run has recorded meanwhile that the traffic is %q, and not %q: run the same command again", ErrTrafficUnknown, owner(p.traffic), owner(known))
 }
 
 // createTraffic is the statement for the table of what RecordTraffic keeps, with the stop

@@ -51,6 +51,9 @@ func (f *ShardingFerry) unlock(ctx context.Context, began time.Time) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockLimit)
 	defer cancel()
 	if err := f.Ferry.RecordTraffic(last, ghostferry.TrafficUnknown); err != nil {
+		if f.unlocking {
+			return f.unknown(began, step("cutover", err))
+		}
 		return f.giveUp(ctx, began, step("cutover", err))
 	}
 	err := f.Ferry.EndCutoverContext(last, began)
@@ -64,9 +67,19 @@ func (f *ShardingFerry) unlock(ctx context.Context, began time.Time) error {
 	if isFenced(err) {
 		return step("cutover", err)
 	}
+	return f.unknown(began, step("cutover", fmt.Errorf("%w: the same command posts it once more, as long as the source is not written", err)))
+}
+
+// unknown is the error when CutoverUnlock may have been obeyed. Nothing is posted: the writers
+// stay as they are, because both sides must not be written.
+func (f *ShardingFerry) unknown(began time.Time, err error) error {
+	if !errors.Is(err, ghostferry.ErrTrafficUnknown) {
+		err = fmt.Errorf("%w: %w", ghostferry.ErrTrafficUnknown, err)
+	}
+	fenced := f.config.CutoverLock.URI != ""
 	return &ghostferry.CutoverError{
-		Phase: ghostferry.PhaseCommit, Traffic: ghostferry.TrafficUnknown, Fenced: f.config.CutoverLock.URI != "", Blocked: f.config.CutoverLock.URI != "",
-		Coordinate: f.Ferry.StopCoordinate(), Complete: true, WriteBlock: time.Since(began), Err: step("cutover", fmt.Errorf("%w: %w: the same command posts it once more, as long as the source is not written", ghostferry.ErrTrafficUnknown, err)),
+		Phase: ghostferry.PhaseCommit, Traffic: ghostferry.TrafficUnknown, Fenced: fenced, Blocked: fenced,
+		Coordinate: f.Ferry.StopCoordinate(), Complete: true, WriteBlock: time.Since(began), Err: err,
 	}
 }
 
@@ -126,14 +139,18 @@ func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
 }
 
 // unlockAgain posts CutoverUnlock again, behind CutoverLock: writers that somebody has let go on
-// are stopped, and what they may have written is noticed. No row is touched.
+// are stopped, and what they may have written is noticed. No row is touched. Nothing here tells
+// that the application still is on the source, so what fails leaves the writers stopped.
 func (f *ShardingFerry) unlockAgain(ctx context.Context) error {
 	if err := f.Ferry.RecordTraffic(ctx, ghostferry.TrafficUnknown); err != nil { // takes the run over
 		return step("cutover", err)
 	}
 	began, err := f.Ferry.StartCutoverContext(ctx)
 	if err != nil {
-		return step("cutover", err)
+		if began.IsZero() { // nothing was posted
+			return step("cutover", err)
+		}
+		return f.unknown(began, step("cutover", err))
 	}
 	if replica := f.Ferry.WaitUntilReplicaIsCaughtUpToMaster; replica != nil {
 		err = step("wait_replica", replica.WaitContext(ctx))
@@ -142,7 +159,7 @@ func (f *ShardingFerry) unlockAgain(ctx context.Context) error {
 		err = step("cutover", f.sourceStoodStill(ctx))
 	}
 	if err != nil {
-		return f.giveUp(ctx, began, err)
+		return f.unknown(began, err)
 	}
 	return f.unlock(ctx, began)
 }

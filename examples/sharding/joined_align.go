@@ -41,6 +41,13 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 		if err != nil {
 			return err
 		}
+		if _, err = j.targetRows(ctx, tx, t, with, marks, keys); err != nil { // locks them
+			return err
+		}
+		// Once more: a sibling may have written a newer value since, and had its last look.
+		if wanted, err = j.sourceRows(ctx, t, marks, keys); err != nil {
+			return err
+		}
 		return j.alignWith(ctx, tx, t, with, marks, keys, wanted)
 	})
 }

@@ -23,7 +23,8 @@ type pointer struct {
 }
 
 // findPointers adds the tables that have foreign keys to joined tables on the target. Their rows
-// use joined rows, too, whether or not the configuration knows of them.
+// use joined rows, too, whether or not the configuration knows of them. Of a table on which the
+// account has no privilege at all the server does not tell.
 func (j *joinedTables) findPointers(ctx context.Context, config *Config, moved map[string]*ghostferry.TableSchema) error {
 	for _, t := range j.tables {
 		byName := map[string]*pointer{}
@@ -49,9 +50,14 @@ func (j *joinedTables) findPointers(ctx context.Context, config *Config, moved m
 		for _, name := range names {
 			p := byName[name]
 			known := func(q pointer) bool { return strings.EqualFold(q.table, p.table) && slices.Equal(q.columns, p.columns) }
-			if !slices.ContainsFunc(t.pointers, known) {
-				t.pointers = append(t.pointers, *p)
+			if slices.ContainsFunc(t.pointers, known) {
+				continue
 			}
+			err := each(ctx, j.target, "SELECT 1 FROM "+p.table+" LIMIT 0", nil, func([][]byte) {})
+			if err != nil {
+				return fmt.Errorf("table %s of the target refers to joined table %s by a foreign key, and its rows have to be read (GRANT SELECT): %w", p.table, t.onTarget, err)
+			}
+			t.pointers = append(t.pointers, *p)
 		}
 	}
 	return nil

@@ -2,6 +2,8 @@ package tenants
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -119,6 +121,64 @@ func TestTenantsShareJoinedRows(t *testing.T) {
 		require.Equal(t, []string{`"3"|`, `"9001"|`}, harness.Rows(t, p.TargetDB, "SELECT id FROM joined_together.photos ORDER BY id"))
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "joined_together.orders"))
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "joined_together.albums"))
+	})
+}
+
+// A move that has read a shared row and waits for it on the target does not write what it has
+// read over a newer value, which another move has written there meanwhile.
+func TestSharedJoinedRowsDoNotGoBack(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		sharedPhotos(t, p)
+		newTitle := func(title string) string { return "UPDATE photos SET title='" + title + "' WHERE id=2" }
+		waiting := make(chan struct{})
+		held, release := context.WithCancel(ctx)
+		lock := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {
+			close(waiting)
+			<-held.Done()
+		}))
+		defer lock.Close()
+		defer release()
+		var inTheWay *sql.Tx
+		firstLock := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			err := p.TryIn(ctx, p.SourceDB, together, newTitle("read"))
+			if err == nil {
+				inTheWay, err = p.TargetDB.BeginTx(ctx, nil)
+			}
+			if err == nil {
+				_, err = inTheWay.ExecContext(ctx, "SELECT * FROM joined_together.photos WHERE id=2 FOR UPDATE")
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		}))
+		defer firstLock.Close()
+		begin := func(tenant, lock string) chan error {
+			ferry, ran := photosFerry(t, p, tenant, lock), make(chan error, 1)
+			require.NoError(t, ferry.StartContext(ctx))
+			go func() { ran <- errors.Join(ferry.RunContext(ctx), ferry.Close()) }()
+			return ran
+		}
+		other := begin("b", lock.URL)
+		<-waiting
+		first := begin("acme", firstLock.URL)
+		harness.Await(t, "the move waits for the row on the target", func() bool {
+			select {
+			case err := <-first:
+				t.Fatalf("it has ended: %v", err)
+			default:
+			}
+			// INNODB_TRX stands still while it is read often.
+			return harness.Rows(t, p.TargetDB, "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0] != `"Innodb_row_lock_current_waits"|"0"|`
+		})
+		p.In(t, p.SourceDB, together, newTitle("newer"))
+		_, err := inTheWay.ExecContext(ctx, strings.Replace(newTitle("newer"), "photos", "joined_together.photos", 1))
+		require.NoError(t, err)
+		require.NoError(t, inTheWay.Commit())
+		require.NoError(t, <-first)
+		require.Equal(t, 1, harness.Count(t, p.TargetDB, "joined_together.photos WHERE id=2 AND title='newer'"))
+		release()
+		require.NoError(t, <-other)
 	})
 }
 
