@@ -54,3 +54,16 @@ func Share[T any](things []T, i, cases int) []T {
 	}
 	return out
 }
+
+// OnSettings runs a test on the shared pair of each setting, at once or in turn.
+func OnSettings(t *testing.T, settings []Setting, atOnce bool, f func(t *testing.T, p *Pair)) {
+	t.Helper()
+	for _, s := range settings {
+		t.Run(s.Name, func(t *testing.T) {
+			if atOnce {
+				t.Parallel()
+			}
+			f(t, Shared(t, s))
+		})
+	}
+}

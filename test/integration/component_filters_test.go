@@ -141,7 +141,7 @@ func (o *oneAtATime) end(b *ghostferry.RowBatch) error {
 
 // What a filter fails with ends the run, with its name.
 func TestCopyFilterFails(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		broken := errors.New("broken")
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1,1)")

@@ -146,7 +146,7 @@ func sourceProcesses(t *testing.T, p *harness.Pair, text, state string) []harnes
 // A fence that is given up while it waits for a long statement does not go on waiting on the
 // server: it would hold up the writers behind it, and close itself when nobody opens it again.
 func TestFenceThatIsGivenUp(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		for kind, statement := range map[string]string{ghostferry.FenceReadOnly: "read_only = ON", ghostferry.FenceLockTables: "LOCK TABLES "} {
 			t.Run(kind, func(t *testing.T) {
 				ctx := cutoverContext(t)
@@ -210,7 +210,7 @@ func TestFenceSparesTheMover(t *testing.T) {
 
 // A transaction that is idle has five times as long to end as a statement, behind table locks, too.
 func TestTableLocksWaitForTransactions(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		ctx := cutoverContext(t)
 		app := fencedApplication(t, p, "fenced")
 		f := &ghostferry.Ferry{Config: p.Config("fenced")}
@@ -240,7 +240,7 @@ func TestTableLocksWaitForTransactions(t *testing.T) {
 
 // Connections of a user's two accounts look the same: both have to be named.
 func TestAccountFenceWantsAllAccountsOfAUser(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		ctx := cutoverContext(t)
 		app := fencedApplication(t, p, "fenced")
 		p.In(t, p.SourceDB, "", "DROP USER IF EXISTS 'fenced_app'@'localhost'", "CREATE USER 'fenced_app'@'localhost'")
@@ -269,7 +269,7 @@ func TestAccountFenceWantsAllAccountsOfAUser(t *testing.T) {
 // While it is not known who has the traffic the source stays fenced, by table locks as long
 // as the Ferry is there. Who waits for them then is sent away.
 func TestTableLocksStayWhileTheTrafficIsUnknown(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		ctx := cutoverContext(t)
 		app := fencedApplication(t, p, "fenced")
 		f := &ghostferry.Ferry{Config: p.Config("fenced")}

@@ -45,7 +45,7 @@ func (h *returningHandler) told() int {
 // that failed is not complete. A host that waits for the rows goes on when its handler has
 // been told, the steps of a cutover do nothing, and nothing is told twice.
 func TestErrorHandlerThatReturns(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "handler", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
 		p.In(t, p.SourceDB, "handler", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
 		broken := errors.New("a listener broke")

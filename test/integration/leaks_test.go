@@ -99,7 +99,7 @@ func (*failingThrottler) Run(context.Context) error { return errLeakCase }
 
 // However a run ends, none of its goroutines is left, and no connection.
 func TestRunsLeaveNothingBehind(t *testing.T) {
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		for _, c := range leakCases() {
 			t.Run(c.name, func(t *testing.T) {
 				p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, v INT)", "CREATE TABLE u (id BIGINT PRIMARY KEY, v INT, UNIQUE KEY (v))")

@@ -20,21 +20,21 @@ func TestMain(m *testing.M) {
 // onEachSetting runs a test on every kind of pair of servers, some at once: each has its own.
 func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.Settings, true, f)
+	harness.OnSettings(t, harness.Settings, true, f)
 }
 
 // onSomeSettings is onEachSetting for tests in which it makes little difference how the
 // source's log is followed (harness.SomeSettings).
 func onSomeSettings(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.SomeSettings(t), true, f)
+	harness.OnSettings(t, harness.SomeSettings(t), true, f)
 }
 
 // onSomeSettingsInTurn is for tests of what belongs to the whole process (goroutines, signals),
 // and for those that write as fast as two processors let them.
 func onSomeSettingsInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.SomeSettings(t), false, f)
+	harness.OnSettings(t, harness.SomeSettings(t), false, f)
 }
 
 // flavours are the settings of tests that do not depend on how the log is followed.
@@ -45,23 +45,11 @@ func flavours() []harness.Setting {
 // onTwoFlavours runs a test that does not depend on GTIDs.
 func onTwoFlavours(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, flavours(), true, f)
+	harness.OnSettings(t, flavours(), true, f)
 }
 
 // onOneFlavour is onTwoFlavours on a share of the flavours (harness.OneFlavour).
 func onOneFlavour(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.OneFlavour(t), true, f)
-}
-
-func onSettings(t *testing.T, settings []harness.Setting, atOnce bool, f func(t *testing.T, p *harness.Pair)) {
-	t.Helper()
-	for _, s := range settings {
-		t.Run(s.Name, func(t *testing.T) {
-			if atOnce {
-				t.Parallel()
-			}
-			f(t, harness.Shared(t, s))
-		})
-	}
+	harness.OnSettings(t, harness.OneFlavour(t), true, f)
 }

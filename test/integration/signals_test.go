@@ -240,7 +240,7 @@ func TestRunIsInterruptedBySignals(t *testing.T) {
 	received := make(chan os.Signal, 10) // so that no signal ends the test
 	signal.Notify(received, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(received)
-	onSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
+	harness.OnSettings(t, flavours(), false, func(t *testing.T, p *harness.Pair) {
 		for _, phase := range []string{"copying", "waiting for the cutover", "waiting for the target", "about to cut over"} {
 			t.Run(phase, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

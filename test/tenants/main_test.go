@@ -27,44 +27,32 @@ func TestMain(m *testing.M) {
 // onEachSetting runs a test on every kind of pair of servers, some at once: each has its own.
 func onEachSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.Settings, true, f)
+	harness.OnSettings(t, harness.Settings, true, f)
 }
 
 // onSomeSettings is onEachSetting on a share of the settings (harness.SomeSettings).
 func onSomeSettings(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.SomeSettings(t), true, f)
+	harness.OnSettings(t, harness.SomeSettings(t), true, f)
 }
 
 // withGTIDs are the settings whose binary log names transactions: where nothing depends on
 // it, a test runs on one setting of each flavour.
 func withGTIDs(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, namingTransactions(), true, f)
+	harness.OnSettings(t, namingTransactions(), true, f)
 }
 
 // onOneFlavour is withGTIDs on a share of the flavours (harness.OneFlavour).
 func onOneFlavour(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, harness.OneFlavour(t), true, f)
+	harness.OnSettings(t, harness.OneFlavour(t), true, f)
 }
 
 // inTurn is withGTIDs for tests of what belongs to the whole process.
 func inTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	t.Helper()
-	onSettings(t, namingTransactions(), false, f)
-}
-
-func onSettings(t *testing.T, settings []harness.Setting, atOnce bool, f func(t *testing.T, p *harness.Pair)) {
-	t.Helper()
-	for _, s := range settings {
-		t.Run(s.Name, func(t *testing.T) {
-			if atOnce {
-				t.Parallel()
-			}
-			f(t, harness.Shared(t, s))
-		})
-	}
+	harness.OnSettings(t, namingTransactions(), false, f)
 }
 
 func namingTransactions() []harness.Setting {
