@@ -323,6 +323,16 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			stop()
 			require.ErrorIs(t, <-ran, ghostferry.ErrInterrupted)
 			require.NoError(t, f.Close())
+			// Nor do those of its other sessions, which may have been in a transaction.
+			var readerID int
+			require.NoError(t, reader.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&readerID))
+			idle, err := harness.Processes(ctx, p.TargetDB)
+			require.NoError(t, err)
+			for _, one := range idle {
+				if one.User == p.Target.User() && one.Info == "" && one.ID != readerID {
+					_, _ = p.TargetDB.ExecContext(ctx, fmt.Sprintf("KILL %d", one.ID)) // it may be gone already
+				}
+			}
 			p.In(t, p.SourceDB, indexed, "UPDATE ordinary SET a=4711 WHERE id=1")
 
 			f, _ = proxiedTarget(t, p)
