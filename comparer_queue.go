@@ -27,6 +27,9 @@ type recheckQueue struct {
 		sync.Mutex
 		work  verifyWork
 		bytes int // of all keys, with overhead
+
+		counted      bool // since the last change
+		keys, ranges int
 	}
 }
 
@@ -48,14 +51,14 @@ func newRecheckQueue(limit int) *recheckQueue {
 
 // add remembers keys.
 func (t *recheckQueue) add(f *fingerprint, keys ...string) {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	t.addLocked(f, keys)
 }
 
 // addRange remembers every key of a range.
 func (t *recheckQueue) addRange(f *fingerprint, r keyRange) {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	w := t.mu.work.of(f)
 	w.ranges = append(w.ranges, r)
@@ -86,7 +89,7 @@ func (t *recheckQueue) copyTo(work verifyWork) {
 
 // addFirst remembers a range that was never compared.
 func (t *recheckQueue) addFirst(f *fingerprint, r keyRange) {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	w := t.mu.work.of(f)
 	w.first = append(w.first, r)
@@ -94,7 +97,7 @@ func (t *recheckQueue) addFirst(f *fingerprint, r keyRange) {
 
 // take removes and returns everything.
 func (t *recheckQueue) take() verifyWork {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	work := t.mu.work
 	t.mu.work, t.mu.bytes = verifyWork{}, 0
@@ -103,7 +106,7 @@ func (t *recheckQueue) take() verifyWork {
 
 // replace makes a table's work what it is given.
 func (t *recheckQueue) replace(f *fingerprint, w *tableWork) {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	if old := t.mu.work[f]; old != nil {
 		t.mu.bytes -= old.bytes()
@@ -114,7 +117,7 @@ func (t *recheckQueue) replace(f *fingerprint, w *tableWork) {
 
 // putBack adds what was taken and could not be compared.
 func (t *recheckQueue) putBack(work verifyWork) {
-	t.mu.Lock()
+	t.lockToChange()
 	defer t.mu.Unlock()
 	for f, w := range work {
 		kept := t.mu.work.of(f)
@@ -131,7 +134,16 @@ func (t *recheckQueue) putBack(work verifyWork) {
 func (t *recheckQueue) counts() (keys, ranges int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mu.work.counts()
+	if !t.mu.counted { // there may be work of very many tables, and everybody asks
+		t.mu.keys, t.mu.ranges = t.mu.work.counts()
+		t.mu.counted = true
+	}
+	return t.mu.keys, t.mu.ranges
+}
+
+func (t *recheckQueue) lockToChange() {
+	t.mu.Lock()
+	t.mu.counted = false
 }
 
 func (t *recheckQueue) addLocked(f *fingerprint, keys []string) {
