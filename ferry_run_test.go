@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -23,4 +25,17 @@ func TestRunErrorOfAnEndedContext(t *testing.T) {
 	}
 	broken := errors.New("broken")
 	require.Equal(t, broken, f.runError(t.Context(), broken))
+}
+
+// Reports that are configured to come at no interval come twenty times a second.
+func TestEveryHasALeastInterval(t *testing.T) {
+	for _, interval := range []time.Duration{0, time.Nanosecond, leastInterval} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second+leastInterval/2)
+			defer cancel()
+			calls := 0
+			_ = every(ctx, interval, func() { calls++ })
+			require.Equal(t, int(time.Second/leastInterval), calls)
+		})
+	}
 }
