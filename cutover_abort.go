@@ -92,7 +92,7 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 	switch {
 	case a.hooks.Fence == nil:
 		return false, nil
-	case errors.As(reason, &fenced):
+	case errors.As(reason, &fenced) || a.takenOver(ctx):
 		return true, errors.New("are for the process to decide about that has taken the run over")
 	case a.hooks.Unfence == nil:
 		return true, errors.New(a.hooks.names.blocked)
@@ -107,4 +107,13 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 		return true, fmt.Errorf("may still be blocked, because %s failed: unblock them: %w", a.hooks.names.unfence, err)
 	}
 	return false, nil
+}
+
+// takenOver reports whether another process has the run by now, whatever this attempt was given
+// up for: a process that has stood still does not know. A target that is silent is not waited
+// for as long as one that is to be switched to, because the writers wait for this, too.
+func (a *cutoverAttempt) takenOver(ctx context.Context) bool {
+	ctx, cancel := lifecycle.Detach(ctx, silencePatience)
+	defer cancel()
+	return a.f.notTakenOver(ctx) != nil
 }

@@ -486,14 +486,35 @@ func (a *cutoverAttempt) switchOver(ctx context.Context) error {
 	return err
 }
 
-// ownedStill fails when another process has taken the run over.
+// ownedStill fails when another process has taken the run over: with a [*FencedError], or with a
+// [*TargetLostCommitsError] when the target does not know of this process, or of the run, any
+// more. A target that does not answer says nothing.
 func (f *Ferry) ownedStill(ctx context.Context) error {
 	if !f.checkpoint.begun() {
 		return nil
 	}
-	var fenced *FencedError
-	if err := f.checkpoint.ownerError(ctx); errors.As(err, &fenced) {
-		return err
+	err := f.checkpoint.ownerError(ctx)
+	if kept := f.ownerAtEnd.Load(); kept != nil && !disowned(err) {
+		err = *kept // the run has failed, and its connections are closed, or about to be
 	}
-	return nil
+	if !disowned(err) {
+		return nil
+	}
+	return err
+}
+
+// notTakenOver is ownedStill for what is right as long as nobody else has the run.
+func (f *Ferry) notTakenOver(ctx context.Context) error {
+	err := f.ownedStill(ctx)
+	if _, fenced := errors.AsType[*FencedError](err); !fenced {
+		return nil
+	}
+	return err
+}
+
+// disowned reports whether an error says that this process does not own the run any more.
+func disowned(err error) bool {
+	_, fenced := errors.AsType[*FencedError](err)
+	_, lost := errors.AsType[*TargetLostCommitsError](err)
+	return fenced || lost
 }

@@ -130,6 +130,9 @@ type Ferry struct {
 	}
 	runEnded chan struct{} // closed when Run has ended, the two below set before
 	runErr   error
+	// ownerAtEnd is whether this process owned the run when it failed, asked before the
+	// connections were closed. Set before that, nil until then.
+	ownerAtEnd atomic.Pointer[error]
 	// runEndedAt is when.
 	runEndedAt time.Time
 	runOnce    sync.Once

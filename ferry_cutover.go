@@ -168,7 +168,8 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 }
 
 // EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
-// over, which then is the one to say so.
+// over, which then is the one to say so: a [*FencedError]. Nor is it posted when the target has
+// forgotten the run, and perhaps the rows with it: a [*TargetLostCommitsError].
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
 	asking, cancel := context.WithTimeout(ctx, ownerLimit)
 	defer cancel()
@@ -232,7 +233,7 @@ const ownerLimit = 3 * time.Second
 func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, ownerLimit)
 	defer cancel()
-	if err := f.ownedStill(asking); err != nil {
+	if err := f.notTakenOver(asking); err != nil {
 		return fmt.Errorf("the cutover abort callback is not posted: %w", err)
 	}
 	f.enterPhase(PhaseAbort)

@@ -206,7 +206,7 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 // and what was written is consistent: see Resumable.
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	defer func() { f.runErr, f.runEndedAt = err, time.Now(); close(f.runEnded) }()
-	defer f.closeConnectionsAfterFailure(&err)
+	defer f.closeConnectionsAfterFailure(ctx, &err)
 	ctx = withWaits(ctx, f.waits)
 	f.startControlServer(ctx)
 	f.startReports(ctx)
@@ -274,10 +274,24 @@ func (f *Ferry) runError(ctx context.Context, err error) error {
 	return err
 }
 
-func (f *Ferry) closeConnectionsAfterFailure(err *error) {
+func (f *Ferry) closeConnectionsAfterFailure(ctx context.Context, err *error) {
 	if *err != nil {
+		f.keepOwner(ctx)
 		f.closeConnections()
 	}
+}
+
+// keepOwner asks who owns the run while there still are connections. A process that has
+// stood still may end for a reason that has nothing to do with the one that took the run over
+// meanwhile; what is to be told to the source's writers then is no longer for it to say.
+func (f *Ferry) keepOwner(ctx context.Context) {
+	if !f.checkpoint.begun() {
+		return
+	}
+	ctx, cancel := lifecycle.Detach(ctx, ownerLimit)
+	defer cancel()
+	err := f.checkpoint.ownerError(ctx)
+	f.ownerAtEnd.Store(&err)
 }
 
 // startVerification starts what compares while the run goes on, nil when the verifier

@@ -64,8 +64,12 @@ func (f *ShardingFerry) unlock(ctx context.Context, began time.Time) error {
 		}
 		return nil
 	}
-	if isFenced(err) {
+	var lost *ghostferry.TargetLostCommitsError
+	switch {
+	case isFenced(err):
 		return step("cutover", err)
+	case errors.As(err, &lost) && !f.unlocking: // nothing was posted, and nobody else will
+		return f.giveUp(ctx, began, step("cutover", err))
 	}
 	return f.unknown(began, step("cutover", fmt.Errorf("%w: the same command posts it once more, as long as the source is not written", err)))
 }
@@ -116,12 +120,7 @@ func (f *ShardingFerry) askForTraffic(ctx context.Context) error {
 // sourceStoodStill makes sure that what the earlier process has compared is still what the source
 // has: then, and only then, CutoverUnlock is right whether or not it was obeyed before.
 func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
-	streamed := maps.Clone(f.Ferry.BinlogStreamer.TableSchema)
-	for _, t := range f.keyed {
-		streamed[t.String()] = t
-	}
-	f.Ferry.BinlogStreamer.TableSchema = streamed
-	err := f.Ferry.CheckLateWrites(ctx)
+	err := f.checkLateWrites(ctx)
 	what := "that the source was not written since cannot be told: " + fmt.Sprint(err)
 	var late *ghostferry.LateWriteError
 	if errors.As(err, &late) {
@@ -138,6 +137,26 @@ func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
 		"If that is the target, the tenant has moved, and nothing is left to do. If it is the source, run this with -application-on-source, and the move goes on. Nothing was touched", ghostferry.ErrTrafficUnknown, what)
 }
 
+// checkLateWrites looks for changes of the tenant's rows behind the stop position, those of its
+// own row included. It notes the keys of joined rows that have changed.
+func (f *ShardingFerry) checkLateWrites(ctx context.Context) error {
+	streamed := maps.Clone(f.Ferry.BinlogStreamer.TableSchema)
+	for _, t := range f.keyed {
+		streamed[t.String()] = t
+	}
+	f.Ferry.BinlogStreamer.TableSchema = streamed
+	return f.Ferry.CheckLateWrites(ctx)
+}
+
+// awaitReplica waits until a source that is a replica has what its primary has now.
+func (f *ShardingFerry) awaitReplica(ctx context.Context) error {
+	replica := f.Ferry.WaitUntilReplicaIsCaughtUpToMaster
+	if replica == nil {
+		return nil
+	}
+	return step("wait_replica", replica.WaitContext(ctx))
+}
+
 // unlockAgain posts CutoverUnlock again, behind CutoverLock: writers that somebody has let go on
 // are stopped, and what they may have written is noticed. No row is touched. Nothing here tells
 // that the application still is on the source, so what fails leaves the writers stopped.
@@ -152,10 +171,7 @@ func (f *ShardingFerry) unlockAgain(ctx context.Context) error {
 		}
 		return f.unknown(began, step("cutover", err))
 	}
-	if replica := f.Ferry.WaitUntilReplicaIsCaughtUpToMaster; replica != nil {
-		err = step("wait_replica", replica.WaitContext(ctx))
-	}
-	if err == nil {
+	if err = f.awaitReplica(ctx); err == nil {
 		err = step("cutover", f.sourceStoodStill(ctx))
 	}
 	if err != nil {

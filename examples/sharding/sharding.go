@@ -281,7 +281,26 @@ func (f *ShardingFerry) untilEqual(ctx context.Context) (began time.Time, err er
 		return began, err
 	}
 	f.Ferry.Throttler.SetDisabled(false)
-	return began, step("binlog_streamer", f.Ferry.StopTargetVerifierContext(ctx))
+	if err := f.Ferry.StopTargetVerifierContext(ctx); err != nil {
+		return began, step("binlog_streamer", err)
+	}
+	return began, f.nothingCameLate(ctx)
+}
+
+// nothingCameLate makes sure that the tenant's writers had stopped before the stop position: a
+// transaction that was open when CutoverLock was answered may have been committed behind it.
+// Joined rows may have been changed by other tenants, and are looked at once more.
+func (f *ShardingFerry) nothingCameLate(ctx context.Context) error {
+	if err := f.awaitReplica(ctx); err != nil {
+		return err
+	}
+	if err := f.checkLateWrites(ctx); err != nil {
+		return step("cutover", err)
+	}
+	if f.joined == nil {
+		return nil
+	}
+	return step("sharding.delta_copy", f.joined.finish(ctx))
 }
 
 // cutOver goes beside the library's run until the stream has been told to end. It returns

@@ -18,6 +18,7 @@ import (
 type callbacks struct {
 	url    string
 	locked func() error // called by /lock
+	ended  func() error // unless nil, called when the run has ended and the two sides are equal
 
 	onSource bool // the operator says that the application writes to the source
 
@@ -62,6 +63,9 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 	}
 	ferry, err := sharding.NewFerry(config)
 	require.NoError(t, err)
+	if c.ended != nil {
+		ferry.Ferry.Throttler = &onceEnabled{t: t, do: c.ended}
+	}
 	require.NoError(t, ferry.InitializeContext(ctx))
 	if c.onSource {
 		require.NoError(t, ferry.ApplicationOnSourceContext(ctx))
@@ -71,6 +75,20 @@ func (c *callbacks) moveTenant(t *testing.T, p *harness.Pair, locked func(cancel
 	}
 	require.NoError(t, ferry.Close())
 	return c.posted, err
+}
+
+// onceEnabled is a throttler that does something when it is enabled again: what comes last
+// before CutoverUnlock.
+type onceEnabled struct {
+	ghostferry.PauserThrottler
+	t  *testing.T
+	do func() error
+}
+
+func (e *onceEnabled) SetDisabled(disabled bool) {
+	if e.PauserThrottler.SetDisabled(disabled); !disabled {
+		require.NoError(e.t, e.do())
+	}
 }
 
 // A tenant's writers go on when the move fails after CutoverLock: after a difference, and
@@ -117,8 +135,14 @@ func TestShardingGivesACutoverUp(t *testing.T) {
 		posted, err = hooks.moveTenant(t, p, stop, "/abort")
 		must(posted, err, []string{"/lock", "/abort"}, ghostferry.TrafficOnSource, true, "may still be blocked")
 
-		posted, err = hooks.moveTenant(t, p, onTarget("UPDATE _ghostferry.runs SET epoch=epoch+1", "UPDATE _ghostferry.lanes SET epoch=epoch+1"), "")
+		takenOver := onTarget("UPDATE _ghostferry.runs SET epoch=epoch+1", "UPDATE _ghostferry.lanes SET epoch=epoch+1")
+		posted, err = hooks.moveTenant(t, p, takenOver, "")
 		must(posted, err, []string{"/lock"}, ghostferry.TrafficOnSource, true, "taken the run over")
+
+		// Its own end is an interruption, and it has not noticed.
+		posted, err = hooks.moveTenant(t, p, func(cancel context.CancelFunc) error { defer cancel(); return takenOver(cancel) }, "")
+		must(posted, err, []string{"/lock"}, ghostferry.TrafficOnSource, true, "taken the run over")
+		require.ErrorIs(t, err, context.Canceled)
 
 		posted, err = hooks.moveTenant(t, p, nil, "/unlock")
 		must(posted, err, []string{"/lock", "/unlock"}, ghostferry.TrafficUnknown, true, "not known")
@@ -143,6 +167,34 @@ func TestShardingGivesACutoverUp(t *testing.T) {
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 		require.Equal(t, before["orders"], shardRows(t, p, true, false)["orders"])
 		require.Equal(t, before["tenants"], shardRows(t, p, true, false)["tenants"])
+	})
+}
+
+// A transaction of the tenant that is committed behind the stop position, as one may be that was
+// open when CutoverLock was answered, ends the move before CutoverUnlock; the same command brings what it wrote. A
+// joined row that another tenant has changed by then is brought as it is.
+func TestShardingMeetsLateWrites(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		fillShard(t, p)
+		hooks := startCallbacks(t)
+		for _, late := range []struct{ write, says string }{
+			{"INSERT INTO orders VALUES (5001,'acme',NULL,1)", "shard.orders key 5001"},
+			{"UPDATE tenants SET v=v+1 WHERE name='acme'", "shard.tenants key "},
+		} {
+			hooks.ended = func() error { return p.TryIn(t.Context(), p.SourceDB, shard, late.write) }
+			posted, err := hooks.moveTenant(t, p, nil, "")
+			require.ErrorContains(t, err, late.says)
+			var wrote *ghostferry.LateWriteError
+			require.ErrorAs(t, err, &wrote)
+			require.Equal(t, []string{"/lock", "/abort"}, posted)
+		}
+		hooks.ended = func() error {
+			return p.TryIn(t.Context(), p.SourceDB, shard, "UPDATE photos SET size=size+1 WHERE id=21", "UPDATE orders SET v=v+1 WHERE tenant='b'")
+		}
+		posted, err := hooks.moveTenant(t, p, nil, "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 	})
 }
 
