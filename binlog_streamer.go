@@ -82,12 +82,13 @@ type BinlogStreamer struct {
 	handlers map[replication.EventType]func(*replication.BinlogEvent, []byte, *BinlogEventState) ([]byte, error)
 
 	// owned by the goroutine that handles events
-	ctx        context.Context // ends with the connection
-	raw        rawEvent        // the event that is being handled, unless it is inside another
-	arena      codec.Arena     // memory of decoded rows
-	txn        *sourceTxn      // nil outside a transaction
-	explicit   bool            // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
-	held       *heldEnd        // of the compressed transaction being read; nil outside of one
+	ctx        context.Context          // ends with the connection
+	raw        rawEvent                 // the event that is being handled, unless it is inside another
+	packet     *replication.BinlogEvent // that event, when nobody else has it
+	arena      codec.Arena              // memory of decoded rows
+	txn        *sourceTxn               // nil outside a transaction
+	explicit   bool                     // BEGIN was seen: only COMMIT, ROLLBACK or XID ends it
+	held       *heldEnd                 // of the compressed transaction being read; nil outside of one
 	xa         xaState
 	reach      statementReach
 	rowEvents  int            // row events of our tables in the transaction

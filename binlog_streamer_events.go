@@ -57,6 +57,7 @@ func (s *BinlogStreamer) handle(ev *replication.BinlogEvent) error {
 
 func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 	if handler := s.handlers[ev.kind]; handler != nil {
+		s.packet = nil // the host may keep it
 		query, err := handler(ev.whole, s.query, &BinlogEventState{end: ev.end})
 		s.query = query
 		return err
@@ -415,7 +416,11 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
 	rows, err := s.memo.rows(body, t.layout.columns, func() (*codec.Rows, error) {
-		rows := s.arena.NewRows(len(t.layout.columns), 2, len(header.Body)+len(header.Body)/2)
+		size := len(header.Body) + len(header.Body)/2
+		if len(header.Body) >= largeRow { // mostly few and long values, which take here what they take there
+			size = len(header.Body) + len(header.Body)/16
+		}
+		rows := s.arena.NewRows(len(t.layout.columns), 2, size)
 		err := t.mapped.DecodeRows(header, t.layout.columns, rows)
 		s.arena.Keep(rows) // others may share them from here on
 		return rows, err
@@ -427,6 +432,7 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 		}
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
+	s.dropPacket()
 	if s.txn == nil {
 		s.begin(binlog.GTID{})
 	}

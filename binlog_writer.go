@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,14 +114,19 @@ func (w *BinlogWriter) Initialize() {
 // while the queue is full, and returns the writer's error once that has failed.
 func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 	w.Initialize()
-	item := queuedEvents{events: w.eventRefs(len(events))}
+	refs := w.eventRefs(len(events))
+	item := queuedEvents{events: refs}
 	for i, ev := range events {
 		r, err := rowEventOf(ev)
 		if err != nil {
 			return err
 		}
-		item.events[i] = r
+		refs[i] = r
 		item.bytes += r.size()
+	}
+	if item.bytes > 16<<10 { // what shares its memory with others is freed with the last of them
+		item.events = slices.Clone(refs)
+		clear(refs)
 	}
 	// Room is taken before the gate's lock: a full queue must not keep chunks from closing.
 	if err := w.queue.waitForRoom(item.bytes); err != nil {
@@ -130,7 +136,18 @@ func (w *BinlogWriter) BufferBinlogEvents(events []DMLEvent) error {
 		item.waits = w.gate.deliver(item.events)
 	}
 	w.queue.push(item)
-	return nil
+	return w.alone(item.bytes)
+}
+
+// alone waits until a large event is on the target: the next one, which may be as large, is
+// not read before.
+func (w *BinlogWriter) alone(bytes int) error {
+	if bytes < largeRowsBytes || !w.queue.ends {
+		return nil
+	}
+	err := w.queue.waitUntilWritten()
+	collectLarge(bytes)
+	return err
 }
 
 // eventRefs returns a slice of n, cut from a larger one where it is small.

@@ -59,9 +59,20 @@ type applyQueue struct {
 }
 
 func (q *applyQueue) waitForRoom(bytes int) error {
+	return q.waitUntil(func() bool {
+		return q.bytes+q.taken == 0 || q.bytes+bytes <= applyQueueBytes && q.bytes+q.taken+bytes <= applyBytes
+	})
+}
+
+func (q *applyQueue) waitUntilWritten() error {
+	return q.waitUntil(func() bool { return q.bytes+q.taken == 0 })
+}
+
+// waitUntil is the producer's wait. enough is asked with the queue locked.
+func (q *applyQueue) waitUntil(enough func() bool) error {
 	for {
 		q.mu.Lock()
-		err, fits := q.err, q.bytes+q.taken == 0 || q.bytes+bytes <= applyQueueBytes && q.bytes+q.taken+bytes <= applyBytes
+		err, fits := q.err, enough()
 		if q.closed && err == nil {
 			err = errors.New("an event came after the binlog writer was stopped")
 		}

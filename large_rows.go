@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 
+	"github.com/go-mysql-org/go-mysql/replication"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -75,17 +76,34 @@ func (l *largeRowsLease) release() {
 // collect frees what the driver and the statement have left behind of a row that has the
 // budget alone: by itself that would be done only when as much again has been allocated as
 // is in use. Where the process has much more in use than such rows, it is left alone.
-func (l *largeRowsLease) collect() {
-	if l.largest < largeRowsBytes {
+func (l *largeRowsLease) collect() { collectLarge(l.largest) }
+
+// collectLarge does it after a row or an event of so many bytes.
+func collectLarge(bytes int) {
+	if bytes < largeRowsBytes {
 		return
 	}
 	const usual = 96 << 20
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() > usual+4*uint64(l.largest) {
+	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() > usual+4*uint64(bytes) {
 		return
 	}
 	runtime.GC()
+}
+
+// dropPacket frees the event that is being handled, when it is a large one: its rows are
+// decoded, or there are none for us. What it came in is as large as they are, and the next
+// one may be, too.
+func (s *BinlogStreamer) dropPacket() {
+	ev := s.packet
+	s.packet = nil
+	if ev == nil || len(ev.RawData) < largeRowsBytes {
+		return
+	}
+	bytes := len(ev.RawData)
+	ev.RawData, ev.Event, s.raw.body = nil, &replication.GenericEvent{}, nil
+	collectLarge(bytes)
 }
 
 // largeRowError ends a read whose first row is large while others have the budget.

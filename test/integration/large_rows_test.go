@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,16 +100,13 @@ func splitAddr(t *testing.T, addr string) (host string, port uint16) {
 // hugeRow is the size of each row whose move TestMemoryOfHugeRows measures.
 const hugeRow = 15_000_000
 
-// moverEnv is the configuration of the move that a process of TestMemoryOfHugeRows makes.
-const moverEnv = "GHOSTFERRY_TEST_MOVE"
-
-// A copy by several workers takes at most 96 MB and four times the largest row, whether
-// all rows are that large or one meets them among others, by LOAD DATA and by INSERT.
+// A move takes at most 96 MB and four times the largest row, whether all rows are that large
+// or one meets them among others, by LOAD DATA and by INSERT, and whether they are copied or
+// changed.
 func TestMemoryOfHugeRows(t *testing.T) {
-	if config := os.Getenv(moverEnv); config != "" {
-		moveAlone(t, config)
-		return
-	}
+	mover := filepath.Join(t.TempDir(), "mover") // without the race detector, which takes memory of its own
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", mover, "github.com/ghostferry-go/ghostferry/bench/mover").CombinedOutput()
+	require.NoError(t, err, string(output))
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "huge_rows"
 		for _, bulk := range harness.Share([]string{"", "off"}, slices.Index(flavours(), p.Setting), len(flavours())) {
@@ -118,45 +116,35 @@ func TestMemoryOfHugeRows(t *testing.T) {
 			}
 			p.In(t, p.SourceDB, schema, "INSERT INTO mixed SELECT a.n*1000+b.n*100+c.n*10+d.n, 'small' FROM "+digits("a")+" JOIN "+digits("b")+" JOIN "+digits("c")+" JOIN "+digits("d"))
 			p.In(t, p.SourceDB, schema, fmt.Sprintf("UPDATE mixed SET b=REPEAT('m', %d) WHERE id IN (1, 1000, 9998)", hugeRow))
-			config := p.Config(schema)
-			text, err := json.Marshal(aloneConfig{config.Source, config.Target, schema, bulk})
-			require.NoError(t, err)
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryOfHugeRows$", "-test.v")
-			cmd.Env = append(os.Environ(), moverEnv+"="+string(text))
-			output, err := cmd.CombinedOutput()
-			require.NoError(t, err, string(output))
-			p.MustEqual(t, schema)
-			_, rest, _ := strings.Cut(string(output), "peak ")
-			kib, _, _ := strings.Cut(rest, " ")
-			peak, err := strconv.Atoi(kib)
-			require.NoError(t, err, string(output))
-			t.Logf("BulkLoad %q: %d MB", bulk, peak*1024/1_000_000)
-			if !raceDetector { // which takes memory of its own
-				require.Less(t, peak*1024, 96_000_000+4*hugeRow, "BulkLoad %q", bulk)
+			move := func(what string) {
+				peak := peakOf(t, p, mover, "-schema", schema, "-bulk", bulk, "-verifier", "Online", "-concurrency", "4")
+				t.Logf("%s, BulkLoad %q: %.0f MB", what, bulk, peak)
+				require.Less(t, peak, float64(96_000_000+4*hugeRow)/1e6, "%s, BulkLoad %q", what, bulk)
+				p.MustEqual(t, schema)
 			}
+			move("copied")
+			p.In(t, p.SourceDB, schema, "UPDATE huge SET b=CONCAT('c', SUBSTRING(b, 2))")
+			move("changed")
 		}
 	})
 }
 
-// aloneConfig is what a process that moves needs.
-type aloneConfig struct {
-	Source, Target *ghostferry.DatabaseConfig
-	Schema, Bulk   string
-}
-
-// moveAlone is a move in a process of its own, which tells its peak of memory.
-func moveAlone(t *testing.T, text string) {
+// peakOf runs the mover until it has caught up and returns the peak of its memory in megabytes.
+func peakOf(t *testing.T, p *harness.Pair, mover string, args ...string) float64 {
 	t.Helper()
-	var config aloneConfig
-	require.NoError(t, json.Unmarshal([]byte(text), &config))
-	f := &ghostferry.Ferry{Config: &ghostferry.Config{
-		Source: config.Source, Target: config.Target, TableFilter: harness.Schemas{config.Schema}, BulkLoad: config.Bulk,
-		AutomaticCutover: true, VerifierType: ghostferry.VerifierTypeOnline, Logger: harness.TestLogger(), DataIterationConcurrency: 4,
-	}}
-	require.NoError(t, harness.Move(t.Context(), f, func() error { return nil }))
-	require.NoError(t, f.Close())
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	fmt.Printf("peak %s\n", strings.TrimSpace(rest))
+	source, target := p.Config("").Source, p.Config("").Target
+	cmd := exec.CommandContext(t.Context(), mover, append(args, "-source", source.Host+":"+strconv.Itoa(int(source.Port)), "-target", target.Host+":"+strconv.Itoa(int(target.Port)), "-user", source.User)...)
+	cmd.Env = append(os.Environ(), "MYSQL_PWD="+source.Pass)
+	var said strings.Builder
+	cmd.Stderr = &said
+	output, err := cmd.Output()
+	require.NoError(t, err, said.String())
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	var done struct {
+		Event string  `json:"event"`
+		MiB   float64 `json:"peak_rss_mb"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &done))
+	require.Equal(t, "done", done.Event)
+	return done.MiB * (1 << 20) / 1e6
 }

@@ -72,7 +72,7 @@ func TestServersFallSilentInTheCutover(t *testing.T) {
 			t.Run("before the commit", func(t *testing.T) {
 				h, w := silentMove(t, p, "silent")
 				ctx := cutoverContext(t)
-				fence, attempt := h.hooks.Fence, 0
+				fence, unfence, attempt := h.hooks.Fence, h.hooks.Unfence, 0
 				h.hooks.Fence = func(ctx context.Context) error {
 					if attempt++; attempt == 2 { // with changes that it has not got
 						before := h.writer.Stats().Committed
@@ -81,14 +81,16 @@ func TestServersFallSilentInTheCutover(t *testing.T) {
 						}
 					}
 					err := fence(ctx)
-					switch attempt {
-					case 1:
-						return errors.Join(err, silence(p.Source))
-					case 2:
-						return err
+					if attempt == 1 {
+						err = errors.Join(err, silence(p.Source))
 					}
-					h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(time.Minute)})
 					return err
+				}
+				h.hooks.Unfence = func(ctx context.Context) error {
+					if attempt == 2 { // the budget of an attempt counts from before its fence
+						h.ferry.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(time.Minute)})
+					}
+					return unfence(ctx)
 				}
 				report, err := h.ferry.Cutover(ctx, h.hooks)
 				require.NoError(t, err)
