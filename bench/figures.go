@@ -33,7 +33,10 @@ type figures struct {
 	// The same for our copy by INSERT.
 	InsertVsMysqldump float64 `json:"copy_insert_vs_mysqldump,omitempty"`
 	InsertVsMyloader  float64 `json:"copy_insert_vs_myloader,omitempty"`
-	DrainPeakRSSMB    float64 `json:"drain_peak_rss_mb,omitempty"`
+	// The same with the index there all along.
+	KeptVsMysqldump float64 `json:"copy_kept_vs_mysqldump,omitempty"`
+	KeptVsMyloader  float64 `json:"copy_kept_vs_myloader,omitempty"`
+	DrainPeakRSSMB  float64 `json:"drain_peak_rss_mb,omitempty"`
 	// CPU time of the target and of our mover for each update that is drained.
 	DrainTargetCPU float64 `json:"drain_target_cpu_us_per_row,omitempty"`
 	DrainMoverCPU  float64 `json:"drain_mover_cpu_us_per_row,omitempty"`
@@ -110,6 +113,8 @@ func (r *report) figures() figures {
 		CompressedVsPlain: r.timesAsFast("link", "compressed", "plain"),
 		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
+		KeptVsMysqldump:   r.timesAsFast("copy", keptSystem, mysqldumpSystem),
+		KeptVsMyloader:    r.timesAsFast("copy", keptSystem, mydumperSystem),
 		DrainTargetCPU:    r.cpuPerRow("drain", func(m measurement) float64 { return m.TargetCPU }),
 		DrainMoverCPU:     r.cpuPerRow("drain", func(m measurement) float64 { return m.MoverCPU }),
 		HotRowsPerS:       math.Round(r.rowsPerS("hot")),
