@@ -329,7 +329,7 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 		if t.twoPhase() {
 			keys, err := t.writer.insertAbsent(ctx, s, images)
 			if err != nil {
-				return nil, fmt.Errorf("inserting into %s: %w", t.writer.quoted, err)
+				return nil, t.writer.failed(fmt.Errorf("inserting into %s: %w", t.writer.quoted, err))
 			}
 			if len(keys) > 0 {
 				skipped[t.writer.table] = keys
@@ -338,19 +338,24 @@ func (a *batchAttempt) writeImages(ctx context.Context, s *session, lane int) (m
 			continue
 		}
 		if err := t.writer.deleteKeys(ctx, s, keysOf(share, true)); err != nil {
-			return nil, err
+			return nil, t.writer.failed(err)
 		}
 		if _, err := t.writer.insert(ctx, s, images, t.writer.layout.writable, t.writer.overwrite); err != nil {
-			return nil, fmt.Errorf("writing to %s: %w", t.writer.quoted, err)
+			return nil, t.writer.failed(fmt.Errorf("writing to %s: %w", t.writer.quoted, err))
 		}
 		for set, rows := range updates {
 			if err := t.writer.update(ctx, s, set, rows); err != nil {
-				return nil, fmt.Errorf("updating %s: %w", t.writer.quoted, err)
+				return nil, t.writer.failed(fmt.Errorf("updating %s: %w", t.writer.quoted, err))
 			}
 		}
 		traceWrite(s, lane, t.writer, all, nil)
 	}
 	return skipped, nil
+}
+
+// failed is an error that is about the writer's table.
+func (tw *tableWriter) failed(err error) error {
+	return &TableError{Schema: tw.table.Schema, Table: tw.table.Name, Err: err}
 }
 
 // writeSerial applies the tables whose keys only the server can compare, change by
@@ -361,7 +366,7 @@ func (a *batchAttempt) writeSerial(ctx context.Context, s *session) (map[*TableS
 		left := map[string]struct{}{}
 		for _, ev := range t.serial {
 			if err := t.writer.applyOne(ctx, s, ev, left); err != nil {
-				return nil, err
+				return nil, t.writer.failed(err)
 			}
 		}
 		traceSerial(s, t.writer, t.serial, left)

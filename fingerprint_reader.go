@@ -193,13 +193,13 @@ func newFingerprintOf(t *TableSchema, ignored map[string]struct{}, compressed ma
 // Compressed columns are no part of the expression: their decompressed values are
 // taken into the digest by [fingerprint.combine].
 func (f *fingerprint) digestExprs() (row string, columns []string) {
-	// CONCAT converts to one character set, but only when there are several: then every
-	// string is made binary first.
-	charsets := map[string]bool{}
+	// CONCAT converts to one character set, but only when there are several, of which the
+	// session's is one (MariaDB refuses to make another one of the digests of objects): unless
+	// all strings have that one they are made binary first.
+	other := false
 	for i := range f.layout.columns {
-		if c := &f.layout.columns[i]; c.Kind == codec.Text && !c.Object {
-			charsets[c.Charset] = true
-		}
+		c := &f.layout.columns[i]
+		other = other || c.Kind == codec.Text && !c.Object && c.Charset != connectionCharset
 	}
 	var terms []string
 	for _, i := range f.compared {
@@ -207,7 +207,7 @@ func (f *fingerprint) digestExprs() (row string, columns []string) {
 			columns = append(columns, f.layout.columns[i].SelectExpr(QuoteField(f.layout.columns[i].Name)))
 			continue
 		}
-		term := columnDigestTerm(f.table, f.layout, i, len(charsets) > 1)
+		term := columnDigestTerm(f.table, f.layout, i, other)
 		terms = append(terms, term)
 		columns = append(columns, "UNHEX(SHA2(CONCAT("+term+"),256))")
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // typedTables makes the statements of tables of every type: one table of all, and one
-// for each short string, where that is alone with its character set. A row of a table is
+// for each short string, where no other string but a TEXT is beside its character set. A row of a table is
 // changed in one column on the target, or not at all.
 type typedTables struct {
 	create         []string // "name (columns)"
@@ -28,7 +28,7 @@ func newTypedTables(values []typed.Value) *typedTables {
 	for i, v := range values {
 		decls = append(decls, fmt.Sprintf("c%d %s", i, v.Decl))
 		if strings.Contains(v.Decl, "CHAR") {
-			tables.add(fmt.Sprintf("only_%d", i), []typed.Value{v}, []string{"c " + v.Decl})
+			tables.add(fmt.Sprintf("only_%d", i), []typed.Value{v, {Decl: "TEXT", Value: "'a'", Other: "'A'"}}, []string{"c " + v.Decl, "t TEXT"})
 		}
 	}
 	tables.add("every", values, decls)
@@ -127,6 +127,24 @@ func TestOnlineVerifierAcrossFlavours(t *testing.T) {
 		v := newTestVerifier(t, sides[i])
 		v.TargetDB, v.DatabaseRewrites = sides[1-i], nil
 		requireEqual(t, v, "other flavour")
+	}
+}
+
+// A -0 that MariaDB has made a 0 is found, from either side.
+func TestOnlineVerifierFindsNegativeZerosAcrossFlavours(t *testing.T) {
+	var sides [2]*sql.DB
+	for i, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
+		db, err := testDatabaseConfig(testServer(t, flavour)).SqlDB(nil)
+		require.NoError(t, err)
+		defer db.Close()
+		verifySides(t, db, "zeros (id INT PRIMARY KEY, f FLOAT, d DOUBLE)")
+		fill(t, db, verifySource, []string{"zeros VALUES (1,'-0',0)", "zeros VALUES (2,0,'-0')", "zeros VALUES (3,0,0)", "zeros VALUES (4,'-0','-0')", "zeros VALUES (5,NULL,-1)"})
+		sides[i] = db
+	}
+	for i := range sides {
+		v := newTestVerifier(t, sides[i])
+		v.TargetDB, v.DatabaseRewrites = sides[1-i], nil
+		requireMismatches(t, v, "other flavour", "zeros 1: "+string(MismatchRowChecksumDifference), "zeros 2: "+string(MismatchRowChecksumDifference), "zeros 4: "+string(MismatchRowChecksumDifference))
 	}
 }
 

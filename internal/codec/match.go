@@ -103,5 +103,8 @@ func (k Kind) loggedAs(typ, actual byte) bool {
 	case typeGeometry:
 		return k == Geometry
 	}
+	if k == UUID || k == Inet4 || k == Inet6 {
+		return typ == typeString // any other string would be taken as it is, and is no such literal
+	}
 	return k > Timestamp && k != JSON && k != Geometry // strings of any kind
 }
