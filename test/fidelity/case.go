@@ -19,9 +19,11 @@ type Case struct {
 	// Elsewhere are the columns that a target of the other flavour has instead, where it
 	// holds the same values in another type.
 	Elsewhere string
-	// Unheld: servers of the other flavour change the values that they are given (MariaDB has
-	// no negative zero), which only a comparison can find. It is no case of such a pair.
-	Unheld bool
+	// Unheld is what becomes of values that servers of the other flavour cannot hold: "found"
+	// where they store others in their place (MariaDB has no negative zero), which a comparison
+	// finds, "refused" where they take none. Tests of their own show it; it is no case of such a
+	// pair.
+	Unheld string
 	// Columns define the columns beside r and other.
 	Columns string
 	// Cols are those that are given values; the default is v.

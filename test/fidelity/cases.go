@@ -10,7 +10,7 @@ import (
 // allCases are the cases of every group.
 func allCases() []*Case {
 	var out []*Case
-	for _, group := range [][]*Case{numberCases(), temporalCases(), textCases(), binaryCases(), jsonCases(), otherCases(), keyCases(), nameCases()} {
+	for _, group := range [][]*Case{numberCases(), temporalCases(), textCases(), binaryCases(), jsonCases(), otherCases(), keyCases(), nameCases(), nameKeyCases()} {
 		out = append(out, group...)
 	}
 	return out
@@ -62,6 +62,7 @@ func numberCases() []*Case {
 		column(g, "FLOAT UNSIGNED", "0", "1e30"),
 		column(g, "DOUBLE", "0", "0.1", "0.30000000000000004", "1.7976931348623157e308", "-1.7976931348623157e308", "2.2250738585072014e-308",
 			"5e-324", "1e15", "1e16", "123456789012345678", "9007199254740993"),
+		column(g, "DOUBLE UNSIGNED", "0", "5e-324", "1.7976931348623157e308"),
 		column(g, "DOUBLE(20,5)", "0", "-1.00001", "123456789012345.12345"),
 		column(g, "BIT(64)", "0", "1", "b'1000000000000000000000000000000000000000000000000000000000000001'", "18446744073709551615"),
 	)
@@ -70,7 +71,7 @@ func numberCases() []*Case {
 	}
 	out = append(out, everyBit(g))
 	out = append(out, only(servers.MySQL,
-		&Case{Group: g, Name: "FLOAT and DOUBLE, negative zero", Columns: "f FLOAT, d DOUBLE", Unheld: true, Cols: []string{"f", "d"},
+		&Case{Group: g, Name: "FLOAT and DOUBLE, negative zero", Columns: "f FLOAT, d DOUBLE", Unheld: "found", Cols: []string{"f", "d"},
 			Values: [][]string{{"'-0'", "'-0'"}, {"0", "-0e0"}, {"-0e0", "0"}}},
 	)...)
 	return out
@@ -149,26 +150,13 @@ func textCases() []*Case {
 	in := func(charset, typ string, list ...string) *Case {
 		return column(g, typ+" CHARACTER SET "+charset, append([]string{"''"}, list...)...)
 	}
-	out := []*Case{
+	var out []*Case
+	for _, s := range charsets {
+		out = append(out, s.ofEveryLength(g))
+	}
+	out = append(out,
 		in("utf8mb4", "VARCHAR(40)", "'a'", "'a '", "' '", "'  a  '", x("utf8mb4", "f09f9880"), "'NULL'", "'\\\\N'", `'\\'`, "'it''s'", "CHAR(0)", "CHAR(1,8,9,10,13,26,127)", x("utf8mb4", "65cc81"), x("utf8mb4", "c3a9"), x("utf8mb4", "efbbbf")),
-		in("utf8mb4", "CHAR(10)", "'a'", "'a   '", "' a'", x("utf8mb4", "f09f9880"), "REPEAT('x',10)"),
-		in("utf8mb3", "VARCHAR(40)", "'a'", x("utf8mb3", "e282ac"), "'trailing '"),
-		in("utf8mb3", "CHAR(8)", "'a'", x("utf8mb3", "e282ac")),
-		in("latin1", "VARCHAR(40)", x("latin1", "e9"), x("latin1", "80"), x("latin1", "81"), raw("f09f9880"), raw("ff00fe27225c"), raw("c3a9"), raw("8d8f9d")),
-		in("latin1", "CHAR(10)", x("latin1", "e9"), raw("c3a9"), raw("00"), raw("e920")),
-		in("latin1", "TEXT", x("latin1", "e9"), raw("f09f9880"), raw("27275c5c")),
-		in("gbk", "VARCHAR(20)", x("gbk", "bf5c"), x("gbk", "8140"), "'abc'"),
-		in("gbk", "TEXT", x("gbk", "bf5cbf5c"), x("gbk", "815c5c")),
-		in("sjis", "VARCHAR(20)", x("sjis", "835c"), x("sjis", "835c27"), x("sjis", "b1")),
-		in("big5", "VARCHAR(20)", x("big5", "a55c"), x("big5", "a44027")),
-		in("cp1251", "VARCHAR(20)", x("cp1251", "d0d1d2"), raw("98"), x("cp1251", "ff")),
-		in("ucs2", "VARCHAR(20)", x("ucs2", "0041"), x("ucs2", "d800"), x("ucs2", "005c0027"), x("ucs2", "20ac")),
-		in("ucs2", "CHAR(6)", x("ucs2", "0041"), x("ucs2", "00410020")),
-		in("utf16", "VARCHAR(20)", x("utf16", "0041"), x("utf16", "d83dde00"), x("utf16", "00270027")),
-		in("utf16", "TEXT", x("utf16", "d83dde00"), x("utf16", "0000")),
 		in("utf16le", "VARCHAR(20)", x("utf16le", "4100"), x("utf16le", "3dd800de")),
-		in("utf32", "VARCHAR(20)", x("utf32", "00000041"), x("utf32", "0001f600")),
-		in("utf32", "CHAR(4)", x("utf32", "00000041"), x("utf32", "0000004100000020")),
 		in("ascii", "VARCHAR(20)", "'abc'", "CHAR(127)"),
 		in("koi8r", "VARCHAR(20)", x("koi8r", "c1c2")),
 		in("ujis", "VARCHAR(20)", x("ujis", "a4a2"), x("ujis", "8fa2af")),
@@ -178,12 +166,30 @@ func textCases() []*Case {
 		column(g, "LONGTEXT", "''", "REPEAT('ab',40000)", "'a '"),
 		column(g, "VARCHAR(300)", "''", "REPEAT('x',255)", "REPEAT('x',256)", "REPEAT(X'f09f9880',300)"),
 		column(g, "CHAR(255)", "''", "REPEAT('x',255)", x("utf8mb4", "f09f9880"), "REPEAT(CONVERT(X'f09f9880' USING utf8mb4),255)"),
-		{Group: g, Name: "two character sets in one row", Columns: "a VARCHAR(10) CHARACTER SET latin1, b VARCHAR(10) CHARACTER SET gbk, c VARCHAR(10) CHARACTER SET utf8mb4, d TEXT CHARACTER SET utf16",
+		&Case{Group: g, Name: "two character sets in one row", Columns: "a VARCHAR(10) CHARACTER SET latin1, b VARCHAR(10) CHARACTER SET gbk, c VARCHAR(10) CHARACTER SET utf8mb4, d TEXT CHARACTER SET utf16",
 			Cols: []string{"a", "b", "c", "d"}, Values: [][]string{{x("latin1", "e9"), x("gbk", "bf5c"), x("utf8mb4", "f09f9880"), x("utf16", "d83dde00")}, {raw("ff"), "''", "NULL", "'x'"}}},
-		{Group: g, Name: "TEXT NOT NULL", Columns: "v TEXT NOT NULL", Values: values("''", "' '", "'a'")},
+		&Case{Group: g, Name: "TEXT NOT NULL", Columns: "v TEXT NOT NULL", Values: values("''", "' '", "'a'")},
+	)
+	collated := column(g, "VARCHAR(10) COLLATE utf8mb4_0900_ai_ci", "''", "'a'", "'A'", "'a '", "'á'")
+	collated.Elsewhere = "v VARCHAR(10) COLLATE utf8mb4_general_ci NULL"
+	return append(out, only(servers.MySQL, in("gb18030", "VARCHAR(20)", x("gb18030", "81308130"), x("gb18030", "bf5c")), collated)...)
+}
+
+// setsOfEverySize is a row of a SET of each number of bytes: NULL, empty, the last member,
+// all, the first and the last, the first nine.
+func setsOfEverySize(group string, list func(n int) string) *Case {
+	c := &Case{Group: group, Name: "SET of 1, 8, 9, 16, 17, 24, 25, 32, 33 and 40 members", Values: make([][]string, 6)}
+	var columns []string
+	for _, n := range []int{1, 8, 9, 16, 17, 24, 25, 32, 33, 40} {
+		name := fmt.Sprintf("s%d", n)
+		columns, c.Cols = append(columns, name+" SET"+list(n)), append(c.Cols, name)
+		last, all := uint64(1)<<(n-1), uint64(1)<<n-1
+		for i, v := range []string{"NULL", "''", fmt.Sprint(last), fmt.Sprint(all), fmt.Sprint(last | 1), fmt.Sprint(all & 511)} {
+			c.Values[i] = append(c.Values[i], v)
+		}
 	}
-	return append(out, only(servers.MySQL, in("gb18030", "VARCHAR(20)", x("gb18030", "81308130"), x("gb18030", "bf5c")),
-		column(g, "VARCHAR(10) COLLATE utf8mb4_0900_ai_ci", "''", "'a'", "'a '"))...)
+	c.Columns = strings.Join(columns, ", ")
+	return c
 }
 
 func binaryCases() []*Case {
@@ -210,10 +216,11 @@ func binaryCases() []*Case {
 
 func otherCases() []*Case {
 	const g = "other types"
-	members := make([]string, 64)
+	members := make([]string, 300)
 	for i := range members {
 		members[i] = fmt.Sprintf("'m%d'", i)
 	}
+	list := func(n int) string { return "(" + strings.Join(members[:n], ",") + ")" }
 	wide, all := make([]string, 1000), make([]string, 1000)
 	for i := range wide {
 		wide[i], all[i] = fmt.Sprintf("c%d TINYINT DEFAULT %d", i, i%100), fmt.Sprintf("COALESCE(c%d,'NULL')", i)
@@ -224,14 +231,19 @@ func otherCases() []*Case {
 		column(g, "ENUM('1','2','3') CHARACTER SET latin1", "'1'", "'3'", "1"),
 		column(g, "ENUM('x') CHARACTER SET utf16", "'x'"),
 		column(g, "SET('a','b','c''d')", "''", "'a'", "'a,b,c''d'", "'no such member'"),
-		column(g, "SET("+strings.Join(members, ",")+")", "''", "'m63'", "'m0,m63'", "18446744073709551615", "'m31,m32'"),
+		{Group: g, Name: "ENUM of 255, 256 and 300 members", Columns: "a ENUM" + list(255) + ", b ENUM" + list(256) + ", c ENUM" + list(300), Cols: []string{"a", "b", "c"},
+			Values: [][]string{
+				{"NULL", "NULL", "NULL"}, {"1", "1", "1"}, {"255", "255", "255"}, {"'m254'", "256", "256"}, {"128", "'m255'", "257"}, {"'m0'", "'m0'", "300"}, {"'no such member'", "'no such member'", "'no such member'"}}},
+		setsOfEverySize(g, list),
+		column(g, "SET"+list(64), "''", "'m63'", "'m0,m63'", "18446744073709551615", "'m31,m32'"),
 		column(g, "POINT", point("POINT(1 2)", 0), point("POINT(-1.5 1e300)", 0)),
 		column(g, "GEOMETRY", point("POINT(10 20)", 4326), point("LINESTRING(0 0,1 1.0000000000000002)", 0), point("POLYGON((0 0,0 1,1 1,0 0))", 3857), point("GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))", 0)),
 		column(g, "LINESTRING", point("LINESTRING(0 0,1 1)", 0)),
 		column(g, "POLYGON", point("POLYGON((0 0,0 1,1 1,0 0))", 0)),
 		column(g, "MULTIPOINT", point("MULTIPOINT(0 0,1 1)", 0)),
+		column(g, "MULTILINESTRING", point("MULTILINESTRING((0 0,1 1),(2 2,3 3,4 4.5))", 0)),
 		column(g, "MULTIPOLYGON", point("MULTIPOLYGON(((0 0,0 1,1 1,0 0)))", 0)),
-		column(g, "GEOMETRYCOLLECTION", point("GEOMETRYCOLLECTION(POINT(1 1))", 0)),
+		column(g, "GEOMETRYCOLLECTION", point("GEOMETRYCOLLECTION(POINT(1 1))", 0), point("GEOMETRYCOLLECTION EMPTY", 0)),
 		{Group: g, Name: "GEOMETRY NOT NULL with a spatial index", Columns: "v GEOMETRY NOT NULL, SPATIAL INDEX (v)", Values: values(point("POINT(1 1)", 0), point("POINT(2 2)", 0))},
 		{Group: g, Name: "generated columns, virtual and stored", Columns: "v VARCHAR(20), a INT GENERATED ALWAYS AS (LENGTH(v)) VIRTUAL, b VARCHAR(30) GENERATED ALWAYS AS (CONCAT(v,'!')) STORED, KEY (b)",
 			Values: values("NULL", "''", "'abc'"), Show: []string{"a", "HEX(b)"}},
@@ -247,6 +259,9 @@ func otherCases() []*Case {
 	out = append(out, only(servers.MySQL,
 		column(g, "VECTOR(3)", "STRING_TO_VECTOR('[1,2,3]')", "STRING_TO_VECTOR('[-0.5,0.00001,3.4e38]')", "STRING_TO_VECTOR('[1]')", "X'0000803f'"),
 		column(g, "VECTOR(2000)", "STRING_TO_VECTOR(CONCAT('[',REPEAT('1.5,',1999),'2]'))"),
+		column(g, "VECTOR(16383)", "STRING_TO_VECTOR(CONCAT('[',REPEAT('1.5,',16382),'-2]'))", "STRING_TO_VECTOR('[1]')"),
+		&Case{Group: g, Name: "generated columns that are NOT NULL", Columns: "v VARCHAR(20) NOT NULL, a INT GENERATED ALWAYS AS (LENGTH(v)) VIRTUAL NOT NULL, b VARCHAR(30) GENERATED ALWAYS AS (CONCAT(v,'!')) STORED NOT NULL",
+			Elsewhere: "v VARCHAR(20) NOT NULL, a INT GENERATED ALWAYS AS (LENGTH(v)) VIRTUAL, b VARCHAR(30) GENERATED ALWAYS AS (CONCAT(v,'!')) STORED", Values: values("''", "'abc'", "'é '"), Show: []string{"a", "HEX(b)"}},
 		&Case{Group: g, Name: "generated invisible primary key", Columns: "v INT", Elsewhere: "v INT, my_row_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY", Key: "-", Values: values("NULL", "1", "2"), Show: []string{"my_row_id"},
 			Session: []string{"/*!80030 SET SESSION sql_generate_invisible_primary_key=ON */"}},
 		&Case{Group: g, Name: "GEOMETRY with an SRID", Columns: "v POINT NOT NULL SRID 4326", Elsewhere: "v POINT NOT NULL", Values: values(point("POINT(10 20)", 4326), point("POINT(-10 20)", 4326))},
@@ -258,7 +273,7 @@ func otherCases() []*Case {
 			"'00112233-4455-8077-8099-aabbccddee00'", "'00000000-0000-1000-8000-000000000000'"),
 		column(g, "INET4", "'0.0.0.0'", "'255.255.255.255'", "'1.2.3.0'", "'10.0.0.0'"),
 		column(g, "INET6", "'::'", "'::1'", "'ff00::'", "'2001:db8::ff00:42:8329'", "'::ffff:1.2.3.4'", "'::1.2.3.4'", "'1:0:0:2:0:0:0:3'", "'1:0:0:2:0:0:3:4'", "'::2:0:0:0'", "'1::'", "'1:2:3:4:5:6:7:0'", "'1:0:3:4:5:6:7:8'"),
-		&Case{Group: g, Name: "TIMESTAMP(6), the first second of 1970", Columns: "v TIMESTAMP(6) NULL", Unheld: true, Values: values("NULL", "'1970-01-01 00:00:00.5'", "'1970-01-01 00:00:00.000001'", "'0000-00-00'")},
+		&Case{Group: g, Name: "TIMESTAMP(6), the first second of 1970", Columns: "v TIMESTAMP(6) NULL", Unheld: "refused", Values: values("NULL", "'1970-01-01 00:00:00.5'", "'1970-01-01 00:00:00.000001'", "'0000-00-00'")},
 		&Case{Group: g, Name: "BLOB with a unique key", Columns: "v BLOB NULL, w VARCHAR(5000), UNIQUE KEY (v,r), UNIQUE KEY (w)", Values: values("NULL", "X''", "X'00'", "REPEAT(X'61',60000)")},
 		compressed("VARCHAR(500)", "", "''", "'short'", "REPEAT('long ',90)"),
 		compressed("TEXT", "CHARACTER SET latin1", "''", "_binary X'e9ff'", "REPEAT('x',20000)"),

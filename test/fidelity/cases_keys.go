@@ -86,6 +86,8 @@ func keyCases() []*Case {
 	}
 	maria = append(append(maria, nopad...), keyed("VARCHAR(20) COLLATE utf8mb4_general_nopad_ci", append(texts, "'a '")...)...)
 	add(only(servers.MariaDB, maria...)...)
+	add(&Case{Group: g, Name: "four columns of mixed kinds", Columns: "v VARCHAR(6) COLLATE utf8mb4_general_ci NOT NULL, w DECIMAL(6,2) NOT NULL, x VARBINARY(4) NOT NULL", Cols: []string{"v", "w", "x"}, Key: "PRIMARY KEY (x,v,w,r)",
+		Values: [][]string{{"''", "-1.5", "X''"}, {"'a'", "0", "X'00'"}, {"'A '", "9999.99", "X'0000'"}, {"'é'", "-9999.99", "X'ff27'"}}})
 	return out
 }
 

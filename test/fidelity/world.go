@@ -85,7 +85,7 @@ func startWorld(ctx context.Context, p pair, cases []*Case, screen *console) (*w
 			t.name = fmt.Sprintf("t%03d", i)
 		}
 		switch {
-		case !c.has(p.Source), c.Unheld && !c.has(p.Target):
+		case !c.has(p.Source), c.Unheld != "" && !c.has(p.Target):
 		case c.Refused != "" || !c.takes(p.Target):
 			t.schema = refusedSchema
 			w.refused = append(w.refused, t)
