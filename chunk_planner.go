@@ -235,7 +235,7 @@ func (p *chunkPlanner) giveBack(r keyRange, worker, large int) {
 }
 
 // done reports what a chunk of the range turned out to hold, so that the next ones fit.
-// largest is the size of its largest row if that is a large one, else 0.
+// large is the size of its largest row if that is a large one, else 0.
 func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

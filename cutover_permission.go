@@ -128,12 +128,19 @@ func (f *Ferry) takePermission(ctx context.Context, ready func(ctx context.Conte
 		if f.permission.take() {
 			return nil
 		}
-		f.logger.Info("the cutover is held back")
-		f.cut.heldBack.Store(true)
-		err := f.waitForCutoverAllowed(ctx)
-		f.cut.heldBack.Store(false)
-		if err != nil {
-			return causeOf(ctx, err)
+		if err := f.whileHeldBack(ctx); err != nil {
+			return err
 		}
 	}
+}
+
+// whileHeldBack waits, interruptibly, until the cutover is allowed again.
+func (f *Ferry) whileHeldBack(ctx context.Context) error {
+	f.logger.Info("the cutover is held back")
+	f.cut.heldBack.Store(true)
+	defer f.cut.heldBack.Store(false)
+	if err := f.waitForCutoverAllowed(ctx); err != nil {
+		return causeOf(ctx, err)
+	}
+	return nil
 }

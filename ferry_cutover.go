@@ -130,6 +130,21 @@ func (f *Ferry) runFailed() bool {
 	}
 }
 
+// WaitUntilCutoverIsAllowedContext returns when the rows are copied and nothing holds the cutover
+// back (DenyCutover), for hosts that have work to do just before StartCutover: what they do before
+// a long wait is stale after it. StartCutover waits by itself, for what is said after this.
+func (f *Ferry) WaitUntilCutoverIsAllowedContext(ctx context.Context) error {
+	if err := f.WaitUntilRowCopyIsCompleteContext(ctx); err != nil {
+		return err
+	}
+	return f.duringRun(ctx, "the cutover was allowed", func(ctx context.Context) error {
+		if f.CutoverAllowed() {
+			return nil
+		}
+		return f.whileHeldBack(ctx)
+	})
+}
+
 // StartCutoverContext waits while the cutover is held back, posts CutoverLock,
 // MaxCutoverRetries times at most, and returns the start of the last attempt. When it
 // returns without an error, the writers of the source have stopped, or the host, which has no

@@ -11,7 +11,9 @@ import (
 // beside those of the library. Once Run has begun, or RemoveMovedRows, do runs only while this
 // process owns the run, and nobody can take it over before the transaction has ended: of a
 // process that stood still meanwhile nothing is written, and it gets a [*FencedError]. do
-// must not commit. Foreign keys are not checked, so nothing cascades. Nothing is tried again.
+// must not commit. Foreign keys are not checked, so nothing cascades. A row that others have
+// locked is waited for for five seconds, because who records the traffic waits meanwhile, and
+// nothing is tried again: the host does that.
 func (f *Ferry) InOwnedTransaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
 	conn, err := f.TargetDB.Conn(ctx)
 	if err != nil {
@@ -19,7 +21,7 @@ func (f *Ferry) InOwnedTransaction(ctx context.Context, do func(ctx context.Cont
 	}
 	s := &session{conn: conn}
 	defer s.discard() // nobody else gets a connection without checks
-	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0"); err != nil {
+	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0, innodb_lock_wait_timeout=5"); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)

@@ -45,8 +45,11 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 			return err
 		}
 		stop := f.StopCoordinate() // of this process; what another has recorded stays
-		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("traffic")+" (run_id, owner, file, pos) VALUES (?,?,?,?) ON DUPLICATE KEY UPDATE owner=?",
-			c.runID, string(owner), stop.File, stop.Pos, string(owner))
+		again, args := " ON DUPLICATE KEY UPDATE owner=?", []any{c.runID, string(owner), stop.File, stop.Pos, string(owner)}
+		if !stop.IsZero() {
+			again, args = again+", file=?, pos=?", append(args, stop.File, stop.Pos)
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("traffic")+" (run_id, owner, file, pos) VALUES (?,?,?,?)"+again, args...)
 		return err
 	})
 	if err != nil {

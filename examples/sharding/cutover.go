@@ -13,7 +13,7 @@ import (
 
 const (
 	// abortLimit bounds CutoverAbort, which is posted by processes that have to end, too;
-	// unlockLimit bounds CutoverUnlock.
+	// unlockLimit bounds CutoverUnlock, and each of the records before and after it.
 	abortLimit  = 10 * time.Second
 	unlockLimit = 30 * time.Second
 )
@@ -48,17 +48,23 @@ func (f *ShardingFerry) giveUp(ctx context.Context, began time.Time, err error) 
 // switched, even if no answer came, so the writers of the source must not go on. The checkpoint
 // says so before, and after the answer that the tenant has moved.
 func (f *ShardingFerry) unlock(ctx context.Context, began time.Time) error {
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockLimit)
-	defer cancel()
-	if err := f.Ferry.RecordTraffic(last, ghostferry.TrafficUnknown); err != nil {
+	limited := func(do func(ctx context.Context) error) error {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockLimit)
+		defer cancel()
+		return do(last)
+	}
+	record := func(owner ghostferry.TrafficOwner) error {
+		return limited(func(ctx context.Context) error { return f.Ferry.RecordTraffic(ctx, owner) })
+	}
+	if err := record(ghostferry.TrafficUnknown); err != nil {
 		if f.unlocking {
 			return f.unknown(began, step("cutover", err))
 		}
 		return f.giveUp(ctx, began, step("cutover", err))
 	}
-	err := f.Ferry.EndCutoverContext(last, began)
+	err := limited(func(ctx context.Context) error { return f.Ferry.EndCutoverContext(ctx, began) })
 	if err == nil {
-		if err := f.Ferry.RecordTraffic(last, ghostferry.TrafficOnTarget); err != nil {
+		if err := record(ghostferry.TrafficOnTarget); err != nil {
 			// Nothing is wrong: the same command would post CutoverUnlock once more, at the worst.
 			f.Ferry.RunLogger().WithError(err).Warn("the tenant has moved, but the checkpoint does not say so")
 		}
@@ -87,8 +93,8 @@ func (f *ShardingFerry) unknown(began time.Time, err error) error {
 	}
 }
 
-// AlreadyMovedError says that an earlier process has moved the tenant to the end: CutoverUnlock
-// was posted and answered.
+// AlreadyMovedError says that an earlier process has moved the tenant to the end: CutoverUnlock,
+// if there is one, was posted and answered.
 type AlreadyMovedError struct {
 	// Tenant is the sharding value, Schema the target's.
 	Tenant any
@@ -97,7 +103,7 @@ type AlreadyMovedError struct {
 
 // Error says what to do for another move.
 func (e *AlreadyMovedError) Error() string {
-	return fmt.Sprintf("already moved: tenant %v is in schema %s of the target, and CutoverUnlock was answered; nothing was touched. "+
+	return fmt.Sprintf("already moved: tenant %v is in schema %s of the target, and CutoverUnlock, if one is configured, was answered; nothing was touched. "+
 		"To move it anew, when the application does not use these rows: -cancel -even-if-finished removes them, then run this again", e.Tenant, e.Schema)
 }
 
@@ -133,7 +139,7 @@ func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	return fmt.Errorf("%w: an earlier process of this move has posted CutoverUnlock, and no answer is known; %s. Look where the application writes. "+
+	return fmt.Errorf("%w: an earlier process of this move may have posted CutoverUnlock, and no answer is known; %s. Look where the application writes. "+
 		"If that is the target, the tenant has moved, and nothing is left to do. If it is the source, run this with -application-on-source, and the move goes on. Nothing was touched", ghostferry.ErrTrafficUnknown, what)
 }
 

@@ -26,6 +26,7 @@ const (
 	alignAttempts = 10
 	// Errors of servers.
 	lockTimeout, deadlock, duplicate, noSuchTable = 1205, 1213, 1062, 1146
+	changedSince                                  = 1020 // MariaDB with innodb_snapshot_isolation
 )
 
 // errTogether says that the rows have to be looked at with what other moves have brought.
@@ -285,13 +286,14 @@ func (j *joinedTables) alignAgain(ctx context.Context, t *joinedTable, keys []an
 	for i, key := range keys {
 		args[i] = t.number(key)
 	}
-	for attempt := range alignAttempts {
+	var met *ghostferry.TargetConflictError
+	for range alignAttempts {
+		before := met
 		err = j.align(ctx, t, args)
-		var met *ghostferry.TargetConflictError
-		if errors.Is(err, errLookAgain) || attempt == 0 && errors.As(err, &met) { // another move may just have recorded its row
+		if errors.As(err, &met) && before == nil { // another move may just have recorded its row
 			continue
 		}
-		if !collided(err) {
+		if !errors.Is(err, errLookAgain) && !collided(err) {
 			break
 		}
 	}

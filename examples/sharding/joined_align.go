@@ -41,7 +41,9 @@ func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) er
 		if err != nil {
 			return err
 		}
-		if _, err = j.targetRows(ctx, tx, t, with, marks, keys); err != nil { // locks them
+		// With nothing read beside them: what the transaction sees from its first such read on is as
+		// new as these locks, and the flags of targetRows are right.
+		if _, err = column(ctx, tx, "SELECT 1 FROM "+t.onTarget+" AS j WHERE j."+t.key+" IN ("+marks+") FOR UPDATE", keys...); err != nil {
 			return err
 		}
 		// Once more: a sibling may have written a newer value since, and had its last look.
@@ -62,7 +64,7 @@ func (j *joinedTables) alignWith(ctx context.Context, tx *sql.Tx, t *joinedTable
 		row := present[key]
 		switch {
 		case row == nil || row.brought && !row.other:
-		case with == nil && row.elsewhere && !row.brought, with == nil && row.other && !equal(wanted[key], row.values):
+		case with == nil && (!row.brought || !equal(wanted[key], row.values)): // others use it, or brought it: siblings, perhaps
 			return errTogether
 		case row.sibling && !row.brought: // it is this move's to take back as well
 			if err := j.recordRow(ctx, tx, t, key); err != nil {
@@ -89,7 +91,7 @@ func (j *joinedTables) alignWith(ctx context.Context, tx *sql.Tx, t *joinedTable
 // sourceRows reads the tenant's rows with the keys, by the key's text.
 func (j *joinedTables) sourceRows(ctx context.Context, t *joinedTable, marks string, keys []any) (map[string][][]byte, error) {
 	rows := map[string][][]byte{}
-	err := each(ctx, j.source, "SELECT "+t.selected("j")+" FROM "+t.onSource+" AS j WHERE j."+t.key+" IN ("+marks+") AND "+t.belongs("j")+j.locking, keys,
+	err := each(ctx, j.source, "SELECT "+t.selected("j")+" FROM "+t.onSource+" AS j WHERE j."+t.key+" IN ("+marks+") AND "+t.belongs("j", j.locking)+j.locking, keys,
 		func(values [][]byte) { rows[string(values[0])] = values[1:] })
 	return rows, err
 }
@@ -229,20 +231,23 @@ func (j *joinedTables) remove(ctx context.Context, t *joinedTable, keys []any) (
 	for i, key := range keys {
 		args[i] = t.number(key)
 	}
-	err = j.ferry.InOwnedTransaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := j.targetRows(ctx, tx, t, nil, placeholders(len(keys)), args)
-		if err != nil {
-			return err
-		}
-		for text, row := range rows {
-			if err := j.drop(ctx, tx, t, text, row); err != nil {
+	err = again(func() error {
+		removed = 0
+		return j.ferry.InOwnedTransaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			rows, err := j.targetRows(ctx, tx, t, nil, placeholders(len(keys)), args)
+			if err != nil {
 				return err
 			}
-			if !row.other {
-				removed++
+			for text, row := range rows {
+				if err := j.drop(ctx, tx, t, text, row); err != nil {
+					return err
+				}
+				if !row.other {
+					removed++
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return 0, err

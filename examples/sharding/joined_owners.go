@@ -99,7 +99,7 @@ func (j *joinedTables) siblings(ctx context.Context, tx *sql.Tx, t *joinedTable)
 	}
 	for _, id := range ids {
 		rows := map[string]string{}
-		if err := each(ctx, tx, "SELECT name, predicate FROM "+j.movers+" WHERE run_id=?", []any{id}, func(row [][]byte) { rows[string(row[0])] = string(row[1]) }); err != nil {
+		if err := each(ctx, tx, "SELECT name, predicate FROM "+j.movers+" WHERE run_id=? LOCK IN SHARE MODE", []any{id}, func(row [][]byte) { rows[string(row[0])] = string(row[1]) }); err != nil {
 			return nil, err
 		}
 		if rows[t.origin()] != t.onSource {
@@ -135,11 +135,12 @@ func (j *joinedTables) register(ctx context.Context, config *Config, moved map[s
 // origin is under what name a move tells from which table of the source it brings a joined one.
 func (t *joinedTable) origin() string { return "from: " + t.onTarget }
 
-// belongs is the condition that a row of the tenant points to a joined row, on the source.
-func (t *joinedTable) belongs(alias string) string {
+// belongs is the condition that a row of the tenant points to a joined row, on the source. locking
+// stands in each subquery: behind the query it locks no rows of the tables in them.
+func (t *joinedTable) belongs(alias, locking string) string {
 	terms := make([]string, len(t.joins))
 	for i, from := range t.joins {
-		terms[i] = "EXISTS (SELECT 1 FROM " + from.onSource + " AS p WHERE p." + from.quoted + " = " + alias + "." + t.key + " AND " + from.predicate + ")"
+		terms[i] = "EXISTS (SELECT 1 FROM " + from.onSource + " AS p WHERE p." + from.quoted + " = " + alias + "." + t.key + " AND " + from.predicate + locking + ")"
 	}
 	return "(" + strings.Join(terms, " OR ") + ")"
 }
@@ -187,9 +188,17 @@ func (j *joinedTables) forget(ctx context.Context, config *Config) error {
 }
 
 // tell executes a statement about the record, again when it collides with one of another move.
-func (j *joinedTables) tell(ctx context.Context, statement string, args ...any) (err error) {
+func (j *joinedTables) tell(ctx context.Context, statement string, args ...any) error {
+	return again(func() error {
+		_, err := j.target.ExecContext(ctx, statement, args...)
+		return err
+	})
+}
+
+// again repeats what collides with other work.
+func again(do func() error) (err error) {
 	for range alignAttempts {
-		if _, err = j.target.ExecContext(ctx, statement, args...); !collided(err) {
+		if err = do(); !collided(err) {
 			break
 		}
 	}
@@ -199,5 +208,5 @@ func (j *joinedTables) tell(ctx context.Context, statement string, args ...any) 
 // collided reports whether an error of a server passes when the work is repeated.
 func collided(err error) bool {
 	var refused *mysql.MySQLError
-	return errors.As(err, &refused) && (refused.Number == deadlock || refused.Number == lockTimeout || refused.Number == duplicate)
+	return errors.As(err, &refused) && slices.Contains([]uint16{deadlock, lockTimeout, duplicate, changedSince}, refused.Number)
 }

@@ -314,6 +314,9 @@ func (f *ShardingFerry) cutOver(ctx context.Context) (start time.Time, err error
 			return start, step("sharding.delta_copy", err)
 		}
 	}
+	if err := f.Ferry.WaitUntilCutoverIsAllowedContext(ctx); err != nil {
+		return start, step("cutover", err)
+	}
 	if err := ghostferry.WaitForThrottleContext(ctx, f.Ferry.Throttler); err != nil {
 		return start, step("sharding", err)
 	}

@@ -337,6 +337,11 @@ func TestTargetRows(t *testing.T) {
 		w.withTarget(t)
 		exec(t, w.target, "INSERT INTO `shop_1`.`odd``name.x` (a, b) VALUES (1, 1)")
 		w.fails(t, "target-rows", "shop_1.odd`name.x", "already holds rows", "empty it")
+		exec(t, w.target, "CREATE DATABASE ghostferry", "CREATE TABLE ghostferry.traffic (run_id VARBINARY(64) PRIMARY KEY)",
+			"CREATE TABLE ghostferry.tables (run_id VARBINARY(64), source_schema VARBINARY(64), source_table VARBINARY(64))",
+			"INSERT INTO ghostferry.traffic VALUES ('other'), ('earlier')",
+			"INSERT INTO ghostferry.tables SELECT 'earlier', table_schema, table_name FROM information_schema.tables", "INSERT INTO ghostferry.tables VALUES ('other', 'a', 'b')")
+		w.fails(t, "target-rows", "shop_1.odd`name.x", "their traffic may be on the target: earlier", "find out first whether one of them has moved these rows")
 		w.in.PartOfRows = true
 		w.clean(t)
 		w.in.PartOfRows, w.in.Resuming = false, true

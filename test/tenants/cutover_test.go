@@ -2,11 +2,15 @@ package tenants
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -189,11 +193,62 @@ func TestShardingMeetsLateWrites(t *testing.T) {
 			require.Equal(t, []string{"/lock", "/abort"}, posted)
 		}
 		hooks.ended = func() error {
+			// Somebody has left a record of an older stop position, too.
+			if _, err := p.TargetDB.ExecContext(t.Context(), "INSERT INTO _ghostferry.traffic SELECT run_id,'unknown','of.old',4 FROM _ghostferry.runs"); err != nil {
+				return err
+			}
 			return p.TryIn(t.Context(), p.SourceDB, shard, "UPDATE photos SET size=size+1 WHERE id=21", "UPDATE orders SET v=v+1 WHERE tenant='b'")
 		}
 		posted, err := hooks.moveTenant(t, p, nil, "")
 		require.NoError(t, err)
 		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
+		require.Equal(t, 1, harness.Count(t, p.TargetDB, "_ghostferry.traffic WHERE owner='target' AND file<>'of.old' AND pos>4"))
+
+		// Another list of tables is another run, which is told not to take the rows for left ones.
+		config := shardConfig(p)
+		config.IgnoredTables, config.JoinedTables = []string{"^labels$"}, map[string][]sharding.JoinTable{"photos": {{TableName: "orders", JoinColumn: "photo"}}}
+		other, err := sharding.NewFerry(config)
+		require.NoError(t, err)
+		err = other.InitializeContext(t.Context())
+		require.ErrorContains(t, err, "their traffic may be on the target")
+		require.NotContains(t, err.Error(), "remove them")
+	})
+}
+
+// A row of the tenant that is in the log, and so on the target, and that no read of the source sees
+// yet when the writers have stopped, brings the joined row to which it points.
+func TestShardingWaitsForPointersInTheLog(t *testing.T) {
+	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+		fillShard(t, p)
+		p.In(t, p.SourceDB, shard, "INSERT INTO photos VALUES (5000,'alone','x',1,NULL)")
+		released := make(chan error, 1)
+		posted, err := startCallbacks(t).moveTenant(t, p, func(context.CancelFunc) error {
+			stall := p.Stall(t, shard, "INSERT INTO orders VALUES (5000,'acme',5000,1)")
+			go func() {
+				seen := 0
+				harness.Await(t, "a read of the joined table waits for a lock", func() bool {
+					list, err := harness.Processes(t.Context(), p.SourceDB)
+					if !assert.NoError(t, err) {
+						return true
+					}
+					if !slices.ContainsFunc(list, func(one harness.Process) bool {
+						return strings.Contains(one.Info, "photos") && strings.Contains(one.Info, " SHARE")
+					}) {
+						seen = 0
+						return false
+					}
+					seen++
+					return seen > 3
+				})
+				released <- stall.Release()
+			}()
+			return nil
+		}, "")
+		require.NoError(t, err)
+		require.NoError(t, <-released)
+		require.Equal(t, []string{"/lock", "/unlock"}, posted)
+		require.Contains(t, fmt.Sprint(shardRows(t, p, true, true)["photos"]), "5000")
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 	})
 }
