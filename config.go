@@ -268,7 +268,9 @@ func (c *Config) takeNotices() []string {
 type CascadingPaginationColumnConfig struct {
 	// PerTable is schema → table → column, and wins over everything else.
 	PerTable map[string]map[string]string
-	// FallbackColumn is used for tables without a primary key.
+	// FallbackColumn is used for tables without a primary key, and must be unique and NOT NULL
+	// in each of them; where a primary key does not do (FLOAT, DOUBLE, the beginning of a
+	// column), it is tried before the other unique keys.
 	FallbackColumn string
 }
 

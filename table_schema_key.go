@@ -9,21 +9,39 @@ import (
 // chooseKey decides by which columns the table is walked: the column that the
 // configuration names for it; else the primary key; else the configured fallback
 // column; else a unique index over whole columns that are NOT NULL, the clustered one
-// first. The error is a *NoUsableKeyError.
+// first. A primary key or an index whose values cannot be compared exactly is passed
+// over: beside the key it is one more unique index, whose values only the servers
+// compare. The error is a *NoUsableKeyError, of the first that did not do.
 func (t *TableSchema) chooseKey(config *CascadingPaginationColumnConfig) error {
 	if name, configured := config.PaginationColumnFor(t.Schema, t.Name); configured {
 		return t.useColumn(name)
 	}
+	var first error
 	if len(t.PKColumns) > 0 {
-		return t.useIndex(t.indexInfos[0])
+		if first = t.useIndex(t.indexInfos[0]); first == nil {
+			return nil
+		}
 	}
 	if name, configured := config.FallbackPaginationColumnName(); configured {
-		return t.useColumn(name)
+		// It is meant for tables without a primary key: there it has to do.
+		if err := t.useColumn(name); err == nil || first == nil {
+			return err
+		}
 	}
 	for _, index := range t.indexInfos {
-		if index.Visible && index.identifiesRows() {
-			return t.useIndex(index)
+		if !index.Visible || !index.identifiesRows() {
+			continue
 		}
+		err := t.useIndex(index)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first != nil {
+		return first
 	}
 	for _, index := range t.indexInfos {
 		if index.Unique && index.Hash && !index.Nullable {

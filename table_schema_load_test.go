@@ -196,7 +196,12 @@ func TestLoadTablesChoosesTheKey(t *testing.T) {
 			// The server stores the rows of this one by z, which was named first.
 			"CREATE TABLE load_keys.promoted (n INT, a INT NOT NULL, b INT NOT NULL, UNIQUE z (b, a), UNIQUE y (a), UNIQUE x (n))",
 			"CREATE TABLE load_keys.text_pk (id VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY)",
-			"CREATE TABLE load_keys.decimals (id DECIMAL(5,2), at DATETIME NOT NULL, PRIMARY KEY (at, id))")
+			"CREATE TABLE load_keys.decimals (id DECIMAL(5,2), at DATETIME NOT NULL, PRIMARY KEY (at, id))",
+			"CREATE TABLE load_keys.float_pk (f FLOAT NOT NULL PRIMARY KEY, n INT UNIQUE, a INT NOT NULL, b INT NOT NULL, UNIQUE u (a), UNIQUE v (b))",
+			"CREATE TABLE load_keys.prefix_pk (s VARCHAR(20) NOT NULL, id INT NOT NULL, PRIMARY KEY (s(5)), UNIQUE u (id))",
+			// The server stores the rows of this one by the first index.
+			"CREATE TABLE load_keys.float_first (f DOUBLE NOT NULL, id INT NOT NULL, UNIQUE a (f), UNIQUE b (id))",
+			"CREATE TABLE load_keys.floats (f DOUBLE NOT NULL, g FLOAT NOT NULL, UNIQUE a (g), UNIQUE b (f))")
 
 		keyOf := func(table string, config *CascadingPaginationColumnConfig) (string, []string, error) {
 			cache, err := load(db, &namedTables{schemas: []string{"load_keys"}, tables: []string{table}}, config)
@@ -225,6 +230,12 @@ func TestLoadTablesChoosesTheKey(t *testing.T) {
 			{"promoted", &CascadingPaginationColumnConfig{FallbackColumn: "a"}, "y", []string{"a"}},
 			{"text_pk", nil, "PRIMARY", []string{"id"}},
 			{"decimals", nil, "PRIMARY", []string{"at", "id"}},
+			{"float_pk", nil, "u", []string{"a"}},
+			{"float_pk", &CascadingPaginationColumnConfig{FallbackColumn: "b"}, "v", []string{"b"}},
+			{"float_pk", &CascadingPaginationColumnConfig{FallbackColumn: "nope"}, "u", []string{"a"}},
+			{"float_pk", perTable("float_pk", "b"), "v", []string{"b"}},
+			{"prefix_pk", nil, "u", []string{"id"}},
+			{"float_first", nil, "b", []string{"id"}},
 		} {
 			index, columns, err := keyOf(test.table, test.config)
 			require.NoError(t, err, test.table)
@@ -243,6 +254,20 @@ func TestLoadTablesChoosesTheKey(t *testing.T) {
 		}
 		_, _, err := keyOf("pk", perTable("pk", "nope"))
 		require.EqualError(t, err, NonExistingPaginationKeyColumnError("load_keys", "pk", "nope").Error())
+
+		var unusable *NoUsableKeyError
+		for table, fault := range map[string]struct {
+			config *CascadingPaginationColumnConfig
+			column string
+		}{
+			"floats":   {nil, "g"},                                                         // of the first
+			"promoted": {&CascadingPaginationColumnConfig{FallbackColumn: "nope"}, "nope"}, // it is meant for this one
+			"float_pk": {perTable("float_pk", "f"), "f"},                                   // nothing else is asked for
+		} {
+			_, _, err := keyOf(table, fault.config)
+			require.ErrorAs(t, err, &unusable, table)
+			require.Equal(t, fault.column, unusable.Column, table)
+		}
 	})
 }
 

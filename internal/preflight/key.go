@@ -8,7 +8,7 @@ import (
 
 // checkKeys refuses tables whose rows cannot be addressed exactly.
 func (r *run) checkKeys(ctx context.Context) error {
-	const remedy = "add a primary key, or a unique key of NOT NULL columns of another type, or leave the table out by the table filter"
+	const remedy = "add a primary key, or a unique key, of whole NOT NULL columns other than FLOAT and DOUBLE, or leave the table out by the table filter"
 	for _, t := range r.Tables {
 		s := r.source.table(t.Schema, t.Name)
 		if s == nil {

@@ -237,8 +237,33 @@ func uniqueHazards() []hazard {
 			}
 		})
 	}
-	seed := []string{numbers(40, "id,u", "i,CONCAT('u',i)")}
+	// Values that no literal of six digits tells, and both zeros, which are equal.
+	floats := func(table string) harness.Change {
+		return on(table, func(tx *harness.Tx, exec func(string, ...any) error) error {
+			a, b := tx.Rand.IntN(40), tx.Rand.IntN(40)
+			switch tx.Rand.IntN(4) {
+			case 0:
+				return exec("UPDATE %s SET u=-u WHERE id=?", []int{0, a}[tx.Rand.IntN(2)])
+			case 1: // the rows that held them go, others come with them
+				return all(exec,
+					fmt.Sprintf("SELECT @a := u FROM %%s WHERE id=%d", a), fmt.Sprintf("DELETE FROM %%s WHERE id IN (%d,%d)", a, b),
+					fmt.Sprintf("REPLACE INTO %%s (id,u) VALUES (%d,@a)", b), fmt.Sprintf("REPLACE INTO %%s (id,u) VALUES (%d,%d/7)", a, 1+tx.Rand.IntN(1000)))
+			case 2:
+				return exec("UPDATE %s SET u=u+0.125 ORDER BY u DESC")
+			default:
+				return exec("REPLACE INTO %s (id,u) VALUES (?,?/3)", a, b)
+			}
+		})
+	}
+	seed, thirds := []string{numbers(40, "id,u", "i,CONCAT('u',i)")}, []string{numbers(40, "id,u", "i-1,(i-1)/3")}
 	return []hazard{
+		{name: "float_primary", ddl: "u FLOAT NOT NULL PRIMARY KEY, id INT NOT NULL, v INT NOT NULL DEFAULT 0, UNIQUE KEY (id)", seed: thirds, change: floats("float_primary")},
+		{name: "double_before_key", ddl: "u DOUBLE NOT NULL, id INT NOT NULL, UNIQUE KEY a (u), UNIQUE KEY b (id)", seed: thirds, change: floats("double_before_key")},
+		{name: "unique_float", ddl: "id INT NOT NULL PRIMARY KEY, u FLOAT NULL, UNIQUE KEY (u)", seed: thirds, change: floats("unique_float")},
+		{name: "prefix_primary", ddl: "u VARBINARY(20) NOT NULL, id INT NOT NULL, PRIMARY KEY (u(2)), UNIQUE KEY (id)", seed: []string{numbers(40, "id,u", "i,CONCAT(CHAR(64+i),'x')")},
+			change: on("prefix_primary", func(tx *harness.Tx, exec func(string, ...any) error) error {
+				return exec("REPLACE INTO %s (id,u) VALUES (?,CONCAT(CHAR(?),'x',?))", 1+tx.Rand.IntN(40), 65+tx.Rand.IntN(40), tx.Rand.IntN(50))
+			})},
 		{name: "unique_swaps", ddl: "id INT NOT NULL PRIMARY KEY, u VARCHAR(20) NULL, UNIQUE KEY (u)", seed: seed, change: handOver("unique_swaps")},
 		{name: "unique_bin", ddl: "id INT NOT NULL PRIMARY KEY, u VARBINARY(20) NULL, UNIQUE KEY (u)", seed: seed, change: handOver("unique_bin")},
 		{name: "unique_prefix", ddl: "id INT NOT NULL PRIMARY KEY, u VARCHAR(20) NULL, UNIQUE KEY (u(2))",

@@ -163,6 +163,37 @@ func TestRowsOfOthersInTheWay(t *testing.T) {
 	})
 }
 
+// A primary key that is a FLOAT is one more unique index beside the key: only the server
+// compares its values, and finds the row of others that has one, to the last bit.
+func TestFloatOfOthersInTheWay(t *testing.T) {
+	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		p.Create(t, schema, "CREATE TABLE t (f FLOAT NOT NULL PRIMARY KEY, id INT NOT NULL, owner INT, UNIQUE KEY by_id (id), KEY by_owner (owner))")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (10/3,10,2),(11/3,11,3),(-0.1,12,2),(16777217,13,2)")
+		p.In(t, p.TargetDB, schema, "INSERT INTO t VALUES (0,9000,1)")
+		move := func() error {
+			config := p.Config(schema)
+			config.CopyFilter = &ghostferry.RowFilter{Where: ghostferry.RowCondition{"owner": {2}}}
+			ferry := &ghostferry.Ferry{Config: config}
+			require.NoError(t, ferry.InitializeContext(ctx))
+			require.Equal(t, "id", ferry.Tables.Get(schema, "t").GetPaginationColumn().Name)
+			require.NoError(t, ferry.StartContext(ctx))
+			return errors.Join(harness.RunStarted(ctx, ferry, func() error { return nil }), ferry.Close())
+		}
+		for _, taken := range []string{"10/3", "-0.1", "16777217"} {
+			p.In(t, p.TargetDB, schema, "UPDATE t SET f="+taken+" WHERE owner=1")
+			var conflict *ghostferry.TargetConflictError
+			require.ErrorAs(t, move(), &conflict, taken)
+			require.Equal(t, "PRIMARY", conflict.Index)
+		}
+		p.In(t, p.TargetDB, schema, "UPDATE t SET f=10/3+0.000001 WHERE owner=1") // another one
+		require.NoError(t, move())
+		ours := "SELECT f*1e0, id FROM tenants.t WHERE owner=2 ORDER BY id"
+		require.Equal(t, harness.Rows(t, p.SourceDB, ours), harness.Rows(t, p.TargetDB, ours))
+		require.Equal(t, 1, harness.Count(t, p.TargetDB, "tenants.t WHERE owner=1"))
+	})
+}
+
 // Before anything is written, rows of ours on the target are refused, those of others not;
 // and conditions that could not be kept are.
 func TestRowFilterRefused(t *testing.T) {
