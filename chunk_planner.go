@@ -327,7 +327,7 @@ func (l *tableLayout) appendWholeRange(dst []byte, r keyRange) []byte {
 	case r.high == nil:
 		return l.appendAfter(dst, r.low)
 	}
-	return l.appendUpTo(append(l.appendAfter(dst, r.low), " AND "...), r.high)
+	return l.appendBetween(dst, r.low, r.high)
 }
 
 // queryKey runs a statement that returns at most one key, nil when there is none.

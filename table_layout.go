@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/schema"
@@ -37,6 +38,9 @@ type tableLayout struct {
 	integerKey bool
 	// numberedKey: one of several key columns is an ENUM or SET, given by its number.
 	numberedKey bool
+	// firstNumbers is how many numbers the first key column can have, when it is an ENUM or
+	// SET of few; else 0 (appendFirstSide).
+	firstNumbers int
 	// mayBeLarge: a row can have more than largeRow bytes.
 	mayBeLarge bool
 	// updatable are the columns that can be set in rows that stay where they are.
@@ -92,6 +96,7 @@ func newTableLayout(t *TableSchema) (*tableLayout, error) {
 		kind := l.columns[k].Kind
 		l.numberedKey = l.numberedKey || len(l.keys) > 1 && (kind == codec.Enum || kind == codec.Set)
 	}
+	l.firstNumbers = fewNumbers(&t.Columns[l.keys[0]])
 	first := l.columns[l.keys[0]].Kind
 	l.integerKey = len(l.keys) == 1 && (first == codec.Int || first == codec.Uint)
 	l.secondaryUnique = t.hasUniqueBeside(l.keys)
@@ -221,16 +226,25 @@ func (l *tableLayout) compareKeys(a, b keyTuple) int {
 // appendAfter appends a predicate that is true for keys after the tuple in the order
 // of the key's index: (a > x OR (a = x AND b > y)). Row constructors would not use
 // the index for ranges.
+//
+// It holds for every later key, also of a target whose ENUM has more members than the
+// source's; appendBetween is for keys up to another one.
 func (l *tableLayout) appendAfter(dst []byte, key keyTuple) []byte {
-	return l.appendBound(dst, key, " > ", " > ")
+	return l.appendBound(dst, key, " > ", " > ", false)
+}
+
+// appendBetween appends a predicate that is true for keys after low and not after high.
+func (l *tableLayout) appendBetween(dst []byte, low, high keyTuple) []byte {
+	dst = append(l.appendBound(dst, low, " > ", " > ", l.firstNumbers > 0), " AND "...)
+	return l.appendUpTo(dst, high)
 }
 
 // appendUpTo appends a predicate that is true for keys not after the tuple.
 func (l *tableLayout) appendUpTo(dst []byte, key keyTuple) []byte {
-	return l.appendBound(dst, key, " < ", " <= ")
+	return l.appendBound(dst, key, " < ", " <= ", l.firstNumbers > 0)
 }
 
-func (l *tableLayout) appendBound(dst []byte, key keyTuple, strict, last string) []byte {
+func (l *tableLayout) appendBound(dst []byte, key keyTuple, strict, last string, listed bool) []byte {
 	dst = append(dst, '(')
 	for i := range l.keys {
 		if i > 0 {
@@ -244,11 +258,64 @@ func (l *tableLayout) appendBound(dst []byte, key keyTuple, strict, last string)
 		if i == len(l.keys)-1 {
 			op = last
 		}
-		dst = append(l.appendKeyColumn(dst, i), op...)
-		dst = l.appendKeyLiteral(dst, i, key[i])
+		if listed && i == 0 {
+			dst = l.appendFirstSide(dst, op, key[i])
+		} else {
+			dst = append(l.appendKeyColumn(dst, i), op...)
+			dst = l.appendKeyLiteral(dst, i, key[i])
+		}
 		if i > 0 {
 			dst = append(dst, ')')
 		}
+	}
+	return append(dst, ')')
+}
+
+// mostNumbers is how many numbers an ENUM or SET of one byte has.
+const mostNumbers = 256
+
+// fewNumbers returns how many numbers an ENUM (0 is what an invalid value is stored as) or
+// SET has, 0 when they are too many to be listed or the column is of another type.
+func fewNumbers(column *schema.TableColumn) int {
+	enum, set := len(column.EnumValues), len(column.SetValues)
+	switch {
+	case column.Type == schema.TYPE_ENUM && 0 < enum && enum < mostNumbers:
+		return enum + 1
+	case column.Type == schema.TYPE_SET && 0 < set && 1<<min(set, 16) <= mostNumbers:
+		return 1 << set
+	}
+	return 0
+}
+
+// appendFirstSide appends that the first key column is on a side of a value.
+//
+// No server reads a range of an index by an ENUM or SET that is less or greater than a
+// number: the index is read from its beginning, for every chunk anew. A list of numbers is
+// read by ranges (both measured on MySQL 9.7 and MariaDB 10.11). An empty list would be
+// wrong there as well: what remains of the predicate lets the servers sort all rows of one
+// value. So it holds a number that no row of either server has.
+func (l *tableLayout) appendFirstSide(dst []byte, op string, v []byte) []byte {
+	dst = l.appendKeyColumn(dst, 0)
+	number, err := strconv.Atoi(string(v))
+	if err != nil || number < 0 || number >= l.firstNumbers {
+		return l.appendKeyLiteral(append(dst, op...), 0, v)
+	}
+	first, last := 0, number-1
+	switch op {
+	case " > ":
+		first, last = number+1, l.firstNumbers-1
+	case " <= ":
+		last = number
+	}
+	if first > last {
+		first, last = mostNumbers, mostNumbers
+	}
+	dst = append(dst, " IN ("...)
+	for n := first; n <= last; n++ {
+		if n > first {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(dst, int64(n), 10)
 	}
 	return append(dst, ')')
 }
