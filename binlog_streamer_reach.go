@@ -57,7 +57,7 @@ func (s *BinlogStreamer) mayReach(ev *rawEvent, q binlog.Query, texts []*binlog.
 	case !r.complete && s.own != nil:
 		return nil // a target's account sees little, and its rows are compared besides
 	case !r.complete:
-		return s.unsupported(ev, nil, what+", which may reach a moved table by a view, trigger or routine that the account cannot see,",
+		return s.unsupportedReach(ev, s.movedIn(ev, moved), what+", which may reach a moved table by a view, trigger or routine that the account cannot see,",
 			"set binlog_format=ROW for every session of the source, or grant the account SELECT, SHOW VIEW and TRIGGER on *.* there, and start again with empty target tables")
 	}
 	words := map[string]bool{strings.ToLower(q.Schema): true}
@@ -71,7 +71,7 @@ func (s *BinlogStreamer) mayReach(ev *rawEvent, q binlog.Query, texts []*binlog.
 		follow = r.followReads
 	}
 	if i := follow(words, moved); i >= 0 {
-		return s.unsupported(ev, nil, what+", which may reach a moved table by "+r.stored[i].String()+",", byRowRemedy)
+		return s.unsupportedReach(ev, s.movedIn(ev, moved), what+", which may reach a moved table by "+r.stored[i].String()+",", byRowRemedy)
 	}
 	r.keep(words)
 	return nil
@@ -205,7 +205,7 @@ func (s *BinlogStreamer) redefinition(ev *rawEvent, q binlog.Query, texts []*bin
 	if inSight || st.OnlyAdds() || !r.touches(texts) {
 		return nil
 	}
-	return s.unsupported(ev, nil, st.Verb+", before which a change by statement may have reached a moved table,", byRowRemedy)
+	return s.unsupportedReach(ev, s.movedIn(ev, nil), st.Verb+", before which a change by statement may have reached a moved table,", byRowRemedy)
 }
 
 // touches tells whether a definition names something that a harmless statement was led to.

@@ -132,14 +132,43 @@ func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Sta
 	return s.redefinition(ev, q, texts)
 }
 
+// unsupportedReach is unsupported for a statement that names none of the tables it may
+// have changed: a single one is the error's table, of several its text names some.
+func (s *BinlogStreamer) unsupportedReach(ev *rawEvent, tables []*TableSchema, what, remedy string) error {
+	const most = 5
+	if len(tables) == 1 {
+		return s.unsupported(ev, tables[0], what, remedy)
+	}
+	names := make([]string, len(tables))
+	for i, table := range tables {
+		names[i] = table.String()
+	}
+	slices.Sort(names)
+	list := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return s.unsupported(ev, nil, strings.TrimSuffix(what, ",")+", perhaps of "+list+",", remedy)
+}
+
+// movedIn are the tables of some schemas that nobody may change by statement here; nil means
+// all schemas.
+func (s *BinlogStreamer) movedIn(ev *rawEvent, schemas map[string]bool) (tables []*TableSchema) {
+	for _, table := range s.TableSchema {
+		schema, _ := s.streamedName(table)
+		if (schemas == nil || schemas[schema]) && (s.exempt == nil || !s.exempt(table, ev.end)) {
+			tables = append(tables, table)
+		}
+	}
+	return tables
+}
+
 // movedSchemas are those of the tables that nobody may change by statement here.
 func (s *BinlogStreamer) movedSchemas(ev *rawEvent) map[string]bool {
 	moved := map[string]bool{}
-	for _, table := range s.TableSchema {
-		if s.exempt == nil || !s.exempt(table, ev.end) {
-			schema, _ := s.streamedName(table)
-			moved[schema] = true
-		}
+	for _, table := range s.movedIn(ev, nil) {
+		schema, _ := s.streamedName(table)
+		moved[schema] = true
 	}
 	return moved
 }
@@ -197,10 +226,15 @@ func (s *BinlogStreamer) changeByStatement(ev *rawEvent, q binlog.Query, st *bin
 			return s.unsupported(ev, table, what, byRowRemedy)
 		}
 	}
-	for schema := range moved {
+	var inReach []*TableSchema
+	for _, table := range tables {
+		schema, _ := s.streamedName(table)
 		if known || st.SameName(q.Schema, schema) || slices.ContainsFunc(texts, func(st *binlog.Statement) bool { return st.Mentions(schema) }) {
-			return s.unsupported(ev, nil, what, byRowRemedy)
+			inReach = append(inReach, table)
 		}
+	}
+	if len(inReach) > 0 {
+		return s.unsupportedReach(ev, inReach, what, byRowRemedy)
 	}
 	return s.mayReach(ev, q, texts, moved, false)
 }

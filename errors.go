@@ -273,9 +273,11 @@ type UnsupportedEventError struct {
 	Coordinate mysql.Position
 	// End is the same in full; zero in errors made by hosts.
 	End BinlogCoordinate
-	// Table is "schema.table" on the source, or empty when the event has none.
+	// Table is "schema.table" on the source, or empty when the event has none. Of a statement
+	// that does not name the tables it may have changed it is the only moved one in reach; of
+	// several What names some.
 	Table string
-	// What names the event.
+	// What names the event; a statement by its verb.
 	What string
 	// Remedy says what to do.
 	Remedy string

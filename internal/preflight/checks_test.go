@@ -124,6 +124,20 @@ func TestRetention(t *testing.T) {
 	})
 }
 
+// A log that is limited by its size is warned of, by whichever name a server has for that
+// (max_binlog_total_size since MariaDB 11.4, binlog_space_limit elsewhere).
+func TestRetentionBySize(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		source := w.in.Source
+		for _, name := range []string{"max_binlog_total_size", "binlog_space_limit"} {
+			w.in.Source = set{source, name, "1073741824"}
+			w.finds(t, preflight.Warning, "retention.by-size", name, "keeps 1073741824 bytes of binary log at most", "SET GLOBAL "+name+" = 0")
+			w.in.Source = set{source, name, "0"}
+			w.clean(t, "no limit")
+		}
+	})
+}
+
 func TestReplicationFilters(t *testing.T) {
 	w := newWorld(t, pairs[servers.MariaDB][0], pairs[servers.MariaDB][1])
 	w.in.SourceIsReplicaOK = true
@@ -160,6 +174,17 @@ func TestCreate(t *testing.T) {
 		w.clean(t, "all tables have one")
 		w.one(t, "unique_only", "id INT NOT NULL, UNIQUE KEY (id)", "id")
 		w.fails(t, "create.primary-key", name, "refuses to create shop_1.unique_only", "SET GLOBAL "+name+" = OFF")
+	})
+}
+
+// Pages of another size are chosen when a server is set up, once for all.
+func TestCreateOnSmallerPages(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		source, target := w.in.Source, w.in.Target
+		w.in.Source = set{source, "innodb_page_size", "32768"}
+		w.finds(t, preflight.Warning, "create.page-size", "target, innodb_page_size", "32768 on the source and 16384 on the target", "pages of the source's size")
+		w.in.Source, w.in.Target = source, set{target, "innodb_page_size", "65536"}
+		w.clean(t, "larger pages hold all that smaller ones do")
 	})
 }
 

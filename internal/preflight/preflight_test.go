@@ -184,24 +184,34 @@ func TestBinlogOff(t *testing.T) {
 	defer off.Stop()
 	w := newWorld(t, off, pairs[servers.MariaDB][1])
 	w.fails(t, "binlog", "log_bin", "writes no binary log", "--log-bin")
+
+	w = newWorld(t, pairs[servers.MariaDB][0], off)
+	w.clean(t, "nobody reads the target's log")
+	w.in.Target, w.in.WatchTarget = w.target, true
+	w.fails(t, "target-binlog.off", "log_bin", "the target writes no binary log, so what others write to it cannot be noticed", "start the target with --log-bin")
 }
 
 // F34: schemas that the server keeps out of its binary log are refused.
 func TestF34BinlogFilters(t *testing.T) {
 	for _, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
-		t.Run(string(flavour), func(t *testing.T) {
-			source, err := servers.Start(t.Context(), servers.Options{Flavour: flavour, Name: "filtering", GTID: true,
-				Flags: []string{"--binlog-ignore-db=elsewhere", "--binlog-ignore-db=shop_2"}})
-			require.NoError(t, err)
-			defer source.Stop()
-			w := newWorld(t, source, pairs[flavour][1])
-			w.fails(t, "binlog-filters.statements", "binlog_ignore_db", "binlog_ignore_db is [elsewhere,shop_2]", "replicate-do-db")
+		for _, c := range []struct{ option, first, second, says string }{
+			{"ignore", "elsewhere", "shop_2", "binlog_do_db is [] and binlog_ignore_db is [elsewhere,shop_2]"},
+			{"do", "elsewhere", "shop_1", "binlog_do_db is [elsewhere,shop_1] and binlog_ignore_db is []"},
+		} {
+			t.Run(string(flavour)+", "+c.option, func(t *testing.T) {
+				source, err := servers.Start(t.Context(), servers.Options{Flavour: flavour, Name: "filtering", GTID: true,
+					Flags: []string{"--binlog-" + c.option + "-db=" + c.first, "--binlog-" + c.option + "-db=" + c.second}})
+				require.NoError(t, err)
+				defer source.Stop()
+				w := newWorld(t, source, pairs[flavour][1])
+				w.fails(t, "binlog-filters.statements", "binlog_"+c.option+"_db", c.says, "replicate-do-db")
 
-			exec(t, w.source, "CREATE DATABASE shop_2", strings.ReplaceAll(definitions[0], "shop_1", "shop_2"), "GRANT SELECT ON shop_2.* TO mover")
-			exec(t, w.target, "GRANT ALL ON shop_2.* TO mover")
-			w.in.Tables[0].Schema, w.in.Tables[0].TargetSchema = "shop_2", "shop_2"
-			w.fails(t, "binlog-filters", "binlog_ignore_db", "changes in shop_2 never reach", "start the source without")
-		})
+				exec(t, w.source, "CREATE DATABASE shop_2", strings.ReplaceAll(definitions[0], "shop_1", "shop_2"), "GRANT SELECT ON shop_2.* TO mover")
+				exec(t, w.target, "GRANT ALL ON shop_2.* TO mover")
+				w.in.Tables[0].Schema, w.in.Tables[0].TargetSchema = "shop_2", "shop_2"
+				w.fails(t, "binlog-filters.unlogged", "binlog_"+c.option+"_db", "changes in shop_2 never reach", "start the source without")
+			})
+		}
 	}
 }
 
@@ -411,7 +421,12 @@ func TestTargetBinlog(t *testing.T) {
 		w.in.Target = w.target
 		require.Zero(t, w.run(t).Count(preflight.Error))
 		w.setGlobal(t, w.target, name, "OFF")
-		w.fails(t, "target-binlog", name, name+" must be ON, not OFF (target)", "SET GLOBAL "+name+" = ON")
+		w.fails(t, "target-binlog.statements", name, name+" must be ON, not OFF (target)", "SET GLOBAL "+name+" = ON")
+		w.setGlobal(t, w.target, name, "ON")
+		for _, format := range []string{"MIXED", "STATEMENT"} {
+			w.setGlobal(t, w.target, "binlog_format", "'"+format+"'")
+			w.fails(t, "target-binlog.format", "binlog_format", "binlog_format must be ROW, not "+format+" (target)", "SET GLOBAL binlog_format = ROW")
+		}
 		w.in.WatchTarget = false
 		require.Zero(t, w.run(t).Count(preflight.Error))
 	})

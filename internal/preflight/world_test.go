@@ -262,3 +262,17 @@ func (w *world) logFile(t *testing.T) string {
 	require.NoError(t, err)
 	return end.File
 }
+
+// set is a server on which one variable has a value that the servers at hand cannot be given:
+// it answers for it where it is asked for, and everything else is the real server's.
+type set struct {
+	server.Querier
+	name, value string
+}
+
+func (s set) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if strings.HasPrefix(query, "SHOW GLOBAL VARIABLES ") && strings.Contains(query, "'"+s.name+"'") {
+		query = "SELECT '" + s.name + "' AS Variable_name, '" + s.value + "' AS Value"
+	}
+	return s.Querier.QueryContext(ctx, query, args...)
+}
