@@ -19,7 +19,17 @@ func SomeSettings(t *testing.T) []Setting {
 	if Full() {
 		return Settings
 	}
-	return []Setting{Settings[byName(t)], Settings[2]}
+	return []Setting{Settings[byName(t, 2)], Settings[2]}
+}
+
+// OneSetting is that of a test of what the mover does by itself, whatever its servers are;
+// which one, the name of the test decides. All settings when Full.
+func OneSetting(t *testing.T) []Setting {
+	t.Helper()
+	if Full() {
+		return Settings
+	}
+	return Settings[byName(t, uint32(len(Settings))):][:1]
 }
 
 // OneFlavour is the setting of a test that is long and says little about its servers: MySQL
@@ -30,14 +40,14 @@ func OneFlavour(t *testing.T) []Setting {
 	if Full() {
 		return both
 	}
-	return both[byName(t):][:1]
+	return both[byName(t, 2):][:1]
 }
 
-// byName is 0 or 1, always the same of a test.
-func byName(t *testing.T) int {
+// byName is a number below n, always the same of a test.
+func byName(t *testing.T, n uint32) int {
 	name := fnv.New32a()
 	_, _ = name.Write([]byte(t.Name()))
-	return int(name.Sum32() % 2)
+	return int(name.Sum32() % n)
 }
 
 // Share is the share of n things that a test deals out to its cases: those whose index is

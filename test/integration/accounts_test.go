@@ -42,7 +42,7 @@ func TestMoveOverUnixSockets(t *testing.T) {
 // first on the server; every connection is lost. The run goes on.
 func TestPasswordIsRotatedDuringARun(t *testing.T) {
 	const user = "rotated"
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "rotation", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")

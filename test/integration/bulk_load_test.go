@@ -96,7 +96,7 @@ func TestCopyByLoadData(t *testing.T) {
 // What LOAD DATA would skip or bend with a warning only is an error, and nothing of the
 // batch is written. A row that is there already is left as it is.
 func TestLoadDataHidesNoError(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		for name, test := range map[string]struct{ change, problem string }{
 			"narrower column": {"ALTER TABLE rows_ MODIFY v VARCHAR(2) NOT NULL", "Data too long"},
 			"constraint":      {"ALTER TABLE rows_ ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 4)", "short"},

@@ -281,7 +281,7 @@ func everywhere(more map[string]string) map[string]string {
 
 // A move that succeeds tells nobody a secret or a value of a row.
 func TestSecretsStaySecret(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		r := newSecretRun(t, p)
 		mustStart(t, t.Context(), r.ferry)
 		changed := false

@@ -17,7 +17,7 @@ import (
 // arrives, and nothing that it tells of times is negative or endless. (Both clocks apart:
 // TestF37LagByTheSourcesClock, TestF37DurationsAreMonotonic.)
 func TestF37SteppedClocks(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "stepped", "CREATE TABLE t (id INT PRIMARY KEY, v INT, at TIMESTAMP(3) NULL)")

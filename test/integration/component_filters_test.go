@@ -63,7 +63,7 @@ func (f *tenant) ApplicableEvent(ev ghostferry.DMLEvent) (bool, error) {
 // One tenant's rows move while all tenants write, next to another's rows that are on the
 // target already. Batches of a table are read one after the other, in order.
 func TestCopyFilterWithoutUpperBound(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		hint := map[string]string{"mysql-gtid": " FORCE INDEX (by_tenant)", "mariadb": " USE INDEX (by_tenant)"}[p.Name]
 		ctx := minute(t)
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY, tenant INT NOT NULL, v INT, KEY by_tenant (tenant, id))",
@@ -173,7 +173,7 @@ func (f picky) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry
 
 // A table filter chooses; what it fails with, chooses amiss or leaves empty is refused.
 func TestTableFilterChooses(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE b (id BIGINT PRIMARY KEY)", "CREATE VIEW c AS SELECT * FROM a")
 		named := func(names ...string) func([]*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
 			return func(tables []*ghostferry.TableSchema) (out []*ghostferry.TableSchema, err error) {
@@ -274,7 +274,7 @@ func TestRewritesOfNames(t *testing.T) {
 // The key of a table is the configured column, else its primary key, else the fallback
 // column, of whatever unique keys there are.
 func TestConfiguredPaginationColumns(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const change = "UPDATE alone.%s SET v=v+1 WHERE n=?"
 		p.Create(t, aloneSchema,
 			"CREATE TABLE chosen (id BIGINT PRIMARY KEY, n INT NOT NULL, v INT, UNIQUE KEY by_n (n))",
@@ -323,7 +323,7 @@ func TestConfiguredPaginationColumns(t *testing.T) {
 
 // A throttled run does not copy; it goes on when it may.
 func TestThrottledRun(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1),(2),(3)")
 		throttler := &watchedThrottler{asked: make(chan struct{}, 1)}

@@ -24,7 +24,7 @@ import (
 // Initialize sets what a host reads before anything can fail, returns what fails, and
 // nothing can be made before it.
 func TestInitializeInOrder(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		logger, lines := logtest.NewNullLogger()
 		config := p.Config("no_such_schema")
 		config.Logger = logger
@@ -73,7 +73,7 @@ func recovered(f func()) (said any) {
 
 // Any number of goroutines may wait until the rows are copied, also when they have been.
 func TestEveryWaiterIsReleased(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)")
 		f := settled(t, p, []string{aloneSchema}, func(*ghostferry.Ferry) {})
@@ -146,7 +146,7 @@ func (failingSorter) Sort(map[*ghostferry.TableSchema]ghostferry.PaginationKey) 
 
 // More values in a batch than a prepared statement can have.
 func TestMoveWideTables(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		columns := make([]string, 1000)
 		for i := range columns {
 			columns[i] = fmt.Sprintf("c%d SMALLINT NOT NULL DEFAULT %d", i, i)
@@ -196,7 +196,7 @@ func TestPositionOfAQuietRun(t *testing.T) {
 
 // The progress says what is known, and 0 for what is not.
 func TestProgressOfARun(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE hollow (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 100) SELECT i FROM n")
 		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) { f.ProgressCallback.Payload = "mine" })
@@ -239,7 +239,7 @@ func TestProgressOfARun(t *testing.T) {
 
 // The reports of a run reach their endpoints, with the host's own payload inside.
 func TestCallbacksOfARun(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)")
 		var mu sync.Mutex
@@ -292,7 +292,7 @@ func TestCallbacksOfARun(t *testing.T) {
 // The control server's status has every field of the contract, in its shape; an empty table
 // does it no harm. Its orders take effect.
 func TestControlServerStatus(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)", "CREATE TABLE hollow (id BIGINT PRIMARY KEY)", "CREATE TABLE b (id BIGINT PRIMARY KEY)")
 		p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)")
 		f := settled(t, p, []string{aloneSchema}, func(f *ghostferry.Ferry) {
@@ -422,7 +422,7 @@ func TestTagsOfLogLines(t *testing.T) {
 		target_binlog_streamer inline-verifier iterative_verifier binlog_verify_store reverify_store checksum_verifier
 		compression_verifier target_verifier table_schema_cache throttler wait_replica error_handler http-callback
 		control_server metrics copydb sharding online_verifier verifier preflight late_write_check`)
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := p.Shop(t, "tags", 300)
 		writer := p.Write(t, o, 50)
 		logger, lines := logtest.NewNullLogger()

@@ -38,7 +38,7 @@ func definition(t *testing.T, db *sql.DB, schema, table string) string {
 // Names with dots and backquotes, renamed schemas and tables, and texts that only look
 // like names arrive as they should; rows too.
 func TestCopydbRenames(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		freshSchemas(t, p, "copydb a.b`c", "copydb renamed`x")
 		harness.Exec(t, p.SourceDB, strings.ReplaceAll("CREATE DATABASE § CHARACTER SET latin1 COLLATE latin1_german1_ci;\n"+
 			"CREATE TABLE §.`or``ders.x` (id INT AUTO_INCREMENT PRIMARY KEY, `a``.b` VARCHAR(60) DEFAULT 'it''s \\\\ \\' `or``ders.x`' COMMENT 'a \\\\ b; ''c''\\nREFERENCES `or``ders.x`') AUTO_INCREMENT=4711 COMMENT='tab\\tle';\n"+
@@ -140,7 +140,7 @@ func TestCopydbAndExistingTables(t *testing.T) {
 
 // The first tables are created first; a definition that cannot be read creates nothing.
 func TestCopydbCreationOrder(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		freshSchemas(t, p, "copydb_order")
 		harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_order")
 		for _, name := range []string{"a", "b", "c", "d"} {

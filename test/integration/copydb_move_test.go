@@ -62,7 +62,7 @@ func TestCopydbMovesALiveShop(t *testing.T) {
 
 // Nobody stops the writers, but nobody writes either: the last line says both.
 func TestCopydbWithoutFence(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_unfenced", 2000)
 		status, run := runCopydb(t, copydbSettings(p, []string{o.Database}, nil).file(t))
 		require.Zero(t, status)
@@ -89,7 +89,7 @@ func TestCopydbNoticesLateWrites(t *testing.T) {
 }
 
 func TestCopydbWithoutVerification(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_unverified", 2000)
 		config := copydbSettings(p, []string{o.Database}, settings{"VerifierType": "NoVerification"}).file(t)
 		status, run := runCopydb(t, config)
@@ -101,7 +101,7 @@ func TestCopydbWithoutVerification(t *testing.T) {
 
 // The cutover waits for the word.
 func TestCopydbWaitsForTheWord(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_word", 2000)
 		h := serveHooks(t, func() error { return nil })
 		run := startCopydb(t, copydbSettings(p, []string{o.Database}, with(h.settings(), settings{"AutomaticCutover": false})).file(t))
@@ -119,7 +119,7 @@ func TestCopydbWaitsForTheWord(t *testing.T) {
 // Rows that somebody changes on the target behind copydb's back are found before
 // anybody is told that the target may be used.
 func TestCopydbFindsDifferences(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_different", 2000)
 		h := serveHooks(t, func() error { return nil })
 		run := startCopydb(t, "-json", copydbSettings(p, []string{o.Database}, with(h.settings(), settings{"AutomaticCutover": false})).file(t))
@@ -137,7 +137,7 @@ func TestCopydbFindsDifferences(t *testing.T) {
 // A lock that fails leaves the source as it was: the host hears of the end of the
 // attempt, and never that the target may be written.
 func TestCopydbGivesUpACutover(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_abort", 2000)
 		h := serveHooks(t, func() error { return fmt.Errorf("writers do not stop") })
 		status, run := runCopydb(t, "-json", copydbSettings(p, []string{o.Database}, h.settings()).file(t))
@@ -158,7 +158,7 @@ func TestCopydbGivesUpACutover(t *testing.T) {
 
 // Without CutoverAbort nobody is told, and the message says what is still blocked.
 func TestCopydbSaysThatWritesStayBlocked(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_blocked", 2000)
 		h := serveHooks(t, func() error { return fmt.Errorf("writers do not stop") })
 		more := h.settings()
@@ -227,7 +227,7 @@ func TestCopydbGoesOnFromAStateDump(t *testing.T) {
 
 // The command of a move that is done follows the source again.
 func TestCopydbFollowsAgain(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_again", 2000)
 		config := copydbSettings(p, []string{o.Database}, nil).file(t)
 		status, _ := runCopydb(t, config)
@@ -280,7 +280,7 @@ func TestCopydbSurvivesKill9(t *testing.T) {
 // A process that dies between the creation of the tables and the library's first write
 // leaves tables that the next one knows as its own.
 func TestCopydbKnowsItsOwnTables(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := sourceShop(t, p, "copydb_own", 2000)
 		s := copydbSettings(p, []string{o.Database}, nil)
 		dies := copydb.NewFerry(s.config(t))

@@ -116,7 +116,7 @@ func TestCopydbRefuses(t *testing.T) {
 
 // A server without a binary log.
 func TestCopydbRefusesASourceWithoutLog(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		silent, err := servers.Start(t.Context(), servers.Options{Flavour: p.Flavour, Name: "silent", Flags: []string{"--skip-log-bin", "--skip-log-slave-updates"}})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, silent.Stop()) })
@@ -130,7 +130,7 @@ func TestCopydbRefusesASourceWithoutLog(t *testing.T) {
 
 // A host's filter that fails.
 func TestCopydbRefusesAFilterThatFails(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		refusedWorld(t, p)
 		before := contents(t, p.TargetDB)
 		for _, filter := range []failingFilter{{databases: true}, {databases: false}} {

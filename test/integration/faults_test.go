@@ -63,7 +63,7 @@ func moveUnderFaults(t *testing.T, p *harness.Pair, database string, rows int, p
 
 // F07: connections are reset in the middle of a chunk's rows and of a row event.
 func TestF07ResetInTheMiddleOfRows(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		var reads, events []*faultproxy.Trigger
 		moveUnderFaults(t, p, "cut_rows", 3000, func(f *ghostferry.Ferry) {
 			proxy := behindProxy(t, p.Source, f.Source)
@@ -129,7 +129,7 @@ func TestF08HalfOpenBinlogConnection(t *testing.T) {
 
 // F09: a COMMIT is lost, or only its answer: whichever, the transaction takes effect once.
 func TestF09UnknownOutcomeOfCommit(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		var lost, unanswered []*faultproxy.Trigger
 		moveUnderFaults(t, p, "unknown_commit", 3000, func(f *ghostferry.Ferry) {
 			proxy := behindProxy(t, p.Target, f.Target)
@@ -180,7 +180,7 @@ func TestF10ZombiePackets(t *testing.T) {
 // F11: the source's connections are killed between the read of rows and their insert, and
 // one of the rows is deleted and the delete streamed meanwhile. It does not rise again.
 func TestF11ConnectionsLostBetweenReadAndInsert(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "lost_lock", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
@@ -219,7 +219,7 @@ func TestF11ConnectionsLostBetweenReadAndInsert(t *testing.T) {
 // F38: a second process takes a run over while the first one is alive: the first notices
 // in its next transaction, and only the second arrives.
 func TestF38SecondProcessTakesOver(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "taken_over", 4000)

@@ -16,7 +16,7 @@ import (
 // that its own repetition would wait for, and no open transaction in the pool that the next
 // BEGIN would commit.
 func TestHalfABatchLeavesNothing(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "half_batch", "CREATE TABLE halves (id INT NOT NULL PRIMARY KEY, v MEDIUMBLOB NOT NULL)")
 		p.In(t, p.TargetDB, "half_batch", "ALTER TABLE halves ADD CONSTRAINT not_three CHECK (id <> 3)")
 		tables, err := ghostferry.LoadTables(&sqlwrapper.DB{DB: p.SourceDB}, harness.Schemas{"half_batch"}, nil, nil, nil, nil)
@@ -47,7 +47,7 @@ func TestHalfABatchLeavesNothing(t *testing.T) {
 // A reading transaction that is killed between read and write takes its locks with it.
 // Rows that were changed meanwhile are not written, but read again.
 func TestLostLocksAreNoticed(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, "lost_locks", "CREATE TABLE locked (id INT NOT NULL PRIMARY KEY, v INT NOT NULL)")
 		p.In(t, p.SourceDB, "lost_locks", "INSERT INTO locked VALUES (1,1),(2,1)")
 		source := &sqlwrapper.DB{DB: p.SourceDB}

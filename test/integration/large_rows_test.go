@@ -51,7 +51,7 @@ func TestTransactionsOfLargeRows(t *testing.T) {
 // A chunk whose rows are larger than was thought is read up to its limit in bytes, not in
 // rows: the source sends little more.
 func TestChunkOfRowsLargerThanThought(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		const schema, rows, limit = "too_full", 60 + 1000, 4 << 20
@@ -107,7 +107,7 @@ func TestMemoryOfHugeRows(t *testing.T) {
 	mover := filepath.Join(t.TempDir(), "mover") // without the race detector, which takes memory of its own
 	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", mover, "github.com/ghostferry-go/ghostferry/bench/mover").CombinedOutput()
 	require.NoError(t, err, string(output))
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "huge_rows"
 		for _, bulk := range harness.Share([]string{"", "off"}, slices.Index(flavours(), p.Setting), len(flavours())) {
 			p.Create(t, schema, "CREATE TABLE huge (id INT NOT NULL PRIMARY KEY, b LONGBLOB)", "CREATE TABLE mixed (id INT NOT NULL PRIMARY KEY, b LONGBLOB)")

@@ -16,7 +16,7 @@ import (
 // with its record, or a batch. It is noticed, and the next run goes on from what is there.
 // (TestTargetThatLosesCommits in test/stress kills a server that really loses them.)
 func TestF05TargetLosesAcknowledgedCommits(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		ferry := func() *ghostferry.Ferry {
@@ -68,7 +68,7 @@ func TestF05TargetLosesAcknowledgedCommits(t *testing.T) {
 // A process of a run that is begun anew by another can write nothing of the old one any
 // more, although the new run has the same name.
 func TestForgottenRunIsFenced(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "forgotten", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")

@@ -37,6 +37,12 @@ func onSomeSettingsInTurn(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
 	harness.OnSettings(t, harness.SomeSettings(t), false, f)
 }
 
+// onOneSetting is onEachSetting on one of them (harness.OneSetting).
+func onOneSetting(t *testing.T, f func(t *testing.T, p *harness.Pair)) {
+	t.Helper()
+	harness.OnSettings(t, harness.OneSetting(t), true, f)
+}
+
 // flavours are the settings of tests that do not depend on how the log is followed.
 func flavours() []harness.Setting {
 	return []harness.Setting{harness.Settings[0], harness.Settings[2]}

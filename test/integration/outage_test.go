@@ -101,7 +101,7 @@ func TestOutagesPass(t *testing.T) {
 // One that lasts ends the run with an error that names the remedy; the same
 // configuration goes on when it is over.
 func TestOutageThatLasts(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		log := &recordingLogger{}
 		f, ran := startOutage(t, p, log, 1)
 		end := outages[0].begin(t, p)

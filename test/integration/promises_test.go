@@ -17,7 +17,7 @@ import (
 // F20: rows near the target's smaller max_allowed_packet arrive in statements of their
 // own; one that cannot fit ends the run, naming table, key and sizes.
 func TestF20LargeRows(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "copydb_large"
 		freshSchemas(t, p, schema)
 		global(t, p.TargetDB, "max_allowed_packet", "1048576", "16777216")
@@ -44,7 +44,7 @@ func TestF20LargeRows(t *testing.T) {
 // any more are halved: of the copy, of changes in two phases, of deletes and of updates in
 // place. A row that does not fit by itself ends the run.
 func TestF20LimitLoweredDuringAMove(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		const schema = "lowered"
@@ -105,7 +105,7 @@ func TestF32TargetTrigger(t *testing.T) {
 // F34: a change that a session keeps out of the binary log is found by the comparison,
 // which names the row. (Schemas that the server keeps out are refused: TestF34BinlogFilters.)
 func TestF34UnloggedWrites(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "copydb_unlogged"
 		freshSchemas(t, p, schema)
 		p.In(t, p.SourceDB, "", "CREATE DATABASE "+schema, "USE "+schema, "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v INT)", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
@@ -173,7 +173,7 @@ func TestDryRunAsJSON(t *testing.T) {
 
 // What an interrupted run needs and is gone is told by Preflight, too.
 func TestPreflightOfAnInterruptedRun(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "copydb_purged"
 		freshSchemas(t, p, schema)
 		p.In(t, p.SourceDB, "", "CREATE DATABASE "+schema, "USE "+schema, "CREATE TABLE t (id INT NOT NULL PRIMARY KEY)", "INSERT INTO t VALUES (1),(2)")

@@ -312,7 +312,7 @@ func (c *chunks) add(t *testing.T, line string) {
 // A target table that lost its rows while no mover ran is copied again; so is one that
 // the source had emptied and then filled.
 func TestResumeWithEmptiedTables(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "emptied",
@@ -359,7 +359,7 @@ func awaitRows(t *testing.T, db *sql.DB, table string, n int, f *ghostferry.Ferr
 // A host's own store is enough to go on from, after a run that was interrupted, and is
 // asked by itself. It holds no credentials, and neither does a state.
 func TestResumeFromACheckpointStore(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_store", 3000)

@@ -61,7 +61,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 
 // A write after the run has ended is noticed before the target may be used.
 func TestForeignWriteDuringTheCutover(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		o := p.Shop(t, "watched_late", 1000)
 		f := &ghostferry.Ferry{Config: p.Config(o.Database)}
 		require.NoError(t, harness.Move(t.Context(), f, func() error {

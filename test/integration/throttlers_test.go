@@ -136,7 +136,7 @@ func TestThrottlersOnRealServers(t *testing.T) {
 // Throttlers of the configuration hold the copy back, and not the changes; adaptive pacing
 // goes on beside them.
 func TestConfiguredThrottlersHoldTheCopy(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := cutoverContext(t)
 		o := p.Shop(t, "held_copy", 400)
 		p.Create(t, "held_answer", "CREATE TABLE answer (n INT)")

@@ -97,7 +97,7 @@ func TestVerificationGoesOn(t *testing.T) {
 
 // Rows that differ during a move are repaired while the application writes.
 func TestRepairUnderWrites(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "repaired_shop", 3000)
@@ -122,7 +122,7 @@ func TestRepairUnderWrites(t *testing.T) {
 // first that the position on the target claims already. If it ends between that and the
 // rows' return, however it ends, the next one writes them.
 func TestResumeAfterChangesExecutedAgain(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "again", "CREATE TABLE t (id INT PRIMARY KEY, u INT, UNIQUE KEY (u))")
@@ -174,7 +174,7 @@ func TestResumeAfterChangesExecutedAgain(t *testing.T) {
 // A row that differed when it was written is in the checkpoint, and the process that goes on
 // compares it again.
 func TestRowsThatDifferedAreComparedByTheNextProcess(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		p.Create(t, "differed", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")

@@ -75,7 +75,7 @@ func (f ofTenant) ApplicableEvent(ev ghostferry.DMLEvent) (bool, error) {
 
 // One tenant's rows are compared where others live on both sides, while they are written.
 func TestVerifiersOfOneTenant(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline} {
 			t.Run(verifier, func(t *testing.T) {
 				p.Create(t, "one_tenant", "CREATE TABLE t (id INT PRIMARY KEY, tenant INT NOT NULL, v INT)")
@@ -104,7 +104,7 @@ func TestVerifiersOfOneTenant(t *testing.T) {
 // A verification that is started while the source is written compares every row again, finds
 // what somebody has changed on the target, and nothing else.
 func TestVerificationIsStartedWhileTheSourceIsWritten(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := cutoverContext(t)
 		o := p.Shop(t, "asked", 1000)
 		p.In(t, p.SourceDB, o.Database, "CREATE TABLE quiet (id INT PRIMARY KEY, v INT)", "INSERT INTO quiet VALUES (1,1),(2,2)")
@@ -163,7 +163,7 @@ func TestVerificationIsStartedWhileTheSourceIsWritten(t *testing.T) {
 // When the cutover has begun, a comparison of everything would be one that the writers wait
 // for: it is refused.
 func TestVerificationIsNotStartedInTheCutover(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		h := newHooked(t, p, "asked_late", nil)
 		verifier, ok := h.ferry.Verifier.(*ghostferry.OnlineVerifier)
 		require.True(t, ok)

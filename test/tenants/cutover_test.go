@@ -101,7 +101,7 @@ func (e *onceEnabled) SetDisabled(disabled bool) {
 // each of these, although the tenant's own row has been copied and has changed since; after the
 // last only when the operator says that the application writes to the source.
 func TestShardingGivesACutoverUp(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		fillShard(t, p)
 		before := shardRows(t, p, true, false)
 		hooks := startCallbacks(t)

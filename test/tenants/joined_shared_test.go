@@ -227,7 +227,7 @@ func TestJoinedRowsAreCaughtUpBeforeTheLock(t *testing.T) {
 // A process that stood still while another took its run over writes nothing more: no joined rows,
 // none of the tenant's own, and it takes nothing back.
 func TestNothingIsWrittenByAProcessThatWasOvertaken(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		fillShard(t, p)
 		overtake := func() error {
