@@ -155,7 +155,7 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	collations, err := targetCollations(ctx, f.Ferry.TargetDB)
+	collations, err := readCollations(ctx, f.Ferry.TargetDB)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +185,9 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 			}
 		}
 		definition, err := defineTable(ctx, source, table, f.target)
+		if err == nil {
+			definition.statement, err = collations.fitTable(ctx, source, table, definition.statement)
+		}
 		if err != nil {
 			return nil, &ghostferry.TableError{Schema: table.SchemaName, Table: table.TableName, Err: err}
 		}
@@ -197,37 +200,83 @@ func (f *CopydbFerry) definitions(ctx context.Context) ([]definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps := slices.Concat(schemas, parentsFirst(tables))
-	for i := range steps {
-		steps[i].statement = renameCollations(steps[i].statement, collations)
+	for i := range schemas {
+		schemas[i].statement, _ = collations.fit(schemas[i].statement)
 	}
-	return slices.Concat(notes, steps), nil
+	return slices.Concat(notes, schemas, parentsFirst(tables)), nil
 }
 
-// targetCollations are the target's names of collations that it has under another one.
-func targetCollations(ctx context.Context, target *sql.DB) (map[string]string, error) {
-	has := func(name string) (n int, err error) {
-		err = target.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLLATIONS WHERE COLLATION_NAME=?", name).Scan(&n)
-		return n, err
+// collations are what the target has to compare text by.
+type collations struct {
+	known   map[string]bool   // by name, 3-byte UTF-8 under its old one
+	renamed map[string]string // the target's names of those that it has under another one
+}
+
+func readCollations(ctx context.Context, target *sql.DB) (*collations, error) {
+	c := &collations{known: map[string]bool{}, renamed: map[string]string{}}
+	rows, err := target.QueryContext(ctx, "SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE COLLATION_NAME IS NOT NULL")
+	if err != nil {
+		return nil, fmt.Errorf("reading the collations of the target: %w", err)
 	}
-	names := map[string]string{}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("reading the collations of the target: %w", err)
+		}
+		c.known[oldName(name)] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the collations of the target: %w", err)
+	}
 	for _, pair := range equalCollations {
-		first, err := has(pair[0])
-		if err != nil {
-			return nil, fmt.Errorf("looking for collation %s on the target: %w", pair[0], err)
-		}
-		second, err := has(pair[1])
-		if err != nil {
-			return nil, fmt.Errorf("looking for collation %s on the target: %w", pair[1], err)
-		}
-		switch {
-		case first == 0 && second > 0:
-			names[pair[0]] = pair[1]
-		case second == 0 && first > 0:
-			names[pair[1]] = pair[0]
+		switch first, second := c.known[pair[0]], c.known[pair[1]]; {
+		case !first && second:
+			c.renamed[pair[0]] = pair[1]
+		case !second && first:
+			c.renamed[pair[1]] = pair[0]
 		}
 	}
-	return names, nil
+	return c, nil
+}
+
+// oldName gives collations of 3-byte UTF-8 the name that all servers know.
+func oldName(collation string) string {
+	if rest, ok := strings.CutPrefix(collation, "utf8mb3_"); ok {
+		return "utf8_" + rest
+	}
+	return collation
+}
+
+func (c *collations) lacks(name string) bool {
+	// MariaDB lists collations that several character sets share without the set's name.
+	_, bare, _ := strings.Cut(name, "_")
+	return !c.known[oldName(name)] && !c.known[bare]
+}
+
+// fit gives the collations of a definition the target's names, and leaves the default one
+// out, which is returned, where the target does not have it: no value depends on it.
+func (c *collations) fit(statement string) (fitted, left string) {
+	return withoutCollation(renameCollations(statement, c.renamed), c.lacks)
+}
+
+// fitTable is fit for a table. A default that a column has stays for the target to refuse:
+// without it the column would get another collation, under which other values are equal.
+func (c *collations) fitTable(ctx context.Context, source *sql.Conn, table ghostferry.TableIdentifier, statement string) (string, error) {
+	fitted, left := c.fit(statement)
+	if left == "" {
+		return fitted, nil
+	}
+	var columns int
+	err := source.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND COLLATION_NAME=?",
+		table.SchemaName, table.TableName, left).Scan(&columns)
+	if err != nil {
+		return "", fmt.Errorf("looking for columns with collation %s: %w", left, err)
+	}
+	if columns > 0 {
+		return renameCollations(statement, c.renamed), nil
+	}
+	return fitted, nil
 }
 
 // parentsFirst puts tables behind those that their foreign keys refer to, and leaves the

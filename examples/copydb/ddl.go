@@ -89,6 +89,33 @@ func renameCollations(statement string, names map[string]string) string {
 	return renamed.String() + statement[copied:]
 }
 
+// withoutCollation takes the default collation out of a definition, COLLATE [=] name outside of
+// parentheses, where lacks says so, and returns the name. Without it the target takes its own
+// default for the character set, which the definition names in front of it.
+func withoutCollation(statement string, lacks func(name string) bool) (without, name string) {
+	s := scanner{text: statement}
+	depth, before := 0, 0
+	for token := s.next(); token.kind != end; token = s.next() {
+		switch {
+		case token.kind == other && token.text == "(":
+			depth++
+		case token.kind == other && token.text == ")":
+			depth--
+		case depth == 0 && token.kind == word && strings.EqualFold(token.text, "COLLATE"):
+			named := s.next()
+			if named.kind == other && named.text == "=" {
+				named = s.next()
+			}
+			if named.kind == word && lacks(named.text) {
+				return statement[:before] + statement[named.end:], named.text
+			}
+			token = named
+		}
+		before = token.end
+	}
+	return statement, ""
+}
+
 // kind tells the tokens of a statement apart as far as finding names asks for it.
 type kind int
 

@@ -92,6 +92,28 @@ func TestRenameCreateDatabase(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestWithoutCollation(t *testing.T) {
+	lacks := func(name string) bool { return name == "utf8mb4_0900_ai_ci" }
+	for statement, wants := range map[string]string{
+		"CREATE DATABASE `s` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci */ /*!80016 DEFAULT ENCRYPTION='N' */": "CREATE DATABASE `s` /*!40100 DEFAULT CHARACTER SET utf8mb4 */ /*!80016 DEFAULT ENCRYPTION='N' */",
+		"CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci COMMENT='x'":               "CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT='x'",
+		"CREATE TABLE `t` (`a` int) DEFAULT CHARSET=utf8mb4 collate = utf8mb4_0900_ai_ci":                                             "CREATE TABLE `t` (`a` int) DEFAULT CHARSET=utf8mb4",
+	} {
+		without, name := withoutCollation(statement, lacks)
+		require.Equal(t, wants, without)
+		require.Equal(t, "utf8mb4_0900_ai_ci", name)
+	}
+	for _, statement := range []string{
+		"CREATE TABLE `t` (`a` varchar(9) COLLATE utf8mb4_0900_ai_ci) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+		"CREATE TABLE `COLLATE` (`COLLATE` int DEFAULT '(') COMMENT='COLLATE utf8mb4_0900_ai_ci'",
+		"CREATE TABLE `t` (`a` int CHECK (`a` COLLATE utf8mb4_0900_ai_ci > ')')) /* COLLATE utf8mb4_0900_ai_ci */ COLLATE",
+	} {
+		without, name := withoutCollation(statement, lacks)
+		require.Equal(t, statement, without)
+		require.Empty(t, name)
+	}
+}
+
 func FuzzRenameCreateTable(f *testing.F) {
 	f.Add("CREATE TABLE `t` (`a` int COMMENT 'x\\' ''y' REFERENCES `b`.`c` /*! z */)")
 	f.Add("CREATE TABLE `t` /* never closed")

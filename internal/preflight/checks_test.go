@@ -81,6 +81,55 @@ func TestRemediesBetweenFlavours(t *testing.T) {
 	}
 }
 
+// A default collation that the target lacks, of a table or of a schema that will be created, is
+// no value's: it is told, and refused only where the character set itself is not there.
+func TestDefaultCollations(t *testing.T) {
+	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])
+	const lacking = "the target does not have its default collation utf8mb4_0900_ai_ci, and takes its own for character set utf8mb4"
+	w.one(t, "numbers", "id INT PRIMARY KEY", "id")
+	alter := func(table, schema string) {
+		exec(t, w.source, "ALTER TABLE `shop_1`.numbers DEFAULT CHARACTER SET "+table, "ALTER DATABASE `shop_1` DEFAULT CHARACTER SET "+schema)
+	}
+	told := func(errors, warnings int) *preflight.Report {
+		t.Helper()
+		report, found := w.run(t), [2]int{}
+		for _, f := range report.Findings {
+			switch {
+			case f.Code != "create.default-collation":
+			case f.Severity == preflight.Error:
+				found[0]++
+			case f.Severity == preflight.Warning:
+				found[1]++
+			}
+		}
+		require.Equal(t, [2]int{errors, warnings}, found, report.Table())
+		require.Equal(t, errors, report.Count(preflight.Error), report.Table())
+		return report
+	}
+
+	alter("utf8mb4 COLLATE utf8mb4_0900_ai_ci", "utf8mb4 COLLATE utf8mb4_0900_ai_ci")
+	report := told(0, 2)
+	w.has(t, report, "create.default-collation", "shop_1.numbers", lacking)
+	w.has(t, report, "create.default-collation", "shop_1", lacking)
+
+	alter("gb18030", "gb18030")
+	report = told(2, 0)
+	w.has(t, report, "create.default-collation", "shop_1.numbers", "does not have the character set gb18030")
+	w.has(t, report, "create.default-collation", "shop_1", "does not have the character set gb18030")
+	for _, f := range report.Findings {
+		if f.Code == "create.default-collation" {
+			require.Contains(t, f.Remedy, "` DEFAULT CHARACTER SET … on the source")
+		}
+	}
+
+	alter("utf8mb3 COLLATE utf8mb3_unicode_ci", "utf8mb4 COLLATE utf8mb4_0900_bin") // both have these
+	told(0, 0)
+	alter("utf8mb4 COLLATE utf8mb4_general_ci", "utf8mb4 COLLATE utf8mb4_0900_ai_ci")
+	told(0, 1)
+	exec(t, w.target, "CREATE DATABASE `shop_1`")
+	told(0, 0)
+}
+
 // A collation that the other flavour has under another name is no difference.
 func TestCollationOfAnotherName(t *testing.T) {
 	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])

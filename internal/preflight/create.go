@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
 // checkCreate looks for what would keep the target from creating the tables that it does not have.
@@ -28,8 +30,19 @@ func (r *run) checkCreate(ctx context.Context) error {
 	return r.checkCreateSettings(ctx, missing)
 }
 
-// checkCollations names the collations that the target does not have.
-func (r *run) checkCollations(ctx context.Context, tables []Table) error {
+// repertoire is what a server has to keep text by.
+type repertoire struct {
+	collations, charsets map[string]bool // canonical
+}
+
+// has says whether the server has a collation.
+func (p repertoire) has(collation string) bool {
+	// MariaDB lists collations that several character sets share without the set's name.
+	_, bare, _ := strings.Cut(collation, "_")
+	return p.collations[canonicalCollation(collation)] || p.collations[bare]
+}
+
+func (r *run) targetRepertoire(ctx context.Context) (repertoire, error) {
 	known := map[string]bool{}
 	rows, err := r.Target.QueryContext(ctx, "SELECT COALESCE(COLLATION_NAME, '') FROM information_schema.COLLATIONS")
 	err = each(rows, err, func(scan func(...any) error) error {
@@ -39,7 +52,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read the collations of the target: %w", err)
+		return repertoire{}, fmt.Errorf("read the collations of the target: %w", err)
 	}
 	charsets := map[string]bool{}
 	rows, err = r.Target.QueryContext(ctx, "SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS")
@@ -50,19 +63,32 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read the character sets of the target: %w", err)
+		return repertoire{}, fmt.Errorf("read the character sets of the target: %w", err)
+	}
+	return repertoire{known, charsets}, nil
+}
+
+// checkCollations names the collations that the target does not have.
+func (r *run) checkCollations(ctx context.Context, tables []Table) error {
+	target, err := r.targetRepertoire(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.checkSchemaDefaults(ctx, tables, target); err != nil {
+		return err
 	}
 	for _, t := range tables {
 		source := r.source.table(t.Schema, t.Name)
 		lacking := map[string][]string{}
 		onlyBySource := map[string]bool{} // no other definition on the target would do
 		for _, c := range source.columns {
-			// MariaDB lists collations that several character sets share without the set's name.
-			_, bare, _ := strings.Cut(c.collation, "_")
-			if c.collation != "" && !known[canonicalCollation(c.collation)] && !known[bare] {
+			if c.collation != "" && !target.has(c.collation) {
 				lacking[c.collation] = append(lacking[c.collation], c.name)
-				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !charsets[c.charset]
+				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !target.charsets[c.charset]
 			}
+		}
+		if lacking[source.collation] == nil {
+			r.checkDefault(target, t.String(), source.collation, fmt.Sprintf("ALTER TABLE %s DEFAULT CHARACTER SET", sqlesc.Table(t.Schema, t.Name)))
 		}
 		for collation, columns := range lacking {
 			remedy := "create the target's table yourself, with a collation of the same character set that the target has: the values are kept, comparing and sorting differ"
@@ -74,6 +100,46 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		}
 	}
 	return nil
+}
+
+// checkSchemaDefaults looks at the default collations of the schemas that will be created.
+func (r *run) checkSchemaDefaults(ctx context.Context, tables []Table, target repertoire) error {
+	seen := map[string]bool{}
+	for _, t := range tables {
+		if seen[t.TargetSchema] {
+			continue
+		}
+		seen[t.TargetSchema] = true
+		var there int
+		if err := r.Target.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", t.TargetSchema).Scan(&there); err != nil {
+			return fmt.Errorf("look for schema %s on the target: %w", t.TargetSchema, err)
+		}
+		if there > 0 {
+			continue
+		}
+		var collation string
+		err := r.Source.QueryRowContext(ctx, "SELECT COALESCE(MAX(DEFAULT_COLLATION_NAME), '') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", t.Schema).Scan(&collation)
+		if err != nil {
+			return fmt.Errorf("read the default collation of schema %s: %w", t.Schema, err)
+		}
+		r.checkDefault(target, t.Schema, collation, fmt.Sprintf("ALTER DATABASE %s DEFAULT CHARACTER SET", sqlesc.Ident(t.Schema)))
+	}
+	return nil
+}
+
+// checkDefault looks at a default collation, which no value has: where the target lacks it,
+// the default is left out of what is created there.
+func (r *run) checkDefault(target repertoire, subject, collation, alter string) {
+	charset, _, _ := strings.Cut(collation, "_")
+	switch {
+	case collation == "" || target.has(collation):
+	case target.charsets[canonicalCharset(charset)]:
+		r.warn("default-collation", subject, fmt.Sprintf("the target does not have its default collation %s, and takes its own for character set %s: no value changes, columns that are added later compare and sort otherwise", collation, charset),
+			"give it a default that both servers have: "+alter+" … COLLATE … on the source, which changes no column")
+	default:
+		r.fault("default-collation", subject, fmt.Sprintf("the target does not have the character set %s, which is its default", charset),
+			"give it a default that both servers have: "+alter+" … on the source, which changes no column")
+	}
 }
 
 // checkCreateSettings looks at the target's settings that refuse definitions.

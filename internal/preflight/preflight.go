@@ -124,7 +124,7 @@ var checks = []struct {
 	{Check{"foreign-keys", "cascades that the binary log does not record; parents that do not move along",
 		[]string{"unlogged-cascade", "parent-missing", "parent-stays"}}, (*run).checkForeignKeys},
 	{Check{"create", "what keeps the target from creating the missing tables: collations it lacks, settings that refuse them",
-		[]string{"collation", "primary-key", "page-size"}}, (*run).checkCreate},
+		[]string{"collation", "default-collation", "primary-key", "page-size"}}, (*run).checkCreate},
 	{Check{"target-structure", "each difference of a target table that exists: columns, keys, indexes, collations, generated columns, partitions, CHECK constraints",
 		[]string{"column-missing", "column-type", "column-charset", "column-collation", "column-null", "column-generated", "column-default", "column-extra",
 			"auto-increment", "no-key", "unique-extra", "index-missing", "partitions", "check-extra"}}, (*run).checkTargetStructure},

@@ -14,6 +14,7 @@ import (
 type structure struct {
 	kind       string // BASE TABLE, VIEW, SYSTEM VERSIONED, SEQUENCE
 	engine     string
+	collation  string // the default of columns that are added, as the server calls it
 	columns    []column
 	uniques    []index
 	indexes    []index // the others
@@ -120,12 +121,12 @@ func readStructures(ctx context.Context, q server.Querier, on *server.Server, sc
 }
 
 func (s structures) readTables(ctx context.Context, q server.Querier, _ *server.Server, schema string) error {
-	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, '')
+	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE, ''), COALESCE(TABLE_COLLATION, '')
 		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?`, schema)
 	return each(rows, err, func(scan func(...any) error) error {
 		var name string
 		t := &structure{}
-		if err := scan(&name, &t.kind, &t.engine); err != nil {
+		if err := scan(&name, &t.kind, &t.engine, &t.collation); err != nil {
 			return err
 		}
 		s.byName[s.id(schema, name)] = t

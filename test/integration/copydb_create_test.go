@@ -86,13 +86,67 @@ func TestCopydbRenamesForeignKeys(t *testing.T) {
 	})
 }
 
-// What the target refuses is named with the remedy, and what was created before it is
-// gone again.
-func TestCopydbCreatesAllOrNothing(t *testing.T) {
+// fromMySQLToMariaDB is a pair of both flavours.
+func fromMySQLToMariaDB(t *testing.T) *harness.Pair {
+	t.Helper()
 	source := harness.Shared(t, harness.Settings[0])
 	target := harness.Shared(t, harness.Settings[2])
 	require.Equal(t, [2]servers.Flavour{servers.MySQL, servers.MariaDB}, [2]servers.Flavour{source.Flavour, target.Flavour})
-	across := &harness.Pair{Setting: harness.Setting{Name: "across"}, Source: source.Source, SourceDB: source.SourceDB, Target: target.Target, TargetDB: target.TargetDB}
+	return &harness.Pair{Setting: harness.Setting{Name: "across"}, Source: source.Source, SourceDB: source.SourceDB, Target: target.Target, TargetDB: target.TargetDB}
+}
+
+// A schema made with MySQL's default, and tables that have it as theirs while no column has it,
+// move to a server that lacks the collation.
+func TestCopydbLeavesLackingDefaultsOut(t *testing.T) {
+	p := fromMySQLToMariaDB(t)
+	freshSchemas(t, p, "copydb_defaults")
+	harness.Exec(t, p.SourceDB, `CREATE DATABASE copydb_defaults CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;
+		CREATE TABLE copydb_defaults.numbers (id INT PRIMARY KEY, v INT) COMMENT 'COLLATE=utf8mb4_0900_ai_ci';
+		CREATE TABLE copydb_defaults.texts (id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_unicode_ci, w VARCHAR(9) COLLATE utf8mb4_0900_bin);
+		INSERT INTO copydb_defaults.numbers VALUES (1, 1), (2, 2);
+		INSERT INTO copydb_defaults.texts VALUES (1, 'a', 'b ')`)
+
+	status, run := runCopydb(t, copydbSettings(p, []string{"copydb_defaults"}, nil).file(t))
+	require.Zero(t, status, run.stderr.String())
+	for _, table := range []string{"numbers", "texts"} {
+		rows := "SELECT * FROM copydb_defaults." + table + " ORDER BY id"
+		require.Equal(t, harness.Rows(t, p.SourceDB, rows), harness.Rows(t, p.TargetDB, rows))
+	}
+	require.Contains(t, definition(t, p.TargetDB, "copydb_defaults", "numbers"), "DEFAULT CHARSET=utf8mb4 ")
+	texts := definition(t, p.TargetDB, "copydb_defaults", "texts")
+	require.Contains(t, texts, "COLLATE utf8mb4_unicode_ci")
+	require.Contains(t, texts, "COLLATE utf8mb4_nopad_bin")
+	var charset string
+	require.NoError(t, p.TargetDB.QueryRow("SELECT default_character_set_name FROM information_schema.schemata WHERE schema_name='copydb_defaults'").Scan(&charset))
+	require.Equal(t, "utf8mb4", charset)
+}
+
+// A default that a column has is not left out: under another collation other values of its
+// unique key would be equal. The checks refuse it, and the target what is changed after them.
+func TestCopydbKeepsDefaultsOfColumns(t *testing.T) {
+	p := fromMySQLToMariaDB(t)
+	freshSchemas(t, p, "copydb_defaults")
+	harness.Exec(t, p.SourceDB, `CREATE DATABASE copydb_defaults CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_cs;
+		CREATE TABLE copydb_defaults.texts (id INT PRIMARY KEY)`)
+	config := copydbSettings(p, []string{"copydb_defaults"}, nil)
+	ferry := copydb.NewFerry(config.config(t))
+	require.NoError(t, ferry.InitializeContext(t.Context()))
+	require.NoError(t, ferry.StartContext(t.Context()))
+	harness.Exec(t, p.SourceDB, "ALTER TABLE copydb_defaults.texts ADD v VARCHAR(9), ADD UNIQUE KEY (v)")
+	var refused *copydb.CreationError
+	require.ErrorAs(t, ferry.CreateDatabasesAndTablesContext(t.Context()), &refused)
+	require.ErrorContains(t, refused, "utf8mb4_0900_as_cs")
+
+	status, run := runCopydb(t, config.file(t))
+	require.Equal(t, 1, status)
+	require.Contains(t, run.stderr.String(), "create.collation: copydb_defaults.texts")
+	require.NotContains(t, contents(t, p.TargetDB), "copydb_defaults.texts")
+}
+
+// What the target refuses is named with the remedy, and what was created before it is
+// gone again.
+func TestCopydbCreatesAllOrNothing(t *testing.T) {
+	across := fromMySQLToMariaDB(t)
 	freshSchemas(t, across, "copydb_across")
 	harness.Exec(t, across.SourceDB, `CREATE DATABASE copydb_across CHARACTER SET latin1;
 		CREATE TABLE copydb_across.a (id INT PRIMARY KEY, v VARCHAR(9)) CHARACTER SET latin1;
