@@ -296,7 +296,8 @@ func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {
 }
 
 // DefaultBuildSelect returns `SELECT columns FROM table WHERE key > ? ORDER BY key LIMIT
-// n`, for filters to build on.
+// n`, for filters to build on; without WHERE after no key, and after the one that a copy
+// begins with.
 func DefaultBuildSelect(columns []string, table *TableSchema, lastPaginationKey PaginationKey, batchSize uint64) squirrel.SelectBuilder {
 	l, err := table.layout()
 	if err != nil { // a literal without columns: only the key's name is needed
@@ -309,7 +310,15 @@ func DefaultBuildSelect(columns []string, table *TableSchema, lastPaginationKey 
 
 func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, last PaginationKey, size uint64) squirrel.SelectBuilder {
 	b := squirrel.Select(columns...).From(QuotedTableName(table)).OrderBy(l.keyOrder(false)).Limit(size)
-	if len(l.keys) == 1 && last != nil && l.columns[l.keys[0]].Kind != codec.Text {
+	kind := l.columns[l.keys[0]].Kind
+	// Of these only the value of a TextKey without text, MinPaginationKey's, is none of theirs.
+	others := kind != codec.Int && kind != codec.Uint && kind != codec.Text && kind != codec.Binary
+	if _, begins := last.(beginningKey); begins || last == nil || others && last.SQLValue() == "" {
+		return b
+	}
+	// A placeholder's value is compared as a string by ENUM, SET and temporal columns, and by
+	// DECIMAL as a double.
+	if len(l.keys) == 1 && !others && kind != codec.Text {
 		return b.Where(squirrel.Gt{sqlesc.Ident(l.columns[l.keys[0]].Name): last.SQLValue()})
 	}
 	if tuple := l.keyTupleOf(last); tuple != nil {

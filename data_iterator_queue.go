@@ -539,14 +539,21 @@ func (j *filteredJob) ended(upper keyTuple) {
 }
 
 // belowAll is the key that a host's query starts after: below zero for integers, whose
-// columns may hold zero and negative values, no bytes for the others.
+// columns may hold zero and negative values, no bytes for the others, which a row may have.
 func (l *tableLayout) belowAll(table *TableSchema) PaginationKey {
 	column := table.GetPaginationColumn()
 	switch l.columns[l.keys[0]].Kind {
 	case codec.Int:
-		return NewInt64KeyWithColumn(column.Name, -1<<63)
+		if !strings.HasPrefix(strings.ToLower(column.RawType), "bigint") {
+			return NewInt64KeyWithColumn(column.Name, -1<<63)
+		}
+		return beginningKey{NewInt64KeyWithColumn(column.Name, -1<<63)}
 	case codec.Uint:
 		return NewInt64KeyWithColumn(column.Name, -1)
 	}
-	return MinPaginationKey(column)
+	return beginningKey{MinPaginationKey(column)}
 }
+
+// beginningKey is the least key that a host's query can be given where a row may have it:
+// DefaultBuildSelect leaves no row out after it.
+type beginningKey struct{ PaginationKey }

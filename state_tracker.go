@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"bytes"
 	"container/ring"
+	"strconv"
 	"sync"
 	"time"
 
@@ -461,7 +462,13 @@ func (l *tableLayout) paginationKey(table *TableSchema, key keyTuple) Pagination
 	parts := make([]PaginationKey, len(key))
 	for i, k := range l.keys {
 		column := &table.Columns[k]
-		part, err := NewPaginationKeyFromRow(RowData{bytes.Clone(key[i])}, 0, column)
+		var value any = bytes.Clone(key[i])
+		if l.columns[k].Kind == codec.Bit { // a query gives it as bytes, here it is a number
+			if n, err := strconv.ParseUint(string(key[i]), 10, 64); err == nil {
+				value = n
+			}
+		}
+		part, err := NewPaginationKeyFromRow(RowData{value}, 0, column)
 		if err != nil {
 			part = NewTextKeyWithColumn(column.Name, string(key[i]))
 		}
