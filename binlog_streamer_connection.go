@@ -111,7 +111,9 @@ func (h eventHandler) HandleEvent(ev *replication.BinlogEvent) error {
 		h.s.tap.before(ev)
 		defer h.s.tap.after()
 	}
-	h.s.packet = ev
+	if h.s.tap == nil { // else those who share the stream have it
+		h.s.packet = ev
+	}
 	err := h.s.handle(ev)
 	h.s.dropPacket()
 	if err == nil && h.s.wantsToShare() {

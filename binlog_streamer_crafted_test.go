@@ -204,3 +204,29 @@ func TestACompressedTransactionEndsWithItsPayload(t *testing.T) {
 		require.Equal(t, uint64(4), r.resumeFrom().Pos, what)
 	}
 }
+
+// A large compressed transaction is asked for its mark at its end, when its rows are decoded.
+func TestALargeCompressedTransactionHasAMark(t *testing.T) {
+	r := newRecordedStream(t, false)
+	table := recordedTable(false)
+	name := func(text string) []byte { return append(append([]byte{byte(len(text))}, text...), 0) }
+	tableMap := slices.Concat([]byte{1, 0, 0, 0, 0, 0, 1, 0}, name(table.Schema), name(table.Name),
+		[]byte{8, 3, 15, 245, 246, 17, 16, 254, 252}, []byte{12, 80, 0, 4, 10, 3, 3, 5, 0, 247, 1, 4}, []byte{0xfe})
+	value := make([]byte, largeRowsBytes)
+	row := slices.Concat([]byte{1, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0xff, 0x7e, 7, 0, 0, 0}, binary.LittleEndian.AppendUint32(nil, uint32(len(value))), value)
+	inner := func(kind replication.EventType, body []byte) []byte {
+		return craftedEvent(kind, 0, uint32(replication.EventHeaderSize+len(body)), body).RawData
+	}
+	events := slices.Concat(inner(replication.TABLE_MAP_EVENT, tableMap), inner(replication.WRITE_ROWS_EVENTv2, row), inner(replication.XID_EVENT, make([]byte, 8)))
+	payload := append([]byte{2, 3, 0xfc, 255, 0, 0}, events...)
+	size := uint32(replication.EventHeaderSize + len(payload))
+	ev := craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, uint64(60+size), size, payload)
+	raw := slices.Clone(ev.RawData)
+	var mark logMark
+	r.onEnd = append(r.onEnd, func(e transactionEnd) { mark = e.mark })
+	require.NoError(t, eventHandler{s: r.BinlogStreamer, ctx: t.Context()}.HandleEvent(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))))
+	require.NoError(t, eventHandler{s: r.BinlogStreamer, ctx: t.Context()}.HandleEvent(ev))
+	require.Len(t, r.events, 1)
+	require.Equal(t, markOf("log.000001", uint64(60+size), raw), mark)
+	require.Empty(t, ev.RawData)
+}

@@ -432,7 +432,9 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 		}
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
-	s.dropPacket()
+	if s.held == nil { // else it is one of several in a packet, which is asked for again at their end
+		s.dropPacket()
+	}
 	if s.txn == nil {
 		s.begin(binlog.GTID{})
 	}

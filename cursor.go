@@ -313,7 +313,7 @@ func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, la
 	kind := l.columns[l.keys[0]].Kind
 	// Of these only the value of a TextKey without text, MinPaginationKey's, is none of theirs.
 	others := kind != codec.Int && kind != codec.Uint && kind != codec.Text && kind != codec.Binary
-	if _, begins := last.(beginningKey); begins || last == nil || others && last.SQLValue() == "" {
+	if last == nil || begins(last) || others && last.SQLValue() == "" {
 		return b
 	}
 	// A placeholder's value is compared as a string by ENUM, SET and temporal columns, and by

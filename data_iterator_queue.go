@@ -541,19 +541,28 @@ func (j *filteredJob) ended(upper keyTuple) {
 // belowAll is the key that a host's query starts after: below zero for integers, whose
 // columns may hold zero and negative values, no bytes for the others, which a row may have.
 func (l *tableLayout) belowAll(table *TableSchema) PaginationKey {
-	column := table.GetPaginationColumn()
-	switch l.columns[l.keys[0]].Kind {
-	case codec.Int:
-		if !strings.HasPrefix(strings.ToLower(column.RawType), "bigint") {
-			return NewInt64KeyWithColumn(column.Name, -1<<63)
-		}
-		return beginningKey{NewInt64KeyWithColumn(column.Name, -1<<63)}
-	case codec.Uint:
-		return NewInt64KeyWithColumn(column.Name, -1)
+	name := table.GetPaginationColumn().Name
+	switch keyKindOf(table.GetPaginationColumn()) {
+	case keyKindBinary:
+		return BinaryKey{Column: name, Value: []byte{}, begins: true}
+	case keyKindText:
+		return TextKey{Column: name, begins: true}
 	}
-	return beginningKey{MinPaginationKey(column)}
+	if l.columns[l.keys[0]].Kind == codec.Int {
+		return Int64Key{Column: name, Value: -1 << 63, begins: true}
+	}
+	return Int64Key{Column: name, Value: -1, begins: true}
 }
 
-// beginningKey is the least key that a host's query can be given where a row may have it:
-// DefaultBuildSelect leaves no row out after it.
-type beginningKey struct{ PaginationKey }
+// begins reports that a key is belowAll's, and no row's with the same value.
+func begins(key PaginationKey) bool {
+	switch k := key.(type) {
+	case Int64Key:
+		return k.begins
+	case BinaryKey:
+		return k.begins
+	case TextKey:
+		return k.begins
+	}
+	return false
+}

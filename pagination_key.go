@@ -97,6 +97,8 @@ type Int64Key struct {
 	Column string
 	// Value is the key.
 	Value int64
+
+	begins bool // no row has it: a walk begins after it
 }
 
 // NewInt64Key returns a key that does not know its column.
@@ -148,6 +150,8 @@ type BinaryKey struct {
 	Column string
 	// Value is the key's bytes; do not change them.
 	Value []byte
+
+	begins bool // no row has it: a walk begins after it
 }
 
 // NewBinaryKey copies the bytes into a key that does not know its column.
@@ -200,6 +204,8 @@ type TextKey struct {
 	Column string
 	// Value is the canonical text.
 	Value string
+
+	begins bool // no row has it: a walk begins after it
 }
 
 // NewTextKey returns a key that does not know its column.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,4 +32,24 @@ func TestSharedSeatIsGivenBack(t *testing.T) {
 	require.Empty(t, s.mu.waiting)
 	require.Empty(t, seat.mu.queue)
 	stream.releaseSeat()
+}
+
+// A large event stays whole for those who share the stream, which itself needs nothing of it.
+func TestSharedLargeEventStaysWhole(t *testing.T) {
+	core := &BinlogStreamer{}
+	s := &SharedStreamer{core: core}
+	core.tap, core.logger = s, LogWithField("tag", "test")
+	s.mu.seats, s.mu.waiting = map[*sharedSeat]struct{}{}, map[*sharedSeat]struct{}{}
+	seat := s.join()
+	s.mu.seats[seat] = struct{}{}
+	large := craftedEvent(replication.ROWS_QUERY_EVENT, 100, 0, make([]byte, largeRowsBytes))
+	size := len(large.RawData)
+	require.NoError(t, eventHandler{s: core, ctx: t.Context()}.HandleEvent(large))
+	require.Len(t, seat.mu.queue, 1)
+	require.Len(t, seat.mu.queue[0].ev.RawData, size)
+	require.Len(t, seat.mu.queue[0].ev.Event.(*replication.GenericEvent).Data, largeRowsBytes)
+
+	core.tap = nil // a connection of one's own
+	require.NoError(t, eventHandler{s: core, ctx: t.Context()}.HandleEvent(large))
+	require.Empty(t, large.RawData)
 }

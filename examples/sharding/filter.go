@@ -95,11 +95,10 @@ func (f *ShardedCopyFilter) BuildSelect(columns []string, table *ghostferry.Tabl
 		return sq.SelectBuilder{}, err
 	}
 	where := sq.Expr(strings.ReplaceAll(predicate, "?", "??"))
-	after := sq.Gt{key: lastPaginationKey.SQLValue()}
 	if _, keyed := f.PrimaryKeyTables[table.Name]; keyed {
-		return sq.Select(columns...).From(from).Where(where).Where(after).OrderBy(key).Limit(batchSize), nil
+		return ghostferry.DefaultBuildSelect(columns, table, lastPaginationKey, batchSize).Where(where), nil
 	}
-	keys, args, err := sq.Select(key).From(from + f.hint(table)).Where(where).Where(after).OrderBy(key).Limit(batchSize).ToSql()
+	keys, args, err := ghostferry.DefaultBuildSelect([]string{key}, table, lastPaginationKey, batchSize).From(from + f.hint(table)).Where(where).ToSql()
 	if err != nil {
 		return sq.SelectBuilder{}, err
 	}

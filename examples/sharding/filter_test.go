@@ -41,7 +41,7 @@ func TestQueriesOfATenant(t *testing.T) {
 		})
 	}
 	orders := table("orders", []string{"id", "tenant_id"}, byTenant, both)
-	require.Regexp(t, "^SELECT \\* FROM `shard`.`orders` JOIN \\(SELECT `id` FROM `shard`.`orders` USE INDEX \\(`by_tenant_id`\\) WHERE .*`tenant_id`.*7.* AND `id` > \\? "+
+	require.Regexp(t, "^SELECT \\* FROM `shard`.`orders` JOIN \\(SELECT `id` FROM `shard`.`orders` USE INDEX \\(`by_tenant_id`\\) WHERE `id` > \\? AND .*`tenant_id`.*7.* "+
 		"ORDER BY `id` LIMIT 10\\) AS batch USING\\(`id`\\) WHERE .*`tenant_id`.*7.* ORDER BY `id`$", query(filter(nil), orders))
 	require.Contains(t, query(filter(nil), table("orders", []string{"id", "tenant_id"}, byTenant)), "USE INDEX (`by_tenant`)")
 	require.Contains(t, query(filter(nil), table("orders", []string{"id", "tenant_id"})), "IGNORE INDEX (PRIMARY)")
