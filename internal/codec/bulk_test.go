@@ -19,7 +19,7 @@ func TestBulkReader(t *testing.T) {
 	for range 20 {
 		rows := codec.NewRows(columns, 10, 1000)
 		for range random.IntN(40) * columns {
-			size := []int{0, 1, 50, 5000, 70000, 300000}[random.IntN(6)]
+			size := []int{0, 1, 50, 50, 5000, 5000, 5000, 70000}[random.IntN(8)]
 			v := bytes.Repeat([]byte("a\tb\\\n'N"), size/7+1)[:size]
 			if random.IntN(9) == 0 {
 				v = nil
