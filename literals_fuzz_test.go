@@ -60,7 +60,11 @@ func FuzzLiterals(f *testing.F) {
 				checkLiterals(t, db, flavour, []string{string((&codec.Column{Kind: codec.Text, Charset: charset}).AppendCompared(nil, value))}, value)
 			}
 			if utf8.Valid(value) {
-				checkLiterals(t, db, flavour, []string{sqlesc.String(string(value)), string((&codec.Column{Kind: codec.JSON}).AppendLiteral(nil, value))}, value)
+				literals := []string{sqlesc.String(string(value))}
+				if bytes.IndexByte(value, 1) < 0 { // JSON has no such byte; the codec marks leaves with it
+					literals = append(literals, string((&codec.Column{Kind: codec.JSON}).AppendLiteral(nil, value)))
+				}
+				checkLiterals(t, db, flavour, literals, value)
 			}
 			// Names of servers are of the characters up to U+FFFF, without zero.
 			beyond := func(r rune) bool { return r == 0 || r > 0xffff }
