@@ -110,8 +110,7 @@ func (h eventHandler) HandleEvent(ev *replication.BinlogEvent) error {
 	if h.s.tap != nil {
 		h.s.tap.before(ev)
 		defer h.s.tap.after()
-	}
-	if h.s.tap == nil { // else those who share the stream have it
+	} else { // nobody else has it
 		h.s.packet = ev
 	}
 	err := h.s.handle(ev)

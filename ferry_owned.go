@@ -21,7 +21,7 @@ func (f *Ferry) InOwnedTransaction(ctx context.Context, do func(ctx context.Cont
 	}
 	s := &session{conn: conn}
 	defer s.discard() // nobody else gets a connection without checks
-	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0, innodb_lock_wait_timeout=5"); err != nil {
+	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0, "+lockWait); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)

@@ -28,7 +28,9 @@ func TestReliabilityTable(t *testing.T) {
 		tests.Write(text)
 		return err
 	}))
-	for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(page), -1) {
-		require.True(t, strings.Contains(tests.String(), "func "+name[1]+"("), "docs/reliability.md names %s, which does not exist", name[1])
+	fidelity, err := os.ReadFile("docs/fidelity.md")
+	require.NoError(t, err)
+	for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(page)+string(fidelity), -1) {
+		require.True(t, strings.Contains(tests.String(), "func "+name[1]+"("), "docs/reliability.md or docs/fidelity.md names %s, which does not exist", name[1])
 	}
 }

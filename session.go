@@ -32,7 +32,10 @@ type session struct {
 
 // targetSession is what a writing session needs beside its role's settings: explicit
 // transactions, and lock waits short enough that a conflict is soon retried whole.
-const targetSession = "SET autocommit=0, innodb_lock_wait_timeout=5"
+const targetSession = "SET autocommit=0, " + lockWait
+
+// lockWait is that limit, in seconds.
+const lockWait = "innodb_lock_wait_timeout=5"
 
 // openSession takes a connection from db and prepares it. setup are SET statements.
 func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {

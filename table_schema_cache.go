@@ -93,7 +93,8 @@ func LoadTables(db *sql.DB, tableFilter TableFilter, columnCompressionConfig Col
 // LoadTablesContext reads the definitions of the tables that the filter selects, and
 // chooses the key of each: the configured column, the primary key, the configured
 // fallback column, or a unique index of whole NOT NULL columns, in this order; a primary
-// key or an index of FLOAT, DOUBLE or the beginning of a column is passed over. It reads whole schemas at a time, with a constant number of statements each.
+// key or an index of FLOAT, DOUBLE or the beginning of a column is passed over. It reads
+// whole schemas at a time, with a constant number of statements each.
 //
 // System schemas are not offered to the filter; views and sequences are no tables. An
 // error of the filter is returned as it is (wrapped). Every selected table without a

@@ -25,16 +25,9 @@ func (r *run) checkCheckpoint(ctx context.Context) error {
 	if ours < 4 || r.deniedTarget[r.CheckpointSchema+"."] {
 		return nil // it is about to be created, or cannot be read
 	}
-	rows, err := r.Target.QueryContext(ctx, "SELECT run_id FROM "+sqlesc.Table(r.CheckpointSchema, "runs")+" WHERE finished = 0 AND run_id <> ? ORDER BY run_id", r.RunID)
-	var others []string
-	err = each(rows, err, func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		others = append(others, id)
-		return err
-	})
+	others, err := r.runs(ctx, "SELECT run_id FROM "+sqlesc.Table(r.CheckpointSchema, "runs")+" WHERE finished = 0 AND run_id <> ? ORDER BY run_id", r.RunID)
 	if err != nil {
-		return fmt.Errorf("read the runs in %s: %w", r.CheckpointSchema, err)
+		return err
 	}
 	if len(others) > 0 {
 		tell := r.warn
@@ -45,4 +38,19 @@ func (r *run) checkCheckpoint(ctx context.Context) error {
 			"see to it that they move other tables or rows, or delete their rows from the tables in "+r.CheckpointSchema+" when they were given up")
 	}
 	return nil
+}
+
+// runs returns the ids of runs that a query of the checkpoint's tables selects.
+func (r *run) runs(ctx context.Context, query string, args ...any) (ids []string, err error) {
+	rows, err := r.Target.QueryContext(ctx, query, args...)
+	err = each(rows, err, func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the runs in %s: %w", r.CheckpointSchema, err)
+	}
+	return ids, nil
 }

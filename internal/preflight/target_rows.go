@@ -58,16 +58,6 @@ func (r *run) handedOver(ctx context.Context, t Table) (ids []string, err error)
 	if there < 2 {
 		return nil, nil
 	}
-	rows, err := r.Target.QueryContext(ctx, "SELECT o.run_id FROM "+sqlesc.Table(r.CheckpointSchema, "traffic")+" AS o JOIN "+sqlesc.Table(r.CheckpointSchema, "tables")+
+	return r.runs(ctx, "SELECT o.run_id FROM "+sqlesc.Table(r.CheckpointSchema, "traffic")+" AS o JOIN "+sqlesc.Table(r.CheckpointSchema, "tables")+
 		" AS t ON t.run_id = o.run_id WHERE t.source_schema = ? AND t.source_table = ? AND o.run_id <> ? ORDER BY o.run_id", t.Schema, t.Name, r.RunID)
-	err = each(rows, err, func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		ids = append(ids, id)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read who owns the traffic in %s: %w", r.CheckpointSchema, err)
-	}
-	return ids, nil
 }

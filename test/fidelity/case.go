@@ -19,10 +19,8 @@ type Case struct {
 	// Elsewhere are the columns that a target of the other flavour has instead, where it
 	// holds the same values in another type.
 	Elsewhere string
-	// Unheld is what becomes of values that servers of the other flavour cannot hold: "found"
-	// where they store others in their place (MariaDB has no negative zero), which a comparison
-	// finds, "refused" where they take none. Tests of their own show it; it is no case of such a
-	// pair.
+	// Unheld is the test of what becomes of values that servers of the other flavour cannot
+	// hold; it is no case of such a pair.
 	Unheld string
 	// Columns define the columns beside r and other.
 	Columns string

@@ -142,8 +142,9 @@ func (m *matrix) markdown() string {
 		"three time zones; tables are copied in several chunks.\n\n" +
 		"Names have characters up to U+FFFF, because servers take no others (no emoji) in names of schemas, tables and columns.\n" +
 		"MariaDB has no negative zero: it stores a -0 of a MySQL FLOAT or DOUBLE as 0; preflight warns of such columns, and a\n" +
-		"verification finds such rows (\"found\"). MySQL takes no TIMESTAMP in the first second of 1970, which MariaDB has: a move\n" +
-		"that comes to one ends with an error that names the table, and no row is changed (\"refused\").\n" +
+		"verification finds such rows. MySQL takes no TIMESTAMP in the first second of 1970, which MariaDB has: a move that comes\n" +
+		"to one ends with an error that names the table, and no row is changed. The matrix does not measure these two; where it\n" +
+		"names a test, that shows it.\n" +
 		"Columns in collations that the target does not have (MySQL's utf8mb4_0900_* on MariaDB, but utf8mb4_0900_bin) can be moved into a table that was\n" +
 		"made beforehand with another collation of the same character set, unless a unique key holds them: under another collation\n" +
 		"other values of it are equal. MariaDB has no generated columns that are NOT NULL: outside of keys make them without it.\n\nRoads: ")
@@ -190,7 +191,7 @@ func (m *matrix) cellText(c *Case, p pair) string {
 	case refused:
 		return "refused"
 	case c.Unheld != "" && c.has(p.Source) && !c.has(p.Target):
-		return c.Unheld
+		return "`" + c.Unheld + "`"
 	case equal == 0:
 		return "–" // the source has no such type
 	}
