@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -24,19 +25,23 @@ type copyJob interface {
 	schema() *TableSchema
 }
 
-// copyQueue hands the pieces of all tables to the workers, first table first.
+// copyQueue hands the pieces of all tables to the workers, first table first. A worker stays
+// with a table that is its own, and helps another one when no table is without a worker:
+// several that fill one small table wait for each other in the target, which lets only one
+// of them make a file longer or split a page near an index's root.
 type copyQueue struct {
 	d *DataIterator
 
 	mu      sync.Mutex
 	jobs    []copyJob
-	changed chan struct{} // closed and replaced when a piece ends
-	over    chan struct{} // closed when no table is left
+	at      map[int]copyJob // where a worker took its last piece
+	changed chan struct{}   // closed and replaced when a piece ends
+	over    chan struct{}   // closed when no table is left
 }
 
 // newCopyQueue finds what is left to copy of each table; empty tables are complete.
 func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) (*copyQueue, error) {
-	q := &copyQueue{d: d, changed: make(chan struct{}), over: make(chan struct{})}
+	q := &copyQueue{d: d, at: map[int]copyJob{}, changed: make(chan struct{}), over: make(chan struct{})}
 	// Each costs the server a round trip, which many tables need not wait for in a row.
 	jobs := make([]copyJob, len(tables))
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -261,12 +266,13 @@ func (q *copyQueue) next(ctx context.Context, worker int) (copyJob, func(context
 	q.mu.Lock()
 	jobs, changed := q.jobs, q.changed
 	q.mu.Unlock()
-	for _, job := range jobs {
+	for job := range q.choices(jobs, worker) {
 		piece, err := job.claim(ctx, worker)
 		if err != nil {
 			return nil, nil, nil, &TableError{Schema: job.schema().Schema, Table: job.schema().Name, Err: err}
 		}
 		if piece != nil {
+			q.move(worker, job)
 			return job, piece, nil, nil
 		}
 	}
@@ -274,6 +280,49 @@ func (q *copyQueue) next(ctx context.Context, worker int) (copyJob, func(context
 		return nil, nil, nil, nil
 	}
 	return nil, nil, changed, nil
+}
+
+// choices are the jobs in the order in which a worker asks them for a piece: the one that it
+// is at, those that nobody is at, and all others.
+func (q *copyQueue) choices(jobs []copyJob, worker int) iter.Seq[copyJob] {
+	return func(yield func(copyJob) bool) {
+		q.mu.Lock()
+		own := q.at[worker]
+		q.mu.Unlock()
+		if own != nil && !yield(own) {
+			return
+		}
+		for _, job := range jobs {
+			if q.moveAlone(worker, job) && !yield(job) {
+				return
+			}
+		}
+		for _, job := range jobs {
+			if !yield(job) {
+				return
+			}
+		}
+	}
+}
+
+// move notes that a worker is at a job.
+func (q *copyQueue) move(worker int, job copyJob) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.at[worker] = job
+}
+
+// moveAlone does so if no worker is at it.
+func (q *copyQueue) moveAlone(worker int, job copyJob) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, other := range q.at {
+		if other == job {
+			return false
+		}
+	}
+	q.at[worker] = job
+	return true
 }
 
 // ended completes the piece's table when it was the last of its work, and wakes the waiting

@@ -1,0 +1,52 @@
+package ghostferry
+
+import (
+	"context"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/schema"
+	"github.com/stretchr/testify/require"
+)
+
+// countedJob is a table with some pieces left.
+type countedJob struct {
+	table *TableSchema
+	left  int
+}
+
+func (j *countedJob) claim(context.Context, int) (func(context.Context) error, error) {
+	if j.left == 0 {
+		return nil, nil
+	}
+	j.left--
+	return func(context.Context) error { return nil }, nil
+}
+func (j *countedJob) finished() bool       { return false }
+func (j *countedJob) schema() *TableSchema { return j.table }
+
+func TestWorkersStayWithATableOfTheirOwn(t *testing.T) {
+	job := func(name string, pieces int) *countedJob {
+		table := &TableSchema{Table: &schema.Table{Schema: "shop", Name: name}}
+		return &countedJob{table, pieces}
+	}
+	q := &copyQueue{at: map[int]copyJob{}, changed: make(chan struct{})}
+	q.jobs = []copyJob{job("large", 4), job("second", 2), job("third", 1)}
+	taken := func(worker int) string {
+		got, piece, changed, err := q.next(t.Context(), worker)
+		require.NoError(t, err)
+		if piece == nil {
+			require.NotNil(t, changed, "other pieces are still under way")
+			return ""
+		}
+		return got.schema().Name
+	}
+	require.Equal(t, "large", taken(1), "the first table first")
+	require.Equal(t, "second", taken(2), "not beside another worker")
+	require.Equal(t, "large", taken(1), "a worker stays")
+	require.Equal(t, "third", taken(3))
+	require.Equal(t, "second", taken(2))
+	require.Equal(t, "large", taken(2), "and helps when no table is without a worker")
+	require.Equal(t, "large", taken(3))
+	require.Empty(t, taken(1))
+	require.Empty(t, taken(4))
+}
