@@ -41,7 +41,7 @@ type lab struct {
 // serverOptions are the same for every server of a run.
 func serverOptions(flavour servers.Flavour, name string) servers.Options {
 	o := servers.Options{
-		Flavour: flavour, Name: name, GTID: true, NoRowsQueryEvents: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true,
+		Flavour: flavour, Name: name, GTID: true, NoRowsQueryEvents: true, BufferPoolMB: 2048, RedoLogMB: 1024, LocalInfile: true, Flushes: true,
 		Flags: []string{"--max-allowed-packet=64M"}, // MySQL's default
 	}
 	if flavour == servers.MySQL {

@@ -30,7 +30,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	options := func(name string) servers.Options {
-		return servers.Options{Flavour: servers.MySQL, Name: name, GTID: true, BufferPoolMB: 1024, RedoLogMB: 1024, LocalInfile: true}
+		return servers.Options{Flavour: servers.MySQL, Name: name, GTID: true, BufferPoolMB: 1024, RedoLogMB: 1024, LocalInfile: true, Flushes: true}
 	}
 	if b.source, b.target, err = servers.StartPair(ctx, options("source"), options("target")); err != nil {
 		return err

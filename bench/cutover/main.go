@@ -130,7 +130,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 func (b *bench) start(ctx context.Context) (err error) {
 	progress("starting two servers and filling a shop with %d rows", b.o.rows)
 	server := func(name string) servers.Options {
-		return servers.Options{Flavour: servers.Flavour(b.o.flavour), Name: name, GTID: true, BufferPoolMB: 256}
+		return servers.Options{Flavour: servers.Flavour(b.o.flavour), Name: name, GTID: true, BufferPoolMB: 256, Flushes: true}
 	}
 	if b.source, b.target, err = servers.StartPair(ctx, server("source"), server("target")); err != nil {
 		return err

@@ -109,7 +109,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	building.Go(func() error { return d.buildMover(buildCtx) })
 
 	options := servers.Options{
-		Flavour: d.flavour, GTID: true, BufferPoolMB: 512, RedoLogMB: 512, Log: d.console,
+		Flavour: d.flavour, GTID: true, BufferPoolMB: 512, RedoLogMB: 512, Flushes: true, Log: d.console,
 		Flags: []string{"--max-binlog-size=64M"},
 	}
 	source, target := options, options

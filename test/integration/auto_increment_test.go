@@ -15,7 +15,7 @@ import (
 // used-up values too, also when it advances during the move without leaving a row. The
 // accounts have the documented privileges and no others, foreign keys included.
 func TestF30AutoIncrementWithLeastPrivileges(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "copydb_numbers"
 		freshSchemas(t, p, schema)
 		p.In(t, p.SourceDB, "", "CREATE DATABASE "+schema, "USE "+schema,

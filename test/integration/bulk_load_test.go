@@ -61,7 +61,7 @@ func loads(t *testing.T, p *harness.Pair) string {
 
 // LOAD DATA is taken where the target allows it, and carries every value as it is.
 func TestCopyByLoadData(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for _, setting := range []string{"", "off"} {

@@ -101,7 +101,7 @@ func bulkFerry(p *harness.Pair) *ghostferry.Ferry {
 
 // The log's file changes all the time, up to the stop position itself.
 func TestRotation(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "rotation", 3000)

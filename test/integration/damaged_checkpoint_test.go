@@ -44,7 +44,7 @@ var damages = []struct{ name, statement, says string }{
 // F40: whatever is damaged of a checkpoint on the target, a run is refused that would go on
 // from it, naming what it is and the remedy, and nothing is written. The remedy works.
 func TestF40DamagedCheckpoints(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		freshSchemas(t, p, "damaged", "undamaged")

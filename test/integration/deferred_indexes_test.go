@@ -202,7 +202,7 @@ const creates = "^ALTER TABLE .*ADD (UNIQUE )?KEY.*LOCK=NONE"
 // What a server refuses to do while rows change is done with the table's changes held
 // back; and what it refuses then, too, is an error after which the run can go on.
 func TestIndexesThatNeedAQuietTable(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tables := createIndexed(t, p)
@@ -271,7 +271,7 @@ func TestIndexesOfATableThatOthersUse(t *testing.T) {
 // An ALTER that arrives after its client has given up is never executed: the session that
 // would is ended before another one takes its place.
 func TestAlterFromBeyondTheGrave(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tables := createIndexed(t, p)

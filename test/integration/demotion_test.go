@@ -16,7 +16,7 @@ import (
 // One that is only read-only was fenced by its operator.
 func TestDemotedSourceEndsTheRun(t *testing.T) {
 	t.Parallel()
-	for _, s := range flavours() {
+	for _, s := range harness.OneFlavour(t) {
 		t.Run(string(s.Flavour), func(t *testing.T) {
 			t.Parallel()
 			ctx := cutoverContext(t)

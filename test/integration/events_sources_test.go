@@ -65,7 +65,7 @@ func TestRowsMadeByTriggers(t *testing.T) {
 // Transactions that were prepared before the source died are decided by other sessions of
 // the source that came back: under the eyes of the run, and while there is none.
 func TestXAAcrossARestartOfTheSource(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		r := follow(t, p)
 		in := func(statements ...string) {
 			t.Helper()

@@ -170,7 +170,7 @@ func (r *following) next(state string) *ghostferry.Ferry {
 // A run that is interrupted between PREPARE and decision finds the prepared rows again,
 // also where transactions overlap, and again when it is interrupted once more.
 func TestXAAcrossResume(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		for _, from := range []string{"checkpoint", "state"} {
 			t.Run(from, func(t *testing.T) {
 				r := follow(t, p)
@@ -325,7 +325,7 @@ func TestXACommitOfUnknownRows(t *testing.T) {
 // XA transactions and others change the same rows while a run copies, is interrupted and
 // goes on.
 func TestXAHistory(t *testing.T) {
-	onSomeSettings(t, xaHistory)
+	onOneSetting(t, xaHistory)
 }
 
 func xaHistory(t *testing.T, p *harness.Pair) {

@@ -189,7 +189,7 @@ func targetAsItIs(t *testing.T, p *harness.Pair, schema string) string {
 // in place of its master, any other MariaDB, whose GTIDs do not tell.
 func TestFailoverToALaggingReplica(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range flavours() {
+	for _, s := range harness.OneFlavour(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -317,7 +317,7 @@ func older(t *testing.T, p *harness.Pair) (restore func()) {
 // transactions: what was executed is recognised by its content, and the run refused.
 func TestReusedNumbersAreRefused(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range harness.Settings {
+	for _, s := range harness.OneSetting(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -343,7 +343,7 @@ func TestReusedNumbersAreRefused(t *testing.T) {
 // what was executed is still there, whoever has their numbers now.
 func TestLostReadsAreRepaired(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range harness.Settings {
+	for _, s := range harness.OneSetting(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -377,7 +377,7 @@ func TestLostReadsAreRepaired(t *testing.T) {
 // same process goes on, and nothing is read again but what was under way.
 func TestRestartedSourceIsFollowed(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range harness.Settings {
+	for _, s := range harness.OneSetting(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

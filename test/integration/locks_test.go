@@ -220,7 +220,7 @@ func TestF13LockedSourceRow(t *testing.T) {
 // cutover is refused (see also TestXAPreparedAtCutover), elsewhere the copy after a while;
 // either names the transaction, and the same configuration goes on when it is decided.
 func TestF13PreparedSourceRow(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		f, _, ran := lockedSource(t, ctx, p, func() {

@@ -174,7 +174,7 @@ func TestResumeAfterCancelledFollow(t *testing.T) {
 // A state as JSON is enough to go on from, for hosts that keep it themselves: the rows
 // of finished ranges are not copied again.
 func TestResumeFromState(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "resume_state", 6000)
@@ -244,7 +244,7 @@ func TestMoverProcess(t *testing.T) {
 // A mover that is killed at any instant goes on with the same command, copies no
 // finished chunk again, and arrives.
 func TestResumeAfterKill(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		const kills = 6
 		o := p.Shop(t, "resume_kill", 8000)
 		writer := p.Write(t, o, 80)

@@ -16,7 +16,7 @@ import (
 // and says which, and cannot be resumed.
 func TestSourceLosesItsTail(t *testing.T) {
 	t.Parallel() // with servers of its own
-	for _, s := range flavours() {
+	for _, s := range harness.OneFlavour(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

@@ -171,7 +171,7 @@ func TestConfiguredThrottlersHoldTheCopy(t *testing.T) {
 // A replica that is behind holds the run back until it has caught up.
 func TestReplicaLagOfARealReplica(t *testing.T) {
 	t.Parallel()
-	for _, s := range flavours() {
+	for _, s := range harness.OneFlavour(t) {
 		t.Run(string(s.Flavour), func(t *testing.T) {
 			t.Parallel()
 			p := harness.New(t, s)

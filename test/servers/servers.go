@@ -46,6 +46,9 @@ type Options struct {
 	// NoRowsQueryEvents leaves the statement before its row events out of the log:
 	// Rows_query events of MySQL, Annotate_rows events of MariaDB.
 	NoRowsQueryEvents bool
+	// Flushes makes the server wait for its disk, as one does whose rows shall survive the
+	// machine, for measurements. Without it, what it has written survives its own death.
+	Flushes bool
 	// Log receives one line for every step worth telling: which program was chosen,
 	// downloads, the address of the server. Default: os.Stderr. It is written to by
 	// one goroutine at a time.
@@ -113,8 +116,14 @@ func (o Options) flags(port int) []string {
 	if o.LowerCaseTables {
 		flags = append(flags, lowerCaseFlag)
 	}
+	if !o.Flushes {
+		flags = append(flags, "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF")
+	}
 	switch o.Flavour {
 	case MySQL:
+		if !o.Flushes { // threads of the log that spin until there is something to write
+			flags = append(flags, "--innodb-log-writer-threads=OFF")
+		}
 		flags = append(flags,
 			"--gtid-mode="+onOff(o.GTID),
 			"--enforce-gtid-consistency="+onOff(o.GTID),

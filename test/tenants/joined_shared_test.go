@@ -52,7 +52,7 @@ func photosFerry(t *testing.T, p *harness.Pair, tenant, lock string) *sharding.S
 // what it has brought when nobody else has it any more, and a row to which an unlisted table on the target
 // refers stays. A shared row that changes when one of the tenants has moved is a conflict.
 func TestTenantsShareJoinedRows(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		if p.IsMariaDB() { // refuses to lock rows that have changed since the transaction first read
 			harness.Exec(t, p.TargetDB, "SET GLOBAL innodb_snapshot_isolation=ON")
@@ -131,7 +131,7 @@ func TestTenantsShareJoinedRows(t *testing.T) {
 // A move that has read a shared row and waits for it on the target does not write what it has
 // read over a newer value, which another move has written there meanwhile.
 func TestSharedJoinedRowsDoNotGoBack(t *testing.T) {
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		sharedPhotos(t, p)
 		newTitle := func(title string) string { return "UPDATE photos SET title='" + title + "' WHERE id=2" }

@@ -118,7 +118,7 @@ func shardRows(t *testing.T, p *harness.Pair, target, ours bool) map[string][]st
 // change, too, and its own row. The callbacks stop the writers. Then it is taken back, and
 // nothing but what was there before is left.
 func TestShardingMovesATenant(t *testing.T) {
-	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minutes(t)
 		fillShard(t, p)
 		before := shardRows(t, p, true, false)

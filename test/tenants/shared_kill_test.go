@@ -25,7 +25,7 @@ var sharedKilledAt = []string{
 // rows pass from each to each; the next process goes on with each of them where it was.
 func TestKilledWhileSharing(t *testing.T) {
 	program := buildMover(t)
-	withGTIDs(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		const rows = 1800
 		manyTenants(t, p, rows)
 		run := func(failpoint string) (string, error) {

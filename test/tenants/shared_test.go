@@ -212,7 +212,7 @@ func TestSharedStreamerIsLeft(t *testing.T) {
 // A source that is restarted while a move copies and follows it by a shared stream: each move
 // judges for itself whether the source still has what it has read, and goes on.
 func TestSharedSourceIsRestarted(t *testing.T) {
-	for _, s := range harness.Settings {
+	for _, s := range harness.OneSetting(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			p := harness.New(t, s) // its servers are killed

@@ -48,7 +48,7 @@ type demo struct {
 
 func (d *demo) run(ctx context.Context) (_ *result, err error) {
 	d.printf("starting two %s servers", d.flavour)
-	options := servers.Options{Flavour: d.flavour, GTID: true, BufferPoolMB: 256, RedoLogMB: 256, Log: d.console}
+	options := servers.Options{Flavour: d.flavour, GTID: true, BufferPoolMB: 256, RedoLogMB: 256, Flushes: true, Log: d.console}
 	if d.source, d.target, err = servers.StartPair(ctx, options, options); err != nil {
 		return nil, err
 	}

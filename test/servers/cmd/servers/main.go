@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	for i := range *n {
 		s, startErr := servers.Start(ctx, servers.Options{
 			Flavour: servers.Flavour(*flavour), Name: fmt.Sprintf("%s%d", *flavour, i+1), GTID: *gtid,
-			LocalInfile: true, Flags: flags.Args(),
+			LocalInfile: true, Flushes: true, Flags: flags.Args(),
 		})
 		if startErr != nil {
 			return startErr
