@@ -135,7 +135,7 @@ func indexNames(t *testing.T, db *sql.DB, table string) []string {
 // copied, and leave the definition as it was, byte by byte, under a writer that hands
 // unique values on.
 func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		for _, mode := range []string{ghostferry.DeferIndexesNonUnique, ghostferry.DeferIndexesAll} {
 			t.Run(mode, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -233,7 +233,7 @@ func TestIndexesThatNeedAQuietTable(t *testing.T) {
 // An ALTER that waits in vain for a transaction of others that has used the table is made
 // again for as long as an outage may last. Log and error name the table and what to do.
 func TestIndexesOfATableThatOthersUse(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		tables := createIndexed(t, p)

@@ -12,7 +12,7 @@ import (
 // A shop that is written all along arrives whole, and is told to be equal because it
 // was compared.
 func TestMoveUnderWrites(t *testing.T) {
-	onEachSetting(t, func(t *testing.T, p *harness.Pair) {
+	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		o := p.Shop(t, "move_under_writes", 20000)
