@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
 	sqlwrapper "github.com/ghostferry-go/ghostferry/sqlwrapper"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
@@ -89,6 +92,28 @@ func TestCopyByLoadData(t *testing.T) {
 					t.Errorf("BulkLoad %q: the plan copies %s by %s", setting, table.Table, table.CopiedBy)
 				}
 			}
+		}
+	})
+}
+
+// A target, or something before it, that does not take LOAD DATA after all gets the table's
+// rows by INSERT from then on.
+func TestLoadDataIsRefused(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for _, number := range []uint16{1047, 1148, 1153, 1235, 3948, 4166} {
+			p.Create(t, "bulk_load", bulkValues...)
+			seedBends(t, p)
+			before := loads(t, p)
+			f, proxy := proxiedTarget(t, p, "bulk_load")
+			f.DataIterationConcurrency, f.UpdatableConfig.DataIterationBatchSize = 1, 5
+			proxy.On(faultproxy.Rule{Match: faultproxy.Query("^LOAD DATA"), Do: faultproxy.Refuse, Error: number})
+			require.NoError(t, harness.Move(ctx, f, func() error { return nil }), number)
+			require.NoError(t, f.Close())
+			require.Len(t, proxy.Faults(), 1, number)
+			require.Equal(t, before, loads(t, p), "no chunk has tried LOAD DATA again after error %d", number)
+			p.MustEqual(t, "bulk_load")
 		}
 	})
 }

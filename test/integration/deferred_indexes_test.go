@@ -186,12 +186,12 @@ func TestDeferredIndexesComeBackAsTheyWere(t *testing.T) {
 }
 
 // proxiedTarget is a configuration whose target is behind a proxy.
-func proxiedTarget(t *testing.T, p *harness.Pair) (*ghostferry.Ferry, *faultproxy.Proxy) {
+func proxiedTarget(t *testing.T, p *harness.Pair, schema string) (*ghostferry.Ferry, *faultproxy.Proxy) {
 	t.Helper()
 	proxy, err := faultproxy.Start(fmt.Sprintf("%s:%d", p.Target.Host, p.Target.Port))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	f := &ghostferry.Ferry{Config: p.Config(indexed)}
+	f := &ghostferry.Ferry{Config: p.Config(schema)}
 	f.Target.Host, f.Target.Port = "127.0.0.1", uint16(proxy.Port())
 	f.DeferSecondaryIndexes = ghostferry.DeferIndexesAll
 	return f, proxy
@@ -209,7 +209,7 @@ func TestIndexesThatNeedAQuietTable(t *testing.T) {
 		before := definitions(t, p.TargetDB, tables)
 		churn := p.Churn(t, harness.ChurnOptions{Every: 3 * time.Millisecond}, handOver)
 
-		f, proxy := proxiedTarget(t, p)
+		f, proxy := proxiedTarget(t, p, indexed)
 		proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1799, Times: 1})
 		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*ordinary.*ADD UNIQUE"), Do: faultproxy.Refuse, Error: 1062, Times: 2})
 		err := harness.Move(ctx, f, churn.Stop)
@@ -219,7 +219,7 @@ func TestIndexesThatNeedAQuietTable(t *testing.T) {
 		require.Contains(t, missing.Table, "ordinary")
 		require.True(t, ghostferry.Resumable(err))
 
-		f, proxy = proxiedTarget(t, p)
+		f, proxy = proxiedTarget(t, p, indexed)
 		f.DeferSecondaryIndexes = "" // what is owed is created all the same
 		quiet := proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1799, Times: 100})
 		require.NoError(t, harness.Move(ctx, f, churn.Stop))
@@ -241,7 +241,7 @@ func TestIndexesOfATableThatOthersUse(t *testing.T) {
 		fence := func() error { return nil }
 		lockedOut := faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`ordinary`.*ADD UNIQUE"), Do: faultproxy.Refuse, Error: 1205}
 
-		f, proxy := proxiedTarget(t, p)
+		f, proxy := proxiedTarget(t, p, indexed)
 		f.MaxOutageSeconds = 1
 		lockedOut.Times = 1000
 		proxy.On(lockedOut)
@@ -254,7 +254,7 @@ func TestIndexesOfATableThatOthersUse(t *testing.T) {
 		require.ErrorContains(t, err, "commit it or roll it back")
 		require.True(t, ghostferry.Resumable(err))
 
-		f, proxy = proxiedTarget(t, p)
+		f, proxy = proxiedTarget(t, p, indexed)
 		log := &recordingLogger{}
 		f.Logger = log.logger()
 		lockedOut.Times = 3
@@ -276,7 +276,7 @@ func TestAlterFromBeyondTheGrave(t *testing.T) {
 		defer cancel()
 		tables := createIndexed(t, p)
 		before := definitions(t, p.TargetDB, tables)
-		f, proxy := proxiedTarget(t, p)
+		f, proxy := proxiedTarget(t, p, indexed)
 		late := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*ordinary.*ADD UNIQUE"), Do: faultproxy.Hold})
 		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
 		require.NoError(t, f.Close())
@@ -300,7 +300,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			tables := createIndexed(t, p)
 			before := definitions(t, p.TargetDB, tables)
 
-			f, proxy := proxiedTarget(t, p)
+			f, proxy := proxiedTarget(t, p, indexed)
 			f.SkipTargetVerification = true
 			require.NoError(t, f.InitializeContext(ctx))
 			require.NoError(t, f.StartContext(ctx))
@@ -335,7 +335,7 @@ func TestResumeWaitsForAnAlterThatStillRuns(t *testing.T) {
 			}
 			p.In(t, p.SourceDB, indexed, "UPDATE ordinary SET a=4711 WHERE id=1")
 
-			f, _ = proxiedTarget(t, p)
+			f, _ = proxiedTarget(t, p, indexed)
 			log := &recordingLogger{}
 			f.Logger = log.logger()
 			moved := make(chan error, 1)
@@ -388,7 +388,7 @@ func TestForgottenRunGivesIndexesBack(t *testing.T) {
 	defer cancel()
 	tables := createIndexed(t, p)
 	before := definitions(t, p.TargetDB, tables)
-	f, _ := proxiedTarget(t, p)
+	f, _ := proxiedTarget(t, p, indexed)
 	require.NoError(t, f.InitializeContext(ctx))
 	require.NoError(t, f.StartContext(ctx))
 	enough := errors.New("enough")
@@ -400,7 +400,7 @@ func TestForgottenRunGivesIndexesBack(t *testing.T) {
 		p.In(t, p.TargetDB, indexed, "SET foreign_key_checks=0", "DELETE FROM "+table.name)
 	}
 
-	f, _ = proxiedTarget(t, p)
+	f, _ = proxiedTarget(t, p, indexed)
 	f.DeferSecondaryIndexes = ghostferry.DeferIndexesOff
 	require.NoError(t, f.InitializeContext(ctx))
 	require.NoError(t, f.ForgetCheckpoint(ctx))
