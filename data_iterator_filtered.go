@@ -1,0 +1,203 @@
+package ghostferry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/Masterminds/squirrel"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
+)
+
+// filteredJob copies the rows of a host's query: one batch at a time, in order,
+// because the query has no upper bound of its own.
+type filteredJob struct {
+	d      *DataIterator
+	table  *TableSchema
+	layout *tableLayout
+	print  *fingerprint // nil: rows are read without digests
+	high   keyTuple
+
+	mu        sync.Mutex
+	last      keyTuple // guarded by mu; the end of the last batch
+	number    uint64
+	busy      bool
+	done      bool
+	completed bool
+}
+
+func (j *filteredJob) claim(context.Context, int) (func(context.Context) error, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.busy || j.done {
+		return nil, nil
+	}
+	j.busy = true
+	return j.copyBatch, nil
+}
+
+func (j *filteredJob) finished() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.done || j.completed {
+		return false
+	}
+	j.completed = true
+	return true
+}
+
+func (j *filteredJob) schema() *TableSchema { return j.table }
+
+// copyBatch copies the host's next batch. Its upper key is read first, without a gate,
+// only to bound the gate and the query that is really copied: between the two reads
+// rows may come and go, and both are seen by the second one or by the stream.
+func (j *filteredJob) copyBatch(ctx context.Context) error {
+	size := j.batchSize()
+	var first *RowBatch
+	err := j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
+		first, err = j.fetch(ctx, s, size, nil, "", noLeaves)
+		return err
+	})
+	if err != nil {
+		return j.failed(err)
+	}
+	if first.Size() == 0 {
+		j.ended(nil)
+		return nil
+	}
+	end, err := j.copyUpTo(ctx, first.lastKey(j.layout), size)
+	if err != nil {
+		return err
+	}
+	j.ended(end)
+	return nil
+}
+
+// copyUpTo reads the batch up to the key behind the gate, hands it on, and returns the
+// key up to which the table is copied now.
+func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64) (keyTuple, error) {
+	d := j.d
+	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
+	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
+	var batch *RowBatch
+	again := func(err error) bool { return errors.Is(err, errReadAgain) }
+	err := d.reader.patience.doWhile(ctx, 3, again, func(ctx context.Context, _ int) error {
+		return d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
+			return withLeaves(func(leaves leafReports) (err error) {
+				batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
+				return err
+			})
+		}))
+	})
+	if err != nil {
+		d.reader.gate.closeChunk(gated)
+		return nil, j.failed(err)
+	}
+	if uint64(batch.Size()) >= size {
+		// Rows that came between the two reads may have pushed others past the limit.
+		c.high = batch.lastKey(j.layout)
+	}
+	d.checkpoint.noteRead(j.table, c.readEnd)
+	if batch.Size() == 0 {
+		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
+	} else {
+		batch.chunk = c
+		if err := d.callListeners(ctx, batch); err != nil {
+			return nil, d.failedChunk(ctx, gated, err)
+		}
+	}
+	d.reader.gate.closeChunk(gated)
+	return c.high, nil
+}
+
+// query returns the host's query for the next batch, bounded when upper is set.
+func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (string, []any, error) {
+	last := j.layout.belowAll(j.table)
+	if j.last != nil {
+		last = j.layout.paginationKey(j.table, j.last)
+	}
+	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(j.print, leaves), j.table, last, size)
+	if err != nil {
+		return "", nil, err
+	}
+	if upper != nil {
+		bound := string(j.layout.appendUpTo(nil, upper))
+		builder = builder.Where(squirrel.Expr(strings.ReplaceAll(bound, "?", "??")))
+	}
+	return builder.ToSql()
+}
+
+func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, leaves leafReports) (*RowBatch, error) {
+	query, args, err := j.query(size, upper, leaves)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.conn.QueryContext(ctx, query+suffix, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	batch, err := scanBatch(rows, j.table, j.layout, j.print)
+	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
+		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
+	}
+	return batch, err
+}
+
+func (j *filteredJob) failed(err error) error {
+	return &TableError{Schema: j.table.Schema, Table: j.table.Name, Err: fmt.Errorf("the copy filter's query: %w", err)}
+}
+
+func (j *filteredJob) batchSize() uint64 {
+	if n := j.d.CursorConfig.GetBatchSize(j.table.Schema, j.table.Name); n > 0 {
+		return n
+	}
+	return defaultCursorBatch
+}
+
+func (j *filteredJob) ended(upper keyTuple) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy = false
+	if upper == nil {
+		j.done = true
+		return
+	}
+	j.last = upper
+	j.number++
+	if j.layout.keyOrdered && j.layout.compareKeys(upper, j.high) >= 0 {
+		j.done = true // rows beyond the highest key at the start come by the stream
+	}
+}
+
+// belowAll is the key that a host's query starts after: below zero for integers, whose
+// columns may hold zero and negative values, no bytes for the others, which a row may have.
+func (l *tableLayout) belowAll(table *TableSchema) PaginationKey {
+	name := table.GetPaginationColumn().Name
+	switch keyKindOf(table.GetPaginationColumn()) {
+	case keyKindBinary:
+		return BinaryKey{Column: name, Value: []byte{}, begins: true}
+	case keyKindText:
+		return TextKey{Column: name, begins: true}
+	}
+	if l.columns[l.keys[0]].Kind == codec.Int {
+		return Int64Key{Column: name, Value: -1 << 63, begins: true}
+	}
+	return Int64Key{Column: name, Value: -1, begins: true}
+}
+
+// begins reports that a key is belowAll's, and no row's with the same value.
+func begins(key PaginationKey) bool {
+	switch k := key.(type) {
+	case Int64Key:
+		return k.begins
+	case BinaryKey:
+		return k.begins
+	case TextKey:
+		return k.begins
+	}
+	return false
+}
