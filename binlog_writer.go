@@ -209,7 +209,7 @@ func (w *BinlogWriter) RunContext(ctx context.Context) (err error) {
 		return w.buildBatches(ctx, batches)
 	})
 	group.Go("write", func(ctx context.Context) error { return w.writeBatches(ctx, batches) })
-	return group.Wait()
+	return endOf(ctx, group.Wait())
 }
 
 func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch) error {

@@ -376,7 +376,7 @@ func (c *comparer) parallel(ctx context.Context, f func(ctx context.Context) err
 		group.Go("verification", f)
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return endOf(ctx, err)
 	}
 	return ctx.Err() // a worker that was told to stop has not failed, nor finished
 }

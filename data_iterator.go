@@ -2,7 +2,6 @@ package ghostferry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -91,15 +90,15 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 	if err != nil {
 		return err
 	}
-	group, ctx := lifecycle.New(ctx)
-	queue, err := d.newCopyQueue(ctx, sorted)
+	group, groupCtx := lifecycle.New(ctx)
+	queue, err := d.newCopyQueue(groupCtx, sorted)
 	if err != nil {
 		group.Cancel(err)
-		return errors.Join(group.Wait())
+		return endOf(ctx, group.Wait())
 	}
 	group.Go("copy-workers", func(ctx context.Context) error { return d.startWorkers(ctx, group, queue) })
 	if err := group.Wait(); err != nil {
-		return err
+		return endOf(ctx, err)
 	}
 	for _, listener := range d.doneListeners {
 		if err := listener(); err != nil {

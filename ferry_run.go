@@ -257,21 +257,30 @@ func (f *Ferry) runError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrInterrupted) {
 		return &originError{"user_interrupt", err}
 	}
+	err = endOf(ctx, err)
 	cause := context.Cause(ctx)
 	switch {
 	case cause == nil && errors.Is(err, context.Canceled):
 		// A listener obeys a context of the host's, which tells it before it tells ours.
 		return fmt.Errorf("%w: %w", ErrInterrupted, err)
-	case cause == nil:
-		return err
-	case errors.Is(err, cause):
+	case cause != nil && errors.Is(err, cause):
 		return fmt.Errorf("%w: %w", ErrInterrupted, err)
-	case mysqlerr.Classify(err) == mysqlerr.ConnectionLost:
-		// The driver gives up the connection of a statement whose context ends; who used
-		// it next may have seen that before the end of the context.
-		return fmt.Errorf("%w: %w: %w", ErrInterrupted, cause, err)
 	}
 	return err
+}
+
+// endOf adds why ctx has ended to the error of a lost connection, which may be only the
+// echo: the driver gives up the connection of a statement whose context ends, and who used
+// it next may have seen that before the end of the context.
+func endOf(ctx context.Context, err error) error {
+	ended, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || ended == nil || errors.Is(err, cause) || mysqlerr.Classify(err) != mysqlerr.ConnectionLost {
+		return err
+	}
+	if !errors.Is(cause, ended) {
+		ended = fmt.Errorf("%w: %w", ended, cause)
+	}
+	return fmt.Errorf("%w: %w", ended, err)
 }
 
 func (f *Ferry) closeConnectionsAfterFailure(ctx context.Context, err *error) {

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"testing"
@@ -25,6 +26,24 @@ func TestRunErrorOfAnEndedContext(t *testing.T) {
 	}
 	broken := errors.New("broken")
 	require.Equal(t, broken, f.runError(t.Context(), broken))
+}
+
+// A connection that was given up because a context ended is told as the end of that context,
+// with what ended it; no other failure is.
+func TestEndOfAContextThatCostsAConnection(t *testing.T) {
+	lost := fmt.Errorf("copy-4: %w", driver.ErrBadConn)
+	require.Equal(t, lost, endOf(t.Context(), lost))
+
+	why := errors.New("why")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	require.NoError(t, endOf(ctx, nil))
+	err := endOf(ctx, lost)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, why)
+	require.ErrorIs(t, err, driver.ErrBadConn)
+	unequal := errors.New("unequal")
+	require.Equal(t, unequal, endOf(ctx, unequal))
 }
 
 // Reports that are configured to come at no interval come twenty times a second.
