@@ -53,6 +53,7 @@ type deferredIndexes struct {
 	off         bool
 	names       rewrites
 	pauses      *tablePauses
+	rebuilt     func(*TableSchema) // is called for a table that the server may have written anew
 
 	owed []*deferredTable // owned by Run; guarded by mu while indexes are created
 	mu   sync.Mutex
@@ -73,7 +74,7 @@ func (f *Ferry) newDeferredIndexes() *deferredIndexes {
 		db: f.TargetDB, server: f.targetServer, checkpoint: f.checkpoint, logger: taggedLogger(f.logger, "indexes"),
 		patience: f.targetPatience, attempts: f.DBWriteRetries, concurrency: f.DataIterationConcurrency,
 		off: f.defersNothing(), unique: f.DeferSecondaryIndexes == DeferIndexesAll, minBytes: f.DeferSecondaryIndexesMinBytes,
-		names: newRewrites(f.DatabaseRewrites, f.TableRewrites), pauses: &f.BinlogWriter.pauses,
+		names: newRewrites(f.DatabaseRewrites, f.TableRewrites), pauses: &f.BinlogWriter.pauses, rebuilt: f.compareAnew,
 	}
 }
 

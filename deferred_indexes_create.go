@@ -186,6 +186,9 @@ func (d *deferredIndexes) createQuietly(ctx context.Context, s *session, t *defe
 	if mysqlerr.Classify(err) == mysqlerr.Duplicate {
 		err = &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition, Err: err}
 	}
+	if err == nil {
+		d.rebuilt(t.table) // the server was free to choose a copy of the table
+	}
 	return err
 }
 

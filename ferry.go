@@ -120,6 +120,7 @@ type Ferry struct {
 	watchTask  *lifecycle.Task
 	control    *lifecycle.Group // of the control server, which outlives the run; nil without one
 	rowsCopied chan struct{}    // closed when the rows are copied
+	indexed    chan struct{}    // closed when the deferred indexes are there, too
 	copied     chan struct{}    // closed when the cutover may begin
 	permission cutoverPermission
 	copyTook   atomic.Int64 // nanoseconds, set when the rows are copied
@@ -148,7 +149,8 @@ func (f *Ferry) Resuming() bool { return f.resuming }
 
 func (f *Ferry) prepareChannels() {
 	f.runOnce.Do(func() {
-		f.rowsCopied, f.copied, f.runEnded, f.handlerTold = make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f.rowsCopied, f.indexed, f.copied = make(chan struct{}), make(chan struct{}), make(chan struct{})
+		f.runEnded, f.handlerTold = make(chan struct{}), make(chan struct{})
 	})
 }
 

@@ -304,13 +304,18 @@ func (f *Ferry) keepOwner(ctx context.Context) {
 }
 
 // startVerification starts what compares while the run goes on, nil when the verifier
-// does not: an online one begins when the rows are there.
+// does not: an online one begins when the rows are there, beside the creation of deferred
+// indexes, which is mostly the work of one thread. Not so when it repairs: without a unique
+// index nothing keeps out a row that has to wait for the repair of another one.
 func (f *Ferry) startVerification(group *lifecycle.Group) *lifecycle.Task {
 	var follow func(ctx context.Context) error
 	from, begin := "verifier", f.rowsCopied
 	switch v := f.Verifier.(type) {
 	case *OnlineVerifier:
 		follow = v.follow
+		if v.Repair {
+			begin = f.indexed
+		}
 	case *InlineVerifier:
 		at := make(chan struct{})
 		close(at)
@@ -363,10 +368,11 @@ func (f *Ferry) phases(ctx context.Context) error {
 		return origin("data_iterator", err)
 	}
 	f.copyTook.Store(int64(f.elapsed()) - f.copyBegan.Load())
+	close(f.rowsCopied)
 	if err := f.createDeferredIndexes(ctx); err != nil {
 		return origin("ferry", err)
 	}
-	close(f.rowsCopied)
+	close(f.indexed)
 	f.OverallState.Store(StateWaitingForCutover)
 	f.logger.Info("data copy is complete, waiting for cutover")
 	failpoint("cutover.copied")

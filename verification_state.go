@@ -236,6 +236,17 @@ func (f *Ferry) queueRechecks() error {
 	return nil
 }
 
+// compareAnew has an online verifier compare a whole table again, whatever it has compared.
+func (f *Ferry) compareAnew(table *TableSchema) {
+	v, ok := f.Verifier.(*OnlineVerifier)
+	if !ok {
+		return
+	}
+	if c, err := v.core(); err == nil { // else the verifier says so when it begins
+		c.queue.addRange(c.byName[NewTableIdentifierFromSchemaTable(table)], keyRange{})
+	}
+}
+
 func (f *Ferry) savedVerification() *VerificationState {
 	if f.resume != nil {
 		return f.resume.verification

@@ -199,6 +199,46 @@ func proxiedTarget(t *testing.T, p *harness.Pair, schema string) (*ghostferry.Fe
 
 const creates = "^ALTER TABLE .*ADD (UNIQUE )?KEY.*LOCK=NONE"
 
+// Rows are compared while indexes are being created: here no index is created before all rows
+// were compared. A table that the server may have written anew is compared again.
+func TestIndexesAreCreatedBesideTheComparison(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		tables := createIndexed(t, p)
+		before := definitions(t, p.TargetDB, tables)
+		f, proxy := proxiedTarget(t, p, indexed)
+		f.VerifierType = ghostferry.VerifierTypeOnline
+		require.NoError(t, f.InitializeContext(ctx))
+		v, ok := f.Verifier.(*ghostferry.OnlineVerifier)
+		require.True(t, ok)
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*parted.*ADD.*LOCK=NONE"), Do: faultproxy.Refuse, Error: 1845})
+		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Times: len(tables), Match: func(m faultproxy.Message) bool {
+			if !faultproxy.Query(creates)(m) {
+				return false
+			}
+			for s := v.Stats(); s.TablesDone < s.Tables && ctx.Err() == nil; s = v.Stats() {
+				time.Sleep(time.Millisecond)
+			}
+			return true
+		}})
+		require.NoError(t, f.StartContext(ctx))
+		churn := p.Churn(t, harness.ChurnOptions{Every: 3 * time.Millisecond}, handOver)
+		require.NoError(t, harness.RunStarted(ctx, f, churn.Stop))
+		require.NoError(t, f.Close())
+		rows := uint64(0)
+		for _, table := range v.Report().Tables {
+			rows += table.Rows
+			if strings.HasSuffix(table.Table, ".parted") {
+				rows += table.Rows
+			}
+		}
+		require.Equal(t, rows, v.Stats().RowsCompared)
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
 // What a server refuses to do while rows change is done with the table's changes held
 // back; and what it refuses then, too, is an error after which the run can go on.
 func TestIndexesThatNeedAQuietTable(t *testing.T) {
