@@ -2,7 +2,7 @@
 // each package, the output of what failed, progress meanwhile, and as the last line
 // "N passed, N failed". The race detector is on wherever a C compiler is found.
 //
-//	go run ./test/runner [-p 1] [-halved package] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
+//	go run ./test/runner [-p 1] [-split package] [-timeout 45m] [-run regexp] [-tags tag] [-race=false] [packages, default ./...]
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
-	halved := flags.String("halved", "", "a package that is tested last, in two processes at once, each with half of its tests")
+	split := flags.String("split", "", "a package that is tested last, in as many processes as -p says, each with a share of its tests")
 	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
 	tags := flags.String("tags", "", "build tags, as of go test")
@@ -52,10 +52,10 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if *wanted {
 		env, build = raceDetector(ctx, out)
 	}
-	vet := []string{"vet"}
 	if *tags != "" {
-		vet, build = append(vet, "-tags="+*tags), append(build, "-tags="+*tags)
+		build = append(build, "-tags="+*tags)
 	}
+	vet := append([]string{"vet"}, build...) // as the tests are built, so that both compile the same packages
 	before := [][]string{vet}
 	if *parallel == 1 { // building before testing uses all processors, which -p 1 would not
 		before = append(before, append([]string{"build", "-o", os.DevNull}, build...))
@@ -75,17 +75,17 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "go %s %s\n", strings.Join(test, " "), strings.Join(packages, " "))
 	var steps [][]*exec.Cmd
-	if *halved != "" && *run == "" {
+	if *split != "" && *run == "" {
 		dir, err := os.MkdirTemp("", "runner-")
 		if err != nil {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		others, two, err := halves(ctx, env, build, dir, packages, *halved, *timeout)
+		others, parts, err := splitPackage(ctx, env, build, dir, packages, *split, *timeout, *parallel)
 		if err != nil {
 			return err
 		}
-		packages, steps = others, [][]*exec.Cmd{two}
+		packages, steps = others, [][]*exec.Cmd{parts}
 	}
 	if len(packages) > 0 {
 		steps = slices.Insert(steps, 0, []*exec.Cmd{goCommand(ctx, env, append(append(test, "-json"), packages...)...)})
@@ -93,10 +93,13 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	return runTests(out, steps...)
 }
 
-// halves builds the tests of one package and returns the other packages, and two commands
-// that run every other of its tests each. Tests mostly wait for servers, and many run one
-// by one: two processes of them use two processors.
-func halves(ctx context.Context, env, build []string, dir string, packages []string, halved string, timeout time.Duration) (others []string, two []*exec.Cmd, err error) {
+// splitParallel: most parallel tests wait for time to pass, not for a processor.
+const splitParallel = "-test.parallel=3"
+
+// splitPackage builds the tests of one package and returns the other packages, and n commands
+// that run every nth of its tests each. Tests mostly wait for servers, and many run one by
+// one: several processes of them use all processors.
+func splitPackage(ctx context.Context, env, build []string, dir string, packages []string, split string, timeout time.Duration, n int) (others []string, parts []*exec.Cmd, err error) {
 	ask := func(cmd *exec.Cmd) ([]string, error) {
 		output, err := cmd.Output()
 		if err != nil {
@@ -104,19 +107,19 @@ func halves(ctx context.Context, env, build []string, dir string, packages []str
 		}
 		return strings.Fields(string(output)), nil
 	}
-	found, err := ask(goCommand(ctx, env, "list", "-f", "{{.ImportPath}} {{.Dir}}", halved))
+	found, err := ask(goCommand(ctx, env, "list", "-f", "{{.ImportPath}} {{.Dir}}", split))
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(found) != 2 {
-		return nil, nil, fmt.Errorf("-halved %s is not one package", halved)
+		return nil, nil, fmt.Errorf("-split %s is not one package", split)
 	}
 	if others, err = ask(goCommand(ctx, env, append([]string{"list"}, packages...)...)); err != nil {
 		return nil, nil, err
 	}
 	others = slices.DeleteFunc(others, func(name string) bool { return name == found[0] })
-	binary := filepath.Join(dir, "halved.test")
-	if _, err := ask(goCommand(ctx, env, append(append([]string{"test", "-c", "-o", binary}, build...), halved)...)); err != nil {
+	binary := filepath.Join(dir, "split.test")
+	if _, err := ask(goCommand(ctx, env, append(append([]string{"test", "-c", "-o", binary}, build...), split)...)); err != nil {
 		return nil, nil, err
 	}
 	list := exec.CommandContext(ctx, binary, "-test.list=^(Test|Fuzz|Example)")
@@ -125,22 +128,22 @@ func halves(ctx context.Context, env, build []string, dir string, packages []str
 	if err != nil {
 		return nil, nil, err
 	}
-	for half := range 2 {
+	for part := range n {
 		var mine []string
 		for i, name := range tests {
-			if i%2 == half {
+			if i%n == part {
 				mine = append(mine, name)
 			}
 		}
-		cmd := goCommand(ctx, env, "tool", "test2json", "-t", "-p", fmt.Sprintf("%s (half %d)", found[0], half+1),
-			binary, "-test.v=test2json", "-test.paniconexit0", "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
+		cmd := goCommand(ctx, env, "tool", "test2json", "-t", "-p", fmt.Sprintf("%s (part %d)", found[0], part+1),
+			binary, "-test.v=test2json", "-test.paniconexit0", splitParallel, "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
 		cmd.Dir = found[1]
 		// test2json passes no interrupt on: the group is told.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
-		two = append(two, cmd)
+		parts = append(parts, cmd)
 	}
-	return others, two, nil
+	return others, parts, nil
 }
 
 // goCommand is an interruptible go command.

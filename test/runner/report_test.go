@@ -125,8 +125,8 @@ func TestSlowOnesAreNamedInOrder(t *testing.T) {
 	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nok   m/q  0.0 s, 1 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n3 passed, 0 failed\n", out.String())
 }
 
-// A package that is halved is tested after the others, in two processes, and counted with them.
-func TestAPackageInHalves(t *testing.T) {
+// A package that is split is tested after the others, in several processes, and counted with them.
+func TestAPackageInParts(t *testing.T) {
 	dir := module(t, map[string]string{
 		"a/a_test.go": header + "func TestA(t *testing.T) {}\n",
 		"b/b_test.go": header + "func TestB(t *testing.T) {}\nfunc TestC(t *testing.T) { t.Error(\"no\") }\nfunc TestBC(t *testing.T) {}\n",
@@ -134,9 +134,9 @@ func TestAPackageInHalves(t *testing.T) {
 	})
 	t.Chdir(dir)
 	var out bytes.Buffer
-	err := command(t.Context(), []string{"-race=false", "-p", "2", "-halved", "./b", "./..."}, &out)
+	err := command(t.Context(), []string{"-race=false", "-p", "2", "-split", "./b", "./..."}, &out)
 	require.Error(t, err)
 	require.True(t, strings.HasSuffix(out.String(), "\n4 passed, 1 failed\n"), out.String())
-	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b (half 2)"))
-	require.Contains(t, out.String(), "ok   m/b (half 1)")
+	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b (part 2)"))
+	require.Contains(t, out.String(), "ok   m/b (part 1)")
 }
