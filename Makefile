@@ -32,7 +32,7 @@ tenants-demo: ## move eight tenants of shared tables at once while all are writt
 test: ## vet and all tests, on real servers (fetched once, about 150 MB)
 	@go run ./test/servers/cmd/servers prepare
 	@go run ./test/runner -race=false -tags trace ./test/trace
-	@go run ./test/runner -p 3 -split ./test/integration ./test/tenants ./test/stress ./...
+	@go run ./test/runner -p 2 -split ./test/integration ./test/tenants ./test/stress ./...
 
 test-long: export GHOSTFERRY_FULL_TESTS = 1
 test-long: test ## the same with every case on every setting, each failpoint on both flavours

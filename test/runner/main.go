@@ -93,9 +93,6 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	return runTests(out, steps...)
 }
 
-// splitParallel: most parallel tests wait for time to pass, not for a processor.
-const splitParallel = "-test.parallel=3"
-
 // splitPackage builds the tests of one package and returns the other packages, and n commands
 // that run every nth of its tests each. Tests mostly wait for servers, and many run one by
 // one: several processes of them use all processors.
@@ -136,7 +133,7 @@ func splitPackage(ctx context.Context, env, build []string, dir string, packages
 			}
 		}
 		cmd := goCommand(ctx, env, "tool", "test2json", "-t", "-p", fmt.Sprintf("%s (part %d)", found[0], part+1),
-			binary, "-test.v=test2json", "-test.paniconexit0", splitParallel, "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
+			binary, "-test.v=test2json", "-test.paniconexit0", "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
 		cmd.Dir = found[1]
 		// test2json passes no interrupt on: the group is told.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
