@@ -91,16 +91,17 @@ func (p *Pair) Churn(t *testing.T, o ChurnOptions, changes ...Change) *Churn {
 }
 
 func (c *Churn) run(ctx context.Context, conn *sql.Conn, rng *rand.Rand, every time.Duration, change Change) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
+	for wait := every; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
+		began := time.Now()
 		// The transaction is not cut off by Stop: it ends, or it never began.
 		committed, err := transact(context.WithoutCancel(ctx), conn, rng, change)
+		// A machine that is busy is written to less: nobody could catch up otherwise.
+		wait = max(every, 4*time.Since(began))
 		c.mu.Lock()
 		if committed {
 			c.committed++
