@@ -53,6 +53,9 @@ type ChurnOptions struct {
 	Seed uint64
 	// Setup is run on every connection before its first transaction.
 	Setup []string
+	// Yields: each transaction is followed by at least four times its duration. So a busy
+	// machine is written to less, where many connections would leave nobody time to catch up.
+	Yields bool
 }
 
 // Churn starts the changes.
@@ -83,15 +86,15 @@ func (p *Pair) Churn(t *testing.T, o ChurnOptions, changes ...Change) *Churn {
 				_ = conn.Raw(func(any) error { return errBad })
 				_ = conn.Close()
 			}()
-			c.run(ctx, conn, rng, o.Every, change)
+			c.run(ctx, conn, rng, o, change)
 		})
 	}
 	t.Cleanup(func() { _ = c.Stop() })
 	return c
 }
 
-func (c *Churn) run(ctx context.Context, conn *sql.Conn, rng *rand.Rand, every time.Duration, change Change) {
-	for wait := every; ; {
+func (c *Churn) run(ctx context.Context, conn *sql.Conn, rng *rand.Rand, o ChurnOptions, change Change) {
+	for wait := o.Every; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -100,8 +103,10 @@ func (c *Churn) run(ctx context.Context, conn *sql.Conn, rng *rand.Rand, every t
 		began := time.Now()
 		// The transaction is not cut off by Stop: it ends, or it never began.
 		committed, err := transact(context.WithoutCancel(ctx), conn, rng, change)
-		// A machine that is busy is written to less: nobody could catch up otherwise.
-		wait = max(every, 4*time.Since(began))
+		took := time.Since(began)
+		if wait = o.Every - took; o.Yields {
+			wait = max(wait, 4*took)
+		}
 		c.mu.Lock()
 		if committed {
 			c.committed++

@@ -341,7 +341,7 @@ func moveHazards(t *testing.T, p *harness.Pair, batchSize uint64, hazards []haza
 	}
 	p.Create(t, "hazards", ddl...)
 	p.In(t, p.SourceDB, "hazards", append([]string{"SET sql_mode='NO_AUTO_VALUE_ON_ZERO'"}, seeds...)...)
-	churn := p.Churn(t, harness.ChurnOptions{Every: 150 * time.Millisecond, Seed: batchSize, Setup: []string{"SET sql_mode='NO_AUTO_VALUE_ON_ZERO'"}}, changes...)
+	churn := p.Churn(t, harness.ChurnOptions{Every: 150 * time.Millisecond, Yields: true, Seed: batchSize, Setup: []string{"SET sql_mode='NO_AUTO_VALUE_ON_ZERO'"}}, changes...)
 
 	f := &ghostferry.Ferry{Config: p.Config("hazards")}
 	f.UpdatableConfig.DataIterationBatchSize = batchSize
