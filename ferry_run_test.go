@@ -58,3 +58,18 @@ func TestEveryHasALeastInterval(t *testing.T) {
 		})
 	}
 }
+
+// A table that may have been written anew is compared again, unless the host's verifier leaves
+// it out.
+func TestCompareAnewOfATableThatIsLeftOut(t *testing.T) {
+	compared := literalTable("s", "compared")
+	v := &OnlineVerifier{Tables: []*TableSchema{compared}}
+	c, err := v.core()
+	require.NoError(t, err)
+	c.queue.take()
+	f := &Ferry{Verifier: v}
+	f.compareAnew(literalTable("s", "left_out"))
+	require.Empty(t, c.queue.take())
+	f.compareAnew(compared)
+	require.Len(t, c.queue.take(), 1)
+}

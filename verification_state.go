@@ -242,8 +242,12 @@ func (f *Ferry) compareAnew(table *TableSchema) {
 	if !ok {
 		return
 	}
-	if c, err := v.core(); err == nil { // else the verifier says so when it begins
-		c.queue.addRange(c.byName[NewTableIdentifierFromSchemaTable(table)], keyRange{})
+	c, err := v.core()
+	if err != nil {
+		return // the verifier says so when it begins
+	}
+	if fp := c.byName[NewTableIdentifierFromSchemaTable(table)]; fp != nil { // a host's may leave tables out
+		c.queue.addRange(fp, keyRange{})
 	}
 }
 
