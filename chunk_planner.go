@@ -73,6 +73,7 @@ type chunkPlanner struct {
 		next      uint64    // number of the next chunk
 		inFlight  int
 		target    float64 // rows a chunk should have
+		timely    float64 // rows that take about chunkTime, where that is fewer than wanted; else 0
 		density   float64 // rows per key value, integer keys only
 		lastSpan  uint64
 		rowBytes  float64 // moving average
@@ -250,10 +251,7 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 	if rows > 0 {
 		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
 	}
-	p.mu.target = p.wantedRows()
-	if took > chunkTime && rows > 0 {
-		p.mu.target = math.Max(1, math.Min(p.mu.target, float64(rows)*float64(chunkTime)/float64(took)))
-	}
+	p.mu.target = p.inTime(rows, took)
 	if p.layout.integerKey && c.low != nil {
 		if span := p.span(c.keyRange); span > 0 {
 			seen := (float64(rows) + 0.1) / float64(span)
@@ -263,6 +261,24 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 			}
 		}
 	}
+}
+
+// inTime returns how many rows the next chunk should have after one of so many. What has taken
+// too long is remembered: with a chunk of the full size again, every second one would be late.
+func (p *chunkPlanner) inTime(rows int, took time.Duration) float64 {
+	want := p.wantedRows()
+	switch {
+	case rows == 0: // a gap says nothing
+	case took > chunkTime:
+		p.mu.timely = math.Max(1, float64(rows)*float64(chunkTime)/float64(took))
+	case took < chunkTime/2:
+		p.mu.timely *= 2
+	}
+	if p.mu.timely == 0 || p.mu.timely >= want {
+		p.mu.timely = 0
+		return want
+	}
+	return p.mu.timely
 }
 
 // abandon gives a claimed chunk back unread.

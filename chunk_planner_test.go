@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
@@ -114,6 +115,41 @@ func TestGapsOfAResumedRunAreSharedOut(t *testing.T) {
 		if got[i] != want[i] {
 			t.Fatalf("claimed %v, want %v", got, want)
 		}
+	}
+}
+
+// Chunks that took too long stay small while rows are slow, and become larger again when they
+// are not.
+func TestChunksOfSlowRowsStaySmall(t *testing.T) {
+	const wanted, slow = 5000, 1250 // slow: rows a second
+	p := integerPlanner(t, wanted, keyRange{keyAt(0), keyAt(10_000_000)})
+	p.bytes = 100 * wanted
+	chunkOf := func(rate int) int {
+		c, err := p.claim(context.Background(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := keyNumber(t, c.high) - keyNumber(t, c.low)
+		p.done(c, rows, rows*100, 0, time.Duration(rows)*time.Second/time.Duration(rate))
+		return rows
+	}
+	if rows := chunkOf(slow); rows != wanted {
+		t.Fatalf("the first chunk has %d rows", rows)
+	}
+	for range 20 {
+		if rows := chunkOf(slow); rows > slow*11/10 || rows < slow/2 {
+			t.Fatalf("a chunk has %d rows, of which %d take a second", rows, slow)
+		}
+	}
+	last := 0
+	for range 4 {
+		last = chunkOf(100 * wanted)
+	}
+	if last != wanted {
+		t.Errorf("after four quick chunks one has %d rows", last)
+	}
+	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != 1 {
+		t.Errorf("after a chunk of an hour the next has %v rows", p.mu.target)
 	}
 }
 

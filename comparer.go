@@ -151,7 +151,8 @@ func (c *comparer) compareEverything() {
 	defer c.stats.Unlock()
 	for _, f := range c.prints {
 		*c.stats.tables[f] = tableStats{}
-		c.queue.addFirst(f, keyRange{})
+		// In the place of what an interrupted comparison has left: its rows count once.
+		c.queue.replace(f, &tableWork{keys: map[string]struct{}{}, first: []keyRange{{}}})
 	}
 }
 

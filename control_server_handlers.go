@@ -207,7 +207,7 @@ func (s *ControlServer) HandleVerify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if state, _ := s.F.OverallState.Load().(string); state == StateStarting || state == StateCopying {
-		refuse(w, http.StatusInternalServerError, "verification cannot start before the rows are copied")
+		refuse(w, http.StatusInternalServerError, "verification cannot start before the rows are copied and the indexes created")
 		return
 	}
 	if err := s.Verifier.StartInBackground(); err != nil {

@@ -40,6 +40,7 @@ type ControlServerOverview struct {
 	CopyRowsPerSecond, CopyBytesPerSecond, ApplyRowsPerSecond float64
 	// CopySeconds is how long the copy has taken so far, or took.
 	CopySeconds float64
+	copied      bool
 	// ReadLagSeconds is how old the last event read from the source is, ApplyLagSeconds
 	// how old changes are when they reach the target.
 	ReadLagSeconds, ApplyLagSeconds *float64
@@ -188,7 +189,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	}
 	switch began, took := f.copyBegan.Load(), f.copyTook.Load(); {
 	case took > 0:
-		o.CopySeconds = time.Duration(took).Seconds()
+		o.CopySeconds, o.copied = time.Duration(took).Seconds(), true
 	case began > 0:
 		until := now
 		if o.DoneTime != nil {
@@ -298,6 +299,8 @@ func (o *ControlServerOverview) estimate() {
 		o.ETAReason = "the run has failed"
 	case o.State == StateStarting:
 		o.ETAReason = "the copy has not begun"
+	case o.copied && o.State == StateCopying:
+		o.ETAReason = "the rows are copied, the indexes are being created"
 	case o.State != StateCopying:
 		o.ETAReason = "the rows are copied"
 	case o.Throttle != nil:

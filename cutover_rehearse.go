@@ -87,7 +87,7 @@ func (f *Ferry) forecast(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if _, ranges := c.queue.counts(); ranges > 0 {
+		if _, ranges := c.unfinished().counts(); ranges > 0 {
 			return
 		}
 	}

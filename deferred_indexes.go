@@ -53,7 +53,7 @@ type deferredIndexes struct {
 	off         bool
 	names       rewrites
 	pauses      *tablePauses
-	rebuilt     func(*TableSchema) // is called for a table that the server may have written anew
+	rebuilt     func(context.Context, *TableSchema) error // of a table that the server may have written anew
 
 	owed []*deferredTable // owned by Run; guarded by mu while indexes are created
 	mu   sync.Mutex
@@ -125,6 +125,15 @@ func (d *deferredIndexes) begin(ctx context.Context, tables []*TableSchema, prev
 	}
 	failpoint("index.recorded")
 	return d.each(ctx, chosen, d.drop)
+}
+
+// oweForced tells whether an index is owed that its table has to be verified by.
+func (d *deferredIndexes) oweForced() bool {
+	return slices.ContainsFunc(d.owed, func(t *deferredTable) bool {
+		return slices.ContainsFunc(t.record.deferred, func(i indexDefinition) bool {
+			return strings.EqualFold(i.Name, t.table.ForcedIndexForVerification)
+		})
+	})
 }
 
 // takeOver finds what is owed and makes sure that nobody else is at it.

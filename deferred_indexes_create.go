@@ -128,7 +128,17 @@ func (t *deferredTable) hasUnique() bool {
 // create creates a table's indexes, if need be after a break of the connection again.
 func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 	start := time.Now()
-	err := d.locked(ctx, t, func(s *session) error { return d.createOnce(ctx, s, t) })
+	anew := false
+	err := d.locked(ctx, t, func(s *session) error {
+		copied, err := d.createOnce(ctx, s, t)
+		anew = anew || copied
+		return err
+	})
+	if anew { // also when it failed: what the operator does next is not in any log that we follow
+		if err := d.rebuilt(ctx, t.table); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return &TableError{Schema: t.table.Schema, Table: t.table.Name, Err: fmt.Errorf("creating the secondary indexes of %s: %w", t.quoted(), err)}
 	}
@@ -143,37 +153,41 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 
 // createOnce makes the table's definition what it was. Of deferred indexes some may be
 // there already, if dropping them was cut short; all are then created in their order.
-func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferredTable) error {
+// anew says that the table may have been written anew: in another way than in place, or not
+// known how, by an attempt without an answer, a process before this one, or by hand.
+func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferredTable) (anew bool, err error) {
 	present, same, err := d.present(ctx, s, t)
 	if err != nil || same {
-		return err
+		return same, err
 	}
 	if len(present) == len(t.record.deferred) {
-		return &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
+		return true, &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
 	}
 	if len(present) > 0 {
 		if _, err := s.execText(ctx, "ALTER TABLE "+t.quoted()+" "+dropClauses(present)); err != nil {
-			return err
+			return true, err
 		}
 	}
+	anew = len(present) > 0
 	failpoint("index.creating")
 	alter := "ALTER TABLE " + t.quoted() + " " + addClauses(t.record.deferred)
 	_, err = s.execText(ctx, alter+", ALGORITHM=INPLACE, LOCK=NONE")
 	if mysqlerr.NeedsQuietTable(err) {
+		anew = true
 		err = d.createQuietly(ctx, s, t, alter, err)
 	}
 	if err != nil {
-		return err
+		return anew, err
 	}
 	if _, same, err = d.present(ctx, s, t); err == nil && !same {
-		err = &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
+		return true, &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
 	}
-	return err
+	return anew, err
 }
 
 // createQuietly is for what the server cannot do while rows change: too many of them
 // changed meanwhile, or the index is of a kind that needs it. No changes of the table are
-// applied until it is done.
+// applied until it is done. The server is free to choose a copy of the table.
 func (d *deferredIndexes) createQuietly(ctx context.Context, s *session, t *deferredTable, alter string, reason error) error {
 	d.logger.WithError(reason).WithField(fieldTable, t.table.String()).Warn("changes are not applied while its indexes are created")
 	resume, err := d.pauses.pause(ctx, t.table)
@@ -185,9 +199,6 @@ func (d *deferredIndexes) createQuietly(ctx context.Context, s *session, t *defe
 	_, err = s.execText(ctx, alter)
 	if mysqlerr.Classify(err) == mysqlerr.Duplicate {
 		err = &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition, Err: err}
-	}
-	if err == nil {
-		d.rebuilt(t.table) // the server was free to choose a copy of the table
 	}
 	return err
 }
@@ -203,7 +214,10 @@ func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, pr
 		return err
 	}
 	return d.each(ctx, d.owed, func(ctx context.Context, t *deferredTable) error {
-		err := d.lockedByAnyone(ctx, t, func(s *session) error { return d.createOnce(ctx, s, t) })
+		err := d.lockedByAnyone(ctx, t, func(s *session) error {
+			_, err := d.createOnce(ctx, s, t)
+			return err
+		})
 		if mysqlerr.Classify(err) == mysqlerr.UnknownObject {
 			return nil
 		}

@@ -306,14 +306,15 @@ func (f *Ferry) keepOwner(ctx context.Context) {
 // startVerification starts what compares while the run goes on, nil when the verifier
 // does not: an online one begins when the rows are there, beside the creation of deferred
 // indexes, which is mostly the work of one thread. Not so when it repairs: without a unique
-// index nothing keeps out a row that has to wait for the repair of another one.
+// index nothing keeps out a row that has to wait for the repair of another one. Nor where an index
+// is owed that it has to read by, because an earlier process did not know of that.
 func (f *Ferry) startVerification(group *lifecycle.Group) *lifecycle.Task {
 	var follow func(ctx context.Context) error
 	from, begin := "verifier", f.rowsCopied
 	switch v := f.Verifier.(type) {
 	case *OnlineVerifier:
 		follow = v.follow
-		if v.Repair {
+		if v.Repair || f.indexes.oweForced() {
 			begin = f.indexed
 		}
 	case *InlineVerifier:

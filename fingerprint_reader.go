@@ -106,8 +106,9 @@ func inTransaction(s querySession, quotedTable string) *fingerprintReader {
 	}
 }
 
-// digestMemoryStatement lets a session gather the digests of a whole chunk in one value.
-var digestMemoryStatement = "SET SESSION group_concat_max_len=" + strconv.Itoa(digestMemory)
+// digestSetup lets a session gather the digests of a whole chunk in one value, and wait for a
+// table's definition at least as long as the creation of its indexes may, behind which it waits.
+var digestSetup = "SET SESSION group_concat_max_len=" + strconv.Itoa(digestMemory) + ", lock_wait_timeout=CAST(GREATEST(@@lock_wait_timeout, 600) AS UNSIGNED)"
 
 func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx context.Context) (*session, error) {
 	return func(ctx context.Context) (*session, error) {
@@ -115,7 +116,7 @@ func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx
 		if err != nil {
 			return nil, err
 		}
-		if _, err := s.execText(ctx, digestMemoryStatement); err != nil {
+		if _, err := s.execText(ctx, digestSetup); err != nil {
 			s.discard()
 			return nil, fmt.Errorf("setting up a session for digests: %w", err)
 		}

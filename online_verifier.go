@@ -131,11 +131,29 @@ func (v *OnlineVerifier) VerifyBeforeCutoverContext(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := v.waitForIndexes(ctx); err != nil {
+		return err
+	}
 	if err := c.beforeCutover(ctx); err != nil {
 		return err
 	}
 	if result := c.verdict(); !result.DataCorrect {
 		return result
+	}
+	return nil
+}
+
+// waitForIndexes waits for a run's deferred indexes before rows are repaired: without a unique
+// one nothing keeps out a row that has to wait for the repair of another one.
+func (v *OnlineVerifier) waitForIndexes(ctx context.Context) error {
+	if v.ferry == nil || !v.Repair || !v.ferry.follows() {
+		return nil
+	}
+	select {
+	case <-v.ferry.indexed:
+	case <-v.ferry.runEnded:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	return nil
 }
@@ -199,7 +217,11 @@ func (v *OnlineVerifier) StartInBackground() error {
 func (v *OnlineVerifier) StartInBackgroundContext(ctx context.Context) error {
 	verify := v.VerifyDuringCutoverContext
 	if v.ferry != nil && v.ferry.follows() {
-		if v.ferry.OverallState.Load() != StateWaitingForCutover {
+		switch v.ferry.OverallState.Load() {
+		case StateWaitingForCutover:
+		case StateCopying:
+			return errors.New("the rows are being copied, or the indexes created, and every row is compared anyway: start a verification while the run waits for the cutover")
+		default:
 			return errors.New("the cutover has begun, which compares what is left: start a verification while the run waits for it, or when the stream has ended")
 		}
 		verify = v.verifyFollowing

@@ -88,7 +88,16 @@ func (c *comparer) save() map[string]*TableVerificationState {
 	tables := make(map[string]*TableVerificationState, len(c.prints))
 	for _, f := range c.prints {
 		t := &TableVerificationState{}
-		if w := work[f]; w != nil {
+		w := work[f]
+		if c.differs(f) {
+			// A verdict is not handed on, and what of the table was not looked at because of it
+			// is not known any more: who goes on compares all of it.
+			if w == nil {
+				w = &tableWork{}
+			}
+			w.keys, w.ranges = nil, []keyRange{{}}
+		}
+		if w != nil {
 			if len(w.keys) > savedKeys {
 				w.coalesce(f)
 			}
@@ -236,19 +245,26 @@ func (f *Ferry) queueRechecks() error {
 	return nil
 }
 
-// compareAnew has an online verifier compare a whole table again, whatever it has compared.
-func (f *Ferry) compareAnew(table *TableSchema) {
-	v, ok := f.Verifier.(*OnlineVerifier)
-	if !ok {
-		return
+// compareAnew has the verifier compare a whole table again, whatever it has compared. When it
+// returns, a process that follows knows of it.
+func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema) error {
+	v, ok := f.Verifier.(savingVerifier)
+	if _, later := f.Verifier.(*IterativeVerifier); !ok || later { // compares everything later
+		return nil
 	}
 	c, err := v.core()
 	if err != nil {
-		return // the verifier says so when it begins
+		return nil // the verifier says so when it begins
 	}
-	if fp := c.byName[NewTableIdentifierFromSchemaTable(table)]; fp != nil { // a host's may leave tables out
-		c.queue.addRange(fp, keyRange{})
+	fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
+	if fp == nil { // a host's may leave tables out
+		return nil
 	}
+	c.queue.addRange(fp, keyRange{})
+	if f.checkpoint == nil {
+		return nil
+	}
+	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error { return f.saveVerification(ctx) })
 }
 
 func (f *Ferry) savedVerification() *VerificationState {

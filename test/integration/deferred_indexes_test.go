@@ -213,6 +213,9 @@ func TestIndexesAreCreatedBesideTheComparison(t *testing.T) {
 		v, ok := f.Verifier.(*ghostferry.OnlineVerifier)
 		require.True(t, ok)
 		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*parted.*ADD.*LOCK=NONE"), Do: faultproxy.Refuse, Error: 1845})
+		// One whose ALTER gets no answer is found as it should be, and nobody knows how it was made.
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*made.*ADD.*LOCK=NONE"), Do: faultproxy.Refuse, Error: 1845})
+		lost := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*made.*ADD [^=]*$"), Do: faultproxy.LoseAnswer})
 		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Times: len(tables), Match: func(m faultproxy.Message) bool {
 			if !faultproxy.Query(creates)(m) {
 				return false
@@ -229,10 +232,11 @@ func TestIndexesAreCreatedBesideTheComparison(t *testing.T) {
 		rows := uint64(0)
 		for _, table := range v.Report().Tables {
 			rows += table.Rows
-			if strings.HasSuffix(table.Table, ".parted") {
+			if strings.HasSuffix(table.Table, ".parted") || strings.HasSuffix(table.Table, ".made") {
 				rows += table.Rows
 			}
 		}
+		require.Equal(t, 1, lost.Taken())
 		require.Equal(t, rows, v.Stats().RowsCompared)
 		require.Equal(t, before, definitions(t, p.TargetDB, tables))
 		p.MustEqual(t, indexed)
@@ -297,6 +301,8 @@ func TestIndexesOfATableThatOthersUse(t *testing.T) {
 		f, proxy = proxiedTarget(t, p, indexed)
 		log := &recordingLogger{}
 		f.Logger = log.logger()
+		// It is to verify by an index that the process before has dropped.
+		f.VerifierType, f.ForceIndexForVerification = ghostferry.VerifierTypeOnline, ghostferry.ForceIndexConfig{indexed: {"ordinary": "a"}}
 		lockedOut.Times = 3
 		refused := proxy.On(lockedOut)
 		require.NoError(t, harness.Move(ctx, f, fence))

@@ -210,3 +210,33 @@ func TestRowsThatDifferedAreComparedByTheNextProcess(t *testing.T) {
 		require.NoError(t, f.Close())
 	})
 }
+
+// A row that differs is found by every process of the run, until it does not differ any more.
+func TestADifferenceIsNotForgottenByTheNextProcess(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		p.Create(t, "forgotten", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, "forgotten", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		move := func(copied func() error) error {
+			c := p.Config("forgotten")
+			c.VerifierType = ghostferry.VerifierTypeOnline
+			f := &ghostferry.Ferry{Config: c}
+			require.NoError(t, f.InitializeContext(ctx))
+			f.DataIterator.AddDoneListener(copied)
+			require.NoError(t, f.StartContext(ctx))
+			err := harness.RunStarted(ctx, f, func() error { return nil })
+			require.NoError(t, f.Close())
+			return err
+		}
+		unlogged := func(statement string) error {
+			return p.TryIn(ctx, p.TargetDB, "forgotten", "SET SESSION sql_log_bin=0", statement)
+		}
+		nothing := func() error { return nil }
+		require.ErrorContains(t, move(func() error { return unlogged("UPDATE t SET v=22 WHERE id=2") }), "forgotten.t [PKs: 2 ")
+		require.ErrorContains(t, move(nothing), "forgotten.t [PKs: 2 ")
+		require.NoError(t, unlogged("UPDATE t SET v=2 WHERE id=2"))
+		require.NoError(t, move(nothing))
+		p.MustEqual(t, "forgotten")
+	})
+}
