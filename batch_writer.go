@@ -75,10 +75,10 @@ func (w *BatchWriter) Initialize() {
 			}
 			setup := []string{targetSession}
 			if w.InlineVerifier != nil {
-				setup = append(setup, digestMemoryStatement)
+				setup = append(setup, digestSetup)
 			}
 			s, err := openSession(ctx, w.DB, srv, server.Target, setup...)
-			if err != nil || !w.bulkLoads(srv) {
+			if err != nil || !bulkLoads(srv, w.BulkLoad) {
 				return s, err
 			}
 			if err := s.keepWarnings(ctx); err != nil {
@@ -118,14 +118,10 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err == nil {
 		tw.collide = w.collisions.leave
-		tw.bulk.Store(w.bulkLoads(srv) && tw.layout.bulk() && tw.layout.scope == nil)
+		tw.bulk.Store(tw.layout.loads(srv, w.BulkLoad))
 		w.writers[table] = tw
 	}
 	return tw, err
-}
-
-func (w *BatchWriter) bulkLoads(srv *server.Server) bool {
-	return srv.LocalInfile && w.BulkLoad != bulkLoadOff
 }
 
 // WriteRowBatch writes one batch; it is a batch listener. When it returns nil the rows

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
 // maxWarnings is the most that a server keeps of a statement's warnings
@@ -41,9 +42,9 @@ func (s *session) keepWarnings(ctx context.Context) error {
 // with them.
 var errBulkInexact = errors.New("LOAD DATA did not take the rows as they are")
 
-// bulkLoads numbers the readers that are registered with the driver, whose names are
+// bulkReaders numbers the readers that are registered with the driver, whose names are
 // the process's.
-var bulkLoads atomic.Uint64
+var bulkReaders atomic.Uint64
 
 // bulk reports whether LOAD DATA carries all columns of the table exactly.
 func (l *tableLayout) bulk() bool {
@@ -53,6 +54,17 @@ func (l *tableLayout) bulk() bool {
 		}
 	}
 	return true
+}
+
+// bulkLoads reports whether rows are copied to a server by LOAD DATA, with Config.BulkLoad as
+// given, where the table allows it.
+func bulkLoads(srv *server.Server, setting string) bool {
+	return srv.LocalInfile && setting != bulkLoadOff
+}
+
+// loads reports whether the table's rows are copied by LOAD DATA.
+func (l *tableLayout) loads(srv *server.Server, setting string) bool {
+	return bulkLoads(srv, setting) && l.bulk() && l.scope == nil
 }
 
 // loadAbsent is insertAbsent by LOAD DATA LOCAL. LOCAL makes every error a warning and
@@ -85,7 +97,7 @@ func (w *tableWriter) loadAbsent(ctx context.Context, s *session, rows *codec.Ro
 
 // load sends lines and returns how many rows the server stored.
 func (w *tableWriter) load(ctx context.Context, s *session, lines io.Reader) (int64, error) {
-	name := "ghostferry-" + strconv.FormatUint(bulkLoads.Add(1), 10)
+	name := "ghostferry-" + strconv.FormatUint(bulkReaders.Add(1), 10)
 	mysql.RegisterReaderHandler(name, func() io.Reader { return lines })
 	defer mysql.DeregisterReaderHandler(name)
 	stmt := append(s.statement(), "LOAD DATA LOCAL INFILE 'Reader::"...)

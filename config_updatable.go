@@ -44,7 +44,7 @@ type UpdatableConfig struct {
 	// follows from DataIterationChunkBytes and the rows' size.
 	DataIterationBatchSize uint64
 	// DataIterationConcurrency is how many chunks are copied side by side, 256 at most.
-	// Default: Config.DataIterationConcurrency.
+	// Default: Config.DataIterationConcurrency. A number set here stays.
 	DataIterationConcurrency int64 `json:",omitempty"`
 	// BinlogApplyLanes is how many connections apply changes side by side, 256 at most.
 	// Default: Config.BinlogApplyLanes.

@@ -189,6 +189,9 @@ func (c *Config) validateUnsupported(add addFault) {
 }
 
 func (c *Config) validateNumbers(add addFault) {
+	if c.DataIterationConcurrency == 0 && c.UpdatableConfig.DataIterationConcurrency == 0 {
+		c.findsWorkers = c.Throttlers.Adaptive == nil && c.CopyFilter == nil // tenants share servers
+	}
 	for _, number := range []struct {
 		name     string
 		value    *int

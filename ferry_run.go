@@ -473,6 +473,12 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 	if f.DataIterator.pace != nil {
 		services.Go("copy_pace", func(ctx context.Context) error { return f.DataIterator.pace.run(ctx, f.rowsCopied) })
 	}
+	if f.findsWorkers {
+		services.Go("copy_workers", func(ctx context.Context) error {
+			search := &copyWorkers{f.Config, f.StateTracker.bytesWritten, f.Throttler.Throttled, taggedLogger(f.logger, "data_iterator")}
+			return search.run(ctx, f.rowsCopied)
+		})
+	}
 	if f.checkpoint != nil {
 		services.Go("verification_state", func(ctx context.Context) error {
 			return every(ctx, verificationInterval, func() {

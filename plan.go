@@ -81,7 +81,7 @@ func (f *Ferry) plan(ctx context.Context) (*Plan, error) {
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
 		tp.Chunks = int(t.dataLength/max(1, f.DataIterationChunkBytes)) + 1
 		tp.CopiedBy = "INSERT"
-		if f.targetServer != nil && f.targetServer.LocalInfile && f.BulkLoad != bulkLoadOff && l.bulk() && l.scope == nil {
+		if f.targetServer != nil && l.loads(f.targetServer, f.BulkLoad) {
 			tp.CopiedBy = "LOAD DATA"
 		}
 		tp.DeferredIndexes = deferred[NewTableIdentifierFromSchemaTable(t)]

@@ -46,6 +46,7 @@ type StateTracker struct {
 
 	// guarded by CopyRWMutex
 	tables      map[string]*tableProgress // by "schema.table"
+	written     uint64                    // bytes of all tables, by this process
 	speed       *ring.Ring
 	definitions map[string]string // of the tables when the run began
 }
@@ -227,6 +228,14 @@ func (t *StateTracker) count(table string, stats RowStats) {
 	p := t.progress(table)
 	p.written.NumRows += stats.NumRows
 	p.written.NumBytes += stats.NumBytes
+	t.written += stats.NumBytes
+}
+
+// bytesWritten returns how many bytes of rows this process has copied.
+func (t *StateTracker) bytesWritten() uint64 {
+	t.CopyRWMutex.RLock()
+	defer t.CopyRWMutex.RUnlock()
+	return t.written
 }
 
 // advance moves a table's key and, with it, the speed log.

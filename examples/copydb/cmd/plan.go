@@ -71,11 +71,11 @@ func rehearse(ctx context.Context, ferry *copydb.CopydbFerry) (*rehearsal, error
 // print prints tables, findings and a last line that sums up.
 func (r *rehearsal) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TABLE\tON THE TARGET\tKEY\tROWS≈\tSIZE\tCHUNKS\tINDEXES AFTERWARDS\tPATH")
+	fmt.Fprintln(table, "TABLE\tON THE TARGET\tKEY\tROWS≈\tSIZE\tCHUNKS\tCOPIED BY\tINDEXES AFTERWARDS\tPATH")
 	for _, t := range r.Plan.Tables {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
 			printable(t.Schema+"."+t.Table), printable(t.TargetSchema+"."+t.TargetTable), printable(strings.Join(t.Key, ", ")),
-			count(t.RowsEstimate), size(float64(t.Bytes)), t.Chunks, printable(cmp.Or(strings.Join(t.DeferredIndexes, ", "), "-")), t.Path)
+			count(t.RowsEstimate), size(float64(t.Bytes)), t.Chunks, t.CopiedBy, printable(cmp.Or(strings.Join(t.DeferredIndexes, ", "), "-")), t.Path)
 	}
 	if err := table.Flush(); err != nil {
 		return err

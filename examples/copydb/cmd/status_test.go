@@ -159,8 +159,8 @@ func TestPlanIsPrinted(t *testing.T) {
 	found := &rehearsal{
 		Plan: &ghostferry.Plan{
 			Tables: []ghostferry.TablePlan{
-				{Schema: "shop", Table: "orders", TargetSchema: "store", TargetTable: "orders", Key: []string{"tenant", "id"}, RowsEstimate: 1_234_567, Bytes: 250e6, Chunks: 239, DeferredIndexes: []string{"by_day", "by_sum"}, Path: "parallel chunks"},
-				{Schema: "shop", Table: "a\nb", TargetSchema: "store", TargetTable: "a\nb", Key: []string{"id"}, Path: "parallel chunks"},
+				{Schema: "shop", Table: "orders", TargetSchema: "store", TargetTable: "orders", Key: []string{"tenant", "id"}, RowsEstimate: 1_234_567, Bytes: 250e6, Chunks: 239, CopiedBy: "LOAD DATA", DeferredIndexes: []string{"by_day", "by_sum"}, Path: "parallel chunks"},
+				{Schema: "shop", Table: "a\nb", TargetSchema: "store", TargetTable: "a\nb", Key: []string{"id"}, CopiedBy: "INSERT", Path: "parallel chunks"},
 			},
 			RowsEstimate: 1_234_567, Bytes: 250e6, SecondsEstimate: 90,
 		},
@@ -171,9 +171,9 @@ func TestPlanIsPrinted(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, found.print(&out))
 	require.Equal(t, strings.TrimLeft(`
-TABLE        ON THE TARGET  KEY         ROWS≈      SIZE    CHUNKS  INDEXES AFTERWARDS  PATH
-shop.orders  store.orders   tenant, id  1,234,567  250 MB  239     by_day, by_sum      parallel chunks
-shop.a�b     store.a�b      id          0          0 B     0       -                   parallel chunks
+TABLE        ON THE TARGET  KEY         ROWS≈      SIZE    CHUNKS  COPIED BY  INDEXES AFTERWARDS  PATH
+shop.orders  store.orders   tenant, id  1,234,567  250 MB  239     LOAD DATA  by_day, by_sum      parallel chunks
+shop.a�b     store.a�b      id          0          0 B     0       INSERT     -                   parallel chunks
 
 warning  packet-size.row  shop.a�b: small
                           remedy: raise it
