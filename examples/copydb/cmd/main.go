@@ -23,7 +23,7 @@ import (
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 )
 
-const usage = `usage: copydb [-verbose] [-json] [-dryrun] [-restart] [-repair] [-report FILE] [-resumestate FILE] CONFIG.json
+const usage = `usage: copydb [-version] [-verbose] [-json] [-dryrun] [-restart] [-repair] [-report FILE] [-resumestate FILE] CONFIG.json
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
@@ -46,9 +46,9 @@ func main() {
 
 // options is the command line.
 type options struct {
-	verbose, json, dryRun, restart, repair bool
-	resumeState, config                    string
-	reports                                []string
+	verbose, json, dryRun, restart, repair, version bool
+	resumeState, config                             string
+	reports                                         []string
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -69,7 +69,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return nil
 	})
 	flags.StringVar(&o.resumeState, "resumestate", "", "go on from the state dump in this `file` instead of the target's checkpoint")
-	if err := flags.Parse(args); err != nil {
+	flags.BoolVar(&o.version, "version", false, "print the version")
+	if err := flags.Parse(args); err != nil || o.version {
 		return o, err
 	}
 	if flags.NArg() != 1 {
@@ -95,6 +96,10 @@ func run(args []string, stdin io.Reader, stdout, stderr *os.File) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "copydb:", err)
 		return copydb.Refused.ExitStatus()
+	}
+	if options.version {
+		fmt.Fprintln(stdout, ghostferry.BuildVersion())
+		return 0
 	}
 
 	p := &program{options: options, stdout: stdout, stderr: stderr, logger: newLogger(stderr, options.verbose)}

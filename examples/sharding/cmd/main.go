@@ -39,7 +39,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case err != nil:
 		return 1
 	case *version:
-		_, _ = fmt.Fprint(stdout, ghostferry.VersionString)
+		_, _ = fmt.Fprintln(stdout, ghostferry.BuildVersion())
 		return 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
