@@ -7,11 +7,11 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
-// checkVersions warns of servers that nobody has tried the library with, and of two flavours.
+// checkVersions warns of servers that the library is not made for, and of two flavours.
 func (r *run) checkVersions(context.Context) error {
 	untested := func(side string, s *server.Server) {
-		if !s.Tested() {
-			r.warn("untested", side, fmt.Sprintf("%s is older than the releases that the library is tested with (MySQL 8.0, MariaDB 10.5)", s),
+		if !s.Supported() {
+			r.warn("untested", side, fmt.Sprintf("%s is older than the releases that the library is made for (MySQL 8.0, MariaDB 10.11)", s),
 				"upgrade the server, or try the move with a copy of it first")
 		}
 	}

@@ -122,10 +122,10 @@ func (s *Server) StatisticsSetup() []string {
 	return nil
 }
 
-// Tested tells whether the server's release is one that the tests and the documented differences
-// cover: MySQL 8.0 and newer, MariaDB 10.5 and newer.
-func (s *Server) Tested() bool {
-	return s.mysqlAtLeast(8, 0, 0) || s.mariaAtLeast(10, 5, 0)
+// Supported tells whether the server's release is one that the library is made for: MySQL 8.0
+// and newer, MariaDB 10.11 and newer.
+func (s *Server) Supported() bool {
+	return s.mysqlAtLeast(8, 0, 0) || s.mariaAtLeast(10, 11, 0)
 }
 
 // RetentionVariables are the names of the settings that limit the binary log by its size; 0 is no
