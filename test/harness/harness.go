@@ -76,8 +76,7 @@ func start(t *testing.T, s Setting) *Pair {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	options := func(name string) servers.Options {
-		// No test stops the machine: what a killed server has written is there without fsync.
-		return servers.Options{Flavour: s.Flavour, Name: name, GTID: s.GTID, Flags: []string{"--max-binlog-size=1048576", "--innodb-flush-method=nosync"}}
+		return servers.Options{Flavour: s.Flavour, Name: name, GTID: s.GTID, Flags: []string{"--max-binlog-size=1048576"}}
 	}
 	sourceOptions := options("source")
 	sourceOptions.SemiSync = true // switched on by Stall only

@@ -2,6 +2,7 @@ package servers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -64,7 +66,21 @@ func (s packageSet) cached(cache string) string {
 	if len(found) == 0 {
 		return ""
 	}
-	return found[len(found)-1]
+	return slices.MaxFunc(found, compareVersions)
+}
+
+var versionParts = regexp.MustCompile(`[0-9]+|[^0-9]+`)
+
+// compareVersions orders names by their parts, digits as numbers: 9.7 is before 9.10.
+func compareVersions(a, b string) int {
+	return slices.CompareFunc(versionParts.FindAllString(a, -1), versionParts.FindAllString(b, -1), func(a, b string) int {
+		x, errA := strconv.ParseUint(a, 10, 64)
+		y, errB := strconv.ParseUint(b, 10, 64)
+		if errA != nil || errB != nil {
+			return strings.Compare(a, b)
+		}
+		return cmp.Compare(x, y)
+	})
 }
 
 // fetch downloads the set with its libraries and unpacks it.

@@ -100,8 +100,8 @@ func checkVersion(f Flavour, text, version string) error {
 		return fmt.Errorf("servers: version %q of %s: %w", version, f, err)
 	}
 	atLeast := func(a, b int) bool { return major > a || major == a && minor >= b }
-	if f == MySQL && !atLeast(8, 0) || f == MariaDB && !atLeast(10, 5) {
-		return fmt.Errorf("servers: %s %s is too old: MySQL 8.0 and MariaDB 10.5 are the oldest supported", f, version)
+	if f == MySQL && !atLeast(8, 0) || f == MariaDB && !atLeast(10, 11) {
+		return fmt.Errorf("servers: %s %s is too old: MySQL 8.0 and MariaDB 10.11 are the oldest supported", f, version)
 	}
 	return nil
 }

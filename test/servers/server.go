@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -110,7 +109,7 @@ func startOnce(ctx context.Context, o Options, p *program, t *template) (_ *Serv
 	}
 	s.DataDir = filepath.Join(s.home, "data")
 	s.Socket = filepath.Join(s.run, "s")
-	if _, err = output(exec.CommandContext(ctx, "cp", "-r", "--reflink=auto", filepath.Join(t.dir, templateData), s.DataDir)); err != nil {
+	if err = os.CopyFS(s.DataDir, os.DirFS(filepath.Join(t.dir, templateData))); err != nil { // shares blocks where it can
 		return nil, fmt.Errorf("servers: copy the template: %w", err)
 	}
 	s.mu.Lock()

@@ -16,7 +16,7 @@ type Flavour string
 
 // The flavours that Start knows.
 const (
-	MySQL   Flavour = "mysql"   // 9.5 or newer of the 9 series
+	MySQL   Flavour = "mysql"   // 8.0 or newer
 	MariaDB Flavour = "mariadb" // 10.11 or newer
 )
 
