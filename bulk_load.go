@@ -132,12 +132,20 @@ func (w *tableWriter) reconcile(ctx context.Context, s *session, given, stored i
 		}
 		return nil
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return loadVerdict(given, stored, duplicates, listed, s.warnings, other)
+}
+
+// loadVerdict is nil when the rows given were stored or left out as duplicates, each of
+// them, and nothing else was done to any. listed are the warnings looked at and kept how
+// many of a statement the server keeps; other describes one that is of no duplicate.
+func loadVerdict(given, stored, duplicates, listed, kept int, other string) error {
+	switch {
 	case other != "":
 		return fmt.Errorf("%w: %s", errBulkInexact, other)
-	case listed >= s.warnings && listed < given: // there may be more
+	case listed >= kept && listed < given: // there may be more
 		return fmt.Errorf("%w: %d warnings are listed, which is as many as the server keeps", errBulkInexact, listed)
 	case stored+duplicates != given:
 		return fmt.Errorf("%w: %d rows given, %d stored, %d duplicates", errBulkInexact, given, stored, duplicates)

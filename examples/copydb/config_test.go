@@ -72,6 +72,33 @@ func TestReplicaSettingsBelongTogether(t *testing.T) {
 	require.Equal(t, "application:ghostferry", complete.SourceReplicationMaster.Marginalia, "defaults are filled in")
 }
 
+// copydb defers the indexes of large tables when the configuration says nothing. What it says
+// counts; and without a checkpoint nothing is deferred, which would be refused.
+func TestIndexesAreDeferredByDefault(t *testing.T) {
+	for _, c := range []struct {
+		settings, mode string
+		minBytes       uint64
+	}{
+		{"", ghostferry.DeferIndexesAll, 32 << 20},
+		{`, "DeferSecondaryIndexesMinBytes": 1000`, ghostferry.DeferIndexesAll, 1000},
+		{`, "DeferSecondaryIndexes": "off"`, ghostferry.DeferIndexesOff, 0},
+		{`, "DeferSecondaryIndexes": "non-unique"`, ghostferry.DeferIndexesNonUnique, 0},
+		{`, "DeferSecondaryIndexes": "all"`, ghostferry.DeferIndexesAll, 0},
+		{`, "DeferSecondaryIndexes": "all", "DeferSecondaryIndexesMinBytes": 1000`, ghostferry.DeferIndexesAll, 1000},
+		{`, "Checkpoint": "off"`, "", 0},
+		{`, "Checkpoint": "off", "DeferSecondaryIndexesMinBytes": 1000`, "", 1000},
+		{`, "Checkpoint": "off", "DeferSecondaryIndexes": "off"`, ghostferry.DeferIndexesOff, 0},
+	} {
+		config := read(t, c.settings)
+		for range 2 { // it may be called again
+			require.NoError(t, config.InitializeAndValidateConfig(), c.settings)
+			require.Equal(t, c.mode, config.DeferSecondaryIndexes, c.settings)
+			require.Equal(t, c.minBytes, config.DeferSecondaryIndexesMinBytes, c.settings)
+		}
+	}
+	require.ErrorContains(t, read(t, `, "Checkpoint": "off", "DeferSecondaryIndexes": "all"`).InitializeAndValidateConfig(), "Checkpoint is off")
+}
+
 func TestHostsFilterStays(t *testing.T) {
 	config := read(t, "")
 	own := &StaticTableFilter{Dbs: []string{"mine"}}

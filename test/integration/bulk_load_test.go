@@ -1,12 +1,11 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,36 +61,56 @@ func loads(t *testing.T, p *harness.Pair) string {
 	return harness.Rows(t, p.TargetDB, "SHOW GLOBAL STATUS LIKE 'Com_load'")[0]
 }
 
-// LOAD DATA is taken where the target allows it, and carries every value as it is.
-func TestCopyByLoadData(t *testing.T) {
-	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for _, setting := range []string{"", "off"} {
-			p.Create(t, "bulk_load", bulkValues...)
-			seedBends(t, p)
-			before := loads(t, p)
-			f := &ghostferry.Ferry{Config: p.Config("bulk_load")}
-			f.BulkLoad = setting
-			if err := harness.Move(ctx, f, func() error { return nil }); err != nil {
-				t.Fatal(err)
-			}
-			plan, err := f.Plan(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = f.Close()
-			p.MustEqual(t, "bulk_load")
+// sent counts what a proxy is given that matches, and lets it pass.
+func sent(proxy *faultproxy.Proxy, match faultproxy.Match) *atomic.Int64 {
+	var n atomic.Int64
+	proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+		if match(m) {
+			n.Add(1)
+		}
+		return false
+	}})
+	return &n
+}
 
-			allowed := p.GTID && setting == "" // as harness starts the targets
-			if loaded := loads(t, p) != before; loaded != allowed {
-				t.Errorf("BulkLoad %q: LOAD DATA was used: %v", setting, loaded)
-			}
-			for _, table := range plan.Tables {
-				if want := allowed && table.Table == "bends"; (table.CopiedBy == "LOAD DATA") != want {
-					t.Errorf("BulkLoad %q: the plan copies %s by %s", setting, table.Table, table.CopiedBy)
+// LOAD DATA is taken where the target allows it and the configuration does not forbid it, and
+// carries every value as it is. Elsewhere no such statement is sent at all. What the plan
+// says is what is done.
+func TestCopyByLoadData(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		for _, c := range []struct {
+			name, setting, allowed string
+			loads                  bool
+		}{
+			{"by default", "", "ON", true},
+			{"switched off", "off", "ON", false},
+			{"not allowed by the target", "", "OFF", false},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				ctx := minute(t)
+				global(t, p.TargetDB, "local_infile", c.allowed, "ON")
+				p.Create(t, "bulk_load", bulkValues...)
+				seedBends(t, p)
+				f, proxy := proxiedTarget(t, p, "bulk_load")
+				f.BulkLoad = c.setting
+				loaded := sent(proxy, faultproxy.Query("^LOAD "))
+				plan, err := f.Plan(ctx)
+				require.NoError(t, err)
+				require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+				require.NoError(t, f.Close())
+				p.MustEqual(t, "bulk_load")
+
+				require.Equal(t, c.loads, loaded.Load() > 0, "%d times LOAD DATA", loaded.Load())
+				by := map[string]string{}
+				for _, table := range plan.Tables {
+					by[table.Table] = table.CopiedBy
 				}
-			}
+				want := map[string]string{"bends": "INSERT", "marked": "INSERT"}
+				if c.loads {
+					want["bends"] = "LOAD DATA"
+				}
+				require.Equal(t, want, by)
+			})
 		}
 	})
 }
@@ -99,10 +118,10 @@ func TestCopyByLoadData(t *testing.T) {
 // A target, or something before it, that does not take LOAD DATA after all gets the table's
 // rows by INSERT from then on.
 func TestLoadDataIsRefused(t *testing.T) {
-	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for _, number := range []uint16{1047, 1148, 1153, 1235, 3948, 4166} {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		numbers := []uint16{1047, 1148, 1153, 1235, 3948, 4166}
+		for _, number := range harness.Share(numbers, slices.Index(flavours(), p.Setting), len(flavours())) {
 			p.Create(t, "bulk_load", bulkValues...)
 			seedBends(t, p)
 			before := loads(t, p)
@@ -118,45 +137,39 @@ func TestLoadDataIsRefused(t *testing.T) {
 	})
 }
 
-// What LOAD DATA would skip or bend with a warning only is an error, and nothing of the
-// batch is written. A row that is there already is left as it is.
+// What LOAD DATA would skip or bend with a warning only is an error, as it is by INSERT, and
+// nothing of the batch is written. A row that is there already is left as it is.
 func TestLoadDataHidesNoError(t *testing.T) {
-	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		for name, test := range map[string]struct{ change, problem string }{
 			"narrower column": {"ALTER TABLE rows_ MODIFY v VARCHAR(2) NOT NULL", "Data too long"},
 			"constraint":      {"ALTER TABLE rows_ ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 4)", "short"},
 			"smaller integer": {"ALTER TABLE rows_ MODIFY n TINYINT NOT NULL", "Out of range"},
 			"duplicate":       {"INSERT INTO rows_ VALUES (2,7,'z')", ""},
 		} {
-			t.Run(name, func(t *testing.T) {
-				p.Create(t, "bulk_load", "CREATE TABLE rows_ (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, v VARCHAR(20) NOT NULL)")
-				p.In(t, p.TargetDB, "bulk_load", test.change)
-				tables, err := ghostferry.LoadTables(&sqlwrapper.DB{DB: p.SourceDB}, harness.Schemas{"bulk_load"}, nil, nil, nil, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				w := &ghostferry.BatchWriter{DB: &sqlwrapper.DB{DB: p.TargetDB}, WriteRetries: 1}
-				before := loads(t, p)
-				err = w.WriteRowBatch(ghostferry.NewRowBatch(tables["bulk_load.rows_"], []ghostferry.RowData{
-					{int64(1), int64(1), []byte("a")}, {int64(2), int64(2), []byte("bb")}, {int64(3), int64(300), []byte("cccccc")},
-				}, 0))
-				if loaded := loads(t, p) != before; loaded != p.GTID {
-					t.Errorf("LOAD DATA was used: %v", loaded)
-				}
-				rows := harness.Rows(t, p.TargetDB, "SELECT CONCAT_WS(',',id,n,v) FROM bulk_load.rows_ ORDER BY id")
-				want := []string{`"1,1,a"|`, `"2,7,z"|`, `"3,300,cccccc"|`}
-				if test.problem != "" {
-					want = nil
-					if err == nil || !strings.Contains(err.Error(), test.problem) {
-						t.Errorf("the batch ended with %v, want %q", err, test.problem)
+			for by, setting := range map[string]string{"LOAD DATA": "", "INSERT": "off"} {
+				t.Run(name+" by "+by, func(t *testing.T) {
+					p.Create(t, "bulk_load", "CREATE TABLE rows_ (id INT NOT NULL PRIMARY KEY, n INT NOT NULL, v VARCHAR(20) NOT NULL)")
+					p.In(t, p.TargetDB, "bulk_load", test.change)
+					tables, err := ghostferry.LoadTables(&sqlwrapper.DB{DB: p.SourceDB}, harness.Schemas{"bulk_load"}, nil, nil, nil, nil)
+					require.NoError(t, err)
+					w := &ghostferry.BatchWriter{DB: &sqlwrapper.DB{DB: p.TargetDB}, WriteRetries: 1, BulkLoad: setting}
+					before := loads(t, p)
+					err = w.WriteRowBatch(ghostferry.NewRowBatch(tables["bulk_load.rows_"], []ghostferry.RowData{
+						{int64(1), int64(1), []byte("a")}, {int64(2), int64(2), []byte("bb")}, {int64(3), int64(300), []byte("cccccc")},
+					}, 0))
+					require.NoError(t, w.Close())
+					require.Equal(t, setting == "", loads(t, p) != before, "LOAD DATA was used")
+					want := []string{`"1,1,a"|`, `"2,7,z"|`, `"3,300,cccccc"|`}
+					if test.problem == "" {
+						require.NoError(t, err)
+					} else {
+						require.ErrorContains(t, err, test.problem)
+						want = nil
 					}
-				} else if err != nil {
-					t.Error(err)
-				}
-				if !slices.Equal(rows, want) {
-					t.Errorf("the target has %q, want %q", rows, want)
-				}
-			})
+					require.Equal(t, want, harness.Rows(t, p.TargetDB, "SELECT CONCAT_WS(',',id,n,v) FROM bulk_load.rows_ ORDER BY id"))
+				})
+			}
 		}
 	})
 }

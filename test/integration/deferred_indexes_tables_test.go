@@ -1,0 +1,133 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+var addsToTable = regexp.MustCompile("ALTER TABLE `" + indexed + "`\\.`(\\w+)` ADD ")
+
+// The indexes of several tables are created at once: here two statements wait for each other.
+// All indexes of a table are created by one statement, which reads its rows once.
+func TestIndexesOfTablesAreCreatedAtOnce(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		var tables []indexedTable
+		var ddl, rows []string
+		want := map[string]int{}
+		for _, name := range []string{"one", "two", "three", "four"} {
+			tables = append(tables, indexedTable{name: name})
+			ddl = append(ddl, "CREATE TABLE "+name+" (id INT NOT NULL PRIMARY KEY, x INT, y INT, KEY x (x), KEY yx (y, x), KEY y (y))")
+			rows = append(rows, "INSERT INTO "+name+" VALUES (1,1,1),(2,2,2)")
+			want[name] = 1
+		}
+		p.Create(t, indexed, ddl...)
+		p.In(t, p.SourceDB, indexed, rows...)
+		before := definitions(t, p.TargetDB, tables)
+
+		f, proxy := proxiedTarget(t, p, indexed)
+		f.DataIterationConcurrency = len(tables)
+		patience, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		var mu sync.Mutex
+		got := map[string]int{}
+		statements, second := 0, make(chan struct{})
+		var alone atomic.Bool
+		adds := faultproxy.Query("^ALTER TABLE .* ADD ")
+		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+			if !adds(m) {
+				return false
+			}
+			mu.Lock()
+			statements++
+			if table := addsToTable.FindSubmatch(m.Text); table != nil {
+				got[string(table[1])]++
+			}
+			waits := statements <= 2
+			if statements == 2 {
+				close(second)
+			}
+			mu.Unlock()
+			if waits {
+				select {
+				case <-second:
+				case <-patience.Done():
+					alone.Store(true)
+				}
+			}
+			return false
+		}})
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		require.False(t, alone.Load(), "the indexes of one table were created after those of another one")
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, want, got)
+		require.Equal(t, len(tables), statements)
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// Tables below DeferSecondaryIndexesMinBytes keep their indexes. Of the others, from exactly
+// that size on, the plan says so and the target lacks them while rows are copied.
+func TestSmallTablesKeepTheirIndexes(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		tables := []indexedTable{{name: "small"}, {name: "large"}}
+		// Sizes are estimates, which must not change between two looks.
+		const columns = "(id INT NOT NULL PRIMARY KEY, x INT, pad VARCHAR(1000), KEY x (x), UNIQUE KEY xi (x, id)) STATS_PERSISTENT=1 STATS_AUTO_RECALC=0"
+		p.Create(t, indexed, "CREATE TABLE small "+columns, "CREATE TABLE large "+columns)
+		p.In(t, p.SourceDB, indexed, "INSERT INTO small VALUES (1,1,'pad'),(2,2,'pad')",
+			"INSERT INTO large SELECT a.n*100+b.n*10+c.n, a.n, REPEAT('p', 1000) FROM "+digits("a")+" JOIN "+digits("b")+" JOIN "+digits("c"),
+			"ANALYZE TABLE small, large")
+		before := definitions(t, p.TargetDB, tables)
+
+		f := &ghostferry.Ferry{Config: p.Config(indexed)}
+		f.DeferSecondaryIndexes = ghostferry.DeferIndexesAll
+		planned := func() (bytes map[string]uint64, deferred map[string][]string) {
+			t.Helper()
+			plan, err := f.Plan(ctx)
+			require.NoError(t, err)
+			bytes, deferred = map[string]uint64{}, map[string][]string{}
+			for _, table := range plan.Tables {
+				bytes[table.Table], deferred[table.Table] = table.Bytes, table.DeferredIndexes
+			}
+			return bytes, deferred
+		}
+		bytes, deferred := planned()
+		require.Greater(t, bytes["large"], bytes["small"])
+		require.Len(t, deferred["small"], 2, "without a limit")
+		f.DeferSecondaryIndexesMinBytes = bytes["large"]
+		_, deferred = planned()
+		require.Empty(t, deferred["small"])
+		require.ElementsMatch(t, []string{"x", "xi"}, deferred["large"])
+
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		var once sync.Once
+		var during string
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
+			once.Do(func() {
+				during = fmt.Sprint(indexNames(t, p.TargetDB, "small"), indexNames(t, p.TargetDB, "large"))
+			})
+			return nil
+		})
+		require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		require.Equal(t, fmt.Sprint([]string{`"PRIMARY"|`, `"x"|`, `"xi"|`}, []string{`"PRIMARY"|`}), during)
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
