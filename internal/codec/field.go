@@ -287,6 +287,10 @@ func bigEndian(data []byte, n int) uint64 {
 	return v
 }
 
+// temporalBytes are the sizes of temporal types, without a fraction. A map that is made for
+// each value would take several times as long as the value itself.
+var temporalBytes = [...]int{typeTimestamp: 4, typeDateTime: 8, typeTime: 3, typeTimestamp2: 4, typeDateTime2: 5, typeTime2: 3}
+
 // appendTemporal reads the packed temporal types of MySQL 5.6 and later: big-endian
 // integer part, then the fraction in (fsp+1)/2 bytes.
 func appendTemporal(dst []byte, typ byte, fsp int, data []byte) ([]byte, int, error) {
@@ -294,8 +298,7 @@ func appendTemporal(dst []byte, typ byte, fsp int, data []byte) ([]byte, int, er
 		return nil, 0, fmt.Errorf("%d fractional digits are not possible", fsp)
 	}
 	frac := (fsp + 1) / 2
-	width := map[byte]int{typeTimestamp2: 4, typeDateTime2: 5, typeTime2: 3}[typ]
-	size := width + frac
+	size := temporalBytes[typ] + frac
 	if len(data) < size {
 		return nil, 0, errTruncated
 	}
@@ -334,7 +337,7 @@ func appendUnix(dst []byte, seconds, fraction uint64) []byte {
 // appendOldTemporal reads the types of tables made before MySQL 5.6, which MariaDB
 // still writes for columns without fractional digits in old tables.
 func appendOldTemporal(dst []byte, typ byte, data []byte) ([]byte, int, error) {
-	size := map[byte]int{typeTimestamp: 4, typeDateTime: 8, typeTime: 3}[typ]
+	size := temporalBytes[typ]
 	if len(data) < size {
 		return nil, 0, errTruncated
 	}

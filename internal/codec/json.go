@@ -84,9 +84,11 @@ func (d *jsonDocument) appendValue(dst []byte, typ byte, data []byte, depth int)
 	return appendJSONScalar(dst, typ, data)
 }
 
+// jsonScalarBytes are the sizes of scalars, 0 for what is none; an array, as temporalBytes is.
+var jsonScalarBytes = [...]int{jsonLiteral: 1, jsonInt16: 2, jsonUint16: 2, jsonInt32: 4, jsonUint32: 4, jsonInt64: 8, jsonUint64: 8, jsonDouble: 8}
+
 func appendJSONScalar(dst []byte, typ byte, data []byte) ([]byte, error) {
-	need := map[byte]int{jsonLiteral: 1, jsonInt16: 2, jsonUint16: 2, jsonInt32: 4, jsonUint32: 4, jsonInt64: 8, jsonUint64: 8, jsonDouble: 8}[typ]
-	if need == 0 || len(data) < need {
+	if int(typ) >= len(jsonScalarBytes) || jsonScalarBytes[typ] == 0 || len(data) < jsonScalarBytes[typ] {
 		return nil, errJSON
 	}
 	switch typ {
@@ -293,11 +295,12 @@ func appendJSONOpaque(dst []byte, typ byte, v []byte) ([]byte, error) {
 	return dst, err
 }
 
+var temporalMarks = [...]byte{typeDate: markDate, typeTime: markTime, typeDateTime: markDateTime, typeTimestamp: markTimestamp}
+
 // appendJSONTemporal unpacks the 64-bit form: 24 bits of microseconds below the time
 // and date parts.
 func appendJSONTemporal(dst []byte, typ byte, packed int64) []byte {
-	mark := map[byte]byte{typeDate: markDate, typeTime: markTime, typeDateTime: markDateTime, typeTimestamp: markTimestamp}[typ]
-	dst = append(dst, jsonMark, mark, '"')
+	dst = append(dst, jsonMark, temporalMarks[typ], '"')
 	if packed < 0 {
 		dst, packed = append(dst, '-'), -packed
 	}

@@ -49,6 +49,12 @@ func appendJSONLiteral(dst, v []byte) []byte {
 		// A JSON value cannot be made from a binary string.
 		return appendQuoted(append(dst, "_utf8mb4"...), v)
 	}
+	return appendMarkedLiteral(dst, v)
+}
+
+// appendMarkedLiteral is appendJSONLiteral for a document with marks. It is a function of its
+// own because of what it allocates, which others need not pay.
+func appendMarkedLiteral(dst, v []byte) []byte {
 	start := len(dst)
 	var cells, columns []byte // of the JSON_TABLE
 	dst = appendQuoted(append(dst, "(SELECT JSON_REPLACE(CAST(_utf8mb4"...), jsonPlain(v))
