@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,10 +20,15 @@ import (
 // BenchmarkInsertForms writes chunks of 2,000 rows like sysbench's (195 bytes), a transaction
 // each, to a real server: by the text that the engine sends, by prepared statements of
 // several sizes, and by LOAD DATA. It reports the CPU time of both sides and the time by row
-// (docs/decisions/020-text-inserts.md):
+// (docs/decisions/020-text-inserts.md).
+// It starts servers, and its figures are those of a machine that does nothing else, so it
+// is no part of what is run often:
 //
-//	go test -run '^$' -bench InsertForms -benchtime 20x .
+//	GHOSTFERRY_SERVER_BENCHMARKS=1 go test -run '^$' -bench InsertForms -benchtime 20x .
 func BenchmarkInsertForms(b *testing.B) {
+	if os.Getenv("GHOSTFERRY_SERVER_BENCHMARKS") == "" {
+		b.Skip("it starts servers, with GHOSTFERRY_SERVER_BENCHMARKS=1 only")
+	}
 	const chunkRows = 2000
 	forms := []struct {
 		name  string
@@ -63,7 +69,7 @@ func BenchmarkInsertForms(b *testing.B) {
 				require.NoError(b, err)
 				defer s.discard()
 				require.NoError(b, s.keepWarnings(ctx))
-				w := benchWriter(b, srv)
+				w := benchWriter(b, "insert_forms", "t", srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 				written := 0
 				chunk := func() {
 					rows := sysbenchRows(written+1, chunkRows)
@@ -86,20 +92,6 @@ func BenchmarkInsertForms(b *testing.B) {
 			})
 		}
 	}
-}
-
-// benchWriter writes to insert_forms.t.
-func benchWriter(b *testing.B, srv *server.Server) *tableWriter {
-	b.Helper()
-	l := &tableLayout{keys: []int{0}, keyBytes: true, keyOrdered: true, integerKey: true, writable: []int{0, 1, 2, 3}, all: []int{0, 1, 2, 3}, columnNames: "`id`,`k`,`c`,`pad`"}
-	l.columns = []codec.Column{{Name: "id", Kind: codec.Int}, {Name: "k", Kind: codec.Int}, {Name: "c", Kind: codec.Text, Charset: "utf8mb4"}, {Name: "pad", Kind: codec.Text, Charset: "utf8mb4"}}
-	table := &TableSchema{}
-	table.cachedLayout.Store(l)
-	w, err := newTableWriter(table, "insert_forms", "t", srv.UpsertRowAlias(), srv.MaxAllowedPacket)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return w
 }
 
 func sysbenchRows(from, n int) *codec.Rows {
