@@ -31,6 +31,17 @@ func craftedGTID(number byte) []byte {
 	return body
 }
 
+// craftedTableMap is that of a table with the columns of recordedTable, under an id.
+func craftedTableMap(id byte, schema, table string, mariaDB bool) []byte {
+	document := byte(245)
+	if mariaDB {
+		document = 252 // a LONGTEXT
+	}
+	name := func(text string) []byte { return append(append([]byte{byte(len(text))}, text...), 0) }
+	return slices.Concat([]byte{id, 0, 0, 0, 0, 0, 1, 0}, name(schema), name(table),
+		[]byte{8, 3, 15, document, 246, 17, 16, 254, 252}, []byte{12, 80, 0, 4, 10, 3, 3, 5, 0, 247, 1, 4}, []byte{0xfe})
+}
+
 // The header has 32 bits for an event's end, and one transaction can make a file longer.
 func TestPositionsBeyond4GiB(t *testing.T) {
 	const gib = 1 << 30
@@ -208,10 +219,7 @@ func TestACompressedTransactionEndsWithItsPayload(t *testing.T) {
 // A large compressed transaction is asked for its mark at its end, when its rows are decoded.
 func TestALargeCompressedTransactionHasAMark(t *testing.T) {
 	r := newRecordedStream(t, false)
-	table := recordedTable(false)
-	name := func(text string) []byte { return append(append([]byte{byte(len(text))}, text...), 0) }
-	tableMap := slices.Concat([]byte{1, 0, 0, 0, 0, 0, 1, 0}, name(table.Schema), name(table.Name),
-		[]byte{8, 3, 15, 245, 246, 17, 16, 254, 252}, []byte{12, 80, 0, 4, 10, 3, 3, 5, 0, 247, 1, 4}, []byte{0xfe})
+	tableMap := craftedTableMap(1, "fuzz", "t", false)
 	value := make([]byte, largeRowsBytes)
 	row := slices.Concat([]byte{1, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0xff, 0x7e, 7, 0, 0, 0}, binary.LittleEndian.AppendUint32(nil, uint32(len(value))), value)
 	inner := func(kind replication.EventType, body []byte) []byte {
@@ -229,4 +237,82 @@ func TestALargeCompressedTransactionHasAMark(t *testing.T) {
 	require.Len(t, r.events, 1)
 	require.Equal(t, markOf("log.000001", uint64(60+size), raw), mark)
 	require.Empty(t, ev.RawData)
+}
+
+// Only rows of tables that are moved are decoded: what nobody could decode ends the stream
+// where such a table has it, and goes by where another one has it.
+func TestOnlyMovedTablesAreDecoded(t *testing.T) {
+	const moved, namesake, other = 1, 2, 3
+	garbage := map[string][]byte{
+		"nothing":              {},
+		"noise":                slices.Repeat([]byte{0xa7, 0x3d, 0xff, 0x01}, 50),
+		"too many columns":     {1, 0, 2, 0, 0xfc, 0xff, 0xff, 1},
+		"a cut image":          {1, 0, 2, 0, 8, 0xff, 0xff, 0, 7, 0},
+		"a document of no end": {1, 0, 2, 0, 8, 0xff, 0xff, 0, 7, 0, 0, 0, 1, 'v', 0xff, 0xff, 0xff, 0x7f, 1},
+	}
+	kinds := map[bool][]replication.EventType{
+		false: {
+			replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv1,
+			replication.WRITE_ROWS_EVENTv2, replication.UPDATE_ROWS_EVENTv2, replication.DELETE_ROWS_EVENTv2, replication.PARTIAL_UPDATE_ROWS_EVENT,
+		},
+		true: {
+			replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv1, replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1,
+			replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1,
+		},
+	}
+	// transaction is one of maps of three tables and rows of one of them.
+	transaction := func(r *recordedStream, mariaDB, packed bool, kind replication.EventType, id byte, rows []byte) (err error) {
+		at := uint64(4)
+		var inner []byte
+		step := func(kind replication.EventType, body []byte) {
+			size := uint32(replication.EventHeaderSize + len(body))
+			if packed {
+				inner = append(inner, craftedEvent(kind, 0, size, body).RawData...)
+				return
+			}
+			if at += uint64(size); err == nil {
+				err = r.handle(craftedEvent(kind, at, size, body))
+			}
+		}
+		if mariaDB {
+			err = r.handle(craftedEvent(replication.MARIADB_GTID_EVENT, 60, 56, append([]byte{7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0}, 0, 0)))
+		} else {
+			err = r.handle(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1)))
+		}
+		at = 60
+		step(replication.TABLE_MAP_EVENT, craftedTableMap(moved, "fuzz", "t", mariaDB))
+		step(replication.TABLE_MAP_EVENT, craftedTableMap(namesake, "elsewhere", "t", mariaDB))
+		step(replication.TABLE_MAP_EVENT, craftedTableMap(other, "fuzz", "other", mariaDB))
+		step(kind, append([]byte{id, 0, 0, 0, 0, 0}, rows...))
+		step(replication.XID_EVENT, make([]byte, 8))
+		if packed && err == nil {
+			err = r.handle(craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 1000, 940, append([]byte{2, 3, 0xfc, 255, 0, 0}, inner...)))
+		}
+		return err
+	}
+	for mariaDB, kinds := range kinds {
+		for _, kind := range kinds {
+			for what, rows := range garbage {
+				for _, packed := range []bool{false, true} {
+					if packed && mariaDB {
+						continue // it compresses events, not transactions
+					}
+					for _, id := range []byte{namesake, other} {
+						r := newRecordedStream(t, mariaDB)
+						require.NoError(t, transaction(r, mariaDB, packed, kind, id, rows), "%s in %s of table %d", what, kind, id)
+						require.Empty(t, r.events)
+						require.Len(t, r.ends, 1)
+						require.Equal(t, r.ends[0].Pos, r.resumeFrom().Pos)
+					}
+					r := newRecordedStream(t, mariaDB)
+					err := transaction(r, mariaDB, packed, kind, moved, rows)
+					require.Error(t, err, "%s in %s", what, kind)
+					require.NotContains(t, err.Error(), "without its table map", "%s in %s", what, kind)
+					require.Empty(t, r.events)
+					require.Empty(t, r.ends)
+					require.Equal(t, uint64(4), r.resumeFrom().Pos)
+				}
+			}
+		}
+	}
 }
