@@ -153,7 +153,8 @@ type Config struct {
 	// StateToResumeFrom is the state of an interrupted run; nil means a fresh run, or
 	// the one that the checkpoint on the target tells of.
 	StateToResumeFrom *SerializableState
-	// StrictStateVersion refuses a state written by another build (VersionString).
+	// StrictStateVersion refuses a state written by another build (VersionString):
+	// StateToResumeFrom, or the one of the CheckpointStore.
 	StrictStateVersion bool
 
 	// BulkLoad is "off" to copy by INSERT only. Empty means that tables which LOAD DATA
@@ -182,13 +183,15 @@ type Config struct {
 	RunID string
 
 	// VerifierType is one of the VerifierType constants; empty means Ferry.Verifier,
-	// which may be nil.
+	// which may be nil and excludes any other VerifierType.
 	VerifierType string
-	// IterativeVerifierConfig belongs to VerifierTypeIterative.
+	// IterativeVerifierConfig belongs to VerifierTypeIterative. Its faults, and those of the
+	// next two, count under any VerifierType; the rest has no effect then, which is logged.
 	IterativeVerifierConfig IterativeVerifierConfig
 	// InlineVerifierConfig belongs to VerifierTypeInline.
 	InlineVerifierConfig InlineVerifierConfig
-	// OnlineVerifierConfig belongs to VerifierTypeOnline.
+	// OnlineVerifierConfig belongs to VerifierTypeOnline. Its Repair and its
+	// CompareAllDuringCutover are refused under another one: they would not be done.
 	OnlineVerifierConfig OnlineVerifierConfig
 
 	// SkipBinlogRowImageCheck is refused: changes with partial row images cannot be
@@ -211,7 +214,7 @@ type Config struct {
 	// cascades that the binary log does not record, parents that do not move, rows
 	// without a parent at the end.
 	SkipForeignKeyConstraintsCheck bool
-	// EnableRowBatchSize is accepted for its users; the progress always has the bytes.
+	// EnableRowBatchSize has no effect, which is logged; the progress always has the bytes.
 	EnableRowBatchSize bool
 	// AllowSuperUserOnReadOnly allows a target that is read_only.
 	AllowSuperUserOnReadOnly bool
@@ -238,8 +241,8 @@ type Config struct {
 	// ControlServerCustomScripts is the old place of ControlServerConfig.CustomScripts.
 	ControlServerCustomScripts map[string][]string
 
-	// Throttlers pause the run while servers are behind or busy. They are not used when the
-	// host sets Ferry.Throttler.
+	// Throttlers pause the run while servers are behind or busy. When the host sets
+	// Ferry.Throttler only Adaptive is used, and the log names the others.
 	Throttlers ThrottlersConfig
 
 	// CheckpointStore keeps the run's states outside of the target; nil means nowhere. A
@@ -251,7 +254,7 @@ type Config struct {
 	// Set in code.
 	Metrics *Metrics `json:"-"`
 
-	// notices tell what is off because it was not set; see takeNotices.
+	// notices tell which protection is off and what has no effect; see takeNotices.
 	notices []string
 	// updates tells who obeys UpdatableConfig of changes; made by ValidateConfig.
 	updates *updateHub

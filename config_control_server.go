@@ -57,8 +57,8 @@ type ControlServerConfig struct {
 	scriptTimeout time.Duration
 }
 
-// Validate fills the defaults and, for a server that is switched on, reads tokens and
-// certificate. It reports every fault at once, as one [*ConfigError] a fault.
+// Validate fills the defaults, parses the duration and, for a server that is switched on, reads
+// tokens and certificate. It reports every fault at once, as one [*ConfigError] a fault.
 func (c *ControlServerConfig) Validate() error {
 	if c.ServerBindAddr == "" {
 		c.ServerBindAddr = defaultControlServerBindAddr
@@ -66,11 +66,12 @@ func (c *ControlServerConfig) Validate() error {
 	if WebUiBasedir != "" {
 		c.WebBasedir = WebUiBasedir
 	}
-	if !c.Enabled {
-		return nil
-	}
 	var faults []error
 	add := controlFaults(&faults)
+	c.parseTimeout(add)
+	if !c.Enabled {
+		return joinErrors(faults)
+	}
 	c.readTokens(add, true)
 	c.readCertificate(add)
 	c.checkScripts(add)
@@ -178,7 +179,15 @@ func (c *ControlServerConfig) readCertificate(add addFault) {
 	c.certificate = &certificate
 }
 
-func (c *ControlServerConfig) checkScripts(add addFault) {
+// configured says whether anything is set that a server which is switched off does not use;
+// tokens are used for profiles, too.
+func (c *ControlServerConfig) configured(profiles bool) bool {
+	tokens := c.TokenFile + c.TokenEnv + c.Token + c.ReadTokenFile + c.ReadTokenEnv + c.ReadToken
+	return c.ServerBindAddr != defaultControlServerBindAddr || c.WebBasedir+c.CustomScriptTimeout+c.TLSCertPath+c.TLSKeyPath != "" ||
+		len(c.CustomScripts) > 0 || len(c.AllowedHosts) > 0 || !profiles && tokens != ""
+}
+
+func (c *ControlServerConfig) parseTimeout(add addFault) {
 	c.scriptTimeout = defaultCustomScriptTimeout
 	if c.CustomScriptTimeout != "" {
 		timeout, err := parseDuration("CustomScriptTimeout", c.CustomScriptTimeout)
@@ -190,6 +199,9 @@ func (c *ControlServerConfig) checkScripts(add addFault) {
 		}
 		c.scriptTimeout = timeout
 	}
+}
+
+func (c *ControlServerConfig) checkScripts(add addFault) {
 	for _, name := range sortedNames(c.CustomScripts) {
 		if argv := c.CustomScripts[name]; len(argv) == 0 || argv[0] == "" {
 			add("CustomScripts", fmt.Sprintf("script %q has no program", name), `a script is a list like ["/path/to/program", "argument"]`)

@@ -59,6 +59,137 @@ func TestValidateConfigFillsDefaults(t *testing.T) {
 	require.Empty(t, config.takeNotices())
 }
 
+// What is set and changes nothing is said once, by name; defaults that were filled in are
+// not taken for it, however often the configuration is validated.
+func TestValidateConfigNotesWhatHasNoEffect(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		wants  []string
+	}{
+		{"nothing", func(*Config) {}, nil},
+		{"settings of the verifier that is used", func(c *Config) {
+			c.VerifierType, c.OnlineVerifierConfig = "Online", OnlineVerifierConfig{Concurrency: 2, MaxExpectedDowntime: "1s", CompareAllDuringCutover: true, Repair: true}
+		}, nil},
+		{"settings of a verifier that the host may have", func(c *Config) {
+			c.InlineVerifierConfig.MaxExpectedDowntime, c.IterativeVerifierConfig.Concurrency, c.OnlineVerifierConfig.Repair = "1s", 2, true
+		}, nil},
+		{"settings of all verifiers but one", func(c *Config) {
+			c.VerifierType = "ChecksumTable"
+			c.InlineVerifierConfig.VerifyBinlogEventsInterval, c.IterativeVerifierConfig.IgnoredTables, c.OnlineVerifierConfig.MaxExpectedDowntime = "2s", []string{"a"}, "30s"
+		}, []string{
+			`IterativeVerifierConfig is set and has no effect: VerifierType is "ChecksumTable"`,
+			`InlineVerifierConfig is set and has no effect: VerifierType is "ChecksumTable"`,
+			`OnlineVerifierConfig is set and has no effect: VerifierType is "ChecksumTable"`,
+		}},
+		{"columns that nobody compares", func(c *Config) {
+			c.VerifierType = "NoVerification"
+			c.CompressedColumnsForVerification = ColumnCompressionConfig{"s": nil}
+			c.IgnoredColumnsForVerification = ColumnIgnoreConfig{"s": nil}
+			c.ForceIndexForVerification = ForceIndexConfig{"s": nil}
+		}, []string{
+			`CompressedColumnsForVerification is set and has no effect: VerifierType is "NoVerification"`,
+			`IgnoredColumnsForVerification is set and has no effect: VerifierType is "NoVerification"`,
+			`ForceIndexForVerification is set and has no effect: VerifierType is "NoVerification"`,
+		}},
+		{"indexes of filtered rows", func(c *Config) { c.DeferSecondaryIndexes, c.CopyFilter = DeferIndexesAll, struct{ CopyFilter }{} },
+			[]string{"DeferSecondaryIndexes is set and has no effect: with a CopyFilter"}},
+		{"size of tables of which nothing is deferred", func(c *Config) { c.DeferSecondaryIndexesMinBytes = 1 },
+			[]string{"DeferSecondaryIndexesMinBytes is set and has no effect: DeferSecondaryIndexes is off"}},
+		{"size of tables of which something is deferred", func(c *Config) { c.DeferSecondaryIndexesMinBytes, c.DeferSecondaryIndexes = 1, DeferIndexesAll }, nil},
+		{"schema of no checkpoint", func(c *Config) { c.Checkpoint, c.CheckpointSchema = "off", "mine" },
+			[]string{"CheckpointSchema is set and has no effect: Checkpoint is off"}},
+		{"no checkpoint", func(c *Config) { c.Checkpoint = "off" }, nil},
+		{"version of no state", func(c *Config) { c.StrictStateVersion = true },
+			[]string{"StrictStateVersion is set and has no effect: there is no StateToResumeFrom"}},
+		{"version of a state in a store", func(c *Config) { c.StrictStateVersion, c.CheckpointStore = true, &FileCheckpointStore{} }, nil},
+		{"bytes that are always there", func(c *Config) { c.EnableRowBatchSize = true },
+			[]string{"EnableRowBatchSize is set and has no effect: the progress always has the bytes"}},
+		{"reports to nobody", func(c *Config) { c.ProgressReportFrequency, c.StateReportFrequency = 10, 10 }, []string{
+			"ProgressReportFrequency is set and has no effect: ProgressCallback has no URI", "StateReportFrequency is set and has no effect: StateCallback has no URI",
+		}},
+		{"reports to somebody", func(c *Config) {
+			c.ProgressReportFrequency, c.StateReportFrequency = 10, 10
+			c.ProgressCallback.URI, c.StateCallback.URI = "http://localhost/progress", "http://localhost/state"
+		}, nil},
+		{"a control server that is off", func(c *Config) { c.ServerBindAddr = "127.0.0.1:9000" },
+			[]string{"ControlServerConfig is set and has no effect: its Enabled is not set"}},
+		{"a token of profiles", func(c *Config) {
+			c.EnablePProf, c.ControlServerConfig = true, &ControlServerConfig{Token: operateToken}
+		}, nil},
+		{"a token of nothing", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{Token: operateToken} },
+			[]string{"ControlServerConfig is set and has no effect: its Enabled is not set"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config := validConfig()
+			test.change(config)
+			for range 2 {
+				require.NoError(t, config.ValidateConfig())
+			}
+			notices := config.takeNotices()
+			require.Len(t, notices, len(test.wants), "%q", notices)
+			for i, wants := range test.wants {
+				require.Contains(t, notices[i], wants)
+			}
+			require.Empty(t, config.takeNotices())
+		})
+	}
+}
+
+// Without a VerifierType the verifier that the host has set decides at Start.
+func TestSettingsOfTheHostsVerifier(t *testing.T) {
+	type mine struct{ Verifier }
+	for _, test := range []struct {
+		name           string
+		verifier       Verifier
+		repair         bool
+		refused, notes string
+	}{
+		{name: "none, repair", repair: true, refused: "OnlineVerifierConfig.Repair is set and there is no verifier: no row would be repaired"},
+		{name: "none", notes: "InlineVerifierConfig is set and has no effect: there is no verifier"},
+		{name: "another one, repair", verifier: &InlineVerifier{}, repair: true, refused: `Ferry.Verifier is of type "Inline"`},
+		{name: "another one", verifier: &ChecksumTableVerifier{}, notes: `InlineVerifierConfig is set and has no effect: Ferry.Verifier is of type "ChecksumTable"`},
+		{name: "that one", verifier: &InlineVerifier{}},
+		{name: "that one, repair", verifier: &OnlineVerifier{}, repair: true, notes: `InlineVerifierConfig is set and has no effect: Ferry.Verifier is of type "Online"`},
+		{name: "the host's own", verifier: mine{}, repair: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var log bytes.Buffer
+			logger := logrus.New()
+			logger.SetOutput(&log)
+			f := &Ferry{Config: validConfig(), Verifier: test.verifier, logger: logger}
+			f.InlineVerifierConfig.MaxExpectedDowntime, f.OnlineVerifierConfig.Repair = "1s", test.repair
+			require.NoError(t, f.ValidateConfig())
+			err := f.checkVerifierSettings()
+			if test.refused != "" {
+				require.ErrorContains(t, err, test.refused)
+				return
+			}
+			require.NoError(t, err)
+			if test.notes == "" {
+				require.Empty(t, log.String())
+			} else {
+				require.Contains(t, strings.ReplaceAll(log.String(), `\"`, `"`), test.notes)
+			}
+		})
+	}
+}
+
+// What the host's throttler replaces is named, and what it does not replace is checked.
+func TestSettingsBesideTheHostsThrottler(t *testing.T) {
+	var log bytes.Buffer
+	logger := logrus.New()
+	logger.SetOutput(&log)
+	f := &Ferry{Config: validConfig(), Throttler: &PauserThrottler{}, logger: logger}
+	f.Throttlers.Load, f.Throttlers.Adaptive = []LoadThrottlerConfig{{}}, &AdaptiveConfig{}
+	require.NoError(t, f.besideHostsThrottler())
+	require.Contains(t, log.String(), "Throttlers.Load is set and has no effect: the host has set Ferry.Throttler")
+	require.Equal(t, 1, strings.Count(log.String(), "has no effect"), log.String())
+
+	f.Throttlers.Adaptive.MinWorkers = -1
+	require.ErrorContains(t, f.besideHostsThrottler(), "Throttlers.Adaptive: MinWorkers is -1")
+}
+
 // Every fault by itself, with the text that names it.
 func TestValidateConfigFaults(t *testing.T) {
 	upstreamState := &SerializableState{GhostferryVersion: "other", LastWrittenBinlogPosition: mysql.Position{Name: "a.000001", Pos: 4}}
@@ -94,6 +225,19 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"iterative config", func(c *Config) { c.VerifierType = "Iterative"; c.IterativeVerifierConfig.MaxExpectedDowntime = "x" }, "IterativeVerifierConfig", "invalid duration"},
 		{"inline config", func(c *Config) { c.VerifierType = "Inline"; c.InlineVerifierConfig.MaxExpectedDowntime = "-1s" }, "InlineVerifierConfig", "is negative"},
 		{"online config", func(c *Config) { c.VerifierType = "Online"; c.OnlineVerifierConfig.MaxExpectedDowntime = "1" }, "OnlineVerifierConfig", "missing unit"},
+		{"iterative config of another verifier", func(c *Config) { c.VerifierType = "Online"; c.IterativeVerifierConfig.MaxExpectedDowntime = "x" }, "IterativeVerifierConfig", "invalid duration"},
+		{"inline config of another verifier", func(c *Config) {
+			c.VerifierType = "NoVerification"
+			c.InlineVerifierConfig.VerifyBinlogEventsInterval = "soon"
+		}, "InlineVerifierConfig", "invalid duration"},
+		{"online config of another verifier", func(c *Config) { c.VerifierType = "Inline"; c.OnlineVerifierConfig.MaxExpectedDowntime = "1" }, "OnlineVerifierConfig", "missing unit"},
+		{"online config of the host's verifier", func(c *Config) { c.OnlineVerifierConfig.Concurrency = -1 }, "OnlineVerifierConfig", "negative"},
+		{"repair by another verifier", func(c *Config) { c.VerifierType = "Inline"; c.OnlineVerifierConfig.Repair = true }, "OnlineVerifierConfig.Repair",
+			`OnlineVerifierConfig.Repair is set and VerifierType is "Inline": no row would be repaired: set VerifierType to "Online", or remove Repair (copydb: -repair)`},
+		{"repair without verification", func(c *Config) { c.VerifierType = "NoVerification"; c.OnlineVerifierConfig.Repair = true }, "OnlineVerifierConfig.Repair", "no row would be repaired"},
+		{"last comparison by another verifier", func(c *Config) { c.VerifierType = "Iterative"; c.OnlineVerifierConfig.CompareAllDuringCutover = true }, "OnlineVerifierConfig.CompareAllDuringCutover",
+			`VerifierType is "Iterative": the rows would not be compared once more`},
+		{"timeout of a control server that is off", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{CustomScriptTimeout: "1"} }, "ControlServerConfig.CustomScriptTimeout", "missing unit"},
 		{"repair of filtered rows", func(c *Config) { c.OnlineVerifierConfig.Repair = true; c.CopyFilter = struct{ CopyFilter }{} }, "OnlineVerifierConfig.Repair", "CopyFilter"},
 		{"control server", func(c *Config) { c.ControlServerConfig = &ControlServerConfig{Enabled: true} }, "ControlServerConfig.TokenFile", "control_server: "},
 		{"old bind address", func(c *Config) {

@@ -51,10 +51,8 @@ func (c *Config) newThrottler() (Throttler, error) {
 		}
 		add("HTTP", i, t, err)
 	}
-	if a := c.Throttlers.Adaptive; a != nil {
-		if err := a.validate(); err != nil {
-			faults = append(faults, fmt.Errorf("Throttlers.Adaptive: %w", err))
-		}
+	if err := c.Throttlers.validateAdaptive(); err != nil {
+		faults = append(faults, err)
 	}
 	combined := NewCombinedThrottler(throttlers...)
 	if len(faults) > 0 {
@@ -64,4 +62,32 @@ func (c *Config) newThrottler() (Throttler, error) {
 		return &PauserThrottler{}, nil
 	}
 	return combined, nil
+}
+
+// besideHostsThrottler notes which throttlers of the configuration are not made because the
+// host has set Ferry.Throttler, and checks the settings of the one that works all the same.
+func (f *Ferry) besideHostsThrottler() error {
+	if made, ok := f.Throttler.(*CombinedThrottler); ok && made == f.madeThrottler {
+		return nil // by an Initialize before
+	}
+	t := &f.Throttlers
+	for _, kind := range []struct {
+		name  string
+		count int
+	}{{"ReplicaLag", len(t.ReplicaLag)}, {"Load", len(t.Load)}, {"Query", len(t.Query)}, {"HTTP", len(t.HTTP)}} {
+		if kind.count > 0 {
+			f.logger.Info(noEffect("Throttlers."+kind.name, "the host has set Ferry.Throttler"))
+		}
+	}
+	return t.validateAdaptive()
+}
+
+func (t *ThrottlersConfig) validateAdaptive() error {
+	if t.Adaptive == nil {
+		return nil
+	}
+	if err := t.Adaptive.validate(); err != nil {
+		return fmt.Errorf("Throttlers.Adaptive: %w", err) //nolint:staticcheck // the name of a setting
+	}
+	return nil
 }

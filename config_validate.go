@@ -21,9 +21,8 @@ const (
 // batch sizes, the rest. It may be called again.
 func (c *Config) ValidateConfig() error {
 	var faults []error
-	add := func(field, problem, remedy string) {
-		faults = append(faults, &ConfigError{Field: field, Problem: problem, Remedy: remedy})
-	}
+	add := addFaultTo(&faults)
+	c.notices = nil
 
 	c.validateLog(add)
 	faults = append(faults, validateServer(c.Source, "Source", "source: ")...)
@@ -55,10 +54,17 @@ func (c *Config) ValidateConfig() error {
 	c.validateBulkLoad(add)
 	c.validateCheckpoint(add)
 	c.validateDeferredIndexes(add)
+	c.noteUnused()
 	return joinErrors(faults)
 }
 
 type addFault func(field, problem, remedy string)
+
+func addFaultTo(faults *[]error) addFault {
+	return func(field, problem, remedy string) {
+		*faults = append(*faults, &ConfigError{Field: field, Problem: problem, Remedy: remedy})
+	}
+}
 
 func (c *Config) validateLog(add addFault) {
 	if c.LogBackend != "" && c.LogBackend != logBackendLogrus {
@@ -107,23 +113,17 @@ func (c *Config) validateState(add addFault) {
 
 func (c *Config) validateVerifier(add addFault) {
 	switch c.VerifierType {
-	case "", VerifierTypeOnline, VerifierTypeNoVerification, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable:
+	case "": // see checkVerifierSettings
+	case VerifierTypeOnline, VerifierTypeNoVerification, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable:
+		c.notices = append(c.notices, c.unusedByVerifier(c.VerifierType, c.verifierIs(), add)...)
 	default:
 		add("VerifierType", fmt.Sprintf("'%s' is not a known VerifierType", c.VerifierType),
 			fmt.Sprintf("it is %q, %q, %q, %q or %q", VerifierTypeOnline, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable, VerifierTypeNoVerification))
 	}
-	for _, settings := range []struct {
-		field, verifier string
-		validate        func() error
-	}{
-		{"IterativeVerifierConfig", VerifierTypeIterative, c.IterativeVerifierConfig.Validate},
-		{"InlineVerifierConfig", VerifierTypeInline, c.InlineVerifierConfig.Validate},
-		{"OnlineVerifierConfig", VerifierTypeOnline, c.OnlineVerifierConfig.Validate},
-	} {
-		if c.VerifierType == settings.verifier {
-			if err := settings.validate(); err != nil {
-				add(settings.field, settings.field+" invalid: "+err.Error(), `a duration is a text like "30s"`)
-			}
+	// Those of another verifier, too: their writer shall not find out when it is used.
+	for _, settings := range c.verifierSettings() {
+		if err := settings.validate(); err != nil {
+			add(settings.field, settings.field+" invalid: "+err.Error(), `a duration is a text like "30s", and no number is negative`)
 		}
 	}
 	if c.OnlineVerifierConfig.Repair && c.CopyFilter != nil {
@@ -174,15 +174,12 @@ func (c *Config) validateUpdatable(add addFault) {
 	}
 }
 
-// validateUnsupported refuses what does not exist yet where it is set, and notes what
-// is off because it is not set and could be expected to be on.
+// validateUnsupported refuses what there is not, and notes a protection that is switched off.
 func (c *Config) validateUnsupported(add addFault) {
 	if c.SkipBinlogRowImageCheck {
 		add("SkipBinlogRowImageCheck", "SkipBinlogRowImageCheck is not supported: changes with partial row images cannot be applied without losing data",
 			"remove it and set binlog_row_image=FULL on the source")
 	}
-
-	c.notices = nil
 	if c.SkipTargetVerification {
 		c.notices = append(c.notices, "what others write to the target is not noticed: SkipTargetVerification is set")
 	}

@@ -43,6 +43,8 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 			return err
 		}
 		f.madeThrottler, _ = f.Throttler.(*CombinedThrottler)
+	} else if err = f.besideHostsThrottler(); err != nil {
+		return err
 	}
 	obeyLimits(f.Throttler, &f.UpdatableConfig)
 	report, err := f.examine(ctx)
@@ -266,13 +268,15 @@ func (f *Ferry) rowPresence(ctx context.Context, table *TableSchema, key string)
 }
 
 func (f *Ferry) chooseVerifier() error {
-	if f.VerifierType == "" || f.VerifierType == VerifierTypeNoVerification {
+	if f.VerifierType == "" {
 		return nil
 	}
 	if f.Verifier != nil {
 		return errors.New("specifying Verifier and VerifierType are mutually exclusive options")
 	}
 	switch f.VerifierType {
+	case VerifierTypeNoVerification:
+		return nil
 	case VerifierTypeOnline:
 		v := f.NewOnlineVerifier()
 		f.Verifier = v

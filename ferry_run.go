@@ -17,6 +17,9 @@ import (
 
 // StartContext is Start with a context. Nothing is written.
 func (f *Ferry) StartContext(ctx context.Context) error {
+	if err := f.checkVerifierSettings(); err != nil {
+		return err
+	}
 	if err := f.identifyProcess(ctx); err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ type Config struct {
 	AllowExistingTargetTable bool
 
 	// VerificationReport are files to write the verifier's report to, in the form that
-	// their names' ends say: ".json", ".md" or ".html".
+	// their names' ends say: ".json", ".md" or ".html". Without a verification it is refused.
 	VerificationReport []string
 
 	tokenFile string // see TokenFile
@@ -117,6 +117,10 @@ func (c *Config) InitializeAndValidateConfig() error {
 			add("VerificationReport", fmt.Sprintf("VerificationReport names %q", name), "its end must be .json, .md or .html")
 		}
 	}
+	if len(c.VerificationReport) > 0 && c.VerifierType == ghostferry.VerifierTypeNoVerification {
+		add("VerificationReport", fmt.Sprintf("VerificationReport names %q and VerifierType is %q: there would be nothing to report", c.VerificationReport[0], c.VerifierType),
+			fmt.Sprintf("remove VerifierType for %q, or remove VerificationReport (-report)", ghostferry.VerifierTypeOnline))
+	}
 
 	if c.TableFilter == nil {
 		c.TableFilter = NewStaticTableFilter(c.Databases, c.Tables)
@@ -147,9 +151,9 @@ func (c *Config) InitializeAndValidateConfig() error {
 const largeTable = 32 << 20
 
 // deferIndexes decides about secondary indexes where the configuration does not, by the
-// tables' sizes; unique ones are among them. Without a checkpoint all stay.
+// tables' sizes; unique ones are among them. Without a checkpoint, and with a CopyFilter, all stay.
 func (c *Config) deferIndexes() {
-	if c.DeferSecondaryIndexes != "" || c.Checkpoint != "" {
+	if c.DeferSecondaryIndexes != "" || c.Checkpoint != "" || c.CopyFilter != nil {
 		return
 	}
 	c.DeferSecondaryIndexes = ghostferry.DeferIndexesAll

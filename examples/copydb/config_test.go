@@ -99,6 +99,17 @@ func TestIndexesAreDeferredByDefault(t *testing.T) {
 	require.ErrorContains(t, read(t, `, "Checkpoint": "off", "DeferSecondaryIndexes": "all"`).InitializeAndValidateConfig(), "Checkpoint is off")
 }
 
+func TestWhatWouldNotBeDoneIsRefused(t *testing.T) {
+	report := `, "VerificationReport": ["report.html"], "VerifierType": `
+	require.ErrorContains(t, read(t, report+`"NoVerification"`).InitializeAndValidateConfig(),
+		`VerificationReport names "report.html" and VerifierType is "NoVerification": there would be nothing to report`)
+	require.NoError(t, read(t, report+`"ChecksumTable"`).InitializeAndValidateConfig())
+
+	repair := `, "OnlineVerifierConfig": {"Repair": true}`
+	require.ErrorContains(t, read(t, repair+`, "VerifierType": "Inline"`).InitializeAndValidateConfig(), "no row would be repaired")
+	require.NoError(t, read(t, repair).InitializeAndValidateConfig())
+}
+
 func TestHostsFilterStays(t *testing.T) {
 	config := read(t, "")
 	own := &StaticTableFilter{Dbs: []string{"mine"}}

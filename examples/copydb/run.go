@@ -47,8 +47,12 @@ func (f *CopydbFerry) RunContext(ctx context.Context) error {
 // writeReports writes the verifier's report to the files that the configuration names.
 // A failure changes nothing about the move and is only logged.
 func (f *CopydbFerry) writeReports() {
+	if len(f.config.VerificationReport) == 0 {
+		return
+	}
 	v, ok := f.Ferry.Verifier.(ghostferry.ReportingVerifier)
-	if !ok || len(f.config.VerificationReport) == 0 {
+	if !ok { // the host's own
+		f.logger().Errorf("the report is not written: a verifier of type %T has none", f.Ferry.Verifier)
 		return
 	}
 	report := v.Report()

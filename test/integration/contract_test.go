@@ -57,9 +57,12 @@ func TestInitializeInOrder(t *testing.T) {
 
 		p.Create(t, aloneSchema, "CREATE TABLE a (id BIGINT PRIMARY KEY)")
 		failed := &failures{}
-		both := &ghostferry.Ferry{Config: p.Config(aloneSchema), Verifier: &ghostferry.ChecksumTableVerifier{}, ErrorHandler: failed}
-		if err := both.Initialize(); err == nil || !strings.Contains(err.Error(), "mutually exclusive options") {
-			t.Errorf("VerifierType and Verifier: %v", err)
+		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeNoVerification} {
+			both := &ghostferry.Ferry{Config: p.Config(aloneSchema), Verifier: &ghostferry.ChecksumTableVerifier{}, ErrorHandler: failed}
+			both.VerifierType = verifier
+			if err := both.Initialize(); err == nil || !strings.Contains(err.Error(), "mutually exclusive options") {
+				t.Errorf("VerifierType %s and Verifier: %v", verifier, err)
+			}
 		}
 		failed.none(t)
 	})

@@ -98,6 +98,14 @@ var refusals = []refusal{
 	{"verifier that does not exist", func(_ *testing.T, _ *harness.Pair, s settings) {
 		s["VerifierType"] = "Inlined"
 	}, []string{"VerifierType", "'Inlined' is not a known VerifierType"}},
+
+	{"repair by a verifier that repairs nothing", func(_ *testing.T, _ *harness.Pair, s settings) {
+		s["VerifierType"], s["OnlineVerifierConfig"] = "Inline", settings{"Repair": true}
+	}, []string{`OnlineVerifierConfig.Repair is set and VerifierType is "Inline"`, "-repair"}},
+
+	{"report of no verification", func(_ *testing.T, _ *harness.Pair, s settings) {
+		s["VerifierType"], s["VerificationReport"] = "NoVerification", []string{"report.md"}
+	}, []string{"VerificationReport", "there would be nothing to report", "-report"}},
 }
 
 // Bad input is refused with a message of its own, and nothing is written.

@@ -120,7 +120,7 @@ func (l *lab) run(ctx context.Context, s scenario, tables []mutatedTable, total 
 	}
 	config := l.config(s.verifier, schema, shopSchema)
 	config.SkipTargetVerification = true // the statements are not in the log
-	config.OnlineVerifierConfig.CompareAllDuringCutover = s.when == during
+	config.OnlineVerifierConfig.CompareAllDuringCutover = s.when == during && s.verifier == ghostferry.VerifierTypeOnline
 	config.InlineVerifierConfig.VerifyBinlogEventsInterval = "1h" // what is touched late stays queued
 	f := &ghostferry.Ferry{Config: config}
 	if err := f.InitializeContext(ctx); err != nil {
