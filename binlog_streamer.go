@@ -63,6 +63,9 @@ type BinlogStreamer struct {
 	// own, when set, tells which statements are ours: rows that they changed are passed
 	// over without decoding, and what they define is no surprise.
 	own func(statement []byte) bool
+	// statements asks for the statements of rows, of which listeners of the host's may want the
+	// comment: a TargetVerifier that was made as a literal does.
+	statements bool
 	// exempt, when set, tells which tables may be changed by anybody up to a place.
 	exempt func(table *TableSchema, at BinlogCoordinate) bool
 
@@ -168,7 +171,8 @@ func (s *BinlogStreamer) ConnectBinlogStreamerToMysqlFrom(startFromBinlogPositio
 func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (BinlogCoordinate, error) {
 	s.initialize()
 	var err error
-	if s.srv == nil {
+	if s.srv == nil { // a literal
+		s.statements = true
 		if s.srv, err = server.Detect(ctx, s.DB); err != nil {
 			return at, err
 		}

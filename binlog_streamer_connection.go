@@ -146,7 +146,7 @@ func (s *BinlogStreamer) syncerConfig(ctx context.Context, link *streamLink) (re
 		return none, err
 	}
 	var flags uint16
-	if s.own != nil && s.srv.IsMariaDB() {
+	if (s.own != nil || s.statements) && s.srv.IsMariaDB() {
 		flags = replication.BINLOG_SEND_ANNOTATE_ROWS_EVENT // it sends statements only when asked
 	}
 	return replication.BinlogSyncerConfig{

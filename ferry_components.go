@@ -61,7 +61,7 @@ func (f *Ferry) NewTargetBinlogStreamer() (*BinlogStreamer, error) {
 		return nil, err
 	}
 	s := f.newStreamer(f.TargetDB, f.Target, "target_binlog_streamer")
-	s.srv, s.patience = f.targetServer, f.targetPatience
+	s.srv, s.patience, s.statements = f.targetServer, f.targetPatience, true
 	s.DatabaseRewrites, s.TableRewrites = schemas, tables
 	return s, nil
 }

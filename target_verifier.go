@@ -40,7 +40,8 @@ func (e *ForeignWriteError) Error() string {
 // TargetVerifier watches the target's binary log for rows that somebody else wrote. A
 // write is ours when its statement begins with our pool's comment: the target has to
 // log statements before their rows (binlog_rows_query_log_events on MySQL,
-// binlog_annotate_row_events on MariaDB).
+// binlog_annotate_row_events on MariaDB). It works as a literal of its exported fields, too,
+// whose BinlogEventListener the host registers on the stream; StateTracker is not told then.
 type TargetVerifier struct {
 	// DB is the target; its Marginalia is the comment.
 	DB *sql.DB

@@ -258,3 +258,76 @@ func TestVerifierAlone(t *testing.T) {
 		mustBe(t, "incorrect tables", result.IncorrectTables, []string{"alone.a", "alone.u"})
 	})
 }
+
+// targetVerifier watches the target's log from its present end: made by NewTargetVerifier on
+// the Ferry's stream, or as a literal on a stream that is one.
+func (c *parts) targetVerifier(t *testing.T, tracker *ghostferry.StateTracker) (s *ghostferry.BinlogStreamer, from mysql.Position) {
+	t.Helper()
+	var err error
+	if c.ferry != nil {
+		if s, err = c.ferry.NewTargetBinlogStreamer(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = ghostferry.NewTargetVerifier(c.target, tracker, s); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		s = &ghostferry.BinlogStreamer{DB: c.target, DBConfig: c.config.Target, ErrorHandler: c.failed, TableSchema: c.literalTables(t)}
+		v := &ghostferry.TargetVerifier{DB: c.target, BinlogStreamer: s, StateTracker: tracker}
+		s.AddEventListener(v.BinlogEventListener)
+	}
+	if from, err = s.ConnectBinlogStreamerToMysql(); err != nil {
+		t.Fatal(err)
+	}
+	return s, from
+}
+
+// The watch over the target alone: what its own pool writes passes, and so do tables that do not
+// move; the first row that somebody else writes ends it, with its table and coordinate.
+func TestTargetVerifierAlone(t *testing.T) {
+	onEachMaking(t, writtenTables, func(t *testing.T, c *parts) {
+		own := func(statements ...string) {
+			t.Helper()
+			for _, statement := range statements {
+				if _, err := c.target.ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		tracker := ghostferry.NewStateTracker(0)
+		s, _ := c.targetVerifier(t, tracker)
+		ran := inBackground(s.Run)
+		own("INSERT INTO alone.a VALUES (1,'x'),(2,'y')", "UPDATE alone.a SET v='z' WHERE id=2", "DELETE FROM alone.a WHERE id=1")
+		c.In(t, c.TargetDB, aloneSchema, "CREATE TABLE other (id INT PRIMARY KEY)", "INSERT INTO other VALUES (1)")
+		s.FlushAndStop()
+		ends(t, "the watch", ran)
+		c.failed.none(t)
+		watched := tracker.Serialize(nil, nil).LastStoredBinlogPositionForTargetVerifier
+		if c.ferry != nil && watched != s.GetLastStreamedBinlogPosition() {
+			t.Errorf("watched up to %s, streamed up to %s", watched, s.GetLastStreamedBinlogPosition())
+		}
+
+		s, from := c.targetVerifier(t, tracker)
+		ran = inBackground(s.Run)
+		own("UPDATE alone.a SET v='ours' WHERE id=2", "INSERT INTO alone.b VALUES (7,'ours')")
+		c.In(t, c.TargetDB, aloneSchema, "/*application:shop*/ UPDATE b SET v='theirs' WHERE id=7")
+		_, end := c.targetVerifier(t, tracker)
+		ends(t, "the watch", ran)
+		err := c.failed.one(t, "binlog_streamer")
+		var foreign *ghostferry.ForeignWriteError
+		if !errors.As(err, &foreign) {
+			t.Fatal(err)
+		}
+		if foreign.Schema != aloneSchema || foreign.Table != "b" || foreign.Key != "7" || foreign.Change != "update" || foreign.Comment != "application:shop" {
+			t.Errorf("%+v", foreign)
+		}
+		if at := foreign.Coordinate; at.Name != end.Name || at.Compare(from) <= 0 || at.Compare(end) > 0 {
+			t.Errorf("it is at %s, between %s and %s", at, from, end)
+		}
+		for _, part := range []string{"`alone`.`b`", fmt.Sprintf("binlog file: %s and position: %d", foreign.Coordinate.Name, foreign.Coordinate.Pos)} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%v does not name %s", err, part)
+			}
+		}
+	})
+}
