@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,6 +51,9 @@ type demo struct {
 	*console
 	flavour servers.Flavour
 	rows    int
+	rate    int             // transactions a second that the writer aims at
+	servers servers.Options // of either server, but for what tells one from the other
+	copydb  *mover          // nil: built in directory
 
 	directory      string // temporary: copydb and its configuration
 	source, target *servers.Server
@@ -61,11 +65,22 @@ type demo struct {
 	fence          *fence
 }
 
+// newDemo is the demo as people run it: servers that flush, with room for a million rows.
+func newDemo(screen *console) *demo {
+	return &demo{
+		console: screen, flavour: servers.MySQL, rows: defaultRows, rate: shop.DefaultRate,
+		servers: servers.Options{BufferPoolMB: 512, RedoLogMB: 512, Flushes: true},
+	}
+}
+
 func (d *demo) run(ctx context.Context) (_ *result, err error) {
 	if d.directory, err = os.MkdirTemp("", "ghostferry-demo-"); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(d.directory)) }()
+	if d.copydb == nil {
+		d.copydb = &mover{path: filepath.Join(d.directory, "copydb")}
+	}
 	if err := d.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -106,12 +121,10 @@ func (d *demo) run(ctx context.Context) (_ *result, err error) {
 func (d *demo) prepare(ctx context.Context) error {
 	d.printf("starting two %s servers and building copydb", d.flavour)
 	building, buildCtx := errgroup.WithContext(ctx)
-	building.Go(func() error { return d.buildMover(buildCtx) })
+	building.Go(func() error { return d.copydb.build(buildCtx) })
 
-	options := servers.Options{
-		Flavour: d.flavour, GTID: true, BufferPoolMB: 512, RedoLogMB: 512, Flushes: true, Log: d.console,
-		Flags: []string{"--max-binlog-size=64M"},
-	}
+	options := d.servers
+	options.Flavour, options.GTID, options.Log, options.Flags = d.flavour, true, d.console, []string{"--max-binlog-size=64M"}
 	source, target := options, options
 	source.Name, target.Name = "source", "target"
 	var err error
@@ -128,6 +141,11 @@ func (d *demo) prepare(ctx context.Context) error {
 // that are ours need not write it out first; the others shall take writes again.
 func (d *demo) stopServers(ctx context.Context) error {
 	var errs []error
+	for _, app := range []*sql.DB{d.sourceApp, d.targetApp} {
+		if app != nil {
+			errs = append(errs, app.Close())
+		}
+	}
 	for _, s := range []*servers.Server{d.source, d.target} {
 		switch {
 		case s.PID() != 0:
@@ -206,13 +224,13 @@ func (d *demo) fill(ctx context.Context) error {
 // moveWhileWriting runs copydb under a writing application. When it returns, no
 // application writes to the shop any more.
 func (d *demo) moveWhileWriting(ctx context.Context) (*moved, error) {
-	d.writer = shop.NewWriter(shop.WriterConfig{DB: d.sourceApp, Shop: d.shop(), Seed: seed})
+	d.writer = shop.NewWriter(shop.WriterConfig{DB: d.sourceApp, Shop: d.shop(), Rate: d.rate, Seed: seed})
 	d.fence = newFence(d)
 	if err := d.writer.Start(ctx); err != nil {
 		return nil, err
 	}
-	d.printf("the application writes to the source: %d connections, %d transactions a second wanted", shop.DefaultConnections, shop.DefaultRate)
-	warm := func(s shop.Stats) bool { return s.Committed >= shop.DefaultRate }
+	d.printf("the application writes to the source: %d connections, %d transactions a second wanted", shop.DefaultConnections, d.rate)
+	warm := func(s shop.Stats) bool { return s.Committed >= d.rate }
 	if err := d.writer.UntilCommitted(ctx, warm); err != nil {
 		_, stopErr := d.writer.Stop()
 		return nil, errors.Join(err, stopErr)

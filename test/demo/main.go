@@ -51,7 +51,7 @@ func status() int {
 }
 
 func run(ctx context.Context, screen *console) (*result, error) {
-	d := &demo{console: screen, flavour: servers.MySQL, rows: defaultRows}
+	d := newDemo(screen)
 	switch server := os.Getenv("SERVER"); server {
 	case "", string(servers.MySQL):
 	case string(servers.MariaDB):

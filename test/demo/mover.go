@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,14 +34,21 @@ func (m *moved) rowsPerSecond() int64 {
 
 const moverPackage = "github.com/ghostferry-go/ghostferry/examples/copydb/cmd"
 
-func (d *demo) moverPath() string { return filepath.Join(d.directory, "copydb") }
+// mover is copydb, built by the first demo that needs it.
+type mover struct {
+	path string
+	once sync.Once
+	err  error
+}
 
-func (d *demo) buildMover(ctx context.Context) error {
-	build := exec.CommandContext(ctx, "go", "build", "-o", d.moverPath(), moverPackage)
-	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building copydb: %w\n%s", err, output)
-	}
-	return nil
+func (m *mover) build(ctx context.Context) error {
+	m.once.Do(func() {
+		build := exec.CommandContext(ctx, "go", "build", "-o", m.path, moverPackage)
+		if output, err := build.CombinedOutput(); err != nil {
+			m.err = fmt.Errorf("building copydb: %w\n%s", err, output)
+		}
+	})
+	return m.err
 }
 
 // config is the part of copydb's configuration that the demo needs.
@@ -93,8 +101,8 @@ func (d *demo) runMover(ctx context.Context, hooks string) (*moved, error) {
 	}
 	d.printf("moving: copydb -json %s", filepath.Base(path))
 	var output bytes.Buffer
-	command := exec.CommandContext(ctx, d.moverPath(), "-json", path)
-	command.Stdout, command.Stderr = &output, os.Stderr
+	command := exec.CommandContext(ctx, d.copydb.path, "-json", path)
+	command.Stdout, command.Stderr = &output, d.out
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 20 * time.Second
 	begun := time.Now()
