@@ -124,3 +124,10 @@ func (d *demo) changeBehind(ctx context.Context) (id int64, err error) {
 	}
 	return id, nil
 }
+
+// A writer that was too slow fails the demo as people run it, and no smaller one.
+func TestDemoNeedsAWriterThatKeepsUp(t *testing.T) {
+	require.NoError(t, tooSlow(defaultRows, minimumRate))
+	require.ErrorContains(t, tooSlow(defaultRows, minimumRate-1), "299 transactions a second on average, 300 are wanted")
+	require.NoError(t, tooSlow(20_000, minimumRate-1))
+}

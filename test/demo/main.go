@@ -5,8 +5,8 @@
 // program that knows nothing of the mover.
 //
 // What is going on is told on standard error. The last line on standard output is
-// one JSON object; the status is 0 only if copydb succeeded and every row of every
-// table was compared equal.
+// one JSON object; the status is 0 only if copydb succeeded, every row of every table was
+// compared equal, and (from the default number of rows on) the application kept up its rate.
 //
 // Environment: SERVER is mysql (default) or mariadb, ROWS how many rows the shop
 // has at least (default 1,000,000).
