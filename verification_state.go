@@ -248,13 +248,9 @@ func (f *Ferry) queueRechecks() error {
 // compareAnew has the verifier compare a whole table again, whatever it has compared. When it
 // returns, a process that follows knows of it.
 func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema) error {
-	v, ok := f.Verifier.(savingVerifier)
-	if _, later := f.Verifier.(*IterativeVerifier); !ok || later { // compares everything later
+	c := comparing(f.Verifier)
+	if _, later := f.Verifier.(*IterativeVerifier); c == nil || later { // compares everything later
 		return nil
-	}
-	c, err := v.core()
-	if err != nil {
-		return nil // the verifier says so when it begins
 	}
 	fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
 	if fp == nil { // a host's may leave tables out
