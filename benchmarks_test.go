@@ -233,7 +233,7 @@ func BenchmarkApplyStatements(b *testing.B) {
 					b.Fatalf("%d rows are written whole, %d sets of columns", len(whole), len(updates))
 				}
 				for set, rows := range updates {
-					n := 0
+					var n int
 					if stmt, n = w.appendUpdate(stmt[:0], set, rows); n != len(t.ordered) {
 						b.Fatalf("%d rows are in the first statement", n)
 					}
@@ -249,7 +249,7 @@ func BenchmarkApplyStatements(b *testing.B) {
 			rows := allRows(benchRows(1000))
 			var stmt []byte
 			benchRow(b, len(rows), func() {
-				n := 0
+				var n int
 				if stmt, n = w.appendInsert(stmt[:0], rows, w.layout.writable, kind.tail); n != len(rows) {
 					b.Fatalf("%d rows are in the first statement", n)
 				}
