@@ -99,7 +99,7 @@ var checks = []struct {
 }{
 	{Check{"privileges", "every privilege that the two accounts need, by trying where that has no effect, else by SHOW GRANTS",
 		[]string{"binlog", "source", "target", "checkpoint"}}, (*run).checkPrivileges},
-	{Check{"versions", "releases that are not covered by tests; two flavours",
+	{Check{"versions", "releases older than MySQL 8.0 and MariaDB 10.11; two flavours",
 		[]string{"untested", "flavours"}}, (*run).checkVersions},
 	{Check{"same-server", "a target that is the source itself",
 		[]string{"same"}}, (*run).checkSameServer},
