@@ -14,6 +14,9 @@ const (
 	// workersGain is by how much faster the copy has to be with more workers for them to stay;
 	// workersLoss by how much slower it may be with fewer.
 	workersGain, workersLoss = 1.1, 1.03
+	// workersBegin is how many intervals pass before the first trial: a copy that is over soon
+	// gains little.
+	workersBegin = 4
 	// workersRest is the longest pause between two trials that changed nothing, in intervals.
 	workersRest = 32
 )
@@ -31,7 +34,7 @@ type copyWorkers struct {
 
 // run searches until the rows are copied or ctx ends.
 func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) error {
-	search := &workerSearch{least: c.config.UpdatableConfig.workers(), most: maxFoundWorkers}
+	search := &workerSearch{least: c.config.UpdatableConfig.workers(), most: maxFoundWorkers, rest: workersBegin}
 	search.workers = search.least
 	set, before, since := search.least, c.copied(), time.Now()
 	_ = every(ctx, workersInterval, func() {
