@@ -19,6 +19,9 @@ const (
 	maxChunkRows = 20000
 	// chunkTime is how long a chunk should take at most, read and write together.
 	chunkTime = time.Second
+	// leastChunk is by how much a chunk may be smaller than wanted because of the time that the
+	// last one took: what takes long whatever a chunk has must not make them tiny.
+	leastChunk = 50
 	// spanGrowth bounds how much wider than the last range the next computed one may be,
 	// so that one gap in the keys does not make the next chunk huge.
 	spanGrowth = 4
@@ -270,9 +273,11 @@ func (p *chunkPlanner) inTime(rows int, took time.Duration) float64 {
 	switch {
 	case rows == 0: // a gap says nothing
 	case took > chunkTime:
-		p.mu.timely = math.Max(1, float64(rows)*float64(chunkTime)/float64(took))
+		p.mu.timely = math.Max(math.Max(1, want/leastChunk), float64(rows)*float64(chunkTime)/float64(took))
 	case took < chunkTime/2:
 		p.mu.timely *= 2
+	case took < chunkTime: // perhaps it was not the rows that took so long, but a wait in front of them
+		p.mu.timely *= 1.2
 	}
 	if p.mu.timely == 0 || p.mu.timely >= want {
 		p.mu.timely = 0

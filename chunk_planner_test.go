@@ -148,7 +148,7 @@ func TestChunksOfSlowRowsStaySmall(t *testing.T) {
 	if last != wanted {
 		t.Errorf("after four quick chunks one has %d rows", last)
 	}
-	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != 1 {
+	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != wanted/leastChunk {
 		t.Errorf("after a chunk of an hour the next has %v rows", p.mu.target)
 	}
 }

@@ -258,8 +258,10 @@ type Config struct {
 	notices []string
 	// updates tells who obeys UpdatableConfig of changes; made by ValidateConfig.
 	updates *updateHub
-	// findsWorkers: nobody has said how many are to copy.
-	findsWorkers bool
+	// workersByDefault: DataIterationConcurrency is what ValidateConfig has filled in.
+	// workersChosen is 1 once Update was given a number of workers.
+	workersByDefault bool
+	workersChosen    int32
 }
 
 // takeNotices returns what ValidateConfig wants to be logged once, and forgets it.

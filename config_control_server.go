@@ -183,7 +183,11 @@ func (c *ControlServerConfig) readCertificate(add addFault) {
 // tokens are used for profiles, too.
 func (c *ControlServerConfig) configured(profiles bool) bool {
 	tokens := c.TokenFile + c.TokenEnv + c.Token + c.ReadTokenFile + c.ReadTokenEnv + c.ReadToken
-	return c.ServerBindAddr != defaultControlServerBindAddr || c.WebBasedir+c.CustomScriptTimeout+c.TLSCertPath+c.TLSKeyPath != "" ||
+	web := c.WebBasedir
+	if web == WebUiBasedir { // of the build
+		web = ""
+	}
+	return c.ServerBindAddr != defaultControlServerBindAddr || web+c.CustomScriptTimeout+c.TLSCertPath+c.TLSKeyPath != "" ||
 		len(c.CustomScripts) > 0 || len(c.AllowedHosts) > 0 || !profiles && tokens != ""
 }
 

@@ -125,6 +125,9 @@ func (c *Config) Updatable() UpdatableConfig {
 // chunk, cutover or look at a limit obeys it.
 func (c *Config) Update(updatedConfig UpdatableConfig) {
 	u := &c.UpdatableConfig
+	if within(updatedConfig.DataIterationConcurrency) {
+		atomic.StoreInt32(&c.workersChosen, 1)
+	}
 	if updatedConfig.DataIterationBatchSize != 0 {
 		atomic.StoreUint64(&u.DataIterationBatchSize, updatedConfig.DataIterationBatchSize)
 	}
@@ -152,6 +155,18 @@ func (c *Config) Update(updatedConfig UpdatableConfig) {
 	if c.updates != nil {
 		c.updates.tell()
 	}
+}
+
+// setFoundWorkers sets a number of workers that nobody has chosen, and reports whether that is
+// still so.
+func (c *Config) setFoundWorkers(from, to int) bool {
+	if atomic.LoadInt32(&c.workersChosen) != 0 || !atomic.CompareAndSwapInt64(&c.UpdatableConfig.DataIterationConcurrency, int64(from), int64(to)) {
+		return false
+	}
+	if from != to && c.updates != nil {
+		c.updates.tell()
+	}
+	return true
 }
 
 func within(workers int64) bool { return workers > 0 && workers <= maxWorkers }

@@ -120,10 +120,14 @@ func (c *Config) validateVerifier(add addFault) {
 		add("VerifierType", fmt.Sprintf("'%s' is not a known VerifierType", c.VerifierType),
 			fmt.Sprintf("it is %q, %q, %q, %q or %q", VerifierTypeOnline, VerifierTypeInline, VerifierTypeIterative, VerifierTypeChecksumTable, VerifierTypeNoVerification))
 	}
-	// Those of another verifier, too: their writer shall not find out when it is used.
 	for _, settings := range c.verifierSettings() {
-		if err := settings.validate(); err != nil {
+		err := settings.validate()
+		switch {
+		case err == nil:
+		case c.VerifierType == "" || c.VerifierType == settings.verifier:
 			add(settings.field, settings.field+" invalid: "+err.Error(), `a duration is a text like "30s", and no number is negative`)
+		default: // its writer shall not find out when it is used
+			c.notices = append(c.notices, settings.field+" would be invalid if it were used: "+err.Error())
 		}
 	}
 	if c.OnlineVerifierConfig.Repair && c.CopyFilter != nil {
@@ -186,9 +190,7 @@ func (c *Config) validateUnsupported(add addFault) {
 }
 
 func (c *Config) validateNumbers(add addFault) {
-	if c.DataIterationConcurrency == 0 && c.UpdatableConfig.DataIterationConcurrency == 0 {
-		c.findsWorkers = c.Throttlers.Adaptive == nil && c.CopyFilter == nil // tenants share servers
-	}
+	c.workersByDefault = c.DataIterationConcurrency == 0 || c.workersByDefault && c.DataIterationConcurrency == defaultDataIterationConcurrent
 	for _, number := range []struct {
 		name     string
 		value    *int

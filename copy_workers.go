@@ -2,13 +2,20 @@ package ghostferry
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 const (
 	// maxFoundWorkers bounds the workers that nobody has asked for: each has a connection to
 	// either server, and a chunk in memory.
 	maxFoundWorkers = 12
+	// maxFoundBytes is how many bytes all their chunks may have.
+	maxFoundBytes = maxFoundWorkers * defaultDataIterationChunkBytes
+	// workerConnections is of how many connections that an account may have a worker takes one.
+	workerConnections = 8
 	// workersInterval is how long a number of workers is tried.
 	workersInterval = 2 * time.Second
 	// workersGain is by how much faster the copy has to be with more workers for them to stay;
@@ -23,46 +30,89 @@ const (
 
 // copyWorkers finds how many workers keep the target busy, where nobody has said how many: it
 // tries more, and keeps them when the copy is faster by them. What it finds is a setting like one made
-// by hand, so that it is seen where settings are; and it ends when one is made by hand.
+// by hand, so that it is seen where settings are; it ends when one is made by hand, and when
+// the rows are copied the setting is what it was.
 type copyWorkers struct {
 	// immutable
-	config    *Config
-	copied    func() uint64 // bytes so far
-	throttled func() bool
-	logger    Logger
+	config      *Config
+	least, most int
+	copied      func() uint64 // bytes so far
+	throttled   func() bool
+	logger      Logger
 }
 
-// run searches until the rows are copied or ctx ends.
-func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) error {
-	search := &workerSearch{least: c.config.UpdatableConfig.workers(), most: maxFoundWorkers, rest: workersBegin}
-	search.workers = search.least
-	set, before, since := search.least, c.copied(), time.Now()
-	_ = every(ctx, workersInterval, func() {
+// findWorkers searches until the rows are copied or ctx ends.
+func (f *Ferry) findWorkers(ctx context.Context) error {
+	most, err := f.mostWorkers(ctx)
+	if err != nil {
+		f.logger.WithError(err).Debug("how many connections there may be is not known: four workers copy")
+		return nil
+	}
+	search := &copyWorkers{f.Config, f.UpdatableConfig.workers(), most, f.StateTracker.bytesWritten, f.Throttler.Throttled, taggedLogger(f.logger, "data_iterator")}
+	search.run(ctx, f.rowsCopied)
+	return nil
+}
+
+// looksForWorkers: nobody has said how many are to copy, and tenants share their servers with
+// others.
+func (f *Ferry) looksForWorkers() bool {
+	c := f.Config
+	return c.workersByDefault && atomic.LoadInt32(&c.workersChosen) == 0 && c.UpdatableConfig.workers() == c.DataIterationConcurrency &&
+		f.DataIterator.pace == nil && f.CopyFilter == nil
+}
+
+// mostWorkers is how many there may be at most. Their chunks are in memory, and they take an
+// eighth of the connections that the account may have on either server: what else the run
+// opens, and the applications, must not find none left.
+func (f *Ferry) mostWorkers(ctx context.Context) (int, error) {
+	most := min(maxFoundWorkers, maxFoundBytes/max(1, f.DataIterationChunkBytes))
+	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
+		var all, account uint64
+		if err := db.QueryRowContext(ctx, "SELECT @@GLOBAL.max_connections, @@SESSION.max_user_connections").Scan(&all, &account); err != nil {
+			return 0, err
+		}
+		if account > 0 {
+			all = min(all, account)
+		}
+		most = min(most, all/workerConnections)
+	}
+	return int(most), nil
+}
+
+func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) {
+	search := &workerSearch{least: c.least, most: max(c.least, c.most), workers: c.least, rest: workersBegin}
+	set, before, since := c.least, c.copied(), time.Now()
+	defer func() { c.config.setFoundWorkers(set, c.least) }()
+	ticker := time.NewTicker(workersInterval)
+	defer ticker.Stop()
+	for {
 		select {
+		case <-ctx.Done():
+			return
 		case <-copied:
 			return
-		default:
+		case <-ticker.C:
 		}
 		last, now, at := before, c.copied(), time.Now()
 		rate := float64(now-last) / at.Sub(since).Seconds()
 		before, since = now, at
-		if set != c.config.UpdatableConfig.workers() {
-			set = 0 // by hand
+		if last == 0 { // the copy had not begun
+			continue
 		}
-		if set == 0 || last == 0 { // or the copy had not begun
-			return
-		}
-		wanted := search.restart()
+		var wanted int
 		if rate > 0 && !c.throttled() {
 			wanted = search.next(rate)
+		} else {
+			wanted = search.restart()
+		}
+		if !c.config.setFoundWorkers(set, wanted) {
+			return // by hand
 		}
 		if wanted != set {
 			c.logger.Debugf("%d workers copy, %.1f MB/s were copied by %d", wanted, rate/1e6, set)
-			c.config.Update(UpdatableConfig{DataIterationConcurrency: int64(wanted)})
 			set = wanted
 		}
-	})
-	return nil
+	}
 }
 
 // workerSearch climbs a hill whose shape is not known and which changes: half as many workers more

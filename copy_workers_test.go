@@ -1,8 +1,11 @@
 package ghostferry
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -48,4 +51,52 @@ func TestWorkersAreFoundAfterARestart(t *testing.T) {
 	require.Equal(t, 6, search.next(50))
 	require.Equal(t, 9, search.next(75), "six paid")
 	require.Equal(t, 6, search.next(76), "nine did not")
+}
+
+// What is found is a setting; a number that somebody sets, the same one as well, ends the
+// search, and so do the copied rows, with the setting as it was.
+func TestFoundWorkersAreASetting(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		choose    int64
+		throttled bool
+		want      int // in the end
+	}{{"nobody sets one", 0, false, 4}, {"one is set", 3, false, 3}, {"the same is set", 12, false, 12}, {"throttled", 0, true, 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := &Config{}
+				for range 2 { // it may be validated again
+					config.validateNumbers(nil)
+					config.fillUpdatable()
+				}
+				require.True(t, config.workersByDefault)
+				bytes, at := 0.0, time.Now()
+				search := &copyWorkers{config: config, least: config.UpdatableConfig.workers(), most: 12, logger: LogWithField("tag", "test"),
+					throttled: func() bool { return c.throttled },
+					copied: func() uint64 {
+						bytes, at = bytes+1e6*time.Since(at).Seconds()*float64(config.UpdatableConfig.workers()), time.Now()
+						return uint64(bytes)
+					}}
+				copied, ended := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(ended)
+					search.run(context.Background(), copied)
+				}()
+				time.Sleep(time.Minute)
+				if c.throttled {
+					require.EqualValues(t, 4, config.Updatable().DataIterationConcurrency)
+				} else {
+					require.EqualValues(t, 12, config.Updatable().DataIterationConcurrency)
+				}
+				config.Update(UpdatableConfig{DataIterationConcurrency: c.choose})
+				time.Sleep(time.Minute)
+				close(copied)
+				<-ended
+				require.EqualValues(t, c.want, config.Updatable().DataIterationConcurrency)
+			})
+		})
+	}
+	config := &Config{DataIterationConcurrency: 4}
+	config.validateNumbers(nil)
+	require.False(t, config.workersByDefault)
 }

@@ -53,7 +53,8 @@ type deferredIndexes struct {
 	off         bool
 	names       rewrites
 	pauses      *tablePauses
-	rebuilt     func(context.Context, *TableSchema) error // of a table that the server may have written anew
+	// rebuilt is told of a table that the server may have written anew, see compareAnew.
+	rebuilt func(ctx context.Context, table *TableSchema, save bool) error
 
 	owed []*deferredTable // owned by Run; guarded by mu while indexes are created
 	mu   sync.Mutex

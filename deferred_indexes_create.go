@@ -134,9 +134,9 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 		anew = anew || copied
 		return err
 	})
-	if anew { // also when it failed: what the operator does next is not in any log that we follow
-		if err := d.rebuilt(ctx, t.table); err != nil {
-			return err
+	if anew { // also when it failed, see saveLast: what the operator does next is not in any log that we follow
+		if saveErr := d.rebuilt(ctx, t.table, err == nil); saveErr != nil {
+			return saveErr
 		}
 	}
 	if err != nil {

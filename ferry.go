@@ -116,6 +116,8 @@ type Ferry struct {
 	madeThrottler *CombinedThrottler
 	unreported    throttleSince // of a throttler that does not say since when
 
+	verificationSaved sync.Mutex // one after the other
+
 	watch      *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask  *lifecycle.Task
 	control    *lifecycle.Group // of the control server, which outlives the run; nil without one

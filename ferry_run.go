@@ -476,11 +476,8 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 	if f.DataIterator.pace != nil {
 		services.Go("copy_pace", func(ctx context.Context) error { return f.DataIterator.pace.run(ctx, f.rowsCopied) })
 	}
-	if f.findsWorkers {
-		services.Go("copy_workers", func(ctx context.Context) error {
-			search := &copyWorkers{f.Config, f.StateTracker.bytesWritten, f.Throttler.Throttled, taggedLogger(f.logger, "data_iterator")}
-			return search.run(ctx, f.rowsCopied)
-		})
+	if f.looksForWorkers() {
+		services.Go("copy_workers", f.findWorkers)
 	}
 	if f.checkpoint != nil {
 		services.Go("verification_state", func(ctx context.Context) error {

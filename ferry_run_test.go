@@ -68,8 +68,8 @@ func TestCompareAnewOfATableThatIsLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	c.queue.take()
 	f := &Ferry{Verifier: v}
-	require.NoError(t, f.compareAnew(t.Context(), literalTable("s", "left_out")))
+	require.NoError(t, f.compareAnew(t.Context(), literalTable("s", "left_out"), true))
 	require.Empty(t, c.queue.take())
-	require.NoError(t, f.compareAnew(t.Context(), compared))
+	require.NoError(t, f.compareAnew(t.Context(), compared, true))
 	require.Len(t, c.queue.take(), 1)
 }

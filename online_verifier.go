@@ -131,7 +131,7 @@ func (v *OnlineVerifier) VerifyBeforeCutoverContext(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := v.waitForIndexes(ctx); err != nil {
+	if err := v.afterIndexes(); err != nil {
 		return err
 	}
 	if err := c.beforeCutover(ctx); err != nil {
@@ -143,19 +143,18 @@ func (v *OnlineVerifier) VerifyBeforeCutoverContext(ctx context.Context) error {
 	return nil
 }
 
-// waitForIndexes waits for a run's deferred indexes before rows are repaired: without a unique
+// afterIndexes refuses to repair rows before a run's deferred indexes are there: without a unique
 // one nothing keeps out a row that has to wait for the repair of another one.
-func (v *OnlineVerifier) waitForIndexes(ctx context.Context) error {
+func (v *OnlineVerifier) afterIndexes() error {
 	if v.ferry == nil || !v.Repair || !v.ferry.follows() {
 		return nil
 	}
 	select {
 	case <-v.ferry.indexed:
-	case <-v.ferry.runEnded:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil
+	default:
+		return errors.New("rows are repaired when the table's indexes are there, not while rows are copied or indexes created: verify when the run waits for its cutover, which Run does by itself")
 	}
-	return nil
 }
 
 // VerifyDuringCutover is [OnlineVerifier.VerifyDuringCutoverContext] without a context.

@@ -194,8 +194,9 @@ func (f *Ferry) verificationState() *VerificationState {
 	if _, walksAnew := f.Verifier.(*IterativeVerifier); !ok || walksAnew {
 		return nil
 	}
+	_, inline := f.Verifier.(*InlineVerifier)
 	c, err := v.core()
-	if err != nil || c.counters.chunks.Load() == 0 && c.counters.rechecks.Load() == 0 && f.VerifierType != VerifierTypeInline {
+	if err != nil || c.counters.chunks.Load() == 0 && c.counters.rechecks.Load() == 0 && !inline {
 		return nil
 	}
 	state := &VerificationState{VerifierType: f.VerifierType, Position: f.BinlogStreamer.laterFrom()} // before the queue is read
@@ -245,9 +246,9 @@ func (f *Ferry) queueRechecks() error {
 	return nil
 }
 
-// compareAnew has the verifier compare a whole table again, whatever it has compared. When it
-// returns, a process that follows knows of it.
-func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema) error {
+// compareAnew has the verifier compare a whole table again, whatever it has compared. With save, a
+// process that follows knows of it when it returns.
+func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema, save bool) error {
 	c := comparing(f.Verifier)
 	if _, later := f.Verifier.(*IterativeVerifier); c == nil || later { // compares everything later
 		return nil
@@ -257,7 +258,7 @@ func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema) error {
 		return nil
 	}
 	c.queue.addRange(fp, keyRange{})
-	if f.checkpoint == nil {
+	if f.checkpoint == nil || !save {
 		return nil
 	}
 	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error { return f.saveVerification(ctx) })
@@ -321,6 +322,8 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	if f.checkpoint == nil {
 		return nil
 	}
+	f.verificationSaved.Lock() // so that no older one is written after a newer one
+	defer f.verificationSaved.Unlock()
 	saved := savedVerification{Verification: f.verificationState(), Watched: f.StateTracker.targetWatched()}
 	if saved.Verification == nil && saved.Watched.Name == "" {
 		return nil
