@@ -24,6 +24,9 @@ const (
 	// workersBegin is how many intervals pass before the first trial: a copy that is over soon
 	// gains little.
 	workersBegin = 4
+	// workersLag is how old changes may be when they are applied for more workers to copy: changes
+	// come before rows. The log's times are whole seconds, so that a second is none yet.
+	workersLag = 1500 * time.Millisecond
 	// workersRest is the longest pause between two trials that changed nothing, in intervals.
 	workersRest = 32
 )
@@ -38,6 +41,7 @@ type copyWorkers struct {
 	least, most int
 	copied      func() uint64 // bytes so far
 	throttled   func() bool
+	lag         func() time.Duration // how old changes are when they reach the target
 	logger      Logger
 }
 
@@ -48,7 +52,7 @@ func (f *Ferry) findWorkers(ctx context.Context) error {
 		f.logger.WithError(err).Debug("how many connections there may be is not known: four workers copy")
 		return nil
 	}
-	search := &copyWorkers{f.Config, f.UpdatableConfig.workers(), most, f.StateTracker.bytesWritten, f.Throttler.Throttled, taggedLogger(f.logger, "data_iterator")}
+	search := &copyWorkers{f.Config, f.UpdatableConfig.workers(), most, f.StateTracker.bytesWritten, f.Throttler.Throttled, f.writerLag, taggedLogger(f.logger, "data_iterator")}
 	search.run(ctx, f.rowsCopied)
 	return nil
 }
@@ -100,10 +104,14 @@ func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) {
 			continue
 		}
 		var wanted int
-		if rate > 0 && !c.throttled() {
-			wanted = search.next(rate)
-		} else {
+		switch lag := c.lag(); {
+		case lag > workersLag && lag < unknownLag:
+			search.workers = search.least
 			wanted = search.restart()
+		case rate == 0 || c.throttled():
+			wanted = search.restart()
+		default:
+			wanted = search.next(rate)
 		}
 		if !c.config.setFoundWorkers(set, wanted) {
 			return // by hand
