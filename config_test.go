@@ -82,6 +82,13 @@ func TestValidateConfigNotesWhatHasNoEffect(t *testing.T) {
 			`InlineVerifierConfig is set and has no effect: VerifierType is "ChecksumTable"`,
 			`OnlineVerifierConfig is set and has no effect: VerifierType is "ChecksumTable"`,
 		}},
+		{"settings of other verifiers that these would not take", func(c *Config) {
+			c.VerifierType = "NoVerification"
+			c.IterativeVerifierConfig.MaxExpectedDowntime, c.InlineVerifierConfig.VerifyBinlogEventsInterval, c.OnlineVerifierConfig.MaxExpectedDowntime = "x", "soon", "1"
+		}, []string{
+			"IterativeVerifierConfig is set and has no effect", "InlineVerifierConfig is set and has no effect", "OnlineVerifierConfig is set and has no effect",
+			"IterativeVerifierConfig would be invalid if it were used: ", "InlineVerifierConfig would be invalid if it were used: ", "OnlineVerifierConfig would be invalid if it were used: ",
+		}},
 		{"columns that nobody compares", func(c *Config) {
 			c.VerifierType = "NoVerification"
 			c.CompressedColumnsForVerification = ColumnCompressionConfig{"s": nil}
@@ -225,12 +232,6 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"iterative config", func(c *Config) { c.VerifierType = "Iterative"; c.IterativeVerifierConfig.MaxExpectedDowntime = "x" }, "IterativeVerifierConfig", "invalid duration"},
 		{"inline config", func(c *Config) { c.VerifierType = "Inline"; c.InlineVerifierConfig.MaxExpectedDowntime = "-1s" }, "InlineVerifierConfig", "is negative"},
 		{"online config", func(c *Config) { c.VerifierType = "Online"; c.OnlineVerifierConfig.MaxExpectedDowntime = "1" }, "OnlineVerifierConfig", "missing unit"},
-		{"iterative config of another verifier", func(c *Config) { c.VerifierType = "Online"; c.IterativeVerifierConfig.MaxExpectedDowntime = "x" }, "IterativeVerifierConfig", "invalid duration"},
-		{"inline config of another verifier", func(c *Config) {
-			c.VerifierType = "NoVerification"
-			c.InlineVerifierConfig.VerifyBinlogEventsInterval = "soon"
-		}, "InlineVerifierConfig", "invalid duration"},
-		{"online config of another verifier", func(c *Config) { c.VerifierType = "Inline"; c.OnlineVerifierConfig.MaxExpectedDowntime = "1" }, "OnlineVerifierConfig", "missing unit"},
 		{"online config of the host's verifier", func(c *Config) { c.OnlineVerifierConfig.Concurrency = -1 }, "OnlineVerifierConfig", "negative"},
 		{"repair by another verifier", func(c *Config) { c.VerifierType = "Inline"; c.OnlineVerifierConfig.Repair = true }, "OnlineVerifierConfig.Repair",
 			`OnlineVerifierConfig.Repair is set and VerifierType is "Inline": no row would be repaired: set VerifierType to "Online", or remove Repair (copydb: -repair)`},
