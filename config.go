@@ -185,8 +185,8 @@ type Config struct {
 	// VerifierType is one of the VerifierType constants; empty means Ferry.Verifier,
 	// which may be nil and excludes any other VerifierType.
 	VerifierType string
-	// IterativeVerifierConfig belongs to VerifierTypeIterative. Its faults, and those of the
-	// next two, count under any VerifierType; the rest has no effect then, which is logged.
+	// IterativeVerifierConfig belongs to VerifierTypeIterative. Like the next two it has no effect
+	// under another VerifierType, which is logged, with what would be wrong in it.
 	IterativeVerifierConfig IterativeVerifierConfig
 	// InlineVerifierConfig belongs to VerifierTypeInline.
 	InlineVerifierConfig InlineVerifierConfig

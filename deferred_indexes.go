@@ -128,6 +128,13 @@ func (d *deferredIndexes) begin(ctx context.Context, tables []*TableSchema, prev
 	return d.each(ctx, chosen, d.drop)
 }
 
+// owes tells whether an index is owed to any table.
+func (d *deferredIndexes) owes() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.owed) > 0
+}
+
 // oweForced tells whether an index is owed that its table has to be verified by.
 func (d *deferredIndexes) oweForced() bool {
 	return slices.ContainsFunc(d.owed, func(t *deferredTable) bool {

@@ -73,3 +73,16 @@ func TestCompareAnewOfATableThatIsLeftOut(t *testing.T) {
 	require.NoError(t, f.compareAnew(t.Context(), compared, true))
 	require.Len(t, c.queue.take(), 1)
 }
+
+// Rows are not repaired while a deferred index is missing; without one nothing speaks against it.
+func TestRepairWaitsForIndexes(t *testing.T) {
+	f := &Ferry{Config: &Config{}, indexes: &deferredIndexes{}}
+	f.prepareChannels()
+	f.OverallState.Store(StateCopying)
+	v := &OnlineVerifier{ferry: f, Repair: true}
+	require.NoError(t, v.afterIndexes())
+	f.indexes.owed = []*deferredTable{{}}
+	require.ErrorContains(t, v.afterIndexes(), "deferred indexes")
+	v.Repair = false
+	require.NoError(t, v.afterIndexes())
+}

@@ -125,7 +125,8 @@ func (v *OnlineVerifier) VerifyBeforeCutover() error {
 
 // VerifyBeforeCutoverContext compares every row, and then those that changed meanwhile
 // until few are left or they do not get fewer. Called again it compares what changed
-// since. When rows differ, the error is a [VerificationResult] that names them.
+// since. When rows differ, the error is a [VerificationResult] that names them. With Repair it is
+// refused while deferred indexes are missing.
 func (v *OnlineVerifier) VerifyBeforeCutoverContext(ctx context.Context) error {
 	c, err := v.core()
 	if err != nil {
@@ -149,12 +150,10 @@ func (v *OnlineVerifier) afterIndexes() error {
 	if v.ferry == nil || !v.Repair || !v.ferry.follows() {
 		return nil
 	}
-	select {
-	case <-v.ferry.indexed:
+	if !v.ferry.indexes.owes() {
 		return nil
-	default:
-		return errors.New("rows are repaired when the table's indexes are there, not while rows are copied or indexes created: verify when the run waits for its cutover, which Run does by itself")
 	}
+	return errors.New("rows are repaired when the deferred indexes are there, not while rows are copied or indexes created: verify when the run waits for its cutover, which Run does by itself")
 }
 
 // VerifyDuringCutover is [OnlineVerifier.VerifyDuringCutoverContext] without a context.
