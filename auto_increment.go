@@ -3,7 +3,11 @@ package ghostferry
 import (
 	"context"
 	sqlorig "database/sql"
+	"errors"
 	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
@@ -41,37 +45,96 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 	}
 	defer target.discard()
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	for _, t := range tables {
-		schema, table := names.table(t.Schema, t.Name)
-		if err := f.raiseAutoIncrement(ctx, source.conn, target.conn, t, schema, table); err != nil {
-			return &TableError{Schema: t.Schema, Table: t.Name, Err: fmt.Errorf("carrying the next AUTO_INCREMENT value over to %s: %w", sqlesc.Table(schema, table), err)}
+	from, to := make([]TableIdentifier, len(tables)), make([]TableIdentifier, len(tables))
+	for i, t := range tables {
+		from[i] = NewTableIdentifierFromSchemaTable(t)
+		to[i].SchemaName, to[i].TableName = names.table(t.Schema, t.Name)
+	}
+	var there, here []sqlorig.Null[uint64]
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		there, err = nextAutoIncrements(groupCtx, source.conn, f.sourceServer, from)
+		return err
+	})
+	group.Go(func() (err error) {
+		here, err = nextAutoIncrements(groupCtx, target.conn, f.targetServer, to)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, t := range tables {
+		if !here[i].Valid || here[i].V >= there[i].V { // a target's column without the attribute: preflight has warned
+			continue
+		}
+		if _, err := target.conn.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT=%d", sqlesc.Table(to[i].SchemaName, to[i].TableName), there[i].V)); err != nil {
+			return autoIncrementError(from[i], fmt.Errorf("raising that of %s from %d to %d: %w: grant the account ALTER, or let transactions on the table end, and run again",
+				sqlesc.Table(to[i].SchemaName, to[i].TableName), here[i].V, there[i].V, err))
+		}
+		f.logger.WithField(fieldTable, t.String()).Infof("the next AUTO_INCREMENT value is %d as on the source", there[i].V)
+	}
+	return nil
+}
+
+func autoIncrementError(table TableIdentifier, err error) error {
+	return &TableError{Schema: table.SchemaName, Table: table.TableName, Err: fmt.Errorf("carrying the next AUTO_INCREMENT value over: %w", err)}
+}
+
+// nextAutoIncrements returns the values that the next rows of tables get; not valid where a
+// table has no such column. The server opens every table of which it is asked, and MariaDB
+// all of a schema unless it is asked for one by name: many are asked for by their schema.
+func nextAutoIncrements(ctx context.Context, conn *sql.Conn, srv *server.Server, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
+	const few = 8 // of a schema
+	values := make([]sqlorig.Null[uint64], len(tables))
+	bySchema := map[string]map[string]int{}
+	fold := func(name string) string {
+		if srv.LowerCaseTableNames != 0 {
+			return strings.ToLower(name)
+		}
+		return name
+	}
+	for i, t := range tables {
+		if bySchema[t.SchemaName] == nil {
+			bySchema[t.SchemaName] = map[string]int{}
+		}
+		bySchema[t.SchemaName][fold(t.TableName)] = i
+	}
+	for schema, indexes := range bySchema {
+		found := make(map[string]bool, len(indexes))
+		read := func(where string, args ...any) error {
+			rows, err := conn.QueryContext(ctx, "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=?"+where, append([]any{schema}, args...)...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var name string
+				var next sqlorig.Null[uint64]
+				if err := rows.Scan(&name, &next); err != nil {
+					return err
+				}
+				if i, ok := indexes[fold(name)]; ok {
+					values[i], found[fold(name)] = next, true
+				}
+			}
+			return rows.Err()
+		}
+		var err error
+		if len(indexes) > few {
+			err = read("")
+		} else {
+			for _, i := range indexes {
+				err = errors.Join(err, read(" AND TABLE_NAME=?", tables[i].TableName))
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the next AUTO_INCREMENT values of schema %s: %w", schema, err)
+		}
+		for name, i := range indexes {
+			if !found[name] {
+				return nil, autoIncrementError(tables[i], sqlorig.ErrNoRows)
+			}
 		}
 	}
-	return nil
-}
-
-func (f *Ferry) raiseAutoIncrement(ctx context.Context, source, target *sql.Conn, t *TableSchema, schema, table string) error {
-	there, err := nextAutoIncrement(ctx, source, t.Schema, t.Name)
-	if err != nil {
-		return err
-	}
-	here, err := nextAutoIncrement(ctx, target, schema, table)
-	if err != nil {
-		return err
-	}
-	if !here.Valid || here.V >= there.V { // a target's column without the attribute: preflight has warned
-		return nil
-	}
-	if _, err := target.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT=%d", sqlesc.Table(schema, table), there.V)); err != nil {
-		return fmt.Errorf("raising it from %d to %d: %w: grant the account ALTER, or let transactions on the table end, and run again", here.V, there.V, err)
-	}
-	f.logger.WithField(fieldTable, t.String()).Infof("the next AUTO_INCREMENT value is %d as on the source", there.V)
-	return nil
-}
-
-// nextAutoIncrement returns the value that the next row of a table gets; not valid when
-// the table has no such column.
-func nextAutoIncrement(ctx context.Context, conn *sql.Conn, schema, table string) (next sqlorig.Null[uint64], err error) {
-	err = conn.QueryRowContext(ctx, "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=? AND TABLE_NAME=?", schema, table).Scan(&next)
-	return next, err
+	return values, nil
 }

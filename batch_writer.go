@@ -104,6 +104,10 @@ func (w *BatchWriter) target(ctx context.Context) (*server.Server, error) {
 	return w.srv, nil
 }
 
+// keptWriters is of how many tables the statements are kept: a few are copied at a time, of
+// what may be ten thousand. One that is made again has only its learnt limits to learn anew.
+const keptWriters = 64
+
 func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWriter, error) {
 	srv, err := w.target(ctx)
 	if err != nil {
@@ -113,6 +117,12 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	defer w.mu.Unlock()
 	if tw := w.writers[table]; tw != nil {
 		return tw, nil
+	}
+	for old := range w.writers {
+		if len(w.writers) < keptWriters {
+			break
+		}
+		delete(w.writers, old)
 	}
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)

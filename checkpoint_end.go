@@ -30,7 +30,7 @@ func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *
 // lockOwned makes sure that this process owns the run until the transaction ends.
 func (c *checkpoint) lockOwned(ctx context.Context, tx *sql.Tx) error {
 	var epoch uint64
-	err := tx.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?"+c.server.LockingReadSuffix(), c.runID).Scan(&epoch)
+	err := tx.QueryRowContext(ctx, fmt.Sprintf("SELECT epoch FROM %s WHERE run_id=0x%x%s", c.table("runs"), c.runID, c.server.LockingReadSuffix())).Scan(&epoch)
 	return c.ownedAt(epoch, err)
 }
 
@@ -83,23 +83,26 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 	recorded, end := c.recorded.chunks[number], c.recorded.readEnd[number]
 	c.recorded.Unlock()
 	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		// Literals: with parameters each statement would be two round trips, and a run may
+		// have ten thousand tables.
+		chunks := fmt.Sprintf("%s WHERE run_id=0x%x AND table_number=%d", c.table("chunks"), c.runID, number)
+		row := fmt.Sprintf(" WHERE run_id=0x%x AND number=%d", c.runID, number)
 		var completed bool
-		if err := tx.QueryRowContext(ctx, "SELECT completed FROM "+c.table("tables")+" WHERE run_id=? AND number=?", c.runID, number).Scan(&completed); err != nil || completed {
-			return err
-		}
 		var found int
-		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=?", c.runID, number).Scan(&found); err != nil {
+		if err := tx.QueryRowContext(ctx, "SELECT completed, (SELECT COUNT(*) FROM "+chunks+") FROM "+c.table("tables")+row).Scan(&completed, &found); err != nil || completed {
 			return err
 		}
 		if found != recorded {
 			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d copied chunks of %s", recorded-found, recorded, table)}
 		}
 		// Chunks with debts stay: a resumed run has to look after them.
-		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=1, sum=?, read_file=?, read_pos=?, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM "+c.table("chunks")+
-			" WHERE run_id=? AND table_number=? AND debts IS NULL) WHERE run_id=? AND number=?", tableSum(number, table.Schema, table.Name, true), end.File, end.Pos, c.runID, number, c.runID, number); err != nil {
+		update := append([]byte("UPDATE "+c.table("tables")+" SET completed=1, read_file="), appendHex(nil, []byte(end.File))...)
+		update = fmt.Appendf(update, ", read_pos=%d, sum=%d, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM %s AND debts IS NULL)%s",
+			end.Pos, tableSum(number, table.Schema, table.Name, true), chunks, row)
+		if _, err := tx.ExecContext(ctx, string(update)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND debts IS NULL", c.runID, number); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM "+chunks+" AND debts IS NULL"); err != nil {
 			return err
 		}
 		failpoint("copy.completing")
@@ -110,6 +113,7 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 	}
 	c.recorded.Lock()
 	c.recorded.completed[number] = true
+	delete(c.recorded.readEnd, number) // no read follows
 	c.recorded.Unlock()
 	failpoint("copy.completed")
 	return nil

@@ -17,10 +17,46 @@ type copyQueue struct {
 	d *DataIterator
 
 	mu      sync.Mutex
-	jobs    []copyJob
+	jobs    *jobList
 	at      map[int]copyJob // where a worker took its last piece
 	changed chan struct{}   // closed and replaced when a piece ends
 	over    chan struct{}   // closed when no table is left
+}
+
+// jobList is an immutable list: workers walk through it unlocked, and one without some job
+// shares what comes behind it.
+type jobList struct {
+	job  copyJob
+	next *jobList
+}
+
+// newJobList leaves out nils.
+func newJobList(jobs []copyJob) (l *jobList) {
+	for _, job := range slices.Backward(jobs) {
+		if job != nil {
+			l = &jobList{job, l}
+		}
+	}
+	return l
+}
+
+func (l *jobList) all() iter.Seq[copyJob] {
+	return func(yield func(copyJob) bool) {
+		for ; l != nil && yield(l.job); l = l.next {
+		}
+	}
+}
+
+// without is a list that lacks the job. Workers go through a list from its front, so that few
+// jobs are before the one that has ended.
+func (l *jobList) without(job copyJob) *jobList {
+	if l == nil {
+		return nil
+	}
+	if l.job == job {
+		return l.next
+	}
+	return &jobList{l.job, l.next.without(job)}
 }
 
 // newCopyQueue finds what is left to copy of each table; empty tables are complete.
@@ -45,12 +81,8 @@ func (d *DataIterator) newCopyQueue(ctx context.Context, tables []*TableSchema) 
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	for _, job := range jobs {
-		if job != nil {
-			q.jobs = append(q.jobs, job)
-		}
-	}
-	if len(q.jobs) == 0 {
+	q.jobs = newJobList(jobs)
+	if q.jobs == nil {
 		close(q.over)
 	}
 	return q, nil
@@ -133,7 +165,7 @@ func (q *copyQueue) next(ctx context.Context, worker int) (copyJob, func(context
 			return job, piece, nil, nil
 		}
 	}
-	if len(jobs) == 0 {
+	if jobs == nil {
 		return nil, nil, nil, nil
 	}
 	return nil, nil, changed, nil
@@ -141,7 +173,7 @@ func (q *copyQueue) next(ctx context.Context, worker int) (copyJob, func(context
 
 // choices are the jobs in the order in which a worker asks them for a piece: the one that it
 // is at, those that nobody is at, and all others.
-func (q *copyQueue) choices(jobs []copyJob, worker int) iter.Seq[copyJob] {
+func (q *copyQueue) choices(jobs *jobList, worker int) iter.Seq[copyJob] {
 	return func(yield func(copyJob) bool) {
 		q.mu.Lock()
 		own := q.at[worker]
@@ -149,12 +181,12 @@ func (q *copyQueue) choices(jobs []copyJob, worker int) iter.Seq[copyJob] {
 		if own != nil && !yield(own) {
 			return
 		}
-		for _, job := range jobs {
+		for job := range jobs.all() {
 			if q.moveAlone(worker, job) && !yield(job) {
 				return
 			}
 		}
-		for _, job := range jobs {
+		for job := range jobs.all() {
 			if !yield(job) {
 				return
 			}
@@ -198,13 +230,12 @@ func (q *copyQueue) ended(ctx context.Context, job copyJob) error {
 	return nil
 }
 
-// remove takes a job off the list, a new one: workers walk through the old one unlocked.
+// remove takes a job off the list.
 func (q *copyQueue) remove(job copyJob) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	at := slices.Index(q.jobs, job)
-	q.jobs = slices.Concat(q.jobs[:at], q.jobs[at+1:])
-	if len(q.jobs) == 0 {
+	q.jobs = q.jobs.without(job)
+	if q.jobs == nil {
 		close(q.over)
 	}
 }

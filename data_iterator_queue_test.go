@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/schema"
@@ -30,7 +31,7 @@ func TestWorkersStayWithATableOfTheirOwn(t *testing.T) {
 		return &countedJob{table, pieces}
 	}
 	q := &copyQueue{at: map[int]copyJob{}, changed: make(chan struct{})}
-	q.jobs = []copyJob{job("large", 4), job("second", 2), job("third", 1)}
+	q.jobs = newJobList([]copyJob{job("large", 4), nil, job("second", 2), job("third", 1)})
 	taken := func(worker int) string {
 		got, piece, changed, err := q.next(t.Context(), worker)
 		require.NoError(t, err)
@@ -49,4 +50,21 @@ func TestWorkersStayWithATableOfTheirOwn(t *testing.T) {
 	require.Equal(t, "large", taken(3))
 	require.Empty(t, taken(1))
 	require.Empty(t, taken(4))
+}
+
+func TestAJobListWithoutAJob(t *testing.T) {
+	a, b, c := &countedJob{}, &countedJob{left: 1}, &countedJob{left: 2}
+	whole := newJobList([]copyJob{a, b, c})
+	without := func(jobs ...copyJob) []copyJob {
+		l := whole
+		for _, job := range jobs {
+			l = l.without(job)
+		}
+		return slices.Collect(l.all())
+	}
+	require.Equal(t, []copyJob{b, c}, without(a))
+	require.Equal(t, []copyJob{a, c}, without(b))
+	require.Equal(t, []copyJob{a, b}, without(c))
+	require.Empty(t, without(a, c, b))
+	require.Equal(t, []copyJob{a, b, c}, slices.Collect(whole.all()), "who walks through it still sees all")
 }

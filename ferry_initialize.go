@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -301,7 +300,9 @@ func (f *Ferry) chooseVerifier() error {
 
 // sortedTables returns the tables in the order of their names.
 func (f *Ferry) sortedTables() []*TableSchema {
-	tables := f.Tables.AsSlice()
-	sort.Slice(tables, func(i, j int) bool { return tables[i].String() < tables[j].String() })
+	tables := make([]*TableSchema, 0, len(f.Tables))
+	for _, name := range sortedNames(f.Tables) {
+		tables = append(tables, f.Tables[name])
+	}
 	return tables
 }

@@ -88,6 +88,9 @@ func (g *gate) open(c *gatedChunk) (*gatedChunk, deliveredMark) {
 func (g *gate) closeChunk(c *gatedChunk) {
 	g.mu.Lock()
 	delete(g.mu.open[c.table], c)
+	if len(g.mu.open[c.table]) == 0 {
+		delete(g.mu.open, c.table) // of ten thousand tables, few are copied at a time
+	}
 	traceClose(c)
 	g.mu.Unlock()
 	close(c.closed)

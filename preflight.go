@@ -217,6 +217,15 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 		return nil, err
 	}
 	defer throwAway(target)
+	more, err := moreConns(ctx, f.TargetDB, len(f.Tables))
+	defer func() {
+		for _, conn := range more {
+			throwAway(conn)
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	in := preflight.Input{
 		Source: source, Target: target, SourceServer: f.sourceServer, TargetServer: f.targetServer, Rename: names.table,
@@ -224,6 +233,9 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 		CreateTables: beforeTables, AllowExistingTables: true,
 		PartOfRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,
 		SourceIsReplicaOK: f.WaitUntilReplicaIsCaughtUpToMaster != nil, SkipForeignKeys: f.SkipForeignKeyConstraintsCheck, WatchTarget: !f.SkipTargetVerification,
+	}
+	for _, conn := range more {
+		in.MoreTarget = append(in.MoreTarget, conn)
 	}
 	if f.checkpoint != nil {
 		in.RunID = f.checkpoint.runID
@@ -260,6 +272,23 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	}
 	report.addFaults(faults)
 	return report, nil
+}
+
+// moreConns are further connections to look at many tables, as far as the host allows them:
+// it may have bounded the pool.
+func moreConns(ctx context.Context, db *sql.DB, tables int) (conns []*sql.Conn, err error) {
+	const most, worthwhile = 3, 500 // tables a connection
+	for len(conns) < min(most, tables/worthwhile) {
+		if open := db.Stats(); open.MaxOpenConnections > 0 && open.InUse+2 > open.MaxOpenConnections {
+			break
+		}
+		conn, err := examiningConn(ctx, db)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
 }
 
 // examiningConn is a connection on which nothing waits for long for a table that somebody

@@ -82,7 +82,7 @@ type copiedRanges struct {
 }
 
 func newCopiedRanges(table *TableSchema, l *tableLayout) *copiedRanges {
-	return &copiedRanges{table: table, layout: l, beyond: map[string]keyRange{}, ends: map[string]string{}}
+	return &copiedRanges{table: table, layout: l}
 }
 
 // add joins a range to those that it touches.
@@ -100,6 +100,9 @@ func (c *copiedRanges) add(r keyRange) {
 		delete(c.ends, r.high.encode())
 		c.low = r.high
 		return
+	}
+	if c.beyond == nil {
+		c.beyond, c.ends = map[string]keyRange{}, map[string]string{}
 	}
 	c.beyond[r.low.encode()] = r
 	c.ends[r.high.encode()] = r.low.encode()

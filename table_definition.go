@@ -122,7 +122,7 @@ func (f *Ferry) checkDefinitions(ctx context.Context) error {
 	var faults []error
 	for _, name := range sortedNames(f.Tables) {
 		t := f.Tables[name]
-		definitions[name] = tableDefinition(t)
+		definitions[name] = once(tableDefinition(t)) // tables that are made by one pattern share it
 		var change string
 		if live[name] == nil {
 			change = "it no longer exists"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"unique"
 
 	"github.com/go-mysql-org/go-mysql/schema"
 
@@ -150,7 +151,7 @@ func (r *schemaReader) readTables(ctx context.Context, schemaName string, byName
 		byName[name] = &loadedTable{
 			TableSchema: &TableSchema{
 				Table:      &schema.Table{Schema: schemaName, Name: name},
-				engine:     engine.String,
+				engine:     once(engine.String),
 				approxRows: approxRows.V,
 				dataLength: dataLength.V,
 				leafTypes:  r.leafTypes,
@@ -178,7 +179,9 @@ func (r *schemaReader) readColumns(ctx context.Context, schemaName string, byNam
 		if table == nil { // a view or a sequence
 			return nil
 		}
-		info.Charset, info.Collation = charset.String, collation.String
+		// Most are the same in other columns and tables, of which there may be ten thousand.
+		info.Name, info.DataType, info.ColumnType = once(info.Name), once(info.DataType), once(info.ColumnType)
+		info.Charset, info.Collation = once(charset.String), once(collation.String)
 		info.CharLength, info.OctetLength = charLength.V, octetLength.V
 		info.Precision, info.Scale, info.FractionalDigits = int(precision.Int64), int(scale.Int64), int(fractional.Int64)
 		info.Nullable = nullable == "YES"
@@ -191,6 +194,9 @@ func (r *schemaReader) readColumns(ctx context.Context, schemaName string, byNam
 			CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, EXTRA, COLUMN_KEY
 		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, ORDINAL_POSITION`, schemaName)
 }
+
+// once returns a string that equals text and that all who ask for it share.
+func once(text string) string { return unique.Make(text).Value() }
 
 // addColumn lets go-mysql describe the column and corrects what it reads wrongly:
 // attributes that stand beside others, and the values of ENUM and SET with commas or
@@ -281,7 +287,7 @@ func (r *schemaReader) readIndexes(ctx context.Context, schemaName string, byNam
 			return err
 		}
 		if table := byName[tableName]; table != nil {
-			info := indexInfo{Name: indexName, Unique: !nonUnique, Visible: visible != r.invisibleValue || r.indexVisibility == "", Hash: kind == "HASH" && table.engine == "InnoDB"}
+			info := indexInfo{Name: once(indexName), Unique: !nonUnique, Visible: visible != r.invisibleValue || r.indexVisibility == "", Hash: kind == "HASH" && table.engine == "InnoDB"}
 			table.addIndexPart(info, columnName, int(subPart.Int64))
 		}
 		return nil
@@ -337,7 +343,7 @@ func (t *loadedTable) finishIndexes() {
 		if !info.Visible {
 			continue
 		}
-		index := t.Table.AddIndex(info.Name)
+		index := &schema.Index{Name: info.Name, Visible: true, Columns: make([]string, 0, len(info.Columns)), Cardinality: make([]uint64, 0, len(info.Columns))}
 		if !info.Unique {
 			index.NoneUnique = 1
 		}
@@ -348,6 +354,7 @@ func (t *loadedTable) finishIndexes() {
 			}
 			index.AddColumn(name, 0)
 		}
+		t.Indexes = append(t.Indexes, index)
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		source := r.source.table(t.Schema, t.Name)
 		lacking := map[string][]string{}
 		onlyBySource := map[string]bool{} // no other definition on the target would do
-		for _, c := range source.columns {
+		for c := range source.allColumns() {
 			if c.collation != "" && !target.has(c.collation) {
 				lacking[c.collation] = append(lacking[c.collation], c.name)
 				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !target.charsets[c.charset]

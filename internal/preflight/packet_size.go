@@ -33,7 +33,7 @@ func (r *run) checkPacketSize(context.Context) error {
 // longestRow is the sum of what the columns can hold, in bytes.
 func (s *structure) longestRow() (sum uint64) {
 	const number = 66 // digits of the longest DECIMAL
-	for _, c := range s.columns {
+	for c := range s.allColumns() {
 		if sum += max(c.longest, number); c.dataType == "json" || isSpatial(c.dataType) {
 			sum += 1 << 32 // as a LONGBLOB
 		}

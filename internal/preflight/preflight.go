@@ -8,6 +8,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 )
@@ -40,7 +42,9 @@ type Input struct {
 	// Source and Target are used by the account that the move will use, one statement at a time.
 	Source, Target             server.Querier
 	SourceServer, TargetServer *server.Server
-	Tables                     []Table
+	// MoreTarget are further connections like Target, where many tables are to be looked at.
+	MoreTarget []server.Querier
+	Tables     []Table
 	// Rename gives the target's names of a table of the source, moved or not; nil changes none.
 	Rename func(schema, table string) (targetSchema, targetTable string)
 
@@ -163,12 +167,22 @@ func Checks() []Check {
 // may begin is what Report.Err says.
 func Run(ctx context.Context, in Input) (*Report, error) {
 	r := &run{Input: in, deniedSource: map[string]bool{}, deniedTarget: map[string]bool{}}
-	var err error
-	if r.source, err = readStructures(ctx, in.Source, in.SourceServer, in.sourceSchemas()); err != nil {
-		return nil, fmt.Errorf("read the table definitions of the source: %w", err)
-	}
-	if r.target, err = readStructures(ctx, in.Target, in.TargetServer, in.targetSchemas()); err != nil {
-		return nil, fmt.Errorf("read the table definitions of the target: %w", err)
+	group, groupCtx := errgroup.WithContext(ctx) // two servers, and of many tables each takes a second
+	group.Go(func() (err error) {
+		if r.source, err = readStructures(groupCtx, in.Source, in.SourceServer, in.sourceSchemas()); err != nil {
+			return fmt.Errorf("read the table definitions of the source: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() (err error) {
+		if r.target, err = readStructures(groupCtx, in.Target, in.TargetServer, in.targetSchemas()); err != nil {
+			return fmt.Errorf("read the table definitions of the target: %w", err)
+		}
+		return nil
+	})
+	err := group.Wait()
+	if err != nil {
+		return nil, err
 	}
 	if r.foreignKeys, err = r.readForeignKeys(ctx); err != nil {
 		return nil, err

@@ -359,6 +359,40 @@ func TestTargetRows(t *testing.T) {
 	})
 }
 
+// Many tables are looked at several to a statement, over several connections, and still told
+// from each other.
+func TestTargetRowsOfManyTables(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.withTarget(t)
+		const tables = 130
+		for i := range tables {
+			name := fmt.Sprintf("m%03d", i)
+			for _, db := range []*sql.DB{w.source, w.target} {
+				exec(t, db, "CREATE TABLE `shop_1`."+name+" (id INT PRIMARY KEY)")
+			}
+			w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: name, TargetSchema: "shop_1", TargetName: name, KeyColumns: []string{"id"}})
+		}
+		more, err := w.in.Target.(*sql.DB).Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, more.Close()) }()
+		w.in.MoreTarget = []server.Querier{more}
+		w.clean(t)
+		filled := []string{"m000", "m049", "m050", "m129"}
+		for _, name := range filled {
+			exec(t, w.target, "INSERT INTO `shop_1`."+name+" VALUES (1),(2)")
+		}
+		var found []string
+		for _, finding := range w.run(t).Findings {
+			if finding.Code == "target-rows.rows" {
+				found = append(found, strings.TrimPrefix(finding.Subject, "shop_1."))
+			}
+		}
+		require.Equal(t, filled, found)
+		w.in.Tables[60].Scope = "nothing = 1"
+		w.fails(t, "target-rows", "", "look for rows in "+w.in.Tables[60].Target(), "what is not checked is not trusted")
+	})
+}
+
 func TestTargetTriggers(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.withTarget(t)

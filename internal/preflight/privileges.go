@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -74,7 +75,7 @@ func (r *run) targetNeeds(t Table) []string {
 
 // increments tells whether the table has an AUTO_INCREMENT column.
 func (s *structure) increments() bool {
-	return slices.ContainsFunc(s.columns, func(c column) bool { return c.increments })
+	return slices.ContainsFunc(s.columns, func(c unique.Handle[column]) bool { return c.Value().increments })
 }
 
 // checkParentPrivileges notes where foreign keys cannot be created: that needs a privilege on the
@@ -231,7 +232,7 @@ func (p *privileges) columns(schema, table string) []string {
 		return nil
 	}
 	var names []string
-	for _, c := range t.columns {
+	for c := range t.allColumns() {
 		if !c.generated {
 			names = append(names, c.name)
 		}

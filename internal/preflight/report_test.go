@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"unique"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,8 +117,9 @@ func TestTypes(t *testing.T) {
 	mysql := &server.Server{}
 	in := Input{SourceServer: mysql, TargetServer: mysql, Tables: []Table{{Schema: "s", Name: "t", TargetSchema: "s", TargetName: "t"}}}
 	r := &run{Input: in, check: "types", source: structures{byName: map[string]*structure{}}, target: structures{byName: map[string]*structure{}}}
-	r.source.byName[r.source.id("s", "t")] = &structure{columns: []column{
-		{name: "id", dataType: "int", fullType: "int"}, {name: "a", dataType: "hologram", fullType: "hologram(3)"}, {name: "b", dataType: "smell", fullType: "smell"},
+	r.source.byName[r.source.id("s", "t")] = &structure{columns: []unique.Handle[column]{
+		unique.Make(column{name: "id", dataType: "int", fullType: "int"}), unique.Make(column{name: "a", dataType: "hologram", fullType: "hologram(3)"}),
+		unique.Make(column{name: "b", dataType: "smell", fullType: "smell"}),
 	}}
 	require.NoError(t, r.checkTypes(t.Context()))
 	require.Len(t, r.findings, 2)

@@ -4,18 +4,21 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"iter"
 	"regexp"
 	"strings"
+	"unique"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
-// structure is a table as a server's information_schema describes it.
+// structure is a table as a server's information_schema describes it. Ten thousand tables of both
+// servers are held at once: what is equal among them, most columns and names, is held once.
 type structure struct {
 	kind       string // BASE TABLE, VIEW, SYSTEM VERSIONED, SEQUENCE
 	engine     string
 	collation  string // the default of columns that are added, as the server calls it
-	columns    []column
+	columns    []unique.Handle[column]
 	uniques    []index
 	indexes    []index // the others
 	partitions string  // how rows are spread over partitions; empty for a table without
@@ -66,8 +69,19 @@ func (p part) same(o part) bool {
 
 const unknownExpression = "(expression)"
 
+// allColumns gives the columns in their order.
+func (s *structure) allColumns() iter.Seq[column] {
+	return func(yield func(column) bool) {
+		for _, c := range s.columns {
+			if !yield(c.Value()) {
+				return
+			}
+		}
+	}
+}
+
 func (s *structure) column(name string) (column, bool) {
-	for _, c := range s.columns {
+	for c := range s.allColumns() {
 		if strings.EqualFold(c.name, name) { // as the server compares column names
 			return c, true
 		}
@@ -129,6 +143,7 @@ func (s structures) readTables(ctx context.Context, q server.Querier, _ *server.
 		if err := scan(&name, &t.kind, &t.engine, &t.collation); err != nil {
 			return err
 		}
+		t.kind, t.engine, t.collation = once(t.kind), once(t.engine), once(t.collation)
 		s.byName[s.id(schema, name)] = t
 		return nil
 	})
@@ -164,7 +179,7 @@ func (s structures) readColumns(ctx context.Context, q server.Querier, _ *server
 			c.byDefault += " " + extra[i:]
 		}
 		if t := s.table(schema, table); t != nil {
-			t.columns = append(t.columns, c)
+			t.columns = append(t.columns, unique.Make(c))
 		}
 		return nil
 	})
@@ -189,6 +204,7 @@ func (s structures) readIndexes(ctx context.Context, q server.Querier, on *serve
 		if t == nil {
 			return nil
 		}
+		i.name, i.kind, p.column = once(i.name), once(i.kind), once(p.column)
 		list := &t.uniques
 		if nonUnique {
 			list = &t.indexes
@@ -204,6 +220,9 @@ func (s structures) readIndexes(ctx context.Context, q server.Querier, on *serve
 		return nil
 	})
 }
+
+// once returns a string that equals name and that all who ask for it share.
+func once(name string) string { return unique.Make(name).Value() }
 
 // each calls f for every row and closes rows; err is the query's.
 func each(rows *sql.Rows, err error, f func(scan func(...any) error) error) error {

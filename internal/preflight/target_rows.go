@@ -2,10 +2,13 @@ package preflight
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
@@ -14,32 +17,93 @@ func (r *run) checkTargetRows(ctx context.Context) error {
 	if r.Resuming {
 		return nil
 	}
+	var tables []Table
 	for _, t := range r.Tables {
 		if s := r.target.table(t.TargetSchema, t.TargetName); s == nil || s.kind != "BASE TABLE" || r.deniedTarget[t.Target()] || r.PartOfRows && t.Scope == "" {
 			continue
 		}
-		var one int
-		where, which, remedy := "", "rows", "empty it"
-		if t.Scope != "" {
-			where, which, remedy = " WHERE "+t.Scope, "rows that the row filter chooses", "remove them"
+		tables = append(tables, t)
+	}
+	filled, err := r.holdRows(ctx, tables)
+	if err != nil {
+		return err
+	}
+	for i, t := range tables {
+		if !filled[i] {
+			continue
 		}
-		err := r.Target.QueryRowContext(ctx, "SELECT 1 FROM "+sqlesc.Table(t.TargetSchema, t.TargetName)+where+" LIMIT 1").Scan(&one)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
-			return fmt.Errorf("look for rows in %s: %w", t.Target(), err)
-		default:
-			what := "the target table already holds " + which
-			movers, err := r.handedOver(ctx, t)
-			if err != nil {
+		which, remedy := "rows", "empty it"
+		if t.Scope != "" {
+			which, remedy = "rows that the row filter chooses", "remove them"
+		}
+		what := "the target table already holds " + which
+		movers, err := r.handedOver(ctx, t)
+		if err != nil {
+			return err
+		}
+		if len(movers) > 0 {
+			r.fault("rows", t.Target(), what+", and the checkpoint in "+r.CheckpointSchema+" says of other moves of this table that their traffic may be on the target: "+someOf(movers),
+				"find out first whether one of them has moved these rows: then the application may use them, and nothing is left to move; it is another run because its tables, its row filter or its source server were others")
+			continue
+		}
+		r.fault("rows", t.Target(), what, remedy+", or resume the move that has written them")
+	}
+	return nil
+}
+
+// holdRows tells of each table whether it holds rows that would be among ours. The server opens
+// every one of them, which of ten thousand takes seconds: several are asked for in one statement,
+// over all connections to the target.
+func (r *run) holdRows(ctx context.Context, tables []Table) ([]bool, error) {
+	const perStatement = 50
+	filled := make([]bool, len(tables))
+	var next atomic.Int64
+	var group errgroup.Group // without a context: its end would close the connections, which other checks need
+	for _, target := range append([]server.Querier{r.Target}, r.MoreTarget...) {
+		group.Go(func() error {
+			for {
+				end := int(next.Add(perStatement))
+				first := end - perStatement
+				if first >= len(tables) {
+					return nil
+				}
+				end = min(end, len(tables))
+				if err := lookForRows(ctx, target, tables[first:end], filled[first:end]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return filled, group.Wait()
+}
+
+// lookForRows asks in one statement, and, when that fails, for each table alone, to name the one.
+func lookForRows(ctx context.Context, target server.Querier, tables []Table, filled []bool) error {
+	statements := make([]string, len(tables))
+	for i, t := range tables {
+		statements[i] = fmt.Sprintf("(SELECT %d FROM %s", i, sqlesc.Table(t.TargetSchema, t.TargetName))
+		if t.Scope != "" {
+			statements[i] += " WHERE " + t.Scope
+		}
+		statements[i] += " LIMIT 1)"
+	}
+	ask := func(statement string) error {
+		rows, err := target.QueryContext(ctx, statement)
+		return each(rows, err, func(scan func(...any) error) error {
+			var i int
+			if err := scan(&i); err != nil {
 				return err
 			}
-			if len(movers) > 0 {
-				r.fault("rows", t.Target(), what+", and the checkpoint in "+r.CheckpointSchema+" says of other moves of this table that their traffic may be on the target: "+someOf(movers),
-					"find out first whether one of them has moved these rows: then the application may use them, and nothing is left to move; it is another run because its tables, its row filter or its source server were others")
-				continue
-			}
-			r.fault("rows", t.Target(), what, remedy+", or resume the move that has written them")
+			filled[i] = true
+			return nil
+		})
+	}
+	if ask(strings.Join(statements, " UNION ALL ")) == nil {
+		return nil
+	}
+	for i, t := range tables {
+		if err := ask(statements[i]); err != nil {
+			return fmt.Errorf("look for rows in %s: %w", t.Target(), err)
 		}
 	}
 	return nil

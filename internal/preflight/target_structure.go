@@ -12,10 +12,10 @@ const asOnSource = "alter the target's table to the definition of the source"
 // checkTargetStructure compares the target tables that exist with their source.
 func (r *run) checkTargetStructure(context.Context) error {
 	r.pairs(func(t Table, source, target *structure) {
-		for _, c := range source.columns {
+		for c := range source.allColumns() {
 			r.compareColumn(t, source, target, c)
 		}
-		for _, c := range target.columns {
+		for c := range target.allColumns() {
 			if _, ok := source.column(c.name); !ok && !c.fills {
 				r.fault("column-extra", t.Target(), fmt.Sprintf("column %s is NOT NULL without a default, and the source does not have it", c.name),
 					"give it a default, let it be NULL, or drop it")

@@ -31,7 +31,7 @@ func (r *run) checkTypes(context.Context) error {
 				"drop the key on the source, or "+leaveOut)
 		}
 		var approximate []string
-		for _, c := range s.columns {
+		for c := range s.allColumns() {
 			if _, err := codec.NewColumn(c.info()); err != nil {
 				r.fault("unsupported", t.String(), fmt.Sprintf("column %s has type %s, which cannot be carried exactly", c.name, c.fullType), remedy)
 				r.because(err)

@@ -17,7 +17,11 @@ import (
 func TestF30AutoIncrementWithLeastPrivileges(t *testing.T) {
 	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
 		const schema = "copydb_numbers"
-		freshSchemas(t, p, schema)
+		const many = "copydb_counters" // so many that they are asked for by their schema
+		freshSchemas(t, p, schema, many)
+		for i := range 12 {
+			p.In(t, p.SourceDB, "", "CREATE DATABASE IF NOT EXISTS "+many, fmt.Sprintf("CREATE TABLE %s.c%d (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=%d", many, i, 10+i))
+		}
 		p.In(t, p.SourceDB, "", "CREATE DATABASE "+schema, "USE "+schema,
 			"CREATE TABLE nothing (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=100",
 			"CREATE TABLE fresh (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)",
@@ -30,21 +34,24 @@ func TestF30AutoIncrementWithLeastPrivileges(t *testing.T) {
 		hooks := serveHooks(t, func() error { // the last writes before the fence
 			return p.TryIn(t.Context(), p.SourceDB, schema, "INSERT INTO late (id) VALUES (2),(3)", "DELETE FROM late WHERE id > 1", "INSERT INTO nothing VALUES (500)", "DELETE FROM nothing")
 		})
-		config := copydbSettings(p, []string{schema}, hooks.settings())
+		config := copydbSettings(p, []string{schema, many}, hooks.settings())
 		log, target := "REPLICATION SLAVE, REPLICATION CLIENT ON *.*", "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER"
 		if p.IsMariaDB() {
 			log = "REPLICATION SLAVE, BINLOG MONITOR ON *.*"
 		} else {
 			target += ", REFERENCES, TRIGGER"
 		}
-		account(t, p.SourceDB, config["Source"].(settings), "SELECT ON `copydb\\_numbers`.*", log)
-		account(t, p.TargetDB, config["Target"].(settings), target+" ON `copydb\\_numbers`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `\\_ghostferry`.*", log)
+		account(t, p.SourceDB, config["Source"].(settings), "SELECT ON `copydb\\_numbers`.*", "SELECT ON `copydb\\_counters`.*", log)
+		account(t, p.TargetDB, config["Target"].(settings), target+" ON `copydb\\_numbers`.*", target+" ON `copydb\\_counters`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `\\_ghostferry`.*", log)
 		status, run := runCopydb(t, "-json", config.file(t))
 		require.Zero(t, status)
 		require.Equal(t, copydb.Equal, run.result().Outcome)
-		p.MustEqual(t, schema)
+		p.MustEqual(t, schema, many)
 		for _, table := range []string{"nothing", "fresh", "used", "late", "greatest", "tiny", "child", "zero"} {
 			require.Equal(t, nextNumber(t, p, p.SourceDB, schema, table), nextNumber(t, p, p.TargetDB, schema, table), table)
+		}
+		for i := range 12 {
+			require.EqualValues(t, 10+i, nextNumber(t, p, p.TargetDB, many, fmt.Sprintf("c%d", i)))
 		}
 		require.EqualValues(t, 501, nextNumber(t, p, p.TargetDB, schema, "nothing"))
 	})
