@@ -5,6 +5,7 @@ import (
 	sqlorig "database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -33,12 +34,12 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	source, err := openSession(ctx, f.SourceDB, f.sourceServer, server.Source, f.sourceServer.StatisticsSetup()...)
+	// Whoever has a table locked must not hold up a cutover for ever.
+	source, err := openSession(ctx, f.SourceDB, f.sourceServer, server.Source, append(f.sourceServer.StatisticsSetup(), "SET lock_wait_timeout=30")...)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
 	defer source.discard()
-	// Somebody's open transaction on the target must not hold up a cutover for ever.
 	target, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target, append(f.targetServer.StatisticsSetup(), "SET lock_wait_timeout=30")...)
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -53,12 +54,16 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 	var there, here []sqlorig.Null[uint64]
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		there, err = nextAutoIncrements(groupCtx, source.conn, f.sourceServer, from)
-		return err
+		if there, err = nextAutoIncrements(groupCtx, source.conn, from); err != nil {
+			return fmt.Errorf("reading the next AUTO_INCREMENT values of the source: %w", err)
+		}
+		return nil
 	})
 	group.Go(func() (err error) {
-		here, err = nextAutoIncrements(groupCtx, target.conn, f.targetServer, to)
-		return err
+		if here, err = nextAutoIncrements(groupCtx, target.conn, to); err != nil {
+			return fmt.Errorf("reading the next AUTO_INCREMENT values of the target: %w", err)
+		}
+		return nil
 	})
 	if err := group.Wait(); err != nil {
 		return err
@@ -68,73 +73,44 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 			continue
 		}
 		if _, err := target.conn.ExecContext(ctx, fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT=%d", sqlesc.Table(to[i].SchemaName, to[i].TableName), there[i].V)); err != nil {
-			return autoIncrementError(from[i], fmt.Errorf("raising that of %s from %d to %d: %w: grant the account ALTER, or let transactions on the table end, and run again",
-				sqlesc.Table(to[i].SchemaName, to[i].TableName), here[i].V, there[i].V, err))
+			return &TableError{Schema: t.Schema, Table: t.Name, Err: fmt.Errorf("raising the next AUTO_INCREMENT value of %s from %d to %d, the source's: %w: grant the account ALTER, or let transactions on the table end, and run again",
+				sqlesc.Table(to[i].SchemaName, to[i].TableName), here[i].V, there[i].V, err)}
 		}
 		f.logger.WithField(fieldTable, t.String()).Infof("the next AUTO_INCREMENT value is %d as on the source", there[i].V)
 	}
 	return nil
 }
 
-func autoIncrementError(table TableIdentifier, err error) error {
-	return &TableError{Schema: table.SchemaName, Table: table.TableName, Err: fmt.Errorf("carrying the next AUTO_INCREMENT value over: %w", err)}
-}
-
-// nextAutoIncrements returns the values that the next rows of tables get; not valid where a
-// table has no such column. The server opens every table of which it is asked, and MariaDB
-// all of a schema unless it is asked for one by name: many are asked for by their schema.
-func nextAutoIncrements(ctx context.Context, conn *sql.Conn, srv *server.Server, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
-	const few = 8 // of a schema
-	values := make([]sqlorig.Null[uint64], len(tables))
-	bySchema := map[string]map[string]int{}
-	fold := func(name string) string {
-		if srv.LowerCaseTableNames != 0 {
-			return strings.ToLower(name)
+// nextAutoIncrements returns the values that the next rows of tables get, not valid where a
+// table has no such column. The server opens every table that it is asked for: it is asked for each
+// by its name, which MariaDB needs in a SELECT of its own to open no other, and in few statements.
+func nextAutoIncrements(ctx context.Context, conn *sql.Conn, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
+	const perStatement = 50
+	values, found := make([]sqlorig.Null[uint64], len(tables)), make([]bool, len(tables))
+	for first := 0; first < len(tables); first += perStatement {
+		var selects []string
+		for i := first; i < min(first+perStatement, len(tables)); i++ {
+			selects = append(selects, fmt.Sprintf("SELECT %d, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=%s AND TABLE_NAME=%s",
+				i, sqlesc.String(tables[i].SchemaName), sqlesc.String(tables[i].TableName)))
 		}
-		return name
-	}
-	for i, t := range tables {
-		if bySchema[t.SchemaName] == nil {
-			bySchema[t.SchemaName] = map[string]int{}
-		}
-		bySchema[t.SchemaName][fold(t.TableName)] = i
-	}
-	for schema, indexes := range bySchema {
-		found := make(map[string]bool, len(indexes))
-		read := func(where string, args ...any) error {
-			rows, err := conn.QueryContext(ctx, "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=?"+where, append([]any{schema}, args...)...)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var name string
-				var next sqlorig.Null[uint64]
-				if err := rows.Scan(&name, &next); err != nil {
-					return err
-				}
-				if i, ok := indexes[fold(name)]; ok {
-					values[i], found[fold(name)] = next, true
-				}
-			}
-			return rows.Err()
-		}
-		var err error
-		if len(indexes) > few {
-			err = read("")
-		} else {
-			for _, i := range indexes {
-				err = errors.Join(err, read(" AND TABLE_NAME=?", tables[i].TableName))
-			}
-		}
+		rows, err := conn.QueryContext(ctx, strings.Join(selects, " UNION ALL "))
 		if err != nil {
-			return nil, fmt.Errorf("reading the next AUTO_INCREMENT values of schema %s: %w", schema, err)
+			return nil, err
 		}
-		for name, i := range indexes {
-			if !found[name] {
-				return nil, autoIncrementError(tables[i], sqlorig.ErrNoRows)
+		for rows.Next() {
+			var i int
+			var next sqlorig.Null[uint64]
+			if err := rows.Scan(&i, &next); err != nil {
+				return nil, errors.Join(err, rows.Close())
 			}
+			values[i], found[i] = next, true
 		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	if i := slices.Index(found, false); i >= 0 {
+		return nil, fmt.Errorf("%s is not there any more", sqlesc.Table(tables[i].SchemaName, tables[i].TableName))
 	}
 	return values, nil
 }

@@ -58,6 +58,7 @@ type BatchWriter struct {
 	mu       sync.Mutex
 	srv      *server.Server
 	writers  map[*TableSchema]*tableWriter
+	asked    uint64 // how often a writer was asked for
 	sessions sessionPool
 }
 
@@ -105,7 +106,7 @@ func (w *BatchWriter) target(ctx context.Context) (*server.Server, error) {
 }
 
 // keptWriters is of how many tables the statements are kept: a few are copied at a time, of
-// what may be ten thousand. One that is made again has only its learnt limits to learn anew.
+// what may be ten thousand.
 const keptWriters = 64
 
 func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWriter, error) {
@@ -115,23 +116,33 @@ func (w *BatchWriter) writer(ctx context.Context, table *TableSchema) (*tableWri
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked++
 	if tw := w.writers[table]; tw != nil {
+		tw.asked = w.asked
 		return tw, nil
 	}
-	for old := range w.writers {
-		if len(w.writers) < keptWriters {
-			break
-		}
-		delete(w.writers, old)
+	if len(w.writers) >= keptWriters {
+		delete(w.writers, w.longestUnasked())
 	}
 	targetSchema, targetTable := newRewrites(w.DatabaseRewrites, w.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, targetSchema, targetTable, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err == nil {
 		tw.collide = w.collisions.leave
 		tw.bulk.Store(tw.layout.loads(srv, w.BulkLoad))
+		tw.asked = w.asked
 		w.writers[table] = tw
 	}
 	return tw, err
+}
+
+func (w *BatchWriter) longestUnasked() *TableSchema {
+	var longest *TableSchema
+	for table, tw := range w.writers {
+		if longest == nil || tw.asked < w.writers[longest].asked {
+			longest = table
+		}
+	}
+	return longest
 }
 
 // WriteRowBatch writes one batch; it is a batch listener. When it returns nil the rows

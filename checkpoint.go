@@ -57,6 +57,7 @@ type checkpoint struct {
 		chunks    map[int]int              // by table number: how many are on the target
 		completed map[int]bool             // tables whose copy is recorded as complete
 		readEnd   map[int]BinlogCoordinate // how far the source's log reached after any read of the table
+		lastEnd   BinlogCoordinate         // one of them
 	}
 
 	held *BinlogCoordinate // what the table held has; owned by the writing goroutine

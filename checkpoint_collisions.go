@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql/driver"
+	"fmt"
 	"strconv"
 )
 
@@ -66,13 +67,19 @@ func appendDigest(dst []byte, key string) []byte {
 	return appendHex(dst, digest[:])
 }
 
-// appendReadEnd appends the statement that records how far the source's log reached after
-// rows of a table were read outside of a chunk.
-func (c *checkpoint) appendReadEnd(dst []byte, table *TableSchema, end BinlogCoordinate) []byte {
-	dst = append(appendHex(append(dst, "UPDATE "+c.table("tables")+" SET read_file="...), []byte(end.File)), ", read_pos="...)
-	dst = append(strconv.AppendUint(dst, end.Pos, 10), " WHERE run_id="...)
-	dst = append(appendHex(dst, []byte(c.runID)), " AND number="...)
-	return strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]), 10)
+// recordReadEnd records how far the source's log reached after rows of a table were read
+// outside of a chunk.
+func (c *checkpoint) recordReadEnd(ctx context.Context, s *session, table *TableSchema) error {
+	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	row := fmt.Sprintf(" WHERE run_id=0x%x AND number=%d", c.runID, number)
+	lock := append(s.statement(), "SELECT number FROM "+c.table("tables")+row+" FOR UPDATE"...)
+	if err := s.query(ctx, lock, func([]driver.Value) error { return nil }); err != nil {
+		return err
+	}
+	end := c.readEnd(number)
+	update := appendHex(append(s.statement(), "UPDATE "+c.table("tables")+" SET read_file="...), []byte(end.File))
+	_, err := s.exec(ctx, fmt.Appendf(update, ", read_pos=%d%s", end.Pos, row))
+	return err
 }
 
 func (c *checkpoint) loadCollisions(ctx context.Context, db queryer, p *resumePoint) error {

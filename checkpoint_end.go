@@ -54,8 +54,19 @@ func (c *checkpoint) noteRead(table *TableSchema, end BinlogCoordinate) {
 
 func (c *checkpoint) noteReadLocked(number int, end BinlogCoordinate) {
 	if at := c.recorded.readEnd[number]; at.File == "" || at.CompareFilePos(end) < 0 {
-		c.recorded.readEnd[number] = end
+		if last := c.recorded.lastEnd; last.File == end.File {
+			end.File = last.File // of ten thousand tables, which are read in a few files
+		}
+		c.recorded.lastEnd, c.recorded.readEnd[number] = end, end
 	}
+}
+
+// readEnd is the furthest that was noted of a table. Whoever records it has locked the table's row
+// before: then no earlier place is recorded over a later one.
+func (c *checkpoint) readEnd(number int) BinlogCoordinate {
+	c.recorded.Lock()
+	defer c.recorded.Unlock()
+	return c.recorded.readEnd[number]
 }
 
 // countRecorded notes what was recorded before.
@@ -80,7 +91,7 @@ func (c *checkpoint) countRecorded(previous *resumePoint) {
 func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
 	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
 	c.recorded.Lock()
-	recorded, end := c.recorded.chunks[number], c.recorded.readEnd[number]
+	recorded := c.recorded.chunks[number]
 	c.recorded.Unlock()
 	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		// Literals: with parameters each statement would be two round trips, and a run may
@@ -89,12 +100,13 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 		row := fmt.Sprintf(" WHERE run_id=0x%x AND number=%d", c.runID, number)
 		var completed bool
 		var found int
-		if err := tx.QueryRowContext(ctx, "SELECT completed, (SELECT COUNT(*) FROM "+chunks+") FROM "+c.table("tables")+row).Scan(&completed, &found); err != nil || completed {
+		if err := tx.QueryRowContext(ctx, "SELECT completed, (SELECT COUNT(*) FROM "+chunks+") FROM "+c.table("tables")+row+" FOR UPDATE").Scan(&completed, &found); err != nil || completed {
 			return err
 		}
 		if found != recorded {
 			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("%d of %d copied chunks of %s", recorded-found, recorded, table)}
 		}
+		end := c.readEnd(number)
 		// Chunks with debts stay: a resumed run has to look after them.
 		update := append([]byte("UPDATE "+c.table("tables")+" SET completed=1, read_file="), appendHex(nil, []byte(end.File))...)
 		update = fmt.Appendf(update, ", read_pos=%d, sum=%d, rows_copied=rows_copied+(SELECT COALESCE(SUM(rows_copied),0) FROM %s AND debts IS NULL)%s",
@@ -113,7 +125,6 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 	}
 	c.recorded.Lock()
 	c.recorded.completed[number] = true
-	delete(c.recorded.readEnd, number) // no read follows
 	c.recorded.Unlock()
 	failpoint("copy.completed")
 	return nil

@@ -25,6 +25,9 @@ const (
 	// spanGrowth bounds how much wider than the last range the next computed one may be,
 	// so that one gap in the keys does not make the next chunk huge.
 	spanGrowth = 4
+	// maxGuess is how many times a chunk's rows a computed range may have keys where nothing
+	// limits the rows that are read: behind a gap there may be a row for every key.
+	maxGuess = 4
 	// stretchChunks is how many chunks a stretch must have left to be divided.
 	stretchChunks = 8
 )
@@ -69,6 +72,9 @@ type chunkPlanner struct {
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
 	bytes  int
 	pace   *copyPace // nil: chunks are as large as configured
+	// unlimited: the rows of a chunk are not read with a limit, so that a range of which only
+	// the density of rows before it says how many it has must not be wide.
+	unlimited bool
 
 	mu struct {
 		sync.Mutex
@@ -197,9 +203,11 @@ func (p *chunkPlanner) span(r keyRange) uint64 {
 // boundary returns where the next chunk of the range ends, nil for the range's own end.
 func (p *chunkPlanner) boundary(ctx context.Context, r keyRange) (keyTuple, error) {
 	if p.layout.integerKey && r.low != nil {
-		return p.computedBoundary(r), nil
+		if high := p.computedBoundary(r); !p.unlimited || float64(p.mu.lastSpan) <= maxGuess*p.mu.target {
+			return high, nil
+		}
 	}
-	if r.low == nil && p.table.approxRows > 0 && float64(p.table.approxRows) < p.mu.target/2 {
+	if t := p.table; r.low == nil && !p.unlimited && t.approxRows > 0 && float64(t.approxRows) < p.mu.target/2 && t.dataLength < uint64(p.bytes)/2 {
 		return nil, nil // a small table is one chunk, without asking; its limit bounds a wrong estimate
 	}
 	return p.readBoundary(ctx, r)

@@ -83,12 +83,13 @@ func (c *chunk) expect(bytes, chunkBytes int) {
 
 // newRows has room for the rows that the chunk is planned to have and an eighth more, so
 // that it need not grow (within reason), or for those of the whole table where that is less:
-// of one in which the server knows of no row, a few.
+// of the first chunk of one in which the server knows of no row, a few.
 func (c *chunk) newRows(l *tableLayout, maxBytes int) *codec.Rows {
 	const surplus = 9.0 / 8
 	rows, bytes := float64(c.limit)/2, float64(maxBytes)/4
-	t := c.table
-	rows, bytes = min(rows, float64(max(t.approxRows, 16))), min(bytes, float64(max(t.dataLength, 16<<10)))
+	if t := c.table; t.approxRows > 0 || c.low == nil {
+		rows, bytes = min(rows, float64(max(t.approxRows, 16))), min(bytes, float64(max(t.dataLength, 16<<10)))
+	}
 	return codec.NewRows(len(l.columns), int(rows*surplus)+1, int(min(bytes, 4<<20)*surplus)+1)
 }
 

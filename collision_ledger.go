@@ -274,7 +274,7 @@ func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys
 	c.checkpoint.noteRead(table, end)
 	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
 		still, conflict = map[string]bool{}, nil
-		skipped, err := c.write(ctx, w, keys, images, end, still)
+		skipped, err := c.write(ctx, w, keys, images, still)
 		if len(skipped) > 0 {
 			conflict = debtError(table, skipped, end)
 		}
@@ -307,7 +307,7 @@ func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []keyTu
 // write inserts the rows that nobody is in the way of, and takes those and the ones that
 // are no longer of ours off the record: one transaction. It begins by locking the record,
 // so that an attempt whose COMMIT got no answer is over when the next one goes on.
-func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []string, images *codec.Rows, end BinlogCoordinate, still map[string]bool) (skipped []string, err error) {
+func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []string, images *codec.Rows, still map[string]bool) (skipped []string, err error) {
 	s, err := c.target(ctx)
 	if err != nil {
 		return nil, err
@@ -339,7 +339,7 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 		}
 	}
 	if images.Len() > 0 {
-		if _, err := s.exec(ctx, c.checkpoint.appendReadEnd(s.statement(), w.table, end)); err != nil {
+		if err := c.checkpoint.recordReadEnd(ctx, s, w.table); err != nil {
 			return nil, err
 		}
 	}

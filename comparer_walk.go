@@ -178,8 +178,12 @@ func (w *tableWalk) planLocked(ctx context.Context) error {
 	}
 	w.mu.ranges = nil
 	planner, err := newChunkPlanner(w.f.table, w.reader, bounded, 0, w.chunkRows, verifyChunkBytes)
+	if err != nil {
+		return err
+	}
+	planner.unlimited = true
 	w.mu.planner = planner
-	return err
+	return nil
 }
 
 // chunkRows is how many rows a chunk should have.

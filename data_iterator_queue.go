@@ -42,7 +42,7 @@ func newJobList(jobs []copyJob) (l *jobList) {
 
 func (l *jobList) all() iter.Seq[copyJob] {
 	return func(yield func(copyJob) bool) {
-		for ; l != nil && yield(l.job); l = l.next {
+		for at := l; at != nil && yield(at.job); at = at.next {
 		}
 	}
 }

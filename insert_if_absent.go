@@ -25,6 +25,7 @@ type tableWriter struct {
 	maxPacket uint64       // max_allowed_packet of the target at the beginning
 	limit     atomic.Int64 // bytes of a statement with several rows
 	bulk      atomic.Bool  // whether copied rows go by LOAD DATA
+	asked     uint64       // when it was asked for last; owned by the BatchWriter
 
 	// collide is told of a row that a row of others keeps out, by the index; when it
 	// returns false, or is nil, that is a conflict.

@@ -243,6 +243,32 @@ func readAsEvents(t *testing.T, v *OnlineVerifier, tableName string) []DMLEvent 
 	return nil
 }
 
+// Nothing limits what a chunk that is compared reads: neither a gap in the keys nor a wrong
+// estimate of a table's size may make one wide.
+func TestComparedChunksAreBounded(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		const rows = 60000
+		verifySides(t, db, "gap (id BIGINT PRIMARY KEY)", "grown (id BIGINT PRIMARY KEY)")
+		for _, schemaName := range []string{verifySource, verifyTarget} {
+			mustExec(t, db,
+				"INSERT INTO "+schemaName+".grown WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 1000) SELECT a.i*1000+b.i FROM n a, n b WHERE a.i <= 60",
+				"INSERT INTO "+schemaName+".gap SELECT id+IF(id > 12000, 3000000, 0) FROM "+schemaName+".grown")
+		}
+		for _, table := range []string{"gap", "grown"} {
+			v := newTestVerifier(t, db)
+			for _, schema := range v.Tables {
+				schema.approxRows, schema.dataLength = 1, 16384
+				if schema.Name == table {
+					v.Tables = []*TableSchema{schema}
+				}
+			}
+			requireEqual(t, v, table)
+			require.EqualValues(t, rows, v.Stats().RowsCompared)
+			require.GreaterOrEqual(t, v.Stats().Chunks, uint64(rows/(maxGuess*verifyChunkRows)+4), "chunks of %s", table)
+		}
+	})
+}
+
 func TestOnlineVerifierIsNeverVacuous(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
 		verifySides(t, db, "nothing (id INT PRIMARY KEY)")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/ghostferry-go/ghostferry/internal/intern"
 )
 
 // tableDefinition describes what rows on their way depend on, as text: columns in their
@@ -118,11 +120,11 @@ func (f *Ferry) checkDefinitions(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the tables' definitions again: %w", err)
 	}
-	definitions := make(map[string]string, len(f.Tables))
+	definitions, texts := make(map[string]string, len(f.Tables)), intern.Strings{}
 	var faults []error
 	for _, name := range sortedNames(f.Tables) {
 		t := f.Tables[name]
-		definitions[name] = once(tableDefinition(t)) // tables that are made by one pattern share it
+		definitions[name] = texts.Of(tableDefinition(t)) // tables that are made by one pattern share it
 		var change string
 		if live[name] == nil {
 			change = "it no longer exists"

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"unique"
 
 	"github.com/go-mysql-org/go-mysql/schema"
 
+	"github.com/ghostferry-go/ghostferry/internal/intern"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -27,6 +27,7 @@ type schemaReader struct {
 	indexVisibility, invisibleValue string
 	// leafTypes: the server can tell the types of all leaves of a JSON document.
 	leafTypes bool
+	names     intern.Strings // of columns, types, character sets and indexes
 }
 
 // newSchemaReader takes a connection, which close ends.
@@ -35,7 +36,7 @@ func newSchemaReader(ctx context.Context, db *sqlwrapper.DB) (*schemaReader, err
 	if err != nil {
 		return nil, fmt.Errorf("read table definitions: %w", err)
 	}
-	reader := &schemaReader{conn: conn}
+	reader := &schemaReader{conn: conn, names: intern.Strings{}}
 	if err := reader.prepare(ctx); err != nil {
 		reader.close()
 		return nil, fmt.Errorf("read table definitions: %w", err)
@@ -151,7 +152,7 @@ func (r *schemaReader) readTables(ctx context.Context, schemaName string, byName
 		byName[name] = &loadedTable{
 			TableSchema: &TableSchema{
 				Table:      &schema.Table{Schema: schemaName, Name: name},
-				engine:     once(engine.String),
+				engine:     r.names.Of(engine.String),
 				approxRows: approxRows.V,
 				dataLength: dataLength.V,
 				leafTypes:  r.leafTypes,
@@ -180,8 +181,8 @@ func (r *schemaReader) readColumns(ctx context.Context, schemaName string, byNam
 			return nil
 		}
 		// Most are the same in other columns and tables, of which there may be ten thousand.
-		info.Name, info.DataType, info.ColumnType = once(info.Name), once(info.DataType), once(info.ColumnType)
-		info.Charset, info.Collation = once(charset.String), once(collation.String)
+		info.Name, info.DataType, info.ColumnType = r.names.Of(info.Name), r.names.Of(info.DataType), r.names.Of(info.ColumnType)
+		info.Charset, info.Collation = r.names.Of(charset.String), r.names.Of(collation.String)
 		info.CharLength, info.OctetLength = charLength.V, octetLength.V
 		info.Precision, info.Scale, info.FractionalDigits = int(precision.Int64), int(scale.Int64), int(fractional.Int64)
 		info.Nullable = nullable == "YES"
@@ -194,9 +195,6 @@ func (r *schemaReader) readColumns(ctx context.Context, schemaName string, byNam
 			CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, EXTRA, COLUMN_KEY
 		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, ORDINAL_POSITION`, schemaName)
 }
-
-// once returns a string that equals text and that all who ask for it share.
-func once(text string) string { return unique.Make(text).Value() }
 
 // addColumn lets go-mysql describe the column and corrects what it reads wrongly:
 // attributes that stand beside others, and the values of ENUM and SET with commas or
@@ -287,7 +285,7 @@ func (r *schemaReader) readIndexes(ctx context.Context, schemaName string, byNam
 			return err
 		}
 		if table := byName[tableName]; table != nil {
-			info := indexInfo{Name: once(indexName), Unique: !nonUnique, Visible: visible != r.invisibleValue || r.indexVisibility == "", Hash: kind == "HASH" && table.engine == "InnoDB"}
+			info := indexInfo{Name: r.names.Of(indexName), Unique: !nonUnique, Visible: visible != r.invisibleValue || r.indexVisibility == "", Hash: kind == "HASH" && table.engine == "InnoDB"}
 			table.addIndexPart(info, columnName, int(subPart.Int64))
 		}
 		return nil

@@ -141,10 +141,10 @@ func (r *sourceReader) readEnd(ctx context.Context, s *session) (BinlogCoordinat
 			return BinlogCoordinate{}, err
 		}
 		r.pool.put(ctx, s)
-		return BinlogCoordinate{File: once(at.File), Pos: at.Pos}, nil
+		return BinlogCoordinate{File: at.File, Pos: at.Pos}, nil
 	}
 	at, err := r.server.LogEnd(ctx, s.conn)
-	return BinlogCoordinate{File: once(at.File), Pos: at.Pos}, err // kept for each table
+	return BinlogCoordinate{File: at.File, Pos: at.Pos}, err
 }
 
 // noted is f with the log's end after it in end. The end is asked for on the session that

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unique"
 
+	"github.com/ghostferry-go/ghostferry/internal/intern"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
@@ -104,6 +105,7 @@ func (s *structure) inUnique(name string) bool {
 // structures are the tables of some schemas of one server.
 type structures struct {
 	byName map[string]*structure
+	names  intern.Strings
 	// foldCase: the server does not tell table names apart by case.
 	foldCase bool
 }
@@ -121,7 +123,7 @@ func (s structures) id(schema, table string) string {
 func (s structures) table(schema, table string) *structure { return s.byName[s.id(schema, table)] }
 
 func readStructures(ctx context.Context, q server.Querier, on *server.Server, schemas []string) (structures, error) {
-	s := structures{byName: map[string]*structure{}, foldCase: on.LowerCaseTableNames != 0}
+	s := structures{byName: map[string]*structure{}, names: intern.Strings{}, foldCase: on.LowerCaseTableNames != 0}
 	for _, schema := range schemas {
 		for _, read := range []func(context.Context, server.Querier, *server.Server, string) error{
 			s.readTables, s.readColumns, s.readIndexes, s.readPartitions, s.readChecks,
@@ -143,7 +145,7 @@ func (s structures) readTables(ctx context.Context, q server.Querier, _ *server.
 		if err := scan(&name, &t.kind, &t.engine, &t.collation); err != nil {
 			return err
 		}
-		t.kind, t.engine, t.collation = once(t.kind), once(t.engine), once(t.collation)
+		t.kind, t.engine, t.collation = s.names.Of(t.kind), s.names.Of(t.engine), s.names.Of(t.collation)
 		s.byName[s.id(schema, name)] = t
 		return nil
 	})
@@ -204,7 +206,7 @@ func (s structures) readIndexes(ctx context.Context, q server.Querier, on *serve
 		if t == nil {
 			return nil
 		}
-		i.name, i.kind, p.column = once(i.name), once(i.kind), once(p.column)
+		i.name, i.kind, p.column = s.names.Of(i.name), s.names.Of(i.kind), s.names.Of(p.column)
 		list := &t.uniques
 		if nonUnique {
 			list = &t.indexes
@@ -220,9 +222,6 @@ func (s structures) readIndexes(ctx context.Context, q server.Querier, on *serve
 		return nil
 	})
 }
-
-// once returns a string that equals name and that all who ask for it share.
-func once(name string) string { return unique.Make(name).Value() }
 
 // each calls f for every row and closes rows; err is the query's.
 func each(rows *sql.Rows, err error, f func(scan func(...any) error) error) error {

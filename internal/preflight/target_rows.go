@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
@@ -55,14 +56,17 @@ func (r *run) checkTargetRows(ctx context.Context) error {
 // every one of them, which of ten thousand takes seconds: several are asked for in one statement,
 // over all connections to the target.
 func (r *run) holdRows(ctx context.Context, tables []Table) ([]bool, error) {
-	const perStatement = 50
+	perStatement := 50
+	if len(tables) > 0 && tables[0].Scope != "" {
+		perStatement = 1 // one may have to be searched as a whole for rows of the scope
+	}
 	filled := make([]bool, len(tables))
 	var next atomic.Int64
 	var group errgroup.Group // without a context: its end would close the connections, which other checks need
 	for _, target := range append([]server.Querier{r.Target}, r.MoreTarget...) {
 		group.Go(func() error {
 			for {
-				end := int(next.Add(perStatement))
+				end := int(next.Add(int64(perStatement)))
 				first := end - perStatement
 				if first >= len(tables) {
 					return nil
@@ -98,8 +102,12 @@ func lookForRows(ctx context.Context, target server.Querier, tables []Table, fil
 			return nil
 		})
 	}
-	if ask(strings.Join(statements, " UNION ALL ")) == nil {
+	err := ask(strings.Join(statements, " UNION ALL "))
+	if err == nil {
 		return nil
+	}
+	if mysqlerr.Classify(err) == mysqlerr.ConnectionLost || ctx.Err() != nil {
+		return fmt.Errorf("look for rows in %s and %d other tables: %w", tables[0].Target(), len(tables)-1, err)
 	}
 	for i, t := range tables {
 		if err := ask(statements[i]); err != nil {
