@@ -249,7 +249,7 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 		if err := w.writeBatch(ctx, b); err != nil {
 			return err
 		}
-		w.queue.written(b.bytes)
+		w.queue.written(b.changes, b.bytes)
 		pending, recorded = nil, time.Now()
 		w.advance(b)
 		failpoint("apply.advanced")

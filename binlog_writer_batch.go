@@ -13,10 +13,9 @@ import (
 // applyBatch is a part of the log compacted to what it leaves behind.
 type applyBatch struct {
 	tables    []*tableChanges
-	waits     []*gatedChunk // must have closed before the first statement
-	changes   int           // row changes before compaction
-	bytes     int           // of them
-	timestamp time.Time     // of the last change
+	changes   int       // row changes before compaction
+	bytes     int       // of them
+	timestamp time.Time // of the last change
 
 	end      BinlogCoordinate // end of the last whole transaction; File empty when there is none
 	intent   BinlogCoordinate // how far the batch reaches
@@ -123,11 +122,6 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 		}
 		b.changes += len(item.events)
 		b.bytes += item.bytes
-		for _, c := range item.waits {
-			if !containsChunk(b.waits, c) {
-				b.waits = append(b.waits, c)
-			}
-		}
 		if item.older != nil {
 			w.executed.AddSet(item.older)
 		}

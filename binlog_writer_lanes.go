@@ -8,16 +8,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// writeBatch brings one batch to the target. All chunks that it has to wait for are
-// waited for first, with no transaction open. An attempt that fails is rolled back
+// writeBatch brings one batch to the target; the chunks that it had to wait for are closed
+// (applyQueue.take). An attempt that fails is rolled back
 // whole and redone on fresh connections: what a batch leaves behind does not depend on
 // how much of it was there before.
 func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
-	for _, c := range b.waits {
-		if err := c.wait(ctx); err != nil {
-			return err
-		}
-	}
 	if w.Throttler != nil {
 		if err := WaitForThrottleContext(ctx, w.Throttler); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 )
@@ -27,6 +28,22 @@ type queuedEvents struct {
 // those of others pass by without end, and a set of them has no size.
 const foldedGTIDs = 64
 
+// blockedBy returns a chunk that has to close before the events may be executed, or that has
+// failed; nil when there is none.
+func (e *queuedEvents) blockedBy() *gatedChunk {
+	for _, c := range e.waits {
+		select {
+		case <-c.closed:
+			if c.failed != nil {
+				return c
+			}
+		default:
+			return c
+		}
+	}
+	return nil
+}
+
 func (e *queuedEvents) ended(gtid binlog.GTID) {
 	if len(e.gtids) == foldedGTIDs {
 		if e.older == nil {
@@ -45,7 +62,8 @@ type applyQueue struct {
 	mu     sync.Mutex
 	items  []queuedEvents
 	bytes  int
-	taken  int // bytes of the batches that are not written yet
+	taken  int         // bytes of the batches that are not written yet
+	oldest []time.Time // when the first changes of these batches were made
 	closed bool
 	err    error // why the consumer stopped
 	// ends: the producer tells where transactions end. Without that, everything that is
@@ -135,11 +153,12 @@ func (q *applyQueue) close(err error) {
 }
 
 // take returns what belongs in the next batch: whole transactions within the limits, or
-// the leading part of one that exceeds them. nil means that the queue is closed and empty.
+// the leading part of one that exceeds them. What waits for a chunk ends a batch before it: it
+// must not hold up those that do not. nil means that the queue is closed and empty.
 func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, error) {
 	for {
 		q.mu.Lock()
-		n := q.batchEnd(maxRows)
+		n, blocked := q.batchEnd(maxRows)
 		if n > 0 {
 			items := append([]queuedEvents(nil), q.items[:n]...)
 			rest := copy(q.items, q.items[n:])
@@ -149,6 +168,9 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 				q.bytes -= items[i].bytes
 				q.taken += items[i].bytes
 			}
+			if first, ok := firstChange(items); ok {
+				q.oldest = append(q.oldest, first)
+			}
 			q.starved = false
 			q.mu.Unlock()
 			notify(q.room)
@@ -156,6 +178,12 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 		}
 		closed := q.closed
 		q.mu.Unlock()
+		if blocked != nil {
+			if err := blocked.wait(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if closed {
 			return nil, nil
 		}
@@ -167,24 +195,57 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 	}
 }
 
-// written makes room for what was taken: a batch of so many bytes is on the target.
-func (q *applyQueue) written(bytes int) {
+// firstChange is when the first change was made; false when there is none.
+func firstChange(items []queuedEvents) (time.Time, bool) {
+	for i := range items {
+		if len(items[i].events) > 0 {
+			return items[i].events[0].timestamp, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// waitsSince is when the first change was made that is not on the target; false when all are.
+func (q *applyQueue) waitsSince() (time.Time, bool) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.oldest) > 0 {
+		return q.oldest[0], true
+	}
+	return firstChange(q.items)
+}
+
+// written makes room for what was taken: a batch of so many changes and bytes is on the target.
+func (q *applyQueue) written(changes, bytes int) {
+	q.mu.Lock()
+	if changes > 0 {
+		q.oldest = q.oldest[1:]
+	}
 	q.taken -= bytes
 	q.mu.Unlock()
 	notify(q.room)
 }
 
-// batchEnd returns how many items the next batch takes; 0 to wait for more.
-func (q *applyQueue) batchEnd(maxRows int) int {
+// batchEnd returns how many items the next batch takes; 0 to wait for blocked, or, without it,
+// for more.
+func (q *applyQueue) batchEnd(maxRows int) (n int, blocked *gatedChunk) {
 	rows, bytes, whole := 0, 0, 0
 	for i := range q.items {
 		item := &q.items[i]
 		if i > 0 && (rows+len(item.events) > maxRows || bytes+item.bytes > applyBatchBytes) {
 			if whole == 0 {
-				return i // a transaction larger than a batch: its leading part
+				return i, nil // a transaction larger than a batch: its leading part
 			}
-			return whole
+			return whole, nil
+		}
+		if c := item.blockedBy(); c != nil {
+			switch {
+			case whole > 0:
+				return whole, nil
+			case i > 0 && !q.ends:
+				return i, nil
+			}
+			return 0, c
 		}
 		rows += len(item.events)
 		bytes += item.bytes
@@ -193,9 +254,9 @@ func (q *applyQueue) batchEnd(maxRows int) int {
 		}
 	}
 	if whole == 0 && len(q.items) > 0 && (!q.ends || q.closed || q.starved || rows >= maxRows || bytes >= applyBatchBytes) {
-		return len(q.items)
+		return len(q.items), nil
 	}
-	return whole
+	return whole, nil
 }
 
 func notify(c chan struct{}) {

@@ -1,7 +1,9 @@
 package ghostferry
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -31,15 +33,103 @@ func TestEndsOfOthersTakeNoMemory(t *testing.T) {
 // A producer without room has what is there taken, though its transaction has not ended.
 func TestQueueWithoutRoomGivesThePartOfATransaction(t *testing.T) {
 	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	q.push(queuedEvents{events: make([]*rowEvent, 1), bytes: 5 << 20})
+	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: 5 << 20})
 	waited := make(chan error, 1)
 	go func() { waited <- q.waitForRoom(5 << 20) }()
 	items, err := q.take(t.Context(), 100)
 	require.NoError(t, err)
 	require.Len(t, items, 1)
 	require.NoError(t, <-waited)
-	q.push(queuedEvents{events: make([]*rowEvent, 1), bytes: 5 << 20})
-	require.Zero(t, q.batchEnd(100), "the rest of the transaction is waited for")
+	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: 5 << 20})
+	n, _ := q.batchEnd(100)
+	require.Zero(t, n, "the rest of the transaction is waited for")
+}
+
+// Changes that wait for a chunk do not hold up those before them, and are taken when it has
+// closed; one that has failed is the queue's error.
+func TestWhatWaitsForAChunkEndsABatch(t *testing.T) {
+	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	chunks := []*gatedChunk{{closed: make(chan struct{})}, {closed: make(chan struct{})}, {closed: make(chan struct{})}}
+	push := func(ends bool, waits ...*gatedChunk) {
+		item := queuedEvents{events: []*rowEvent{{}}, bytes: 1, waits: waits}
+		if ends {
+			item.end.File = "log.000001"
+		}
+		q.push(item)
+	}
+	taken := func(what string, n int) {
+		t.Helper()
+		items, err := q.take(t.Context(), 100)
+		require.NoError(t, err)
+		require.Len(t, items, n, what)
+	}
+	push(true)
+	push(false)
+	push(true, chunks[0]) // the transaction of the one before
+	push(true, chunks[0], chunks[1])
+	push(true, chunks[2])
+	taken("the transaction before", 1)
+	n, blocked := q.batchEnd(100)
+	require.Zero(t, n)
+	require.Same(t, chunks[0], blocked)
+	go close(chunks[0].closed)
+	taken("the one that waited, and not the next, which waits for another chunk as well", 2)
+	go close(chunks[1].closed)
+	taken("the next", 1)
+	chunks[2].failed = errors.New("the copy has failed")
+	close(chunks[2].closed)
+	_, err := q.take(t.Context(), 100)
+	require.ErrorIs(t, err, chunks[2].failed)
+
+	alone := &applyQueue{more: make(chan struct{}, 1), room: make(chan struct{}, 1)} // nobody tells of ends
+	alone.push(queuedEvents{events: []*rowEvent{{}}, bytes: 1})
+	alone.push(queuedEvents{events: []*rowEvent{{}}, bytes: 1, waits: []*gatedChunk{{closed: make(chan struct{})}}})
+	n, _ = alone.batchEnd(100)
+	require.Equal(t, 1, n)
+}
+
+// The oldest change that is not on the target is in the batch that is written, in the next, or
+// still queued.
+func TestQueueKnowsTheOldestChange(t *testing.T) {
+	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	second := func(s int64) time.Time { return time.Unix(s, 0) }
+	change := func(s int64) {
+		q.push(queuedEvents{events: []*rowEvent{{timestamp: second(s)}}, bytes: 1})
+		q.push(queuedEvents{end: BinlogCoordinate{File: "log.000001", Pos: uint64(s)}})
+	}
+	requireOldest := func(s int64) {
+		t.Helper()
+		oldest, waits := q.waitsSince()
+		require.Equal(t, s > 0, waits)
+		if waits {
+			require.Equal(t, second(s), oldest)
+		}
+	}
+	take := func() {
+		t.Helper()
+		_, err := q.take(t.Context(), 1)
+		require.NoError(t, err)
+	}
+	requireOldest(0)
+	change(1)
+	change(2)
+	requireOldest(1)
+	take()
+	take()
+	requireOldest(1)
+	change(3)
+	q.written(1, 1)
+	requireOldest(2)
+	q.written(1, 1)
+	requireOldest(3)
+	take()
+	q.push(queuedEvents{end: BinlogCoordinate{File: "log.000001", Pos: 9}})
+	take() // without changes
+	requireOldest(3)
+	q.written(0, 0)
+	requireOldest(3)
+	q.written(1, 1)
+	requireOldest(0)
 }
 
 // What was taken counts until it is on the target: of very large rows there is one between
@@ -52,7 +142,7 @@ func TestQueueCountsWhatIsBeingWritten(t *testing.T) {
 		go func() {
 			err := q.waitForRoom(bytes)
 			if err == nil {
-				q.push(queuedEvents{events: make([]*rowEvent, 1), bytes: bytes})
+				q.push(queuedEvents{events: []*rowEvent{{}}, bytes: bytes})
 			}
 			waited <- err
 		}()
@@ -73,12 +163,12 @@ func TestQueueCountsWhatIsBeingWritten(t *testing.T) {
 			q.mu.Unlock()
 		}
 	}
-	q.written(huge)
+	q.written(1, huge)
 	require.NoError(t, <-next)
 	q.close(nil)
 	_, err = q.take(t.Context(), 100)
 	require.NoError(t, err)
-	q.written(huge)
+	q.written(1, huge)
 	require.Zero(t, q.taken)
 
 	q = &applyQueue{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}

@@ -18,7 +18,7 @@ const (
 	// maxChunkRows bounds a chunk of tiny rows: its gate holds back the events of all of them.
 	maxChunkRows = 20000
 	// chunkTime is how long a chunk should take at most, read and write together.
-	chunkTime = time.Second
+	chunkTime = 500 * time.Millisecond
 	// leastChunk is by how much a chunk may be smaller than wanted because of the time that the
 	// last one took: what takes long whatever a chunk has must not make them tiny.
 	leastChunk = 50

@@ -24,9 +24,6 @@ const (
 	// workersBegin is how many intervals pass before the first trial: a copy that is over soon
 	// gains little.
 	workersBegin = 4
-	// workersLag is how old changes may be when they are applied for more workers to copy: changes
-	// come before rows. The log's times are whole seconds, so that a second is none yet.
-	workersLag = 1500 * time.Millisecond
 	// workersRest is the longest pause between two trials that changed nothing, in intervals.
 	workersRest = 32
 )
@@ -105,7 +102,7 @@ func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) {
 		}
 		var wanted int
 		switch lag := c.lag(); {
-		case lag > workersLag && lag < unknownLag:
+		case lag > lateChanges && lag < unknownLag:
 			search.workers = search.least
 			wanted = search.restart()
 		case rate == 0 || c.throttled():

@@ -43,7 +43,8 @@ type DataIterator struct {
 	// updates tells of changes.
 	liveWorkers func() int
 	madeWith    int
-	pace        *copyPace // nil: as fast as configured
+	pace        *copyPace   // nil: as fast as configured
+	late        func() bool // changes reach the target late; nil: nobody knows
 	updates     *updateHub
 	logger      Logger
 	metrics     *Metrics

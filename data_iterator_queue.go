@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -123,21 +124,31 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 	}
 }
 
+// lateLook is how often a worker that lets late changes go first looks whether they still are.
+const lateLook = 100 * time.Millisecond
+
 // wanted returns when the worker is among those that are wanted; false when none is needed
-// any more.
+// any more. While changes are late, one is.
 func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
 	for {
 		changed := q.d.updates.wait()
 		configured := q.d.configuredWorkers()
-		if worker <= q.d.pace.workers(configured) {
-			return true, nil
-		}
 		rested := func() {}
-		if worker <= configured {
+		var look <-chan time.Time
+		switch {
+		case worker > configured:
+		case worker > q.d.pace.workers(configured):
 			rested = waitingFor(ctx, waitPaced)
+		case worker > 1 && q.d.late != nil && q.d.late():
+			rested = waitingFor(ctx, waitLate)
+			look = time.After(lateLook)
+		default:
+			return true, nil
 		}
 		select {
 		case <-changed:
+			rested()
+		case <-look:
 			rested()
 		case <-q.over:
 			rested()

@@ -3,7 +3,9 @@ package ghostferry
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/schema"
 	"github.com/stretchr/testify/require"
@@ -67,4 +69,33 @@ func TestAJobListWithoutAJob(t *testing.T) {
 	require.Equal(t, []copyJob{a, b}, without(c))
 	require.Empty(t, without(a, c, b))
 	require.Equal(t, []copyJob{a, b, c}, slices.Collect(whole.all()), "who walks through it still sees all")
+}
+
+// While changes are late one worker copies, and the others go on when they no longer are.
+func TestLateChangesGoFirst(t *testing.T) {
+	var late atomic.Bool
+	late.Store(true)
+	q := &copyQueue{d: &DataIterator{Concurrency: 3, madeWith: 3, updates: &updateHub{}, late: late.Load}, over: make(chan struct{})}
+	wanted := func(worker int) bool {
+		ok, err := q.wanted(t.Context(), worker)
+		require.NoError(t, err)
+		return ok
+	}
+	require.True(t, wanted(1))
+	rested := make(chan bool)
+	for worker := range 2 {
+		go func() { rested <- wanted(worker + 2) }()
+	}
+	select {
+	case <-rested:
+		t.Fatal("a worker went on while changes were late")
+	case <-time.After(2 * lateLook):
+	}
+	late.Store(false)
+	require.True(t, <-rested)
+	require.True(t, <-rested)
+	late.Store(true)
+	go func() { rested <- wanted(2) }()
+	close(q.over)
+	require.False(t, <-rested, "no table is left")
 }

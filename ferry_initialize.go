@@ -198,6 +198,7 @@ func (f *Ferry) build() error {
 	f.BinlogWriter.checkpoint, f.BinlogWriter.collisions = f.checkpoint, f.collisions
 	f.BinlogWriter.queue.ends, f.BinlogWriter.queue.waits = true, f.waits
 	f.DataIterator = f.NewDataIterator()
+	f.DataIterator.late = f.changesAreLate
 	if a := f.Throttlers.Adaptive; a != nil {
 		f.DataIterator.pace = newCopyPace(*a, f.SourceDB, taggedLogger(f.logger, "copy_pace"), f.updates.tell)
 	}

@@ -21,6 +21,7 @@ const (
 	waitQueueFull                     // the stream waits for room in the writer's queue
 	waitPermission                    // the rows are copied and the cutover is not allowed
 	waitPaced                         // a worker of the copy rests while the source answers slowly
+	waitLate                          // a worker of the copy rests while changes reach the target late
 	waitApplied                       // a comparison or the cutover waits for changes to reach the target
 	waitIndex                         // changes wait for an index of their table to be created
 	waitReplica                       // the source, a replica, has yet to reach its primary
@@ -31,7 +32,7 @@ const (
 
 var waitNames = [waitCauses]string{
 	"throttled", "source_outage", "target_outage", "conflict", "row_lock", "barrier", "chunk", "queue_full", "cutover_permission",
-	"paced", "applied", "index", "replica", "other_move", "next_cutover",
+	"paced", "late", "applied", "index", "replica", "other_move", "next_cutover",
 }
 
 // WaitStats tells how much parts of a run have waited for one cause.

@@ -127,7 +127,7 @@ export function showVerification(area, v) {
 const causes = {
   throttled: "throttled", source_outage: "source cannot be used", target_outage: "target cannot be used", conflict: "collision with others", row_lock: "rows locked on the source",
   barrier: "source has to commit", chunk: "chunk being copied", queue_full: "writer's queue is full", cutover_permission: "cutover not allowed",
-  paced: "copy is paced", applied: "changes on their way to the target", index: "index being created", replica: "replica behind its primary",
+  paced: "copy is paced", late: "copy lets late changes go first", applied: "changes on their way to the target", index: "index being created", replica: "replica behind its primary",
   other_move: "row of another move in the way", next_cutover: "pause before the next cutover",
 };
 
