@@ -34,13 +34,12 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	// Whoever has a table locked must not hold up a cutover for ever.
-	source, err := openSession(ctx, f.SourceDB, f.sourceServer, server.Source, append(f.sourceServer.StatisticsSetup(), "SET lock_wait_timeout=30")...)
+	source, err := openSession(ctx, f.SourceDB, f.sourceServer, server.Source, f.sourceServer.StatisticsSetup()...)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
 	defer source.discard()
-	target, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target, append(f.targetServer.StatisticsSetup(), "SET lock_wait_timeout=30")...)
+	target, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target, f.targetServer.StatisticsSetup()...)
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
@@ -67,6 +66,11 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 	})
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	// Somebody's open transaction on the target must not hold up a cutover for ever. Not before: of
+	// a table that it cannot open in time the server would tell that it has no such column.
+	if _, err := target.execText(ctx, "SET lock_wait_timeout=30"); err != nil {
+		return fmt.Errorf("target: %w", err)
 	}
 	for i, t := range tables {
 		if !here[i].Valid || here[i].V >= there[i].V { // a target's column without the attribute: preflight has warned

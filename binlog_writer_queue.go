@@ -14,6 +14,7 @@ type queuedEvents struct {
 	events []*rowEvent
 	waits  []*gatedChunk
 	bytes  int
+	at     time.Time // when they were delivered
 
 	// end is where the last of gtids' transactions ended; zero inside a transaction. hold is
 	// where a later process has to begin when it is not there.
@@ -63,7 +64,7 @@ type applyQueue struct {
 	items  []queuedEvents
 	bytes  int
 	taken  int         // bytes of the batches that are not written yet
-	oldest []time.Time // when the first changes of these batches were made
+	oldest []time.Time // when the first changes of these batches were delivered
 	closed bool
 	err    error // why the consumer stopped
 	// ends: the producer tells where transactions end. Without that, everything that is
@@ -111,6 +112,9 @@ func (q *applyQueue) waitUntil(enough func() bool) error {
 
 func (q *applyQueue) push(item queuedEvents) {
 	q.mu.Lock()
+	if item.at.IsZero() {
+		item.at = time.Now()
+	}
 	q.items = append(q.items, item)
 	q.bytes += item.bytes
 	q.mu.Unlock()
@@ -195,17 +199,17 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 	}
 }
 
-// firstChange is when the first change was made; false when there is none.
+// firstChange is when the first change was delivered; false when there is none.
 func firstChange(items []queuedEvents) (time.Time, bool) {
 	for i := range items {
 		if len(items[i].events) > 0 {
-			return items[i].events[0].timestamp, true
+			return items[i].at, true
 		}
 	}
 	return time.Time{}, false
 }
 
-// waitsSince is when the first change was made that is not on the target; false when all are.
+// waitsSince is when the first change was delivered that is not on the target; false when all are.
 func (q *applyQueue) waitsSince() (time.Time, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -94,7 +94,7 @@ func TestQueueKnowsTheOldestChange(t *testing.T) {
 	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	second := func(s int64) time.Time { return time.Unix(s, 0) }
 	change := func(s int64) {
-		q.push(queuedEvents{events: []*rowEvent{{timestamp: second(s)}}, bytes: 1})
+		q.push(queuedEvents{events: []*rowEvent{{}}, bytes: 1, at: second(s)})
 		q.push(queuedEvents{end: BinlogCoordinate{File: "log.000001", Pos: uint64(s)}})
 	}
 	requireOldest := func(s int64) {

@@ -38,7 +38,7 @@ type copyWorkers struct {
 	least, most int
 	copied      func() uint64 // bytes so far
 	throttled   func() bool
-	lag         func() time.Duration // how old changes are when they reach the target
+	late        func() bool // workers have rested since the last call, to let late changes go first
 	logger      Logger
 }
 
@@ -49,7 +49,7 @@ func (f *Ferry) findWorkers(ctx context.Context) error {
 		f.logger.WithError(err).Debug("how many connections there may be is not known: four workers copy")
 		return nil
 	}
-	search := &copyWorkers{f.Config, f.UpdatableConfig.workers(), most, f.StateTracker.bytesWritten, f.Throttler.Throttled, f.writerLag, taggedLogger(f.logger, "data_iterator")}
+	search := &copyWorkers{f.Config, f.UpdatableConfig.workers(), most, f.StateTracker.bytesWritten, f.Throttler.Throttled, f.waits.since(waitLate), taggedLogger(f.logger, "data_iterator")}
 	search.run(ctx, f.rowsCopied)
 	return nil
 }
@@ -101,8 +101,8 @@ func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) {
 			continue
 		}
 		var wanted int
-		switch lag := c.lag(); {
-		case lag > lateChanges && lag < unknownLag:
+		switch {
+		case c.late():
 			search.workers = search.least
 			wanted = search.restart()
 		case rate == 0 || c.throttled():

@@ -60,12 +60,12 @@ func TestFoundWorkersAreASetting(t *testing.T) {
 		name      string
 		choose    int64
 		throttled bool
-		lag       time.Duration
+		late      bool
 		found     int64
 		want      int // in the end
 	}{
-		{"nobody sets one", 0, false, 0, 12, 4}, {"one is set", 3, false, time.Second, 12, 3}, {"the same is set", 12, false, unknownLag + 1, 12, 12},
-		{"throttled", 0, true, 0, 4, 4}, {"changes are late", 0, false, 2 * time.Second, 4, 4},
+		{"nobody sets one", 0, false, false, 12, 4}, {"one is set", 3, false, false, 12, 3}, {"the same is set", 12, false, false, 12, 12},
+		{"throttled", 0, true, false, 4, 4}, {"changes are late", 0, false, true, 4, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestFoundWorkersAreASetting(t *testing.T) {
 				require.True(t, config.workersByDefault)
 				bytes, at := 0.0, time.Now()
 				search := &copyWorkers{config: config, least: config.UpdatableConfig.workers(), most: 12, logger: LogWithField("tag", "test"),
-					throttled: func() bool { return c.throttled }, lag: func() time.Duration { return c.lag },
+					throttled: func() bool { return c.throttled }, late: func() bool { return c.late },
 					copied: func() uint64 {
 						bytes, at = bytes+1e6*time.Since(at).Seconds()*float64(config.UpdatableConfig.workers()), time.Now()
 						return uint64(bytes)

@@ -22,6 +22,7 @@ type copyQueue struct {
 	at      map[int]copyJob // where a worker took its last piece
 	changed chan struct{}   // closed and replaced when a piece ends
 	over    chan struct{}   // closed when no table is left
+	noRest  time.Time       // before it no worker lets changes go first
 }
 
 // jobList is an immutable list: workers walk through it unlocked, and one without some job
@@ -124,12 +125,18 @@ func (q *copyQueue) work(ctx context.Context, worker int) error {
 	}
 }
 
-// lateLook is how often a worker that lets late changes go first looks whether they still are.
-const lateLook = 100 * time.Millisecond
+const (
+	// lateLook is how often a worker that lets late changes go first looks whether they still are.
+	lateLook = 100 * time.Millisecond
+	// longestRest is how long it does so at most. When the changes are late all the same, the copy is not
+	// why (the target is far, a row is locked on the source), and no worker rests for restPause.
+	longestRest, restPause = 3 * time.Second, 15 * time.Second
+)
 
 // wanted returns when the worker is among those that are wanted; false when none is needed
 // any more. While changes are late, one is.
 func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
+	var began time.Time
 	for {
 		changed := q.d.updates.wait()
 		configured := q.d.configuredWorkers()
@@ -139,7 +146,7 @@ func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
 		case worker > configured:
 		case worker > q.d.pace.workers(configured):
 			rested = waitingFor(ctx, waitPaced)
-		case worker > 1 && q.d.late != nil && q.d.late():
+		case worker > 1 && q.rests(&began):
 			rested = waitingFor(ctx, waitLate)
 			look = time.After(lateLook)
 		default:
@@ -158,6 +165,26 @@ func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
 			return false, ctx.Err()
 		}
 	}
+}
+
+// rests says whether a worker lets changes go first, and keeps when it began to.
+func (q *copyQueue) rests(began *time.Time) bool {
+	if q.d.late == nil || !q.d.late() {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	switch {
+	case now.Before(q.noRest):
+		return false
+	case began.IsZero():
+		*began = now
+	case now.Sub(*began) > longestRest:
+		q.noRest = now.Add(restPause)
+		return false
+	}
+	return true
 }
 
 // next claims a piece of a job; without one it returns a channel to wait on, or nil when no

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/schema"
@@ -98,4 +99,24 @@ func TestLateChangesGoFirst(t *testing.T) {
 	go func() { rested <- wanted(2) }()
 	close(q.over)
 	require.False(t, <-rested, "no table is left")
+}
+
+// A rest that does not help ends, and is not repeated for a while.
+func TestRestsForLateChangesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &copyQueue{d: &DataIterator{Concurrency: 3, madeWith: 3, late: func() bool { return true }}, over: make(chan struct{})}
+		rest := func(worker int) time.Duration {
+			began := time.Now()
+			wanted, err := q.wanted(t.Context(), worker)
+			require.NoError(t, err)
+			require.True(t, wanted)
+			return time.Since(began)
+		}
+		require.Zero(t, rest(1))
+		require.InDelta(t, longestRest, rest(2), float64(2*lateLook))
+		require.Zero(t, rest(3))
+		time.Sleep(restPause)
+		require.InDelta(t, longestRest, rest(3), float64(2*lateLook))
+		require.Zero(t, rest(2))
+	})
 }

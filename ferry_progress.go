@@ -87,23 +87,16 @@ func (f *Ferry) writerLag() time.Duration {
 	return f.BinlogStreamer.clock.age(time.Unix(last, 0))
 }
 
-const (
-	// lateChanges is how old a change may be that is not on the target before the copy lets it go
-	// first. The log's times are whole seconds, so that a second is none yet.
-	lateChanges = 1500 * time.Millisecond
-	// backlog is from when on changes are too old for that: the log is being caught up with, which
-	// takes as long as it takes.
-	backlog = time.Minute
-)
+// lateChanges is how long a change may wait on its way to the target before the copy lets it go
+// first.
+const lateChanges = time.Second
 
-// changesAreLate says whether the copy is to leave the target to the changes.
+// changesAreLate says whether the copy is to leave the target to the changes. What counts is how
+// long they wait here: that the source is late itself, or that a statement took long, is nothing
+// that the copy could help.
 func (f *Ferry) changesAreLate() bool {
 	since, waits := f.BinlogWriter.queue.waitsSince()
-	if !waits {
-		return false
-	}
-	age := f.BinlogStreamer.clock.age(since)
-	return age > lateChanges && age < backlog
+	return waits && time.Since(since) > lateChanges
 }
 
 // begin notes when the run began. StartTime, in whole seconds for whoever shows it, has lost

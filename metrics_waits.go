@@ -78,6 +78,23 @@ func (w *waitLog) begin(cause waitCause) (end func()) {
 	}
 }
 
+// since returns a function that tells whether somebody has waited for a cause since it was called
+// before.
+func (w *waitLog) since(cause waitCause) func() bool {
+	var seen uint64
+	return func() bool {
+		if w == nil {
+			return false
+		}
+		c := &w.causes[cause]
+		c.Lock()
+		defer c.Unlock()
+		waited := c.waiting > 0 || c.count != seen
+		seen = c.count
+		return waited
+	}
+}
+
 type waitLogKey struct{}
 
 // withWaits makes the context's work count its waits.
