@@ -3,7 +3,6 @@ package ghostferry
 import (
 	"context"
 	sqlorig "database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,25 +90,29 @@ func (f *Ferry) carryAutoIncrement(ctx context.Context) error {
 func nextAutoIncrements(ctx context.Context, conn *sql.Conn, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
 	const perStatement = 50
 	values, found := make([]sqlorig.Null[uint64], len(tables)), make([]bool, len(tables))
+	read := func(statement string) error {
+		rows, err := conn.QueryContext(ctx, statement)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var i int
+			var next sqlorig.Null[uint64]
+			if err := rows.Scan(&i, &next); err != nil {
+				return err
+			}
+			values[i], found[i] = next, true
+		}
+		return rows.Err()
+	}
 	for first := 0; first < len(tables); first += perStatement {
 		var selects []string
 		for i := first; i < min(first+perStatement, len(tables)); i++ {
 			selects = append(selects, fmt.Sprintf("SELECT %d, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=%s AND TABLE_NAME=%s",
 				i, sqlesc.String(tables[i].SchemaName), sqlesc.String(tables[i].TableName)))
 		}
-		rows, err := conn.QueryContext(ctx, strings.Join(selects, " UNION ALL "))
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			var i int
-			var next sqlorig.Null[uint64]
-			if err := rows.Scan(&i, &next); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			values[i], found[i] = next, true
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := read(strings.Join(selects, " UNION ALL ")); err != nil {
 			return nil, err
 		}
 	}

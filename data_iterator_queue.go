@@ -44,7 +44,10 @@ func newJobList(jobs []copyJob) (l *jobList) {
 
 func (l *jobList) all() iter.Seq[copyJob] {
 	return func(yield func(copyJob) bool) {
-		for at := l; at != nil && yield(at.job); at = at.next {
+		for at := l; at != nil; at = at.next {
+			if !yield(at.job) {
+				return
+			}
 		}
 	}
 }
