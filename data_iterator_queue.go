@@ -139,32 +139,37 @@ const (
 // wanted returns when the worker is among those that are wanted; false when none is needed
 // any more. While changes are late, one is.
 func (q *copyQueue) wanted(ctx context.Context, worker int) (bool, error) {
+	const none = waitCauses
+	cause, rested := none, func() {}
+	defer func() { rested() }()
 	var began time.Time
 	for {
 		changed := q.d.updates.wait()
 		configured := q.d.configuredWorkers()
-		rested := func() {}
+		now := none
 		var look <-chan time.Time
 		switch {
-		case worker > configured:
+		case worker > configured: // nobody counts on it
 		case worker > q.d.pace.workers(configured):
-			rested = waitingFor(ctx, waitPaced)
+			now = waitPaced
 		case worker > 1 && q.rests(&began):
-			rested = waitingFor(ctx, waitLate)
-			look = time.After(lateLook)
+			now, look = waitLate, time.After(lateLook)
 		default:
 			return true, nil
 		}
+		if now != cause { // else it is the same rest, after a look
+			rested()
+			cause, rested = now, func() {}
+			if now != none {
+				rested = waitingFor(ctx, now)
+			}
+		}
 		select {
 		case <-changed:
-			rested()
 		case <-look:
-			rested()
 		case <-q.over:
-			rested()
 			return false, nil
 		case <-ctx.Done():
-			rested()
 			return false, ctx.Err()
 		}
 	}

@@ -74,31 +74,37 @@ func TestAJobListWithoutAJob(t *testing.T) {
 
 // While changes are late one worker copies, and the others go on when they no longer are.
 func TestLateChangesGoFirst(t *testing.T) {
-	var late atomic.Bool
-	late.Store(true)
-	q := &copyQueue{d: &DataIterator{Concurrency: 3, madeWith: 3, updates: &updateHub{}, late: late.Load}, over: make(chan struct{})}
-	wanted := func(worker int) bool {
-		ok, err := q.wanted(t.Context(), worker)
-		require.NoError(t, err)
-		return ok
-	}
-	require.True(t, wanted(1))
-	rested := make(chan bool)
-	for worker := range 2 {
-		go func() { rested <- wanted(worker + 2) }()
-	}
-	select {
-	case <-rested:
-		t.Fatal("a worker went on while changes were late")
-	case <-time.After(2 * lateLook):
-	}
-	late.Store(false)
-	require.True(t, <-rested)
-	require.True(t, <-rested)
-	late.Store(true)
-	go func() { rested <- wanted(2) }()
-	close(q.over)
-	require.False(t, <-rested, "no table is left")
+	synctest.Test(t, func(t *testing.T) {
+		var late atomic.Bool
+		late.Store(true)
+		q := &copyQueue{d: &DataIterator{Concurrency: 3, madeWith: 3, late: late.Load}, over: make(chan struct{})}
+		waits := &waitLog{}
+		ctx := withWaits(t.Context(), waits)
+		wanted := func(worker int) bool {
+			ok, err := q.wanted(ctx, worker)
+			require.NoError(t, err)
+			return ok
+		}
+		require.True(t, wanted(1))
+		rested := make(chan bool, 2)
+		for worker := range 2 {
+			go func() { rested <- wanted(worker + 2) }()
+		}
+		time.Sleep(5 * lateLook)
+		synctest.Wait()
+		require.Empty(t, rested, "a worker went on while changes were late")
+		late.Store(false)
+		require.True(t, <-rested)
+		require.True(t, <-rested)
+		stats := waits.stats()[waitLate]
+		require.EqualValues(t, 2, stats.Count, "a rest is one wait, however often it looks")
+		require.Zero(t, stats.Waiting)
+		late.Store(true)
+		go func() { rested <- wanted(2) }()
+		synctest.Wait()
+		close(q.over)
+		require.False(t, <-rested, "no table is left")
+	})
 }
 
 // A rest that does not help ends, and is not repeated for a while.
