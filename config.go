@@ -4,7 +4,7 @@ package ghostferry
 const (
 	// VerifierTypeOnline compares both sides in chunks while the source is written.
 	VerifierTypeOnline = "Online"
-	// VerifierTypeChecksumTable compares CHECKSUM TABLE of both sides.
+	// VerifierTypeChecksumTable compares digests of whole tables, chunk by chunk, while nobody writes.
 	VerifierTypeChecksumTable = "ChecksumTable"
 	// VerifierTypeIterative walks the tables and keeps a queue of changed rows.
 	VerifierTypeIterative = "Iterative"
@@ -121,7 +121,7 @@ type Config struct {
 	ProgressCallback        HTTPCallback
 	ProgressReportFrequency int
 	// StateCallback is posted the state every StateReportFrequency milliseconds
-	// (default 1000).
+	// (default 1000); a CheckpointStore gets it as often.
 	StateCallback        HTTPCallback
 	StateReportFrequency int
 	// ErrorCallback is posted the error that ended the run. It is given three seconds when
@@ -140,7 +140,7 @@ type Config struct {
 	// not posted then. Without a URI the source stays blocked until somebody unblocks it.
 	CutoverAbort HTTPCallback
 	// CutoverFence is a ready-made fence that Cutover closes instead of posting CutoverLock;
-	// nil means none.
+	// nil means none. StartCutover and FlushBinlogAndStopStreaming refuse to go on with one.
 	CutoverFence *FenceConfig
 	// MaxCutoverRetries is how often CutoverLock is tried in total. Default 1.
 	MaxCutoverRetries int
@@ -153,7 +153,7 @@ type Config struct {
 	// StateToResumeFrom is the state of an interrupted run; nil means a fresh run, or
 	// the one that the checkpoint on the target tells of.
 	StateToResumeFrom *SerializableState
-	// StrictStateVersion refuses a state written by another build (VersionString):
+	// StrictStateVersion refuses a state written by another build (BuildVersion):
 	// StateToResumeFrom, or the one of the CheckpointStore.
 	StrictStateVersion bool
 

@@ -29,7 +29,9 @@ type ControlServerConfig struct {
 	// this machine only needs TLSCertPath and TLSKeyPath.
 	ServerBindAddr string
 	// WebBasedir is a directory with webui/ that replaces the built-in page: webui/index.html
-	// is an html/template that is given a [ControlServerStatus], webui/static its files.
+	// is an html/template, the files of webui/static are served as /static/NAME. The template is given a
+	// [ControlServerStatus], an empty one unless the request has a token, which a browser that opens
+	// the page does not send: its script asks the addresses of docs/openapi.json. Forms are refused.
 	WebBasedir string
 	// CustomScripts is name → program and arguments, to be run from the page, without a
 	// shell and one at a time each.

@@ -221,7 +221,12 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"TLS file", func(c *Config) { c.Source.TLS = &TLSConfig{CertPath: "/nonexistent/ca.pem"} }, "Source.TLS", "source: TLS: open /nonexistent/ca.pem"},
 		{"table filter", func(c *Config) { c.TableFilter = nil }, "TableFilter", "Table filter function must be provided"},
 		{"strict state", func(c *Config) { c.StateToResumeFrom, c.StrictStateVersion = upstreamState, true }, "StateToResumeFrom",
-			"StateToResumeFrom version mismatch: resume = other, current = " + VersionString},
+			"StateToResumeFrom version mismatch: resume = other, current = " + BuildVersion()},
+		{"strict state of who knows which build", func(c *Config) {
+			same := *upstreamState
+			same.GhostferryVersion = BuildVersion()
+			c.StateToResumeFrom, c.StrictStateVersion = &same, true
+		}, "StrictStateVersion", "may be that of several builds"},
 		{"newer state", func(c *Config) {
 			newer := *upstreamState
 			newer.StateFormatVersion = stateFormatVersion + 1

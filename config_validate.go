@@ -99,10 +99,15 @@ func (c *Config) validateState(add addFault) {
 	if state == nil {
 		return
 	}
-	mismatch := fmt.Sprintf("StateToResumeFrom version mismatch: resume = %s, current = %s", state.GhostferryVersion, VersionString)
-	if c.StrictStateVersion && state.GhostferryVersion != VersionString {
+	build := BuildVersion()
+	mismatch := fmt.Sprintf("StateToResumeFrom version mismatch: resume = %s, current = %s", state.GhostferryVersion, build)
+	switch {
+	case c.StrictStateVersion && state.GhostferryVersion != build:
 		add("StateToResumeFrom", mismatch, "resume with the build that wrote the state, or clear StrictStateVersion")
-	} else if state.StateFormatVersion > stateFormatVersion {
+	case c.StrictStateVersion && !tellsBuildsApart(build):
+		add("StrictStateVersion", fmt.Sprintf("StrictStateVersion is set, and version %s, which wrote the state, may be that of several builds", build),
+			`link builds with -ldflags "-X `+modulePath+`.VersionString=…", or clear StrictStateVersion`)
+	case state.StateFormatVersion > stateFormatVersion:
 		add("StateToResumeFrom", fmt.Sprintf("%s; the state has format %d, this build reads up to %d", mismatch, state.StateFormatVersion, stateFormatVersion),
 			"resume with the build that wrote the state, or a newer one")
 	}

@@ -138,7 +138,7 @@ func (o *ControlServerOverview) count(t tableFacts) {
 // describe fills in everything but the tables.
 func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	f := s.F
-	o.GhostferryVersion, o.CurrentTime = VersionString, now
+	o.GhostferryVersion, o.CurrentTime = BuildVersion(), now
 	if !f.StartTime.IsZero() {
 		start := f.StartTime
 		o.StartTime = &start

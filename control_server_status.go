@@ -66,7 +66,7 @@ func (s *ControlServer) status() *ControlServerStatus {
 	f := s.F
 	overview := s.view.current().overview
 	st := &ControlServerStatus{
-		Progress: *f.Progress(), GhostferryVersion: VersionString, RunID: overview.RunID,
+		Progress: *f.Progress(), GhostferryVersion: BuildVersion(), RunID: overview.RunID,
 		SourceHostPort: overview.SourceHostPort, TargetHostPort: overview.TargetHostPort,
 		OverallState: overview.State, StartTime: f.StartTime, CurrentTime: time.Now(),
 		TimeTaken: f.elapsed(), AutomaticCutover: f.CutoverAllowed(),

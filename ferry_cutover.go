@@ -151,6 +151,9 @@ func (f *Ferry) WaitUntilCutoverIsAllowedContext(ctx context.Context) error {
 // CutoverLock, stops them now: from here on DenyCutover comes too late.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
+	if err := f.fencedByHost(); err != nil {
+		return start, err
+	}
 	if err := f.duringRun(ctx, "the cutover was allowed", func(ctx context.Context) error {
 		return f.takePermission(ctx, func(context.Context) error { return nil })
 	}); err != nil {
@@ -182,6 +185,17 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	return start, nil
 }
 
+// fencedByHost fails where the configuration has a fence that nobody would close: only Cutover does.
+func (f *Ferry) fencedByHost() error {
+	if f.CutoverFence == nil {
+		return nil
+	}
+	return &ConfigError{
+		Field: "CutoverFence", Problem: "CutoverFence is closed by Ferry.Cutover only, and this cutover goes without it: the source's writers would not be stopped",
+		Remedy: "call Cutover, or clear CutoverFence and close a fence of NewFence after StartCutover",
+	}
+}
+
 // EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
 // over, which then is the one to say so: a [*FencedError]. Nor is it posted when the target has
 // forgotten the run, and perhaps the rows with it: a [*TargetLostCommitsError].
@@ -211,6 +225,9 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 // writers of the source must have stopped before. A source that is a replica is first
 // waited for until it has what its primary had.
 func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
+	if err := f.fencedByHost(); err != nil {
+		return err
+	}
 	return f.duringRun(ctx, "the stream was told to stop", f.flushAndStop)
 }
 

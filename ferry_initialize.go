@@ -20,7 +20,7 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	}
 	f.log, f.logger = newRunLog(f.Config.Logger)
 	f.logger, f.waits = taggedLogger(f.logger, "ferry"), &waitLog{}
-	f.logger.Infof("hello world from %s", VersionString)
+	f.logger.Infof("hello world from %s", BuildVersion())
 	if err := f.ValidateConfig(); err != nil {
 		return err
 	}

@@ -65,6 +65,9 @@ func (f *Ferry) Progress() *Progress {
 	p.CopyPace = f.DataIterator.pace.now()
 	p.Waits = slices.DeleteFunc(f.waits.stats(), func(w WaitStats) bool { return w.Count == 0 })
 	p.BinlogRowsApplied = f.BinlogWriter.appliedRows.Load()
+	if f.TargetVerifier != nil {
+		p.TargetBinlogStreamerLag = f.TargetVerifier.lag().Seconds()
+	}
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()
 	}

@@ -22,7 +22,8 @@ type InlineVerifierMismatches struct {
 	// no row.
 	SourceChecksum string
 	TargetChecksum string
-	// MismatchColumn names the columns that differ, where they are known.
+	// MismatchColumn is empty: whole rows are compared. Columns are named by the result of
+	// VerifyDuringCutover.
 	MismatchColumn string
 	// MismatchType is one of the Mismatch constants.
 	MismatchType mismatchType
@@ -241,7 +242,7 @@ func (v *InlineVerifier) unknown(batch *RowBatch) {
 }
 
 // CheckFingerprintInline compares a batch's digests with those of the rows that the
-// transaction sees on the target, and returns the rows that differ. Unless
+// transaction sees on the target, and returns the rows that differ, by key. Unless
 // enforceInlineVerification is set, they are queued to be compared again.
 func (v *InlineVerifier) CheckFingerprintInline(tx *sql.Tx, targetSchema, targetTable string, sourceBatch *RowBatch, enforceInlineVerification bool) ([]InlineVerifierMismatches, error) {
 	k, err := v.check(context.Background(), txSession{tx}, QuotedTableNameFromString(targetSchema, targetTable), sourceBatch)

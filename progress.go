@@ -67,7 +67,8 @@ type Progress struct {
 	// the Count of "conflict" is how often work was repeated after a deadlock or lock wait.
 	Waits []WaitStats `json:",omitempty"`
 
-	// TargetBinlogStreamerLag is the same for the watch on the target; 0 when off.
+	// TargetBinlogStreamerLag is the same for the watch on the target; 0 when it is off
+	// or has not seen anything yet.
 	TargetBinlogStreamerLag float64
 
 	// ActiveDataIterators counts the tables being copied.

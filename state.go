@@ -29,7 +29,7 @@ type SerializableState struct {
 	// the target too: parts of one table are copied side by side. States of upstream have
 	// none.
 	CopiedRanges map[string][]CopiedRange
-	// GhostferryVersion is the VersionString of the writer.
+	// GhostferryVersion is the BuildVersion of the writer.
 	GhostferryVersion string
 	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
 	// schemas again.

@@ -424,7 +424,7 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 	defer t.CopyRWMutex.RUnlock()
 	s := &SerializableState{
 		StateFormatVersion:                        stateFormatVersion,
-		GhostferryVersion:                         VersionString,
+		GhostferryVersion:                         BuildVersion(),
 		LastKnownTableSchemaCache:                 lastKnownTableSchemaCache,
 		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.tables)),
 		CopiedRanges:                              make(map[string][]CopiedRange),

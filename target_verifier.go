@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
@@ -64,6 +65,16 @@ func NewTargetVerifier(targetDB *sql.DB, stateTracker *StateTracker, binlogStrea
 	// An XA transaction that was prepared before the watch began was written before it.
 	binlogStreamer.xa.unread = func(binlog.GTID, BinlogCoordinate) bool { return true }
 	return v, nil
+}
+
+// lag is how old the newest event seen is; 0 before the first one, and once the watch was told
+// to end.
+func (v *TargetVerifier) lag() time.Duration {
+	s := v.BinlogStreamer
+	if !s.stopCoordinate().IsZero() || s.lastEvent().IsZero() {
+		return 0
+	}
+	return s.lag()
 }
 
 // isOwn reports whether a statement is ours. What a server logs in its own words, the

@@ -1,6 +1,9 @@
 package ghostferry
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"strings"
+)
 
 const (
 	modulePath     = "github.com/ghostferry-go/ghostferry"
@@ -24,6 +27,11 @@ func BuildVersion() string {
 		}
 	}
 	return VersionString
+}
+
+// tellsBuildsApart reports whether no other build has this version.
+func tellsBuildsApart(version string) bool {
+	return version != unknownVersion && version != "(devel)" && !strings.HasSuffix(version, "+dirty")
 }
 
 // WebUiBasedir is set by the linker in packages and wins over any configured WebBasedir.

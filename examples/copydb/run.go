@@ -25,7 +25,9 @@ const phaseDone = "done"
 // Run is [CopydbFerry.RunContext] without a context; an error is handed to the error
 // handler's Fatal.
 func (f *CopydbFerry) Run() {
-	if err := f.run(context.Background()); err != nil {
+	err := f.run(context.Background())
+	f.writeReports()
+	if err != nil {
 		f.Ferry.ErrorHandler.Fatal("copydb", err)
 	}
 }

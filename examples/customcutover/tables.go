@@ -10,8 +10,10 @@ import (
 // "_scratch", which the application makes anew wherever it runs.
 type tables struct{ schema string }
 
+// ApplicableDatabases returns those of the given schemas that move.
 func (t tables) ApplicableDatabases([]string) ([]string, error) { return []string{t.schema}, nil }
 
+// ApplicableTables returns those of the given tables that move.
 func (t tables) ApplicableTables(all []*ghostferry.TableSchema) (moved []*ghostferry.TableSchema, err error) {
 	for _, table := range all {
 		if !strings.HasSuffix(table.Name, "_scratch") {

@@ -21,8 +21,10 @@ import (
 // shop chooses what to move: every table of one schema.
 type shop struct{}
 
+// ApplicableDatabases returns those of the given schemas that move.
 func (shop) ApplicableDatabases([]string) ([]string, error) { return []string{"shop"}, nil }
 
+// ApplicableTables returns those of the given tables that move.
 func (shop) ApplicableTables(all []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
 	return all, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -135,7 +136,13 @@ func (c *Config) ValidateConfig() error {
 			add(field, fmt.Sprintf("%s: %v", field, err), "it must be a regular expression as package regexp reads it")
 		}
 	}
-	if c.RunFerryFromReplica {
+	if !c.RunFerryFromReplica {
+		for field, set := range map[string]bool{"SourceReplicationMaster": c.SourceReplicationMaster != nil, "ReplicatedMasterPositionQuery": c.ReplicatedMasterPositionQuery != ""} {
+			if set {
+				add(field, field+" is set without RunFerryFromReplica", "set RunFerryFromReplica, or remove it")
+			}
+		}
+	} else {
 		if c.SourceReplicationMaster == nil {
 			add("SourceReplicationMaster", "SourceReplicationMaster is not set", "RunFerryFromReplica needs it")
 		} else if err := c.SourceReplicationMaster.Validate(); err != nil {
@@ -150,12 +157,36 @@ func (c *Config) ValidateConfig() error {
 			faults = append(faults, err)
 		}
 	}
+	if c.Config != nil && c.CutoverFence != nil {
+		add("CutoverFence", "CutoverFence would stop the writers of every tenant, and is not closed here", "remove it; stop the tenant's writers by CutoverLock")
+	}
 	if c.Config == nil {
 		add("Config", "the library's settings are missing", "")
 	} else if err := c.Config.ValidateConfig(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
+}
+
+// overruled tells which of the library's settings NewFerry decides itself, or has no use for.
+func (c *Config) overruled() (notices []string) {
+	for _, setting := range []struct {
+		set       bool
+		name, why string
+	}{
+		{c.VerifierType != "" && c.VerifierType != ghostferry.VerifierTypeInline, "VerifierType", "a tenant's rows are compared by the inline verifier"},
+		{
+			len(c.DatabaseRewrites) > 0 && !maps.Equal(c.DatabaseRewrites, map[string]string{c.SourceDB: c.TargetDB}),
+			"DatabaseRewrites", "SourceDB and TargetDB say it",
+		},
+		{c.Updatable().MaxWriteBlock > 0, "MaxWriteBlock", "the writers wait for as long as the cutover takes"},
+		{c.TailGuardSeconds > 0, "TailGuardSeconds", "the log is looked at once more before CutoverUnlock, and not after it"},
+	} {
+		if setting.set {
+			notices = append(notices, fmt.Sprintf("%s is set and has no effect: %s", setting.name, setting.why))
+		}
+	}
+	return notices
 }
 
 // value is the tenant.

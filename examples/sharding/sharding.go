@@ -38,6 +38,9 @@ func NewFerry(config *Config) (*ShardingFerry, error) {
 	if len(included) > 0 {
 		tables.Type, tables.Tables = IncludedTablesFilter, included
 	}
+	for _, notice := range config.overruled() {
+		ghostferry.LogWithField("tag", "sharding").Warn(notice)
+	}
 	config.DatabaseRewrites = map[string]string{config.SourceDB: config.TargetDB}
 	config.CopyFilter, config.TableFilter, config.VerifierType = f.filter, tables, ghostferry.VerifierTypeInline
 	if err := config.ValidateConfig(); err != nil {

@@ -51,7 +51,7 @@ func TestInitializeInOrder(t *testing.T) {
 		if handler, ok := f.ErrorHandler.(*ghostferry.PanicErrorHandler); !ok || handler.Ferry != f {
 			t.Errorf("the error handler is %T", f.ErrorHandler)
 		}
-		if first := lines.AllEntries()[0]; first.Message != "hello world from "+ghostferry.VersionString || first.Data["tag"] != "ferry" {
+		if first := lines.AllEntries()[0]; first.Message != "hello world from "+ghostferry.BuildVersion() || first.Data["tag"] != "ferry" {
 			t.Errorf("the first line is %q with tag %v", first.Message, first.Data["tag"])
 		}
 

@@ -298,6 +298,21 @@ func TestCopydbKnowsItsOwnTables(t *testing.T) {
 	})
 }
 
+// Run writes the report as RunContext does.
+func TestCopydbRunReports(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		o := sourceShop(t, p, "copydb_run", 200)
+		report := filepath.Join(t.TempDir(), "report.json")
+		ferry := copydb.NewFerry(copydbSettings(p, []string{o.Database}, settings{"VerifierType": "Online", "VerificationReport": []string{report}}).config(t))
+		defer func() { _ = ferry.Close() }()
+		require.NoError(t, created(t.Context(), ferry))
+		ferry.Run()
+		text, err := os.ReadFile(report)
+		require.NoError(t, err)
+		require.Contains(t, string(text), `"copydb_run.seats"`)
+	})
+}
+
 // -restart begins anew, with the tables of the earlier run only.
 func TestCopydbRestarts(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -106,6 +107,23 @@ func TestCutoverHeldBack(t *testing.T) {
 			p.MustEqual(t, h.shop.Database)
 		})
 	}
+}
+
+// A fence that only Cutover closes is not passed over by hosts that drive the cutover themselves.
+func TestStartCutoverRefusesAFence(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	ctx := cutoverContext(t)
+	h := newHooked(t, p, "start_fence", func(f *ghostferry.Ferry) { f.CutoverFence = &ghostferry.FenceConfig{Kind: ghostferry.FenceLockTables} })
+	require.NoError(t, h.ferry.WaitUntilRowCopyIsCompleteContext(ctx))
+	_, err := h.ferry.StartCutoverContext(ctx)
+	for _, err := range []error{err, h.ferry.FlushBinlogAndStopStreamingContext(ctx)} {
+		fault, ok := errors.AsType[*ghostferry.ConfigError](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, "CutoverFence", fault.Field)
+	}
+	require.Equal(t, ghostferry.PhaseReady, h.ferry.Phase())
+	_, err = h.ferry.Cutover(ctx, h.hooks)
+	require.NoError(t, err)
 }
 
 // StartCutover, of hosts that drive the cutover themselves, waits as well.

@@ -37,6 +37,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 				ran := make(chan error, 1)
 				go func() { ran <- f.RunContext(context.Background()) }()
 				<-copied
+				harness.Await(t, "the watch has seen a change", func() bool { return f.Progress().TargetBinlogStreamerLag > 0 })
 				p.In(t, p.TargetDB, "", "INSERT INTO not_moved.t VALUES (1)")
 				p.In(t, p.TargetDB, "watched", c.statement)
 				var err error

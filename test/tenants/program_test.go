@@ -148,6 +148,8 @@ func TestShardingProgram(t *testing.T) {
 		status, said := runProgram(t, program, config)
 		require.Zero(t, status, said)
 		require.Zero(t, <-watched, "rows that were copied while the lag was too great")
+		require.Regexp(t, `(?m)^equal at \S+:\d+.*$`, said)
+		require.NotContains(t, said, "not fenced")
 		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
 		require.NotEmpty(t, shardRows(t, p, true, true)["photos"])
 		for _, name := range []string{"sharding.VerifyCutover", "sharding.deltaCopyJoinedTables", "sharding.CopyPrimaryKeyTables"} {
@@ -174,6 +176,24 @@ func TestShardingProgram(t *testing.T) {
 	})
 }
 
+// What the program does not understand it refuses, before it reads a configuration.
+func TestShardingCommandLine(t *testing.T) {
+	program := buildProgram(t)
+	status, said := runProgram(t, program, nil, "-version")
+	require.Zero(t, status)
+	require.Regexp(t, "^\\S+\n$", said)
+	for says, arguments := range map[string][]string{
+		"tenant.json":                         {"tenant.json"},
+		"-even-if-finished goes with -cancel": {"-even-if-finished"},
+		"-application-on-source does not go":  {"-cancel", "-application-on-source"},
+		"flag provided but not defined":       {"-verbose"},
+	} {
+		status, said := runProgram(t, program, nil, arguments...)
+		require.Equal(t, 1, status, said)
+		require.Contains(t, said, says)
+	}
+}
+
 // What is wrong with the configuration is said before anything is written.
 func TestShardingProgramRefuses(t *testing.T) {
 	program := buildProgram(t)
@@ -193,6 +213,9 @@ func TestShardingProgramRefuses(t *testing.T) {
 		{settings{"Throttle": settings{"Connection": serverSettings(p.Target)}}, []string{"throttler", "query is empty"}},
 		{settings{"RunFerryFromReplica": true}, []string{"SourceReplicationMaster"}},
 		{settings{"ShardingKey": "owner"}, []string{"owner"}},
+		{settings{"AutomaticCutover": false}, []string{"AutomaticCutover", "remove it"}},
+		{settings{"CutoverFence": settings{"Kind": "read_only"}}, []string{"CutoverFence", "every tenant", "CutoverLock"}},
+		{settings{"ReplicatedMasterPositionQuery": "SELECT 1"}, []string{"ReplicatedMasterPositionQuery is set without RunFerryFromReplica"}},
 	} {
 		config := shardSettings(p)
 		maps.Copy(config, refused.set)
@@ -209,8 +232,5 @@ func TestShardingProgramRefuses(t *testing.T) {
 	status, said = runProgram(t, program, nil, "-config-path", file+".absent")
 	require.Equal(t, 1, status, said)
 	require.Contains(t, said, "config.json.absent")
-	status, said = runProgram(t, program, nil, "-version")
-	require.Zero(t, status)
-	require.NotEmpty(t, said)
 	require.Equal(t, before, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
 }

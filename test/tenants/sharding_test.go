@@ -301,6 +301,10 @@ func TestShardingConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ghostferry.VerifierTypeInline, ferry.Ferry.VerifierType)
 	require.Equal(t, map[string]string{"a": "b"}, config.DatabaseRewrites)
+	config.VerifierType, config.DatabaseRewrites = ghostferry.VerifierTypeOnline, map[string]string{"a": "c"}
+	_, err = sharding.NewFerry(config)
+	require.NoError(t, err)
+	require.Equal(t, ghostferry.VerifierTypeInline, config.VerifierType, "which a warning tells")
 	text, err := json.Marshal(config.ShardingKeyValue)
 	require.NoError(t, err)
 	require.Equal(t, "null", string(text))

@@ -42,6 +42,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stdout, ghostferry.BuildVersion())
 		return 0
 	}
+	do := orders{cancel: *cancel, finished: *finished, onSource: *onSource}
+	if err := do.validate(flags.Args()); err != nil {
+		_, _ = fmt.Fprintln(stderr, "sharding:", err)
+		return 1
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	config, err := readConfig(*path, stdin)
@@ -54,14 +59,29 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	wrote := false
 	if err == nil {
-		wrote, err = move(ctx, ferry, orders{cancel: *cancel, finished: *finished, onSource: *onSource}, stderr)
+		wrote, err = move(ctx, ferry, do, stderr)
 	}
 	if err == nil {
 		sharding.StopAndFlushMetrics()
+		if !do.cancel {
+			_, _ = fmt.Fprintln(stdout, lastLine(ferry, config))
+		}
 		return 0
 	}
 	_, _ = fmt.Fprintln(stderr, "sharding:", err)
 	return status(ctx, err, wrote)
+}
+
+// lastLine says how a move ended that has compared everything.
+func lastLine(ferry *sharding.ShardingFerry, config *sharding.Config) string {
+	line := "equal"
+	if at := ferry.Ferry.StopCoordinate(); !at.IsZero() { // else an earlier process compared
+		line += " at " + at.String()
+	}
+	if config.CutoverLock.URI == "" {
+		line += ", source not fenced"
+	}
+	return line
 }
 
 func readConfig(path string, stdin io.Reader) (*sharding.Config, error) {
@@ -83,12 +103,26 @@ func readConfig(path string, stdin io.Reader) (*sharding.Config, error) {
 	if config.StatsDAddress == "" {
 		config.StatsDAddress = defaultStatsD
 	}
-	config.AutomaticCutover = true
+	if !config.AutomaticCutover {
+		return nil, &ghostferry.ConfigError{Field: "AutomaticCutover", Problem: "AutomaticCutover is false", Remedy: "remove it: the cutover begins by itself"}
+	}
 	return config, nil
 }
 
 // orders are what the command line says beside the configuration.
 type orders struct{ cancel, finished, onSource bool }
+
+func (do orders) validate(args []string) error {
+	switch {
+	case len(args) > 0:
+		return fmt.Errorf("argument %q is not known: the configuration comes from standard input or -config-path", args[0])
+	case do.finished && !do.cancel:
+		return errors.New("-even-if-finished goes with -cancel only")
+	case do.onSource && do.cancel:
+		return errors.New("-application-on-source does not go with -cancel")
+	}
+	return nil
+}
 
 // move moves or cancels; wrote says whether the target may have been written, or the cutover begun.
 func move(ctx context.Context, ferry *sharding.ShardingFerry, do orders, stderr io.Writer) (wrote bool, err error) {
