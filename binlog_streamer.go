@@ -115,6 +115,7 @@ type BinlogStreamer struct {
 	file     string            // file being streamed
 	pos      uint64            // end of the last event in it
 	mark     logMark           // of the last transaction's end, zero when none is known
+	broken   logMark           // of one behind it that was not delivered whole before its connection broke; zero: there is none
 	streamed BinlogCoordinate  // last transaction end or heartbeat
 	stopAt   BinlogCoordinate
 	inTxn    bool
@@ -297,7 +298,8 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 	for failures := 0; ; {
 		before := s.lastEvent()
 		var err error
-		if failures > 0 {
+		// A source may have been restarted since Start, or while a shared stream was followed.
+		if failures > 0 || s.unconfirmed != nil {
 			err = s.checkServer(ctx)
 		}
 		if err == nil {

@@ -164,7 +164,12 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	if err != nil {
 		return fmt.Errorf("transaction id at %s: %w", ev.end, err)
 	}
+	if s.txn != nil && s.rowEvents > 0 {
+		return s.unsupported(ev, nil, "the next transaction where the end of one is missing whose changes were delivered (the source crashed while it wrote its log)",
+			"start again with empty target tables")
+	}
 	s.begin(g)
+	s.txn.mark = s.markHere(ev)
 	if ev.kind == replication.MARIADB_GTID_EVENT {
 		// No BEGIN and no XA START follow: the group ends with COMMIT, XID or XA PREPARE
 		// unless it is standalone.
@@ -202,7 +207,8 @@ func (s *BinlogStreamer) endOf(ev *rawEvent, e transactionEnd) error {
 	s.mu.Lock()
 	s.inTxn = false
 	if !e.undecided || ev.end.CompareFilePos(s.start) >= 0 { // else a PREPARE that is sent once more
-		e.at, s.start, e.mark = ev.end, ev.end, mark
+		e.at, s.start, e.mark, e.whole = ev.end, ev.end, mark, true
+		s.broken = logMark{}
 		if !mark.isZero() {
 			s.mark = mark
 		}

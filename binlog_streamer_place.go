@@ -22,6 +22,11 @@ type transactionEnd struct {
 	// hold is where a later process has to begin because XA transactions are prepared;
 	// nil when that is here, or when the GTID set says it (MySQL).
 	hold *BinlogCoordinate
+	// whole: a transaction ended there, and not only an event outside of any.
+	whole bool
+	// broken: nothing ended, the connection has. What it was bringing comes again from its
+	// beginning; nothing else is set.
+	broken bool
 }
 
 // extendLocked returns where an event ends. The header has 32 bits for that, and a single

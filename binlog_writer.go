@@ -77,6 +77,7 @@ type BinlogWriter struct {
 	queue    applyQueue
 	refs     []*rowEvent    // memory for the next events; owned by the goroutine that delivers
 	executed binlog.GTIDSet // transactions up to the last end; owned by the goroutine that builds batches
+	open     openTransaction
 
 	applied struct {
 		sync.Mutex
@@ -165,9 +166,13 @@ func (w *BinlogWriter) eventRefs(n int) []*rowEvent {
 }
 
 // transactionEnded records that the stream has passed the end of a transaction, of
-// tables that move or not.
+// tables that move or not, or has broken inside one.
 func (w *BinlogWriter) transactionEnded(e transactionEnd) {
 	w.Initialize()
+	if e.broken {
+		w.queue.push(queuedEvents{broken: true})
+		return
+	}
 	if w.gate != nil {
 		w.gate.streamed(e.gtid)
 	}

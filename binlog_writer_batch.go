@@ -29,6 +29,30 @@ type applyBatch struct {
 	// hold is where a later process has to begin because XA transactions are prepared at
 	// position; nil: at position.
 	hold *BinlogCoordinate
+
+	// repeats: of a transaction in which the stream broke, changes that are on the target may
+	// be executed again, beginning with its first.
+	repeats bool
+}
+
+// openTransaction is the one whose changes were taken into batches, and its end was not. Owned
+// by the goroutine that builds batches.
+type openTransaction struct {
+	last  partOfTransaction
+	again partOfTransaction // what was taken of it before the stream broke, which brings it again; zero: it did not
+}
+
+// partOfTransaction is how far a transaction was taken; zero: not at all.
+type partOfTransaction struct {
+	end BinlogCoordinate
+	txn *sourceTxn
+}
+
+func (o *openTransaction) broken() {
+	if o.again.end.CompareFilePos(o.last.end) < 0 {
+		o.again = o.last
+	}
+	o.last = partOfTransaction{}
 }
 
 // writerResume is what a writer takes over from an earlier process that had to begin
@@ -106,6 +130,9 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 	var last *rowEvent
 	for i := range items {
 		item := &items[i]
+		if item.broken {
+			w.open.broken()
+		}
 		for _, ev := range item.events {
 			t := changes[ev.table]
 			if t == nil {
@@ -119,6 +146,13 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 			}
 			t.add(ev)
 			last = ev
+		}
+		if n := len(item.events); n > 0 {
+			w.open.last = partOfTransaction{item.events[n-1].end, item.events[n-1].txn}
+			b.repeats = b.repeats || w.open.again.end.File != ""
+		}
+		if item.whole {
+			w.open = openTransaction{}
 		}
 		b.changes += len(item.events)
 		b.bytes += item.bytes
@@ -146,7 +180,11 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 	}
 	b.mark = w.mark
 	b.setReach(w, last)
-	b.began = w.resumed.reach(executedUpTo{b.intent, w.mark})
+	began := executedUpTo{b.intent, w.mark}
+	for _, part := range []partOfTransaction{w.open.last, w.open.again} {
+		began = w.reaching(began, part)
+	}
+	b.began = w.resumed.reach(began)
 	return b, nil
 }
 
@@ -162,6 +200,9 @@ func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 			}
 		}
 		w.start, w.resumed.hold = b.position, b.hold
+		if last != nil { // of a transaction in which the stream broke: the end is of what it passed then
+			b.intent = w.reaching(executedUpTo{BinlogCoordinate: b.intent}, partOfTransaction{last.end, last.txn}).BinlogCoordinate
+		}
 		return
 	}
 	if b.end.IsZero() && last != nil && !w.queue.ends && w.checkpoint == nil {
@@ -174,10 +215,23 @@ func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 		return
 	}
 	// A part of a large transaction: it reaches beyond the position.
-	b.intent = BinlogCoordinate{File: last.end.File, Pos: last.end.Pos, GTIDSet: w.start.GTIDSet}
-	if last.txn != nil && !last.txn.gtid.IsZero() {
-		b.intent.GTIDSet = w.executed.With(last.txn.gtid)
+	b.intent = w.reaching(executedUpTo{BinlogCoordinate: BinlogCoordinate{GTIDSet: w.start.GTIDSet}}, partOfTransaction{last.end, last.txn}).BinlogCoordinate
+}
+
+// reaching is at, or a part of a transaction where that lies beyond. A transaction is in the log
+// as a whole or not at all, so that the mark of its first event tells whether the part still is.
+func (w *BinlogWriter) reaching(at executedUpTo, part partOfTransaction) executedUpTo {
+	if part.end.File == "" || at.CompareFilePos(part.end) > 0 {
+		return at
 	}
+	at.File, at.Pos = part.end.File, part.end.Pos
+	if part.txn != nil && !part.txn.gtid.IsZero() {
+		at.GTIDSet = w.executed.With(part.txn.gtid)
+	}
+	if part.txn != nil && !part.txn.mark.isZero() {
+		at.mark = part.txn.mark
+	}
+	return at
 }
 
 func (t *tableChanges) add(ev *rowEvent) {

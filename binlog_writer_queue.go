@@ -23,6 +23,9 @@ type queuedEvents struct {
 	hold  *BinlogCoordinate
 	gtids []binlog.GTID
 	older *binlog.GTIDSet // those before gtids; nil: none
+	whole bool            // a transaction ended there, and the stream has not only passed a place
+
+	broken bool // the stream broke before these events: it begins again where the last transaction ended
 }
 
 // foldedGTIDs is how many transactions of an item are kept one by one: while nothing is taken,
@@ -131,6 +134,7 @@ func (q *applyQueue) pushEnd(e transactionEnd) {
 	last := &q.items[len(q.items)-1]
 	if e.at.File != "" {
 		last.end, last.hold = e.at, e.hold
+		last.whole = last.whole || e.whole
 	}
 	if !e.mark.isZero() {
 		last.mark = e.mark

@@ -1,7 +1,6 @@
 package ghostferry
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -29,8 +28,9 @@ type logMark struct {
 	start uint64 // where the event begins
 	end   uint64
 	// sum is what tells the event from another in its place: header (time, type, server,
-	// length, end) and the last bytes, which hold its checksum.
-	sum string
+	// length, end) and the last bytes, which hold its checksum; as many bytes of it as sumSize says.
+	sum     [replication.EventHeaderSize + markTail]byte
+	sumSize int
 }
 
 const (
@@ -42,11 +42,11 @@ const (
 func markOf(file string, end uint64, raw []byte) logMark {
 	m := logMark{file: file, start: end - uint64(len(raw)), end: end}
 	if replication.EventType(raw[4]) == replication.FORMAT_DESCRIPTION_EVENT {
-		m.sum = string(raw[:markHeaderOnly])
+		m.sumSize = copy(m.sum[:], raw[:markHeaderOnly])
 		return m
 	}
-	tail := raw[max(replication.EventHeaderSize, len(raw)-markTail):]
-	m.sum = string(append(bytes.Clone(raw[:replication.EventHeaderSize]), tail...))
+	head := copy(m.sum[:], raw[:replication.EventHeaderSize])
+	m.sumSize = head + copy(m.sum[head:], raw[max(head, len(raw)-markTail):])
 	return m
 }
 
@@ -57,7 +57,7 @@ func (m logMark) String() string {
 	if m.isZero() {
 		return ""
 	}
-	return fmt.Sprintf("%d:%d:%x:%s", m.start, m.end, m.sum, m.file)
+	return fmt.Sprintf("%d:%d:%x:%s", m.start, m.end, m.sum[:m.sumSize], m.file)
 }
 
 // parseLogMark is the inverse of String.
@@ -75,8 +75,8 @@ func parseLogMark(text string) (m logMark, err error) {
 		if err == nil {
 			sum, err = hex.DecodeString(fields[2])
 		}
-		if err == nil && fields[3] != "" && len(sum) > 0 {
-			m.sum, m.file = string(sum), fields[3]
+		if err == nil && fields[3] != "" && len(sum) > 0 && len(sum) <= len(m.sum) {
+			m.sumSize, m.file = copy(m.sum[:], sum), fields[3]
 			return m, nil
 		}
 	}
@@ -105,7 +105,7 @@ func (s *BinlogStreamer) holdsMark(ctx context.Context, m logMark) error {
 	if err != nil {
 		return err
 	}
-	if there.sum != m.sum {
+	if there.sum != m.sum || there.sumSize != m.sumSize {
 		return &LostTransactionsError{Missing: fmt.Sprintf("%s has something else at %d than what was read there", m.file, m.start)}
 	}
 	return nil
@@ -174,7 +174,7 @@ func (r *markReader) HandleEvent(ev *replication.BinlogEvent) error {
 // fileHeader is how many bytes a file of the log begins with, before its first event.
 const fileHeader = 4
 
-// markHere remembers the event that ends the present transaction.
+// markHere remembers an event that begins or ends a transaction.
 func (s *BinlogStreamer) markHere(ev *rawEvent) logMark {
 	raw := ev.whole
 	if raw == nil || len(raw.RawData) < replication.EventHeaderSize || ev.end.File == "" || ev.end.Pos < uint64(len(raw.RawData)) ||

@@ -14,7 +14,8 @@ import (
 // sourceTxn is one transaction of the source as the stream delivers it.
 type sourceTxn struct {
 	gtid      binlog.GTID
-	delivered bool // guarded by gate.mu
+	mark      logMark // of its first event; zero when that is not known. Set before its rows are delivered.
+	delivered bool    // guarded by gate.mu
 }
 
 // rowEvent is one row change in the engine's form: canonical images with the place

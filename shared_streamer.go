@@ -373,6 +373,14 @@ func (s *BinlogStreamer) handleShared(ev *replication.BinlogEvent, skip BinlogCo
 
 // forgetTransaction is done where a connection begins: its first transaction comes whole.
 func (s *BinlogStreamer) forgetTransaction() {
+	if s.txn != nil && s.rowEvents > 0 {
+		s.mu.Lock()
+		s.broken = s.txn.mark
+		s.mu.Unlock()
+		for _, f := range s.onEnd {
+			f(transactionEnd{broken: true})
+		}
+	}
 	s.txn, s.explicit, s.failure = nil, false, nil
 	s.dropReadingXA()
 	clear(s.tableIDs)

@@ -63,6 +63,7 @@ func (s *BinlogStreamer) follow(source sourceProcess, mark logMark) {
 // checkServer makes sure, before the stream is connected again, that it is the same
 // server and that it has everything it has sent.
 func (s *BinlogStreamer) checkServer(ctx context.Context) error {
+	s.forgetTransaction()
 	srv, err := server.Detect(ctx, s.DB)
 	if err != nil {
 		return err
@@ -120,10 +121,12 @@ func (s *BinlogStreamer) otherServer(ctx context.Context, srv *server.Server) er
 // and, if the server was restarted, that it has not lost what was read of its rows.
 func (s *BinlogStreamer) checkRestart(ctx context.Context, at BinlogCoordinate) error {
 	s.mu.Lock()
-	mark, process := s.mark, s.process
+	mark, broken, process := s.mark, s.broken, s.process
 	s.mu.Unlock()
-	if err := s.holdsMark(ctx, mark); err != nil {
-		return err
+	for _, m := range []logMark{mark, broken} {
+		if err := s.holdsMark(ctx, m); err != nil {
+			return err
+		}
 	}
 	now := sourceProcess{identity: s.srv.Identity}
 	var err error

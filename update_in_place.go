@@ -177,8 +177,12 @@ func (w *tableWriter) appendUpdate(dst []byte, set columnSet, rows []*rowChange)
 }
 
 // settle decides which tables of a batch may be updated in place: those that are known to
-// be on the target as the batch before has left them.
+// be on the target as the batch before has left them. While a transaction is repeated the rows
+// are further than its changes say.
 func (w *BinlogWriter) settle(ctx context.Context, b *applyBatch) error {
+	if b.repeats {
+		return nil
+	}
 	for _, t := range b.tables {
 		tw := t.writer
 		if w.settledFrom == nil || tw.layout.updatable == 0 || tw.layout.scope != nil || tw.unsettled {
