@@ -301,16 +301,21 @@ func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumeP
 func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *resumePoint, tables []*TableSchema) error {
 	c.tableNumbers = map[TableIdentifier]int{}
 	next := 1
+	var again []string
 	if previous != nil {
 		for id, t := range previous.tables {
 			c.tableNumbers[id] = t.number
 			next = max(next, t.number+1)
 			if t.again {
+				again = append(again, fullTableName(id.SchemaName, id.TableName))
 				if err := c.forgetCopy(ctx, tx, id, t.number); err != nil {
 					return err
 				}
 			}
 		}
+	}
+	if err := c.forgetCompared(ctx, tx, again); err != nil {
+		return err
 	}
 	var numbers, definitions [][]byte
 	for _, t := range tables {
@@ -386,7 +391,8 @@ func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess) error
 	})
 }
 
-// forgetCopy takes back that rows of a table were copied.
+// forgetCopy takes back that rows of a table were copied. That they were compared is taken back in
+// the same transaction, or before: see forgetCompared.
 func (c *checkpoint) forgetCopy(ctx context.Context, tx execer, id TableIdentifier, number int) error {
 	_, err := tx.ExecContext(ctx, "UPDATE "+c.table("tables")+" SET completed=0, sum=?, rows_copied=0 WHERE run_id=? AND number=?",
 		tableSum(number, id.SchemaName, id.TableName, false), c.runID, number)
@@ -396,7 +402,7 @@ func (c *checkpoint) forgetCopy(ctx context.Context, tx execer, id TableIdentifi
 	return err
 }
 
-// forgetChunk takes back that one chunk of a table was copied.
+// forgetChunk takes back that one chunk of a table was copied; the same holds for it.
 func (c *checkpoint) forgetChunk(ctx context.Context, tx execer, table int, chunk uint64) error {
 	_, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("chunks")+" WHERE run_id=? AND table_number=? AND number=?", c.runID, table, chunk)
 	return err

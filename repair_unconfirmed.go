@@ -111,21 +111,32 @@ func (f *Ferry) unproven(p *resumePoint, t *resumeTable) bool {
 // chunks with them, then records the source's present process. Killed in between, it is
 // begun again by the next process.
 func (f *Ferry) repairUnconfirmed(ctx context.Context, found *resumePoint) error {
-	for id, t := range found.tables {
-		table := f.Tables.Get(id.SchemaName, id.TableName)
-		if f.proven == nil || table == nil || t.again || !f.unproven(found, t) {
-			continue
-		}
-		if err := f.repairTable(ctx, found, table, t); err != nil {
-			return &TableError{Schema: id.SchemaName, Table: id.TableName, Err: fmt.Errorf("removing rows that the source may have lost: %w", err)}
-		}
-		f.StateTracker.forgetTable(table.String())
-	}
 	if f.proven == nil {
 		return nil
 	}
+	tables := f.unprovenTables(found)
+	f.queueWhole(tables...)
+	if err := f.forgetCompared(ctx, tables...); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := f.repairTable(ctx, found, table, found.tables[NewTableIdentifierFromSchemaTable(table)]); err != nil {
+			return &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("removing rows that the source may have lost: %w", err)}
+		}
+		f.StateTracker.forgetTable(table.String())
+	}
 	f.checkpoint.countRecorded(found) // again: some are gone
 	return f.checkpoint.confirmAll(ctx, f.process)
+}
+
+// unprovenTables are the tables of which reads have to be repaired.
+func (f *Ferry) unprovenTables(found *resumePoint) (tables []*TableSchema) {
+	for id, t := range found.tables {
+		if table := f.Tables.Get(id.SchemaName, id.TableName); table != nil && !t.again && f.unproven(found, t) {
+			tables = append(tables, table)
+		}
+	}
+	return tables
 }
 
 func (f *Ferry) repairTable(ctx context.Context, found *resumePoint, table *TableSchema, t *resumeTable) error {

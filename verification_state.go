@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
+	sqlorig "database/sql"
+
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 const (
@@ -247,21 +251,44 @@ func (f *Ferry) queueRechecks() error {
 }
 
 // compareAnew has the verifier compare a whole table again, whatever it has compared. With save, a
-// process that follows knows of it when it returns.
+// process that follows knows of it when it returns, whichever verifier either of them has.
 func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema, save bool) error {
-	c := comparing(f.Verifier)
-	if _, later := f.Verifier.(*IterativeVerifier); c == nil || later { // compares everything later
+	f.queueWhole(table)
+	if !save || !f.checkpoint.begun() {
 		return nil
 	}
-	fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
-	if fp == nil { // a host's may leave tables out
-		return nil
-	}
-	c.queue.addRange(fp, keyRange{})
-	if f.checkpoint == nil || !save {
-		return nil
+	if err := f.forgetCompared(ctx, table); err != nil {
+		return err
 	}
 	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error { return f.saveVerification(ctx) })
+}
+
+// forgetCompared takes back in the checkpoint that tables were compared, which the verifier of this
+// process has to know before: then what it saves later does not say so either.
+func (f *Ferry) forgetCompared(ctx context.Context, tables ...*TableSchema) error {
+	f.verificationSaved.Lock()
+	defer f.verificationSaved.Unlock()
+	var names []string
+	for _, table := range tables {
+		names = append(names, table.String())
+	}
+	return f.checkpoint.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		return f.checkpoint.forgetCompared(ctx, tx, names)
+	})
+}
+
+// queueWhole queues whole tables, unless the verifier compares everything later.
+func (f *Ferry) queueWhole(tables ...*TableSchema) {
+	c := comparing(f.Verifier)
+	if _, later := f.Verifier.(*IterativeVerifier); c == nil || later {
+		return
+	}
+	for _, table := range tables {
+		fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
+		if fp != nil && !c.queue.holdsWhole(fp) { // a host's may leave tables out
+			c.queue.addRange(fp, keyRange{})
+		}
+	}
 }
 
 func (f *Ferry) savedVerification() *VerificationState {
@@ -328,11 +355,11 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	if saved.Verification == nil && saved.Watched.Name == "" {
 		return nil
 	}
-	data, err := json.Marshal(saved)
+	data, err := saved.encode()
 	if err != nil {
 		return err
 	}
-	if err := f.checkpoint.saveVerification(ctx, withSum(data)); err != nil {
+	if err := f.checkpoint.saveVerification(ctx, data); err != nil {
 		return fmt.Errorf("saving the verifier's progress: %w", err)
 	}
 	return nil
@@ -342,6 +369,11 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 type savedVerification struct {
 	Verification *VerificationState `json:",omitempty"`
 	Watched      mysql.Position
+}
+
+func (s *savedVerification) encode() ([]byte, error) {
+	data, err := json.Marshal(s)
+	return withSum(data), err
 }
 
 func (t *StateTracker) targetWatched() mysql.Position {
@@ -356,6 +388,29 @@ func (c *checkpoint) saveVerification(ctx context.Context, data []byte) error {
 	return err
 }
 
+// forgetCompared takes back that rows of tables were compared, by whichever verifier, in the
+// transaction that takes back that they were copied or before: who dies then must not leave it to
+// the next process to see that once more. A table that were just left out would be compared by the
+// online verifier only.
+func (c *checkpoint) forgetCompared(ctx context.Context, tx *sql.Tx, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	saved, err := c.readVerification(ctx, tx)
+	if err != nil || saved.Verification == nil || saved.Verification.Tables == nil {
+		return err
+	}
+	for _, table := range tables {
+		saved.Verification.Tables[table] = &TableVerificationState{First: []CopiedRangeKeys{{}}}
+	}
+	data, err := saved.encode()
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE "+c.table("verifications")+" SET state=? WHERE run_id=?", data, c.runID)
+	return err
+}
+
 // loadVerification reads the verifier's progress and the rows to be compared again.
 func (c *checkpoint) loadVerification(ctx context.Context, db queryer, p *resumePoint) error {
 	var exist int
@@ -363,30 +418,32 @@ func (c *checkpoint) loadVerification(ctx context.Context, db queryer, p *resume
 	if err != nil || exist < 2 { // written by an older version
 		return err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT state FROM "+c.table("verifications")+" WHERE run_id=?", c.runID)
+	saved, err := c.readVerification(ctx, db)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var data []byte
-		if err := rows.Scan(&data); err != nil {
-			return err
-		}
-		var saved savedVerification
-		text, ok := withoutSum(data)
-		if !ok {
-			return c.damaged("the saved progress of the verification does not fit its checksum")
-		}
-		if err := json.Unmarshal(text, &saved); err != nil {
-			return c.damaged("the saved progress of the verification cannot be read: " + err.Error())
-		}
-		p.verification, p.watched = saved.Verification, coordinateFromPosition(saved.Watched)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
+	p.verification, p.watched = saved.Verification, coordinateFromPosition(saved.Watched)
 	return c.loadRechecks(ctx, db, p)
+}
+
+// readVerification reads the verifier's progress; it is empty when none was saved.
+func (c *checkpoint) readVerification(ctx context.Context, db queryer) (saved savedVerification, err error) {
+	var data []byte
+	err = db.QueryRowContext(ctx, "SELECT state FROM "+c.table("verifications")+" WHERE run_id=?", c.runID).Scan(&data)
+	if errors.Is(err, sqlorig.ErrNoRows) {
+		return saved, nil
+	}
+	if err != nil {
+		return saved, err
+	}
+	text, ok := withoutSum(data)
+	if !ok {
+		return saved, c.damaged("the saved progress of the verification does not fit its checksum")
+	}
+	if err := json.Unmarshal(text, &saved); err != nil {
+		return saved, c.damaged("the saved progress of the verification cannot be read: " + err.Error())
+	}
+	return saved, nil
 }
 
 func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoint) error {

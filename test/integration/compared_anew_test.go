@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
+	"github.com/ghostferry-go/ghostferry/test/harness"
+)
+
+// unwatched moves one row a chunk, and does not notice by the target's log what a test writes there.
+func unwatched(p *harness.Pair, schema, verifier string) *ghostferry.Ferry {
+	f := shopFerry(p, schema, 1)
+	f.VerifierType, f.SkipTargetVerification, f.DataIterationConcurrency = verifier, true, 1
+	return f
+}
+
+// compareAll runs until every row was compared and ends then, which saves that nothing is left.
+func compareAll(t *testing.T, ctx context.Context, f *ghostferry.Ferry) {
+	t.Helper()
+	f.AutomaticCutover = false
+	require.NoError(t, f.InitializeContext(ctx))
+	v, ok := f.Verifier.(*ghostferry.OnlineVerifier)
+	require.True(t, ok)
+	require.NoError(t, f.StartContext(ctx))
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(run) }()
+	harness.Await(t, "every row is compared", func() bool {
+		select {
+		case err := <-ran:
+			t.Fatalf("the run ended: %v", err)
+		default:
+		}
+		s := v.Stats()
+		return s.TablesDone == s.Tables && s.KeysQueued+s.RangesQueued == 0
+	})
+	stop()
+	mustBeInterrupted(t, <-ran)
+	require.NoError(t, f.Close())
+}
+
+// stopAtFirstChunk runs until one chunk is copied.
+func stopAtFirstChunk(t *testing.T, ctx context.Context, f *ghostferry.Ferry) {
+	t.Helper()
+	mustStart(t, ctx, f)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { // behind the Ferry's own: it is committed
+		stop()
+		return nil
+	})
+	mustBeInterrupted(t, f.RunContext(run))
+	require.NoError(t, f.Close())
+}
+
+// mustFindWrongCopy moves the rest, and makes a row wrong that was copied anew.
+func mustFindWrongCopy(t *testing.T, ctx context.Context, p *harness.Pair, f *ghostferry.Ferry, schema string) {
+	t.Helper()
+	require.NoError(t, f.InitializeContext(ctx))
+	f.DataIterator.AddDoneListener(func() error { return p.TryIn(ctx, p.TargetDB, schema, "UPDATE t SET v=22 WHERE id=2") })
+	require.NoError(t, f.StartContext(ctx))
+	require.ErrorContains(t, harness.RunStarted(ctx, f, func() error { return nil }), schema+".t [PKs: 2 ")
+	require.NoError(t, f.Close())
+}
+
+// Rows that are copied anew are compared anew, by whichever process: also when the one that has
+// seen that they are to be copied again ends before it has compared anything.
+func TestRowsCopiedAnewAreComparedAnew(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeNoVerification} {
+			t.Run(verifier, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				const schema = "anew"
+				p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+				p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+				compareAll(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeOnline))
+
+				p.In(t, p.TargetDB, schema, "TRUNCATE TABLE t")
+				stopAtFirstChunk(t, ctx, unwatched(p, schema, verifier))
+				require.Positive(t, harness.Count(t, p.TargetDB, schema+".t"))
+				mustFindWrongCopy(t, ctx, p, unwatched(p, schema, ghostferry.VerifierTypeOnline), schema)
+			})
+		}
+	})
+}
+
+// The same holds for rows that the source may have lost after they were compared.
+func TestRepairedRowsAreComparedAnew(t *testing.T) {
+	t.Parallel() // with servers of its own
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	p := harness.New(t, harness.Settings[0])
+	const schema = "lost_compared"
+	p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	p.Create(t, "elsewhere", "CREATE TABLE t (id INT PRIMARY KEY)")
+	p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+	restore := older(t, p)
+	ferry := func() *ghostferry.Ferry { return unwatched(p, schema, ghostferry.VerifierTypeOnline) }
+	stopAtFirstChunk(t, ctx, ferry())
+	// The source loses a transaction that the copy has read past. Its place was not recorded, as by a
+	// process that is killed soon after: places without changes are recorded once a second.
+	p.In(t, p.TargetDB, "_ghostferry", "CREATE TABLE elsewhere.kept SELECT * FROM lanes")
+	p.In(t, p.SourceDB, "elsewhere", "INSERT INTO t VALUES (1)")
+	compareAll(t, ctx, ferry())
+	p.In(t, p.TargetDB, "_ghostferry", "DELETE FROM lanes", "INSERT INTO lanes SELECT * FROM elsewhere.kept")
+	restore()
+
+	stopAtFirstChunk(t, ctx, ferry())
+	mustFindWrongCopy(t, ctx, p, ferry(), schema)
+}
+
+// A table that an ALTER may have written anew is compared again by a process that had compared it
+// before, although another one without a verifier has made the ALTER.
+func TestRebuiltTableIsComparedByTheNextVerifier(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "rebuilt"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT, w INT, KEY (w))")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1,1),(2,2,2),(3,3,3)")
+		ferry := func(verifier string) (*ghostferry.Ferry, *faultproxy.Proxy) {
+			f, proxy := proxiedTarget(t, p, schema)
+			f.VerifierType, f.SkipTargetVerification = verifier, true
+			return f, proxy
+		}
+		f, proxy := ferry(ghostferry.VerifierTypeOnline)
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1205, Times: 1000})
+		compareAll(t, ctx, f)
+
+		f, proxy = ferry(ghostferry.VerifierTypeNoVerification)
+		f.AutomaticCutover = false
+		quiet := proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1845, Times: 1})
+		mustStart(t, ctx, f)
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(run) }()
+		awaitRows(t, p.TargetDB, schema+".t", 3, f)
+		stop()
+		mustBeInterrupted(t, <-ran)
+		require.NoError(t, f.Close())
+		require.Equal(t, 1, quiet.Taken())
+
+		f, _ = ferry(ghostferry.VerifierTypeOnline)
+		mustFindWrongCopy(t, ctx, p, f, schema)
+	})
+}
