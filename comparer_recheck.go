@@ -96,24 +96,25 @@ func (c *comparer) unsettledTables() []string {
 }
 
 // unfinished returns everything that is still to be compared, that which is being
-// compared included.
+// compared included. Nothing goes from the queue to a pass meanwhile. The other way no lock is
+// in the way of workers: what they find is queued before it leaves their work. So the queue is
+// read last.
 func (c *comparer) unfinished() verifyWork {
 	work := verifyWork{}
-	// The lock is held over both, so that nothing is between queue and pass unseen.
 	c.taken.Lock()
 	defer c.taken.Unlock()
-	c.queue.copyTo(work)
+	for f, keys := range c.taken.suspects {
+		for key := range keys {
+			work.of(f).keys[key] = struct{}{}
+		}
+	}
 	for f, w := range c.taken.work {
 		work.of(f).merge(w)
 	}
 	for _, walk := range c.taken.walks {
 		walk.returnTo(work)
 	}
-	for f, keys := range c.taken.suspects {
-		for key := range keys {
-			work.of(f).keys[key] = struct{}{}
-		}
-	}
+	c.queue.copyTo(work)
 	for f, w := range work {
 		if len(w.keys)+len(w.ranges)+len(w.first) == 0 {
 			delete(work, f)
@@ -157,15 +158,23 @@ func (c *comparer) begin() (work verifyWork, previous map[*fingerprint]map[strin
 	return work, previous
 }
 
-// end puts back what was not compared, and keeps the suspects.
-func (c *comparer) end(suspects map[*fingerprint]map[string]observation) {
+// judged lets go of what was compared, and keeps the suspects.
+func (c *comparer) judged(work verifyWork, suspects map[*fingerprint]map[string]observation) {
+	c.taken.Lock()
+	defer c.taken.Unlock()
+	clear(work)
+	c.taken.suspects = suspects
+}
+
+// end puts back what was not compared.
+func (c *comparer) end() {
 	c.taken.Lock()
 	defer c.taken.Unlock()
 	for _, walk := range c.taken.walks {
 		walk.returnTo(c.taken.work)
 	}
 	c.queue.putBack(c.taken.work)
-	c.taken.work, c.taken.walks, c.taken.suspects = nil, nil, suspects
+	c.taken.work, c.taken.walks = nil, nil
 }
 
 // pass compares once everything that is queued, and the keys that differed in the last
@@ -175,8 +184,7 @@ func (c *comparer) end(suspects map[*fingerprint]map[string]observation) {
 func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error) {
 	waiting := c.collisions.snapshot() // before anything is read
 	work, previous := c.begin()
-	var suspects map[*fingerprint]map[string]observation
-	defer func() { c.end(suspects) }()
+	defer c.end()
 	if keys, ranges := work.counts(); keys+ranges == 0 {
 		return false, nil
 	}
@@ -197,14 +205,11 @@ func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error
 	if err != nil {
 		return true, err
 	}
-	judged, err := c.judge(ctx, differing, previous, waiting, still)
+	suspects, err := c.judge(ctx, differing, previous, waiting, still)
 	if err != nil {
 		return true, err
 	}
-	c.taken.Lock()
-	clear(work)
-	c.taken.Unlock()
-	suspects = judged
+	c.judged(work, suspects)
 	return len(walks) > 0, nil
 }
 

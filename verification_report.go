@@ -117,6 +117,7 @@ func (c *comparer) report() *VerificationReport {
 		SecondsBefore: s.BeforeCutover.Seconds(), SecondsDuring: s.DuringCutover.Seconds(), Made: time.Now().UTC(),
 		Tables: []TableReport{}, Mismatches: []OnlineVerifierMismatch{}, Repaired: []RepairedRow{},
 	}
+	left := c.unfinished() // before the mismatches, which are noted before they are done with
 	r.Mismatches = append(r.Mismatches, c.mismatches()...)
 	slices.SortFunc(r.Mismatches, func(a, b OnlineVerifierMismatch) int {
 		return cmp.Or(strings.Compare(a.Table, b.Table), strings.Compare(a.Key, b.Key))
@@ -128,7 +129,6 @@ func (c *comparer) report() *VerificationReport {
 	for _, m := range r.Mismatches {
 		differ[m.Table]++
 	}
-	left := c.unfinished()
 	c.stats.Lock()
 	defer c.stats.Unlock()
 	if at := c.stats.coordinate; !at.IsZero() {
