@@ -213,16 +213,33 @@ func (f *Ferry) resumeVerification(c *comparer) error {
 	if !f.resuming {
 		return nil
 	}
-	if state := f.savedVerification(); state != nil && state.VerifierType == f.VerifierType {
-		if err := c.load(state.Tables, f.copiedAnew); err != nil {
-			return err
-		}
-	} else if s := f.StateToResumeFrom; s != nil && f.resume == nil {
-		if err := c.loadStore(s.BinlogVerifyStore); err != nil {
-			return err
-		}
+	state, dump := f.savedVerification(), f.StateToResumeFrom
+	var err error
+	if state != nil && state.VerifierType == f.VerifierType {
+		err = c.load(state.Tables, f.copiedAnew)
+	} else if f.resume == nil && state == nil && dump.BinlogVerifyStore != nil {
+		err = c.loadStore(dump.BinlogVerifyStore)
+	} else if _, inline := f.Verifier.(*InlineVerifier); inline { // the others compare every table anyway
+		f.queueWhole(f.copiedBefore()...)
+	}
+	if err != nil {
+		return err
 	}
 	return f.queueRechecks()
+}
+
+// copiedBefore are the tables of which an earlier process has copied rows, or may have.
+func (f *Ferry) copiedBefore() (tables []*TableSchema) {
+	for _, table := range f.sortedTables() {
+		if f.resume != nil {
+			t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
+			if t == nil || t.rows == 0 && len(t.chunks) == 0 {
+				continue
+			}
+		}
+		tables = append(tables, table)
+	}
+	return tables
 }
 
 // queueRechecks queues the rows that differed when an earlier process wrote them.

@@ -152,3 +152,20 @@ func TestRebuiltTableIsComparedByTheNextVerifier(t *testing.T) {
 		mustFindWrongCopy(t, ctx, p, f, schema)
 	})
 }
+
+// What was copied and changed before an inline verifier has saved anything was compared by nobody: it
+// compares the whole of such a table, also when the process before had another verifier.
+func TestInlineVerifierTakesOver(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "inline_later"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		stopAtFirstChunk(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeNoVerification))
+		p.In(t, p.TargetDB, schema, "UPDATE t SET v=11")
+		f := unwatched(p, schema, ghostferry.VerifierTypeInline)
+		require.ErrorContains(t, harness.Move(ctx, f, func() error { return nil }), schema+".t [PKs: 1 ")
+		require.NoError(t, f.Close())
+	})
+}
