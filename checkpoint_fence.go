@@ -52,6 +52,16 @@ func (c *checkpoint) fence(ctx context.Context) (*fenceNote, error) {
 	return note, nil
 }
 
+// leftReadOnly tells whether an earlier process of the run may have left the server that its fence
+// closes on read-only.
+func (f *Ferry) leftReadOnly(ctx context.Context) (bool, error) {
+	if f.checkpoint == nil {
+		return false, nil
+	}
+	note, err := f.checkpoint.fence(ctx)
+	return note != nil && note.Kind == FenceReadOnly, err
+}
+
 // noteFence keeps a note, or removes it. Nobody but the process that owns the run may.
 func (c *checkpoint) noteFence(ctx context.Context, note *fenceNote) error {
 	if !c.begun() {

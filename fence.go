@@ -32,7 +32,8 @@ type FenceConfig struct {
 	// Kind is one of the Fence constants.
 	Kind string
 	// Connection is the server that the application writes to, with an account that may do
-	// what the kind needs. Default: Source, or its primary where Source is a replica.
+	// what the kind needs. Default: Source. Where that is a replica
+	// (WaitUntilReplicaIsCaughtUpToMaster) it has to be set, to the primary.
 	Connection *DatabaseConfig
 	// Accounts are those of FenceAccounts, as user@host.
 	Accounts []string
@@ -76,6 +77,9 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 	checked.validateFence(func(field, problem, remedy string) {
 		faults = append(faults, &ConfigError{Field: field, Problem: problem, Remedy: remedy})
 	})
+	if err := f.fenceOnPrimary(config); err != nil {
+		faults = append(faults, err)
+	}
 	if len(faults) > 0 {
 		return nil, joinErrors(faults)
 	}
@@ -117,6 +121,21 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 		return &tableFence{fencedServer: base, tables: f.sortedTables()}, nil
 	}
 	return nil, errors.Join(fmt.Errorf("there is no fence of kind %q", config.Kind), db.Close())
+}
+
+// fenceOnPrimary refuses a fence that would close on a replica: the application goes on writing
+// on its primary, and what it writes stays there. MasterDB does not tell how to connect to it.
+func (f *Ferry) fenceOnPrimary(config *FenceConfig) error {
+	if config == nil || f.WaitUntilReplicaIsCaughtUpToMaster == nil {
+		return nil
+	}
+	if config.Connection != nil && hostPort(config.Connection) != hostPort(f.Source) {
+		return nil
+	}
+	return &ConfigError{
+		Field: "CutoverFence.Connection", Problem: "the fence would close on Source, which is a replica: the application writes to its primary, and would not be stopped",
+		Remedy: "set CutoverFence.Connection to the primary, with an account that may do there what the fence needs",
+	}
 }
 
 // FenceHooks returns hooks of a fence, for Cutover; Switch is the host's, or CutoverUnlock.

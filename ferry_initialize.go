@@ -134,10 +134,14 @@ func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
 		return fmt.Errorf("asking the source replica how far it is: %w", err)
 	}
 	readOnly, err := isReadOnly(ctx, gate.MasterDB)
+	if err != nil || !readOnly {
+		return err
+	}
+	fenced, err := f.leftReadOnly(ctx)
 	if err != nil {
 		return err
 	}
-	if readOnly {
+	if !fenced {
 		return errors.New("source master is a read replica, not a master writer")
 	}
 	return nil

@@ -187,10 +187,10 @@ func (f *Ferry) probe(ctx context.Context) (*Ferry, *PreflightReport, error) {
 
 // examine connects, loads the tables, finds the checkpoint and runs all checks.
 func (f *Ferry) examine(ctx context.Context) (*PreflightReport, error) {
-	if err := f.connect(ctx); err != nil {
+	if err := f.fenceOnPrimary(f.CutoverFence); err != nil {
 		return nil, err
 	}
-	if err := f.prepareReplicaGate(ctx); err != nil {
+	if err := f.connect(ctx); err != nil {
 		return nil, err
 	}
 	faults, err := f.loadTables(ctx)
@@ -198,6 +198,9 @@ func (f *Ferry) examine(ctx context.Context) (*PreflightReport, error) {
 		return nil, err
 	}
 	if err := f.findCheckpoint(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.prepareReplicaGate(ctx); err != nil {
 		return nil, err
 	}
 	return f.runChecks(ctx, faults, true)
@@ -239,11 +242,9 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	}
 	if f.checkpoint != nil {
 		in.RunID = f.checkpoint.runID
-		note, err := f.checkpoint.fence(ctx)
-		if err != nil {
-			return nil, err
-		}
-		in.SourceFenced = note != nil && note.Kind == FenceReadOnly
+	}
+	if in.SourceFenced, err = f.leftReadOnly(ctx); err != nil {
+		return nil, err
 	}
 	later, err := f.indexesComeLater(ctx)
 	if err != nil {

@@ -93,7 +93,8 @@ func ReadConfig(r io.Reader) (*Config, error) {
 // InitializeAndValidateConfig sets table filter and rewrites from Databases and
 // Tables, chooses the online verifier if none is named, creates the secondary indexes of
 // tables from 32 MiB on when their rows are copied if DeferSecondaryIndexes does not say
-// otherwise, and validates everything. It
+// otherwise, has a CutoverFence without Connection close on SourceReplicationMaster where
+// RunFerryFromReplica is set, and validates everything. It
 // reports all faults at once, see [ghostferry.ConfigErrors]. A table filter that is
 // set already stays. It may be called again.
 func (c *Config) InitializeAndValidateConfig() error {
@@ -132,6 +133,7 @@ func (c *Config) InitializeAndValidateConfig() error {
 	}
 
 	c.deferIndexes()
+	c.fencePrimary()
 
 	name, err := c.ensureToken()
 	if err != nil {
@@ -160,6 +162,16 @@ func (c *Config) deferIndexes() {
 	if c.DeferSecondaryIndexesMinBytes == 0 {
 		c.DeferSecondaryIndexesMinBytes = largeTable
 	}
+}
+
+// fencePrimary has the fence close on the server that applications write to.
+func (c *Config) fencePrimary() {
+	if !c.RunFerryFromReplica || c.CutoverFence == nil || c.CutoverFence.Connection != nil {
+		return
+	}
+	fence := *c.CutoverFence
+	fence.Connection = c.SourceReplicationMaster
+	c.CutoverFence = &fence
 }
 
 // validateReplica checks the settings of a source that is a replica, and refuses those

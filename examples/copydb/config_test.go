@@ -1,6 +1,7 @@
 package copydb
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -70,6 +71,25 @@ func TestReplicaSettingsBelongTogether(t *testing.T) {
 		"SourceReplicationMaster": {"Host": "c", "Port": 3, "User": "u"}`)
 	require.NoError(t, complete.InitializeAndValidateConfig())
 	require.Equal(t, "application:ghostferry", complete.SourceReplicationMaster.Marginalia, "defaults are filled in")
+}
+
+// A fence closes where applications write, unless the configuration names another account.
+func TestFenceOfAReplicasPrimary(t *testing.T) {
+	const replica = `, "RunFerryFromReplica": true, "ReplicatedMasterPositionQuery": "SELECT 1", "SourceReplicationMaster": {"Host": "c", "Port": 3, "User": "u"}`
+	for _, c := range []struct{ settings, user string }{
+		{replica + `, "CutoverFence": {"Kind": "lock_tables"}`, "u"},
+		{replica + `, "CutoverFence": {"Kind": "lock_tables", "Connection": {"Host": "c", "Port": 3, "User": "admin"}}`, "admin"},
+		{`, "CutoverFence": {"Kind": "lock_tables"}`, ""},
+	} {
+		config := read(t, c.settings)
+		require.NoError(t, config.InitializeAndValidateConfig())
+		require.NoError(t, config.InitializeAndValidateConfig())
+		if c.user == "" {
+			require.Nil(t, config.CutoverFence.Connection)
+			continue
+		}
+		require.Equal(t, "c:3 "+c.user, fmt.Sprintf("%s:%d %s", config.CutoverFence.Connection.Host, config.CutoverFence.Connection.Port, config.CutoverFence.Connection.User))
+	}
 }
 
 // copydb defers the indexes of large tables when the configuration says nothing. What it says

@@ -6,10 +6,11 @@ import "context"
 // primary, and a target that cannot be written.
 func (r *run) checkReadOnly(context.Context) error {
 	switch {
-	case r.SourceServer.ReadOnly && r.SourceFenced:
+	case !r.SourceServer.ReadOnly || r.SourceIsReplicaOK: // as it should be
+	case r.SourceFenced:
 		r.warn("source-fenced", "source, read_only", "the source is read-only: an earlier process of this run died in its cutover",
 			"let this one begin, which opens the fence unless the traffic may have been switched; or SET GLOBAL read_only = OFF on the source, if the application writes there")
-	case r.SourceServer.ReadOnly && !r.SourceIsReplicaOK:
+	default:
 		r.fault("source", "source, read_only", "source is a read replica. running Ghostferry with a source replica is unsafe "+
 			"unless WaitUntilReplicaIsCaughtUpToMaster is used",
 			"set WaitUntilReplicaIsCaughtUpToMaster with its primary, or move from the primary itself; a primary that was left read-only: SET GLOBAL read_only = OFF")

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
@@ -114,10 +115,15 @@ func (s *Server) LockAccountQuery(a Account, lock bool) string {
 	return "ALTER USER " + a.String() + " ACCOUNT UNLOCK"
 }
 
-// WritingTransactions returns the ids of the connections with a transaction that has changed rows
-// and not ended. The server's answer may be 100 ms old. It needs PROCESS.
+// WritingTransactions returns the ids of clients' connections with a transaction that has changed
+// rows and not ended. The server's answer may be 100 ms old. It needs PROCESS.
 func (s *Server) WritingTransactions(ctx context.Context, q Querier) ([]int64, error) {
-	return s.ids(ctx, q, "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0 AND trx_mysql_thread_id > 0")
+	ids, err := s.ids(ctx, q, "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0 AND trx_mysql_thread_id > 0")
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	appliers, err := s.processes(ctx, q, process.replicates)
+	return slices.DeleteFunc(ids, func(id int64) bool { return slices.Contains(appliers, id) }), err
 }
 
 func (s *Server) ids(ctx context.Context, q Querier, query string) ([]int64, error) {

@@ -17,6 +17,10 @@ type process struct {
 	user, command, state, info string // info is the statement that runs
 }
 
+// replicates tells whether this is what applies another server's log. To kill it ends replication.
+// One with a PRIVILEGE_CHECKS_USER (MySQL) cannot be told from that user's connections here.
+func (p process) replicates() bool { return p.user == "system user" }
+
 // listProcesses is not a query of information_schema: MySQL fails to make that table (error 3854)
 // while somebody's statement holds bytes that are no text.
 const listProcesses = "SHOW FULL PROCESSLIST"
@@ -51,14 +55,14 @@ func (s *Server) Connections(ctx context.Context, q Querier, users []string) ([]
 func (s *Server) RunningStatements(ctx context.Context, q Querier, without ...string) ([]int64, error) {
 	return s.processes(ctx, q, func(p process) bool {
 		spared := slices.ContainsFunc(without, func(text string) bool { return strings.Contains(p.info, text) })
-		return (p.command == "Query" || p.command == "Execute") && p.info != "" && !spared
+		return (p.command == "Query" || p.command == "Execute") && p.info != "" && !p.replicates() && !spared
 	})
 }
 
-// WaitingForTableLocks returns the ids of connections that wait for another's LOCK TABLES.
+// WaitingForTableLocks returns the ids of clients' connections that wait for another's LOCK TABLES.
 func (s *Server) WaitingForTableLocks(ctx context.Context, q Querier) ([]int64, error) {
 	return s.processes(ctx, q, func(p process) bool {
-		return strings.HasPrefix(p.state, "Waiting for table") && strings.HasSuffix(p.state, "lock")
+		return strings.HasPrefix(p.state, "Waiting for table") && strings.HasSuffix(p.state, "lock") && !p.replicates()
 	})
 }
 
