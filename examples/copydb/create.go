@@ -55,6 +55,8 @@ type definition struct {
 	drop      string   // undoes the statement
 	parents   []string // names of the tables that a table's foreign keys refer to
 
+	table ghostferry.TableIdentifier // on the target, of a table of the move
+
 	inUse   string // a query that finds a row if somebody else uses it already; may be empty
 	inUseOf []any  // its arguments
 }
@@ -90,22 +92,15 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 		return f.refused(ctx, fmt.Errorf("target: %w", err))
 	}
 	defer discard(conn)
-	for i, step := range steps {
-		_, err := conn.ExecContext(ctx, step.statement)
-		if err == nil {
-			f.logger().Debugf("created %s", step.name)
-			continue
-		}
-		answer, answered := errors.AsType[*mysql.MySQLError](err)
-		switch {
-		case answered && answer.Number == errTableExists:
-			err = &ExistingTableError{[]string{step.name}}
-		case answered:
-			err = &CreationError{step.name, err}
-		default:
-			err = fmt.Errorf("creating %s on the target: %w", step.name, err)
-		}
-		if undone := f.undo(ctx, steps[:i]); undone != nil {
+	if err := explicitTimestamps(ctx, conn); err != nil {
+		return f.refused(ctx, err)
+	}
+	made, err := f.create(ctx, conn, steps)
+	if err == nil {
+		err = f.createdAsOnSource(ctx, steps)
+	}
+	if err != nil {
+		if undone := f.undo(ctx, steps[:made]); undone != nil {
 			f.wrote = true
 			return errors.Join(err, undone)
 		}
@@ -113,6 +108,63 @@ func (f *CopydbFerry) createAll(ctx context.Context) error {
 	}
 	f.wrote = f.wrote || len(steps) > 0
 	f.logger().Infof("the target has the schemas and tables of the move")
+	return nil
+}
+
+// explicitTimestamps keeps the target from giving TIMESTAMP columns a default and ON UPDATE that
+// their definition does not have. It is asked first: the setting may need a privilege.
+func explicitTimestamps(ctx context.Context, conn *sql.Conn) error {
+	var explicit bool
+	err := conn.QueryRowContext(ctx, "SELECT @@SESSION.explicit_defaults_for_timestamp").Scan(&explicit)
+	if err == nil && !explicit {
+		_, err = conn.ExecContext(ctx, "SET SESSION explicit_defaults_for_timestamp = ON")
+	}
+	if err != nil {
+		return fmt.Errorf("the target may give TIMESTAMP columns other defaults than the source's: %w: on the target: SET GLOBAL explicit_defaults_for_timestamp = ON; or create the tables yourself and set AllowExistingTargetTable", err)
+	}
+	return nil
+}
+
+// create executes the steps, and returns how many of them were made.
+func (f *CopydbFerry) create(ctx context.Context, conn *sql.Conn, steps []definition) (made int, err error) {
+	for i, step := range steps {
+		_, err := conn.ExecContext(ctx, step.statement)
+		answer, answered := errors.AsType[*mysql.MySQLError](err)
+		switch {
+		case err == nil:
+			f.logger().Debugf("created %s", step.name)
+		case answered && answer.Number == errTableExists:
+			return i, &ExistingTableError{[]string{step.name}}
+		case answered:
+			return i, &CreationError{step.name, err}
+		default:
+			return i, fmt.Errorf("creating %s on the target: %w", step.name, err)
+		}
+	}
+	return len(steps), nil
+}
+
+// createdAsOnSource refuses a default that a column got otherwise than on the source. For tables
+// that somebody else has created that is a warning.
+func (f *CopydbFerry) createdAsOnSource(ctx context.Context, steps []definition) error {
+	created := map[string]string{} // "schema.table" on the target → its quoted name
+	for _, step := range steps {
+		if step.table != (ghostferry.TableIdentifier{}) {
+			created[step.table.SchemaName+"."+step.table.TableName] = step.name
+		}
+	}
+	if len(created) == 0 {
+		return nil
+	}
+	report, err := f.Ferry.Preflight(ctx)
+	if err != nil {
+		return fmt.Errorf("comparing the created tables with the source's: %w", err)
+	}
+	for _, finding := range report.Findings {
+		if name := created[finding.Subject]; name != "" && finding.Code == "target-structure.column-default" {
+			return &CreationError{name, fmt.Errorf("as it is on the source: %s", finding.What)}
+		}
+	}
 	return nil
 }
 
@@ -319,7 +371,7 @@ func defineTable(ctx context.Context, source *sql.Conn, table ghostferry.TableId
 		return definition{}, err
 	}
 	quoted := quoteTable(rename(table))
-	made := definition{name: quoted, statement: statement, drop: "DROP TABLE " + quoted, inUse: "SELECT 1 FROM " + quoted + " LIMIT 1"}
+	made := definition{name: quoted, table: rename(table), statement: statement, drop: "DROP TABLE " + quoted, inUse: "SELECT 1 FROM " + quoted + " LIMIT 1"}
 	for _, parent := range parents {
 		made.parents = append(made.parents, quoteTable(parent))
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
@@ -211,5 +213,62 @@ func TestCopydbCreationOrder(t *testing.T) {
 			}
 		}
 		require.Equal(t, []string{"d", "b", "a", "c"}, order)
+	})
+}
+
+// A server may give TIMESTAMP columns a default and ON UPDATE of its own
+// (explicit_defaults_for_timestamp=OFF): they are on the target as on the source, whichever does.
+func TestCopydbCreatesTimestampsAsOnTheSource(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		explicit := func(source, target string) {
+			harness.Exec(t, p.SourceDB, "SET GLOBAL explicit_defaults_for_timestamp = "+source)
+			harness.Exec(t, p.TargetDB, "SET GLOBAL explicit_defaults_for_timestamp = "+target)
+		}
+		defer explicit("ON", "ON")
+		for _, sides := range [][2]string{{"ON", "OFF"}, {"OFF", "ON"}} {
+			freshSchemas(t, p, "copydb_stamps")
+			explicit(sides[0], sides[1])
+			harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_stamps")
+			p.In(t, p.SourceDB, "copydb_stamps", "SET SESSION explicit_defaults_for_timestamp = "+sides[0], "SET SESSION sql_mode = ''",
+				"CREATE TABLE stamps (id INT PRIMARY KEY, bare TIMESTAMP NOT NULL, second TIMESTAMP NOT NULL, maybe TIMESTAMP NULL,"+
+					" own TIMESTAMP NOT NULL DEFAULT '2020-01-01 00:00:00' ON UPDATE CURRENT_TIMESTAMP, unsaid TIMESTAMP)")
+			want := definition(t, p.SourceDB, "copydb_stamps", "stamps")
+			require.Equal(t, sides[0] == "OFF", strings.Contains(strings.ToLower(strings.Split(want, "\n")[1]), "on update"))
+			require.NoError(t, created(t.Context(), copydb.NewFerry(copydbSettings(p, []string{"copydb_stamps"}, nil).config(t))))
+			require.Equal(t, want, definition(t, p.TargetDB, "copydb_stamps", "stamps"))
+		}
+	})
+}
+
+// alteringLogger alters what was just created.
+type alteringLogger struct{ alter func() }
+
+func (l *alteringLogger) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (l *alteringLogger) Fire(entry *logrus.Entry) error {
+	if strings.HasPrefix(entry.Message, "created `copydb_default`.`t`") {
+		l.alter()
+	}
+	return nil
+}
+
+// What copydb itself has created with another default than the source's is an error, and goes again.
+func TestCopydbRefusesAnotherDefault(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		freshSchemas(t, p, "copydb_default")
+		harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_default;\nCREATE TABLE copydb_default.t (id INT PRIMARY KEY, n INT NOT NULL)")
+		config := copydbSettings(p, []string{"copydb_default"}, nil).config(t)
+		logger := logrus.New()
+		logger.SetOutput(io.Discard)
+		logger.SetLevel(logrus.DebugLevel)
+		logger.AddHook(&alteringLogger{alter: func() { harness.Exec(t, p.TargetDB, "ALTER TABLE copydb_default.t ALTER n SET DEFAULT 7") }})
+		config.Logger = logger
+		err := created(t.Context(), copydb.NewFerry(config))
+		var refused *copydb.RefusedError
+		require.ErrorAs(t, err, &refused)
+		var creation *copydb.CreationError
+		require.ErrorAs(t, err, &creation)
+		require.Contains(t, err.Error(), "the default of column n is none on the source and 7 on the target")
+		require.Zero(t, harness.Count(t, p.TargetDB, "information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'copydb_default'"))
 	})
 }
