@@ -305,31 +305,55 @@ func (d *deferredIndexes) settle(ctx context.Context, t *deferredTable) error {
 	return nil
 }
 
+// likeness says how a table's definition compares with what it was before.
+type likeness int
+
+const (
+	another likeness = iota
+	asBefore
+	otherOrder // but for the order of the deferred indexes it is as before
+)
+
 // present returns which of a table's deferred indexes are there, and whether the table is
 // defined as it was before.
-func (d *deferredIndexes) present(ctx context.Context, s *session, t *deferredTable) (present []indexDefinition, same bool, err error) {
+func (d *deferredIndexes) present(ctx context.Context, s *session, t *deferredTable) (present []indexDefinition, found likeness, err error) {
 	definition, err := showCreateTable(ctx, s, t.schema, t.name)
 	if err != nil {
-		return nil, false, err
+		return nil, another, err
 	}
 	now, err := tableElements(definition)
 	if err != nil {
-		return nil, false, err
+		return nil, another, err
 	}
 	before, err := tableElements(t.record.definition)
 	if err != nil {
-		return nil, false, err
+		return nil, another, err
 	}
 	indexes, err := indexesOf(now)
 	if err != nil {
-		return nil, false, err
+		return nil, another, err
 	}
 	for _, index := range t.record.deferred {
 		if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.Name == index.Name }) {
 			present = append(present, index)
 		}
 	}
-	return present, slices.Equal(now, before), nil
+	return present, t.record.compare(before, now), nil
+}
+
+// compare compares the elements of two definitions.
+func (r *indexRecord) compare(before, now []string) likeness {
+	if slices.Equal(before, now) {
+		return asBefore
+	}
+	deferred := func(element string) bool {
+		return slices.ContainsFunc(r.deferred, func(i indexDefinition) bool { return i.Clause == element })
+	}
+	// Names are unique in a table: as many elements of the same texts are the same indexes.
+	if len(before) == len(now) && slices.Equal(slices.DeleteFunc(slices.Clone(before), deferred), slices.DeleteFunc(slices.Clone(now), deferred)) {
+		return otherOrder
+	}
+	return another
 }
 
 func dropClauses(indexes []indexDefinition) string {

@@ -22,17 +22,18 @@ type DeferredIndexError struct {
 	Table string
 	// Definition is what SHOW CREATE TABLE said before the run.
 	Definition string
-	// Err is why, nil when the table was changed by somebody else.
+	// Err is why, nil when all of them are there and the table was changed by somebody else.
 	Err error
 }
 
-// Error names the table and what to do.
+// Error names the table and what to do. By hand is behind the watch's back, which takes an ALTER of
+// others for a change of the rows.
 func (e *DeferredIndexError) Error() string {
-	reason := "its definition is another one than before the run"
-	if e.Err != nil {
-		reason = e.Err.Error()
+	const byHand = "by hand (after SET SESSION sql_log_bin = 0, because the target's log is watched) and run again"
+	if e.Err == nil {
+		return fmt.Sprintf("the secondary indexes of %s on the target are there, and its definition is another one than before the run: make it that %s, or start afresh (copydb: -restart); before the run it was %s", e.Table, byHand, e.Definition)
 	}
-	return fmt.Sprintf("the secondary indexes of %s on the target cannot be created again: %s: see to that, or create them by hand, and run again; before the run it was %s", e.Table, reason, e.Definition)
+	return fmt.Sprintf("the secondary indexes of %s on the target cannot be created again: %v: see to that and run again, or create them %s; before the run it was %s", e.Table, e.Err, byHand, e.Definition)
 }
 
 // Unwrap returns the server's answer.
@@ -152,16 +153,17 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 }
 
 // createOnce makes the table's definition what it was. Of deferred indexes some may be
-// there already, if dropping them was cut short; all are then created in their order.
+// there already, if dropping them was cut short; all are then created in their order. When
+// all are there somebody has created them by hand, because the run could not: they stay.
 // anew says that the table may have been written anew: in another way than in place, or not
 // known how, by an attempt without an answer, a process before this one, or by hand.
 func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferredTable) (anew bool, err error) {
-	present, same, err := d.present(ctx, s, t)
-	if err != nil || same {
-		return same, err
+	present, found, err := d.present(ctx, s, t)
+	if err != nil {
+		return false, err
 	}
 	if len(present) == len(t.record.deferred) {
-		return true, &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
+		return true, d.mustBeAsBefore(t, found)
 	}
 	if len(present) > 0 {
 		if _, err := s.execText(ctx, "ALTER TABLE "+t.quoted()+" "+dropClauses(present)); err != nil {
@@ -179,10 +181,24 @@ func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferre
 	if err != nil {
 		return anew, err
 	}
-	if _, same, err = d.present(ctx, s, t); err == nil && !same {
-		return true, &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
+	if _, found, err = d.present(ctx, s, t); err != nil {
+		return anew, err
 	}
-	return anew, err
+	err = d.mustBeAsBefore(t, found)
+	return anew || err != nil, err
+}
+
+// mustBeAsBefore refuses a table with all its indexes whose definition is another one than before.
+// Their order decides about no row: it is only said.
+func (d *deferredIndexes) mustBeAsBefore(t *deferredTable, found likeness) error {
+	switch found {
+	case asBefore:
+		return nil
+	case otherOrder:
+		d.logger.WithField(fieldTable, t.table.String()).Warn("its secondary indexes were created by somebody else, in another order than before the run: they stay so")
+		return nil
+	}
+	return &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}
 }
 
 // createQuietly is for what the server cannot do while rows change: too many of them
@@ -219,6 +235,11 @@ func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, pr
 			return err
 		})
 		if mysqlerr.Classify(err) == mysqlerr.UnknownObject {
+			return nil
+		}
+		if changed, ok := errors.AsType[*DeferredIndexError](err); ok && changed.Err == nil {
+			// The new run looks at the table as it is.
+			d.logger.WithField(fieldTable, t.table.String()).Warnf("its secondary indexes are there, and its definition is another one than before the earlier run, which was %s", changed.Definition)
 			return nil
 		}
 		if err != nil {

@@ -456,3 +456,74 @@ func TestForgottenRunGivesIndexesBack(t *testing.T) {
 	require.NoError(t, f.Close())
 	p.MustEqual(t, indexed)
 }
+
+// byHand changes definitions of the target as DeferredIndexError says.
+func byHand(t *testing.T, p *harness.Pair, statements ...string) {
+	t.Helper()
+	p.In(t, p.TargetDB, indexed, slices.Concat([]string{"SET SESSION sql_log_bin = 0"}, statements, []string{"SET SESSION sql_log_bin = 1"})...)
+}
+
+// owedByHand is a table whose indexes a run has dropped and could not create again, and somebody
+// has then created by hand, in another order.
+func owedByHand(ctx context.Context, t *testing.T, p *harness.Pair, comment string) {
+	t.Helper()
+	p.Create(t, indexed, "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, u INT, v INT, a INT, b INT, UNIQUE KEY u (u), UNIQUE KEY v (v), KEY a (a), KEY b (b))")
+	p.In(t, p.SourceDB, indexed, "INSERT INTO t VALUES (1,1,1,1,1),(2,2,2,2,2)")
+	f, proxy := proxiedTarget(t, p, indexed)
+	proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*ADD UNIQUE"), Do: faultproxy.Refuse, Error: 1062, Times: 2})
+	err := harness.Move(ctx, f, func() error { return nil })
+	require.NoError(t, f.Close())
+	require.ErrorContains(t, err, "or create them by hand (after SET SESSION sql_log_bin = 0")
+	byHand(t, p, "ALTER TABLE t ADD KEY b (b)"+comment+", ADD KEY a (a), ADD UNIQUE KEY v (v), ADD UNIQUE KEY u (u)")
+}
+
+// Indexes that were created by hand, as the error says, count in any order.
+func TestIndexesCreatedByHand(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		owedByHand(ctx, t, p, " COMMENT 'by hand'")
+		before := definitions(t, p.SourceDB, []indexedTable{{name: "t"}})["t"]
+		again := func() (*recordingLogger, error) {
+			f, _ := proxiedTarget(t, p, indexed)
+			log := &recordingLogger{}
+			f.Logger = log.logger()
+			err := harness.Move(ctx, f, func() error { return nil })
+			require.NoError(t, f.Close())
+			return log, err
+		}
+		_, err := again()
+		var changed *ghostferry.DeferredIndexError
+		require.ErrorAs(t, err, &changed, "one of them is another one")
+		require.NoError(t, changed.Err)
+		require.ErrorContains(t, err, "-restart")
+		require.Contains(t, changed.Definition, "UNIQUE KEY `u`")
+
+		byHand(t, p, "ALTER TABLE t DROP KEY a, DROP KEY b", "ALTER TABLE t ADD KEY b (b), ADD KEY a (a)")
+		log, err := again()
+		require.NoError(t, err)
+		require.Equal(t, 1, log.count("in another order than before the run"))
+		after := definitions(t, p.TargetDB, []indexedTable{{name: "t"}})["t"]
+		require.NotEqual(t, before, after)
+		sorted := func(text string) []string { return slices.Sorted(strings.FieldsSeq(strings.ReplaceAll(text, ",", ""))) }
+		require.Equal(t, sorted(before), sorted(after))
+		require.Equal(t, []string{`"0"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM _ghostferry.deferred_indexes"))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// A run is forgotten also when somebody has created its indexes by hand, in whatever form.
+func TestForgottenRunTakesIndexesCreatedByHand(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		owedByHand(ctx, t, p, " COMMENT 'by hand'")
+		p.In(t, p.TargetDB, indexed, "DELETE FROM t")
+		f := &ghostferry.Ferry{Config: p.Config(indexed)}
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.ForgetCheckpoint(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		require.Contains(t, definitions(t, p.TargetDB, []indexedTable{{name: "t"}})["t"], "'by hand'")
+		p.MustEqual(t, indexed)
+	})
+}
