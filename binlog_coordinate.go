@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
 )
 
 // BinlogCoordinate is a place in a server's binary log: always the end of an event,
@@ -41,6 +43,44 @@ func (c BinlogCoordinate) CompareFilePos(other BinlogCoordinate) int {
 		return 1
 	}
 	return 0
+}
+
+// bare is what of the coordinate holds on any server: its set of GTIDs.
+func (c BinlogCoordinate) bare() BinlogCoordinate { return BinlogCoordinate{GTIDSet: c.GTIDSet} }
+
+// sets returns the sets of MySQL's GTIDs of two coordinates, if both have one.
+func sets(a, b BinlogCoordinate) (setA, setB *binlog.GTIDSet, ok bool) {
+	if a.GTIDSet == "" || b.GTIDSet == "" {
+		return nil, nil, false
+	}
+	setA, err := binlog.ParseGTIDSet(a.GTIDSet, false)
+	if err != nil { // MariaDB's
+		return nil, nil, false
+	}
+	setB, err = binlog.ParseGTIDSet(b.GTIDSet, false)
+	return setA, setB, err == nil
+}
+
+// before reports whether transactions up to other are missing up to c. MySQL's sets of GTIDs
+// tell, whoever's log the files are of; other places are of one server, in the order of its log.
+func (c BinlogCoordinate) before(other BinlogCoordinate) bool {
+	if mine, theirs, ok := sets(c, other); ok {
+		return !mine.Contains(theirs)
+	}
+	return c.CompareFilePos(other) < 0
+}
+
+// earlierOf is where to begin for whoever has to miss nothing after either place. Neither may
+// do: a replica can have executed transactions in another order than its source.
+func earlierOf(a, b BinlogCoordinate) BinlogCoordinate {
+	if !b.before(a) {
+		return a
+	}
+	if !a.before(b) {
+		return b
+	}
+	setA, setB, _ := sets(a, b) // there are: files cannot lie before each other
+	return BinlogCoordinate{GTIDSet: setA.Intersect(setB).String()}
 }
 
 // compareFileNames orders binary log file names by their number: the suffix grows

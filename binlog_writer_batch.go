@@ -69,9 +69,8 @@ type writerResume struct {
 	// An intent is never lowered: if the source loses what lies between, it has to be known
 	// that it may be on the target.
 	furthest executedUpTo
-	// replaced: furthest's file and offset are another server's. mariaDB: the source's sets
-	// of GTIDs do not contain each other.
-	replaced, mariaDB bool
+	// mariaDB: the source's sets of GTIDs do not contain each other.
+	mariaDB bool
 }
 
 // reach is how far a batch may have executed, with what an earlier process had begun.
@@ -79,7 +78,7 @@ func (r *writerResume) reach(intent executedUpTo) executedUpTo {
 	if r.furthest.IsZero() {
 		return intent
 	}
-	behind := !r.replaced && intent.CompareFilePos(r.furthest.BinlogCoordinate) < 0
+	behind := intent.CompareFilePos(r.furthest.BinlogCoordinate) < 0
 	if !behind && (r.mariaDB || intent.GTIDSet == "") {
 		r.furthest = executedUpTo{}
 		return intent
@@ -193,7 +192,7 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 func (b *applyBatch) setReach(w *BinlogWriter, last *rowEvent) {
 	if b.end.File != "" {
 		b.position, b.intent = b.end, b.end
-		if before := w.resumed.position; before.File != "" && b.end.CompareFilePos(before) < 0 {
+		if before := w.resumed.position; !before.IsZero() && b.end.before(before) {
 			b.position, b.mark = before, w.resumed.mark
 			if b.hold == nil {
 				b.hold = &b.end

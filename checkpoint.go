@@ -85,6 +85,9 @@ type resumePoint struct {
 	collisions   map[TableIdentifier][]string // encoded keys of rows that wait until a row of another move is gone
 }
 
+// process is the one of the source that was followed.
+func (p *resumePoint) process() sourceProcess { return sourceProcess{p.source, p.started} }
+
 // executedUpTo is a place that a lane may have executed everything up to, and the last
 // transaction there.
 type executedUpTo struct {
@@ -228,7 +231,7 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 func (c *checkpoint) holdStart(ctx context.Context, tx *sql.Tx, p *resumePoint) error {
 	c.held = p.held
 	at := p.startsAt(c.verifier)
-	if at.CompareFilePos(p.position) >= 0 || p.held != nil && *p.held == at {
+	if !at.before(p.position) || p.held != nil && *p.held == at {
 		return nil
 	}
 	c.held = &at
@@ -358,13 +361,19 @@ type sourceProcess struct {
 	started  int64
 }
 
+// replacedBy reports whether another server is in the place of the one that is known.
+func (p sourceProcess) replacedBy(identity string) bool {
+	return p.identity != "" && p.identity != identity
+}
+
 // followsProcess records that rows are read of another process of the source from here on.
 func (c *checkpoint) followsProcess(ctx context.Context, source sourceProcess) error {
 	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error { return c.setSource(ctx, tx, source) })
 }
 
-// setSource records which process the run follows. With what it was begun is kept: the run's
-// id is made of that, and finds it again.
+// setSource records which process the run follows; of another server than before the places have
+// to go, too (keepSets). With what the run was begun is kept: its id is made of that, and finds it
+// again.
 func (c *checkpoint) setSource(ctx context.Context, tx *sql.Tx, source sourceProcess) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("origins")+" (run_id, source) SELECT run_id, source FROM "+c.table("runs")+" WHERE run_id=? AND source<>?"+
 		" ON DUPLICATE KEY UPDATE run_id="+c.table("origins")+".run_id", c.runID, source.identity)
@@ -376,14 +385,19 @@ func (c *checkpoint) setSource(ctx context.Context, tx *sql.Tx, source sourcePro
 }
 
 // confirmAll records that of what is recorded as copied nothing was lost by the source, and
-// which process of it is read from here on.
-func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess) error {
+// which process of it is read from here on. found is what the process before has left behind.
+func (c *checkpoint) confirmAll(ctx context.Context, source sourceProcess, found *resumePoint) error {
 	c.recorded.Lock()
 	clear(c.recorded.readEnd)
 	c.recorded.Unlock()
 	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, stmt := range []string{"UPDATE " + c.table("chunks") + " SET read_file='', read_pos=0 WHERE run_id=?", "UPDATE " + c.table("tables") + " SET read_file='', read_pos=0 WHERE run_id=?"} {
 			if _, err := tx.ExecContext(ctx, stmt, c.runID); err != nil {
+				return err
+			}
+		}
+		if found.process().replacedBy(source.identity) {
+			if err := c.keepSets(ctx, tx, found); err != nil {
 				return err
 			}
 		}

@@ -83,7 +83,7 @@ func (f *Ferry) derivedRunID(source string) string {
 // earlier is what is known of the process before, from its checkpoint or its state.
 func (f *Ferry) earlier() (source sourceProcess, mark logMark, readEnd BinlogCoordinate, err error) {
 	if f.resume != nil {
-		return sourceProcess{f.resume.source, f.resume.started}, f.resume.mark, f.resume.furthestRead(), nil
+		return f.resume.process(), f.resume.mark, f.resume.furthestRead(), nil
 	}
 	s := f.StateToResumeFrom
 	if s.LastReadBinlogCoordinate != nil {
@@ -110,7 +110,7 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the state to resume from is damaged: %w", err)
 	}
-	f.replaced = source.identity != "" && source.identity != f.sourceServer.Identity
+	f.replaced = source.replacedBy(f.sourceServer.Identity)
 	if f.replaced && (f.sourceServer.IsMariaDB() || !f.sourceServer.GTIDMode || at.GTIDSet == "") {
 		return &ServerChangedError{Was: source.identity, Is: f.sourceServer.Identity}
 	}
@@ -138,6 +138,10 @@ func (f *Ferry) resumePosition() BinlogCoordinate {
 	if f.resume != nil {
 		return f.resume.startsAt(f.VerifierType)
 	}
+	written := BinlogCoordinate{GTIDSet: f.StateToResumeFrom.LastWrittenGTIDSet}
+	if f.StateToResumeFrom.LastWrittenBinlogPosition.Name == "" && !written.IsZero() {
+		return written // of a process that had just begun to follow a promoted replica
+	}
 	at := coordinateFromPosition(f.StateToResumeFrom.MinSourceBinlogPosition())
 	if at.Position() == f.StateToResumeFrom.LastWrittenBinlogPosition {
 		at.GTIDSet = f.StateToResumeFrom.LastWrittenGTIDSet
@@ -152,15 +156,15 @@ func (p *resumePoint) startsAt(verifier string) BinlogCoordinate {
 		at = *p.held
 	}
 	// Changes that the verifier has not seen are delivered again.
-	if v := p.verification; v != nil && v.VerifierType == verifier && v.Position.File != "" && v.Position.CompareFilePos(at) < 0 {
-		at = v.Position
+	if v := p.verification; v != nil && v.VerifierType == verifier && !v.Position.IsZero() {
+		at = earlierOf(at, v.Position)
 	}
 	return at
 }
 
 // startsEarlier reports whether changes are executed again that the position claims.
 func (p *resumePoint) startsEarlier(verifier string) bool {
-	return p.startsAt(verifier).CompareFilePos(p.position) < 0
+	return p.startsAt(verifier).before(p.position)
 }
 
 // executedBefore is how far an earlier process has executed everything; held says that
@@ -170,8 +174,7 @@ func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
 	case !f.resuming:
 		return at, false
 	case f.resume != nil:
-		// Places of a log that another server has replaced cannot be compared with its own.
-		return f.resume.position, f.resume.held != nil || !f.replaced && f.resume.startsEarlier(f.VerifierType)
+		return f.resume.position, f.resume.held != nil || f.resume.startsEarlier(f.VerifierType)
 	case f.StateToResumeFrom.LastExecutedBinlogCoordinate != nil:
 		return *f.StateToResumeFrom.LastExecutedBinlogCoordinate, true
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
+
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 )
 
@@ -87,7 +89,7 @@ func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 // startAt fixes where the stream starts.
 func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 	if f.replaced {
-		from = BinlogCoordinate{GTIDSet: from.GTIDSet} // the place is in another server's log
+		from = from.bare() // the place is in another server's log
 	}
 	at, err := f.BinlogStreamer.connect(ctx, from)
 	if err != nil {
@@ -103,9 +105,11 @@ func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 		return err
 	}
 	before, held := f.executedBefore()
-	if !f.replaced {
-		f.BinlogStreamer.xa.settled = before
+	if f.replaced {
+		before = before.bare()
+		f.StateTracker.UpdateLastResumableSourceBinlogPositionForInlineVerifier(mysql.Position{})
 	}
+	f.BinlogStreamer.xa.settled = before
 	if !held {
 		f.StateTracker.writtenUpTo(at, nil)
 		return nil
@@ -120,7 +124,7 @@ func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 func (f *Ferry) takeMarks(ctx context.Context, at BinlogCoordinate) (err error) {
 	s, w := f.BinlogStreamer, f.BinlogWriter
 	var mark logMark
-	w.resumed = writerResume{replaced: f.replaced, mariaDB: f.sourceServer.IsMariaDB()}
+	w.resumed = writerResume{mariaDB: f.sourceServer.IsMariaDB()}
 	switch {
 	case f.resuming && f.replaced:
 		// Of another server's log; GTIDs have to do until the first transaction.
@@ -141,11 +145,10 @@ func (f *Ferry) takeMarks(ctx context.Context, at BinlogCoordinate) (err error) 
 		}
 	}
 	if f.resume != nil {
-		for _, place := range f.resume.furthest {
-			if r := &w.resumed; r.furthest.IsZero() || r.furthest.CompareFilePos(place.BinlogCoordinate) < 0 {
-				r.furthest = place
-			}
-		}
+		w.resumed.furthest = f.resume.reached()
+	}
+	if f.replaced {
+		w.resumed.furthest = executedUpTo{BinlogCoordinate: w.resumed.furthest.bare()}
 	}
 	w.mark = mark
 	s.follow(f.process, mark)

@@ -126,7 +126,7 @@ func (f *Ferry) repairUnconfirmed(ctx context.Context, found *resumePoint) error
 		f.StateTracker.forgetTable(table.String())
 	}
 	f.checkpoint.countRecorded(found) // again: some are gone
-	return f.checkpoint.confirmAll(ctx, f.process)
+	return f.checkpoint.confirmAll(ctx, f.process, found)
 }
 
 // unprovenTables are the tables of which reads have to be repaired.

@@ -372,11 +372,7 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	if saved.Verification == nil && saved.Watched.Name == "" {
 		return nil
 	}
-	data, err := saved.encode()
-	if err != nil {
-		return err
-	}
-	if err := f.checkpoint.saveVerification(ctx, data); err != nil {
+	if err := f.checkpoint.saveVerification(ctx, f.checkpoint.db, saved); err != nil {
 		return fmt.Errorf("saving the verifier's progress: %w", err)
 	}
 	return nil
@@ -399,8 +395,12 @@ func (t *StateTracker) targetWatched() mysql.Position {
 	return t.lastTargetWatched
 }
 
-func (c *checkpoint) saveVerification(ctx context.Context, data []byte) error {
-	_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("verifications")+" (run_id, state) SELECT run_id, ? FROM "+c.table("runs")+
+func (c *checkpoint) saveVerification(ctx context.Context, db execer, saved savedVerification) error {
+	data, err := saved.encode()
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "INSERT INTO "+c.table("verifications")+" (run_id, state) SELECT run_id, ? FROM "+c.table("runs")+
 		" WHERE run_id=? AND epoch=? ON DUPLICATE KEY UPDATE state=?", data, c.runID, c.epoch, data)
 	return err
 }

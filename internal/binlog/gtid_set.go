@@ -201,6 +201,30 @@ func (s *GTIDSet) Contains(other *GTIDSet) bool {
 	return both.String() == s.String()
 }
 
+// Intersect returns the transactions that both sets have. For MySQL's sets only.
+func (s *GTIDSet) Intersect(other *GTIDSet) *GTIDSet {
+	both := &GTIDSet{}
+	for i := range s.sources {
+		mine := &s.sources[i]
+		for j := range other.sources {
+			if theirs := &other.sources[j]; mine.sid == theirs.sid && mine.tag == theirs.tag {
+				both.addCommon(mine, theirs)
+			}
+		}
+	}
+	return both
+}
+
+func (s *GTIDSet) addCommon(a, b *gtidSource) {
+	for _, r := range a.ranges {
+		for _, q := range b.ranges {
+			if first, last := max(r.first, q.first), min(r.last, q.last); first <= last {
+				s.source(a.sid, a.tag).add(first, last)
+			}
+		}
+	}
+}
+
 // String returns the text form, in the order in which sources were added.
 func (s *GTIDSet) String() string {
 	if s.Empty() {

@@ -66,6 +66,28 @@ func TestGTIDSetForms(t *testing.T) {
 	}
 }
 
+func TestGTIDSetIntersect(t *testing.T) {
+	for _, c := range []struct{ a, b, want string }{
+		{sourceA + ":1-94:96-130", sourceA + ":1-100", sourceA + ":1-94:96-100"},
+		{sourceA + ":1-3:7-9," + sourceB + ":1-5", sourceB + ":4-9," + sourceA + ":2-8", sourceA + ":2-3:7-8," + sourceB + ":4-5"},
+		{sourceA + ":1-3:green:1-4", sourceA + ":green:3-9", sourceA + ":green:3-4"},
+		{sourceA + ":1-3", sourceB + ":1-3", ""},
+		{sourceA + ":1-3", "", ""},
+	} {
+		a, err := ParseGTIDSet(c.a, false)
+		b, err2 := ParseGTIDSet(c.b, false)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		for _, got := range []*GTIDSet{a.Intersect(b), b.Intersect(a)} {
+			want, _ := ParseGTIDSet(c.want, false)
+			if !got.Contains(want) || !want.Contains(got) {
+				t.Errorf("%s and %s have %s in common, want %s", a, b, got, c.want)
+			}
+		}
+	}
+}
+
 func BenchmarkGTIDSetAddNext(b *testing.B) {
 	s, _ := ParseGTIDSet(sourceB+":1-9:11-20:30-40", false)
 	sid := uuid.MustParse(sourceA)

@@ -138,6 +138,59 @@ func TestFailoverToAPromotedReplica(t *testing.T) {
 	}
 }
 
+// A run that has failed over goes on as often as it is started, whatever the processes before
+// have written: places of the first source's log, which all lanes of the checkpoint have, are not
+// looked for in the second one's.
+func TestFailoverTwice(t *testing.T) {
+	t.Parallel() // with servers of its own
+	for _, applied := range []string{"nothing", "one lane's"} {
+		t.Run(applied, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			p := withReplica(t, harness.Settings[0])
+			cutRun(t, ctx, p.Pair, "twice")
+			goOn(t, ctx, p.Pair, "twice", "INSERT INTO t WITH RECURSIVE n AS (SELECT 100 AS i UNION ALL SELECT i+1 FROM n WHERE i < 900) SELECT i, i FROM n")
+			require.Greater(t, harness.Count(t, p.TargetDB, "_ghostferry.lanes WHERE intent_mark <> ''"), 1, "lanes that know the first source's log")
+			p.followed(t)
+			require.NoError(t, p.Source.Kill())
+			p.promote(t)
+			for range 12 { // so that it has files of the same names
+				harness.Exec(t, p.SourceDB, "FLUSH BINARY LOGS")
+			}
+
+			if applied == "nothing" {
+				takeOver(t, ctx, p.Pair, "twice")
+			} else {
+				goOn(t, ctx, p.Pair, "twice", "INSERT INTO t VALUES (5000,1)")
+			}
+			require.Zero(t, harness.Count(t, p.TargetDB, "_ghostferry.lanes WHERE lane > 0 AND (intent_file <> '' OR intent_mark <> '')"))
+			p.In(t, p.SourceDB, "twice", "INSERT INTO t VALUES (5001,1)", "DELETE FROM t WHERE id=100")
+			third := shopFerry(p.Pair, "twice", 2)
+			require.NoError(t, harness.Move(ctx, third, func() error { return nil }))
+			require.True(t, third.Resuming())
+			require.NoError(t, third.Close())
+			p.MustEqual(t, "twice")
+		})
+	}
+}
+
+// takeOver runs until the run is recorded as one of the new source, and is interrupted.
+func takeOver(t *testing.T, ctx context.Context, p *harness.Pair, schema string) {
+	t.Helper()
+	f := shopFerry(p, schema, 2)
+	f.Config.AutomaticCutover = false
+	mustStart(t, ctx, f)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(run) }()
+	harness.Await(t, "the run is taken over", func() bool { return harness.Count(t, p.TargetDB, "_ghostferry.origins") == 1 })
+	stop()
+	mustBeInterrupted(t, <-ran)
+	require.NoError(t, f.Close())
+}
+
 // cutRun moves two tables until everything is copied and the last change is applied, and
 // is interrupted. It returns the configuration to go on with.
 func cutRun(t *testing.T, ctx context.Context, p *harness.Pair, schema string) {
