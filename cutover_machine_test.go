@@ -77,3 +77,33 @@ func TestSwitchThatIsCutOff(t *testing.T) {
 	require.NoError(t, again.switchOver(t.Context()))
 	require.NoError(t, (&cutoverAttempt{hooks: CutoverHooks{Switch: func(context.Context) error { return nil }}}).switchOver(ended), "it has said so")
 }
+
+// The cutover waits for a backlog, and not for the time that any change takes to the target.
+func TestCatchUpTrend(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		took   []time.Duration
+		budget time.Duration
+		after  int // how many times; 0: it goes on waiting
+	}{
+		"at once":             {took: []time.Duration{20 * ms}, after: 1},
+		"a backlog":           {took: []time.Duration{9000 * ms, 7000 * ms, 5000 * ms, 3000 * ms, 2500 * ms, 2000 * ms, 1500 * ms, 1000 * ms, 600 * ms, 200 * ms}, after: 10},
+		"a slow one":          {took: []time.Duration{2900 * ms, 2800 * ms, 2700 * ms, 2600 * ms, 2500 * ms, 2400 * ms, 2300 * ms, 2200 * ms, 2100 * ms}},
+		"a long path":         {took: []time.Duration{2000 * ms, 700 * ms, 400 * ms, 650 * ms, 380 * ms, 500 * ms, 720 * ms, 410 * ms}, after: 8},
+		"too long":            {took: []time.Duration{5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms}},
+		"the budget is more":  {took: []time.Duration{5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 5000 * ms}, budget: 10 * time.Second, after: 6},
+		"one of them is long": {took: []time.Duration{400 * ms, 400 * ms, 400 * ms, 400 * ms, 400 * ms, 9000 * ms, 400 * ms}, after: 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var trend catchUpTrend
+			after := 0
+			for i, took := range c.took {
+				if trend.caughtUp(took, c.budget) {
+					after = i + 1
+					break
+				}
+			}
+			require.Equal(t, c.after, after)
+		})
+	}
+}

@@ -34,16 +34,49 @@ func (f *Ferry) endedBefore(what string) error {
 	return errors.New("the run ended before " + what)
 }
 
-// caughtUpWithin is how quickly the log's end must be reached on the target for the
-// stream to count as caught up: about what the write block would wait for.
-const caughtUpWithin = 300 * time.Millisecond
+const (
+	// caughtUpWithin is how quickly the log's end must be reached on the target for the
+	// stream to count as caught up: about what the write block would wait for.
+	caughtUpWithin = 300 * time.Millisecond
+	// steadyWithin is the same for a time that no longer shrinks, over steadySamples.
+	steadyWithin  = 3 * time.Second
+	steadySamples = 5
+	// quietCatchUp is how long it is waited for without a word.
+	quietCatchUp = 5 * time.Second
+)
+
+// catchUpTrend tells a backlog, which becomes less, from the time that any change takes to the
+// target. A batch can take six round trips, and a change waits for the batch before its own: over
+// a path of 60 ms the log's end takes 750 ms (measured), however long one waits.
+type catchUpTrend struct {
+	best time.Duration
+	same int // how many times since were not shorter by a tenth
+}
+
+// caughtUp reports whether there is nothing to wait for, after another time that the log's end
+// took. A budget for the write block may allow more than steadyWithin.
+func (t *catchUpTrend) caughtUp(took, budget time.Duration) bool {
+	if t.best == 0 || took < t.best-t.best/10 {
+		t.best, t.same = took, 0
+	} else {
+		t.same++
+	}
+	return took < caughtUpWithin || t.same >= steadySamples && took <= max(steadyWithin, budget)
+}
 
 // WaitUntilBinlogStreamerCatchesUpContext returns when the source's log end reaches the
-// target within moments. It fails at once when the run has failed.
+// target within moments, or within a few seconds (MaxWriteBlock, if that is more) that do not
+// become less by waiting. It fails at once when the run has failed.
 func (f *Ferry) WaitUntilBinlogStreamerCatchesUpContext(ctx context.Context) error {
+	defer time.AfterFunc(quietCatchUp, func() {
+		at := f.BinlogWriter.appliedUpTo()
+		f.logger.WithField(fieldCoordinate, at.String()).Infof("changes up to %s are on the target: it is waited until the newest reach it within %s, or in a time up to %s that does not become less",
+			at, caughtUpWithin, max(steadyWithin, f.UpdatableConfig.maxWriteBlock()))
+	}).Stop()
+	var trend catchUpTrend
 	for {
 		took, err := f.catchUp(ctx)
-		if err != nil || took < caughtUpWithin {
+		if err != nil || trend.caughtUp(took, f.UpdatableConfig.maxWriteBlock()) {
 			return err
 		}
 	}

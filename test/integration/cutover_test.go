@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/shop"
 )
@@ -421,6 +424,55 @@ func TestCutoverWaitsForADrainThatFits(t *testing.T) {
 	require.NoError(t, <-ended)
 	require.NoError(t, <-h.ran)
 	p.MustEqual(t, h.shop.Database)
+}
+
+// A target that is far away takes every change later than an idle one nearby: the cutover begins
+// all the same, under writes, when there is no more to wait for.
+func TestCutoverOverALongPath(t *testing.T) {
+	const schema = "cutover_far"
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL UNIQUE)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4),(5,5)")
+		link, err := faultproxy.StartLink(net.JoinHostPort(p.Target.Host, strconv.Itoa(p.Target.Port)), 1_000_000_000, 60*time.Millisecond)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, link.Close()) }()
+		f := &ghostferry.Ferry{Config: p.Config(schema)}
+		f.TailGuardSeconds = -1
+		f.Target.Host, f.Target.Port = splitAddr(t, link.Addr())
+		ctx := minute(t)
+		mustStart(t, ctx, f)
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(ctx) }()
+
+		writing, stop := context.WithCancel(ctx)
+		defer stop()
+		wrote := make(chan error, 1)
+		go func() { wrote <- writeSteadily(writing, p, schema, 30) }()
+		_, err = f.Cutover(ctx, ghostferry.CutoverHooks{
+			Fence:   func(context.Context) error { stop(); return <-wrote },
+			Unfence: func(context.Context) error { return errors.New("nobody writes any more") },
+		})
+		require.NoError(t, err)
+		require.NoError(t, <-ran)
+		require.NoError(t, f.Close())
+		p.MustEqual(t, schema)
+	})
+}
+
+// writeSteadily changes unique values until ctx ends, so many a second.
+func writeSteadily(ctx context.Context, p *harness.Pair, schema string, rate int) error {
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	for v := 100; ; v++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if _, err := p.SourceDB.Exec("UPDATE "+schema+".t SET v=? WHERE id=?", v, v%5+1); err != nil {
+			return err
+		}
+	}
 }
 
 // Whoever is told to end once the traffic is on the target does not go on guarding: the move
