@@ -74,11 +74,11 @@ func (w *BatchWriter) Initialize() {
 			if err != nil {
 				return nil, err
 			}
-			setup := []string{targetSession}
+			var setup []string
 			if w.InlineVerifier != nil {
 				setup = append(setup, digestSetup)
 			}
-			s, err := openSession(ctx, w.DB, srv, server.Target, setup...)
+			s, err := openWriter(ctx, w.DB, srv, setup...)
 			if err != nil || !bulkLoads(srv, w.BulkLoad) {
 				return s, err
 			}

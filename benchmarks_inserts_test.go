@@ -65,7 +65,7 @@ func BenchmarkInsertForms(b *testing.B) {
 				}
 				srv, err := server.Detect(ctx, db)
 				require.NoError(b, err)
-				s, err := openSession(ctx, db, srv, server.Target, targetSession)
+				s, err := openWriter(ctx, db, srv)
 				require.NoError(b, err)
 				defer s.discard()
 				require.NoError(b, s.keepWarnings(ctx))

@@ -106,7 +106,7 @@ func (w *BinlogWriter) Initialize() {
 			w.lanes = func() int { return w.laneCount }
 		}
 		w.sessions.open = func(ctx context.Context) (*session, error) {
-			return openSession(ctx, w.DB, w.srv, server.Target, targetSession)
+			return openWriter(ctx, w.DB, w.srv)
 		}
 	})
 }

@@ -179,7 +179,12 @@ func (c *checkpoint) create(ctx context.Context) error {
 // run can commit nothing. It returns what that process has left behind, nil for a new
 // run: it may have gone on since previous was loaded.
 func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source sourceProcess, at BinlogCoordinate, mark logMark, lanes int, tables []*TableSchema) (*resumePoint, error) {
-	tx, err := c.db.BeginTx(ctx, nil)
+	s, err := openWriter(ctx, c.db, c.server)
+	if err != nil {
+		return nil, err
+	}
+	defer s.discard()
+	tx, err := s.conn.BeginTx(ctx, &sqlorig.TxOptions{Isolation: sqlorig.LevelRepeatableRead}) // all of it as of one moment
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
-	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
 const (
@@ -60,7 +59,7 @@ func (f *Ferry) newCollisionLedger() *collisionLedger {
 		checkpoint: f.checkpoint, reader: f.reader, patience: f.targetPatience, attempts: f.DBWriteRetries,
 		logger: taggedLogger(f.logger, "collisions"), added: make(chan struct{}, 1),
 		target: func(ctx context.Context) (*session, error) {
-			return openSession(ctx, f.TargetDB, f.targetServer, server.Target, targetSession)
+			return openWriter(ctx, f.TargetDB, f.targetServer)
 		},
 		writer: func(table *TableSchema) (*tableWriter, error) {
 			schema, name := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(table.Schema, table.Name)

@@ -122,7 +122,7 @@ func (r *repairer) write(ctx context.Context, source *session, f *fingerprint, k
 	if err != nil {
 		return err
 	}
-	target, err := openSession(ctx, r.c.targetDB, srv, server.Target, targetSession)
+	target, err := openWriter(ctx, r.c.targetDB, srv)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,13 @@ package ghostferry
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
 // prepareTarget makes the last checks and the first write: the checkpoint, which takes
@@ -37,7 +40,7 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.created")
-	found, err := f.checkpoint.begin(ctx, f.resume, f.process, f.startsAt, f.BinlogWriter.mark, f.UpdatableConfig.lanes(), f.sortedTables())
+	found, err := f.takeRunOver(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,6 +64,26 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 	}
 	f.logger.WithFields(Fields{"run": f.checkpoint.runID, "epoch": f.checkpoint.epoch, "resuming": f.resuming}).Info("the run's checkpoint is on the target")
 	return nil
+}
+
+// takeRunOver begins this process's turn in the checkpoint. Rows of it that an earlier process has
+// locked are waited for until the server must have ended the sessions of one that is gone.
+func (f *Ferry) takeRunOver(ctx context.Context) (found *resumePoint, err error) {
+	began, told := time.Now(), false
+	locked := func(err error) bool {
+		return mysqlerr.Classify(err) == mysqlerr.LockWait && time.Since(began) < 2*writerIdle
+	}
+	// Each attempt has waited for the locks itself, and was rolled back whole.
+	err = retry.Do(ctx, retry.Policy{Max: time.Second}, locked, func(_ int, _ time.Duration, err error) {
+		if !told {
+			f.logger.WithError(err).Warnf("a session of an earlier process of this run still has the checkpoint locked: waiting for its end; the target ends sessions that have been idle for %s", writerIdle)
+		}
+		told = true
+	}, func(ctx context.Context) error {
+		found, err = f.checkpoint.begin(ctx, f.resume, f.process, f.startsAt, f.BinlogWriter.mark, f.UpdatableConfig.lanes(), f.sortedTables())
+		return err
+	})
+	return found, err
 }
 
 // goOnFrom takes what the process before has left behind, which may be more than was

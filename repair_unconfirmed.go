@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
@@ -184,7 +183,7 @@ func (f *Ferry) emptyRange(ctx context.Context, l *tableLayout, schema, table st
 	stmt := l.appendRange([]byte("DELETE FROM "+sqlesc.Table(schema, table)+" WHERE "), r)
 	stmt = fmt.Appendf(stmt, " LIMIT %d", emptyRows)
 	once := func(ctx context.Context) (done bool, err error) {
-		s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target, targetSession)
+		s, err := openWriter(ctx, f.TargetDB, f.targetServer)
 		if err != nil {
 			return false, err
 		}

@@ -1,11 +1,13 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
@@ -27,14 +29,20 @@ type session struct {
 	// spent: its connection was closed in the middle of a result.
 	spent bool
 
+	idle      time.Duration // after how long without a statement the server ends it; 0 when that is not known
+	idleSince time.Time     // when the pool got it back
+
 	warnings int // how many warnings of a statement the server keeps; set where LOAD DATA is used
 }
 
-// targetSession is what a writing session needs beside its role's settings: explicit
-// transactions, and lock waits short enough that a conflict is soon retried whole.
-const targetSession = "SET autocommit=0, " + lockWait
+// writerIdle is after how long without a statement the server ends a session that writes. Of a
+// process whose machine or network is gone without a word the server learns nothing: it would keep
+// transaction and locks for wait_timeout (eight hours) or as long as the kernel keeps the
+// connection (two). Inside a transaction none of ours waits for anything but the target, except for an
+// answer of the source that says that it still has its locks: if that takes as long, the work is done again.
+const writerIdle = 2 * time.Minute
 
-// lockWait is that limit, in seconds.
+// lockWait is a writing session's limit, in seconds.
 const lockWait = "innodb_lock_wait_timeout=5"
 
 // openSession takes a connection from db and prepares it. setup are SET statements.
@@ -52,6 +60,22 @@ func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role serve
 	}
 	return s, nil
 }
+
+// openWriter opens a session that writes to the target: with explicit transactions, lock waits short
+// enough that a conflict is soon retried whole, and no rest longer than writerIdle.
+func openWriter(ctx context.Context, db *sql.DB, srv *server.Server, setup ...string) (*session, error) {
+	idle := cmp.Or(srv.IdleLimit, writerIdle)
+	setup = append([]string{fmt.Sprintf("SET autocommit=0, %s, wait_timeout=%d", lockWait, int(idle.Seconds()))}, setup...)
+	s, err := openSession(ctx, db, srv, server.Target, setup...)
+	if err == nil {
+		s.idle = idle
+	}
+	return s, err
+}
+
+// rested reports whether the server may have ended the session while the pool had it: long before
+// it does, so that nobody finds out by a statement that fails.
+func (s *session) rested() bool { return s.idle > 0 && time.Since(s.idleSince) > s.idle/2 }
 
 // commit ends the session's transaction, in a packet of its own.
 func (s *session) commit(ctx context.Context) error {
@@ -171,21 +195,33 @@ type sessionPool struct {
 }
 
 func (p *sessionPool) get(ctx context.Context) (*session, error) {
-	p.mu.Lock()
-	if n := len(p.mu.idle); n > 0 {
-		s := p.mu.idle[n-1]
-		p.mu.idle = p.mu.idle[:n-1]
-		p.mu.Unlock()
-		return s, nil
+	for s := p.take(); s != nil; s = p.take() {
+		if !s.rested() {
+			return s, nil
+		}
+		s.discard()
 	}
-	p.mu.Unlock()
 	return p.open(ctx)
+}
+
+// take returns the idle session that was used last, nil when there is none.
+func (p *sessionPool) take() *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.mu.idle)
+	if n == 0 {
+		return nil
+	}
+	s := p.mu.idle[n-1]
+	p.mu.idle = p.mu.idle[:n-1]
+	return s
 }
 
 // put takes back a session that is in no transaction, after the context it was used
 // with: where that has ended, the driver may have closed the connection.
 func (p *sessionPool) put(ctx context.Context, s *session) {
 	s.shrink()
+	s.idleSince = time.Now()
 	p.mu.Lock()
 	if !p.mu.closed && ctx.Err() == nil {
 		p.mu.idle = append(p.mu.idle, s)

@@ -79,6 +79,10 @@ type Server struct {
 	// empty on MariaDB.
 	GTIDModeSetting string
 
+	// IdleLimit is after how long without a statement the server is to end a session of ours that
+	// writes; 0 means the default. Detect leaves it.
+	IdleLimit time.Duration
+
 	LogBin         bool
 	BinlogFormat   string // ROW, STATEMENT or MIXED
 	BinlogRowImage string // FULL, MINIMAL, NOBLOB, on MariaDB FULL_NODUP too

@@ -1,0 +1,146 @@
+package ghostferry
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+	"github.com/ghostferry-go/ghostferry/test/servers"
+)
+
+// oneSchema is a TableFilter.
+type oneSchema string
+
+func (s oneSchema) ApplicableDatabases([]string) ([]string, error) { return []string{string(s)}, nil }
+
+func (s oneSchema) ApplicableTables(tables []*TableSchema) ([]*TableSchema, error) {
+	return tables, nil
+}
+
+// halfOpenMove is a started move of a table with two unique indexes.
+func halfOpenMove(t *testing.T, ctx context.Context, source, target *DatabaseConfig, idle time.Duration) *Ferry {
+	t.Helper()
+	f := &Ferry{Config: &Config{Source: source, Target: target, TableFilter: oneSchema("half_open"), CheckpointSchema: "half_open_runs", AutomaticCutover: true, VerifierType: VerifierTypeNoVerification}}
+	require.NoError(t, f.InitializeContext(ctx))
+	f.targetServer.IdleLimit = idle
+	require.NoError(t, f.StartContext(ctx))
+	return f
+}
+
+// The machine of a process is gone in the middle of a batch, and the target is not told: it ends
+// the session, and with it the locks on the checkpoint, so that the next process goes on.
+func TestHalfOpenSessionDoesNotKeepItsLocks(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, target *servers.Server) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		source, err := servers.Start(ctx, servers.Options{Flavour: target.Flavour, Name: "source", GTID: true})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, source.Stop()) }()
+		from, err := testDatabaseConfig(source).SqlDB(nil)
+		require.NoError(t, err)
+		defer from.Close()
+		freshSchema(t, db, "half_open_runs")
+		for _, side := range []*sql.DB{from, db} {
+			freshSchema(t, side, "half_open")
+			mustExec(t, side, "CREATE TABLE half_open.t (id INT PRIMARY KEY, v INT UNIQUE)")
+		}
+		mustExec(t, from, "INSERT INTO half_open.t VALUES (1,1),(2,2)")
+		proxy, err := faultproxy.Start(net.JoinHostPort(target.Host, strconv.Itoa(target.Port)))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, proxy.Close()) }()
+		proxied := testDatabaseConfig(target)
+		proxied.Host, proxied.Port = "127.0.0.1", uint16(proxy.Port())
+
+		first := halfOpenMove(t, ctx, testDatabaseConfig(source), proxied, 3*time.Second)
+		run, stop := context.WithCancel(ctx)
+		ran := make(chan error, 1)
+		go func() { ran <- first.RunContext(run) }()
+		require.NoError(t, first.WaitUntilRowCopyIsCompleteContext(ctx))
+		// The first phase has recorded its intent; its DELETE does not arrive.
+		silent := proxy.On(faultproxy.Rule{Do: faultproxy.Silence, Match: faultproxy.Query("^DELETE FROM .half_open.\\..t.")})
+		mustExec(t, from, "UPDATE half_open.t SET v=3 WHERE id=1")
+		select {
+		case <-silent.Fired():
+		case err := <-ran:
+			require.NoError(t, err, "the run ended")
+		}
+		require.Positive(t, count(t, db, "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_modified > 0"), "the checkpoint is locked")
+		stop()
+		require.ErrorIs(t, <-ran, ErrInterrupted)
+		require.NoError(t, first.Close())
+
+		second := halfOpenMove(t, ctx, testDatabaseConfig(source), testDatabaseConfig(target), 0)
+		go func() { ran <- second.RunContext(ctx) }()
+		for _, step := range []func(context.Context) error{
+			second.WaitUntilRowCopyIsCompleteContext, second.WaitUntilBinlogStreamerCatchesUpContext, second.FlushBinlogAndStopStreamingContext,
+		} {
+			require.NoError(t, step(ctx))
+		}
+		require.NoError(t, <-ran)
+		require.NoError(t, second.Close())
+		require.Equal(t, 1, count(t, db, "SELECT COUNT(*) FROM half_open.t WHERE id=1 AND v=3"))
+	})
+}
+
+func count(t *testing.T, db *sql.DB, query string) (n int) {
+	t.Helper()
+	require.NoError(t, db.QueryRow(query).Scan(&n))
+	return n
+}
+
+// A session that has rested in the pool for half of its time is not used any more: nobody meets
+// one that the server has ended.
+func TestPoolLeavesRestedSessionsAlone(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		srv, err := server.Detect(t.Context(), db)
+		require.NoError(t, err)
+		srv.IdleLimit = time.Second
+		pool := &sessionPool{open: func(ctx context.Context) (*session, error) { return openWriter(ctx, db, srv) }}
+		defer pool.close()
+		id := func() (s *session, id int) {
+			s, err := pool.get(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, s.conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+			require.NoError(t, s.commit(t.Context()))
+			return s, id
+		}
+		s, first := id()
+		pool.put(t.Context(), s)
+		s, again := id()
+		require.Equal(t, first, again)
+		pool.put(t.Context(), s)
+		gone := func() bool {
+			return count(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id="+strconv.Itoa(first)) == 0
+		}
+		require.Eventually(t, gone, 30*time.Second, 10*time.Millisecond, "the server does not end it")
+		_, other := id()
+		require.NotEqual(t, first, other)
+	})
+}
+
+// What a session reads when the server has ended it while it was used is an outage, not a fault.
+func TestEndedByTheServer(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		srv, err := server.Detect(t.Context(), db)
+		require.NoError(t, err)
+		srv.IdleLimit = time.Second
+		s, err := openWriter(t.Context(), db, srv)
+		require.NoError(t, err)
+		defer s.discard()
+		var id int
+		require.NoError(t, s.conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+		require.Eventually(t, func() bool {
+			return count(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id="+strconv.Itoa(id)) == 0
+		}, 30*time.Second, 10*time.Millisecond)
+		err = s.commit(t.Context())
+		require.Error(t, err)
+		require.True(t, isOutage(err), "%v", err)
+	})
+}
