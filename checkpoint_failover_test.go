@@ -58,7 +58,7 @@ func TestResumeBeginsAtWhatTheVerifierLacks(t *testing.T) {
 
 // What a run keeps of another server's log: the transactions of all its places.
 func TestPlacesOfAnotherServer(t *testing.T) {
-	mark := logMark{file: "binlog.000009", start: 4, end: 1000, sum: "x"}
+	mark := logMark{file: "binlog.000009", start: 4, end: 1000}
 	p := &resumePoint{
 		position: BinlogCoordinate{"binlog.000009", 1000, failoverUUID + "1-100"}, mark: mark,
 		furthest: []executedUpTo{
