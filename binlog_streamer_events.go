@@ -164,9 +164,8 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	if err != nil {
 		return fmt.Errorf("transaction id at %s: %w", ev.end, err)
 	}
-	if s.txn != nil && s.rowEvents > 0 {
-		return s.unsupported(ev, nil, "the next transaction where the end of one is missing whose changes were delivered (the source crashed while it wrote its log)",
-			"start again with empty target tables")
+	if err := s.mustHaveEnded(ev); err != nil {
+		return err
 	}
 	s.begin(g)
 	s.txn.mark = s.markHere(ev)
@@ -181,8 +180,19 @@ func (s *BinlogStreamer) gtid(ev *rawEvent) error {
 	return nil
 }
 
+// mustHaveEnded refuses the beginning of something else inside a transaction whose rows were
+// handed out: a server that crashed may leave the beginning of one in its log.
+func (s *BinlogStreamer) mustHaveEnded(ev *rawEvent) error {
+	if s.txn == nil || !s.handed {
+		return nil
+	}
+	return s.unsupported(ev, nil, "something else where the end of a transaction is missing whose changes were delivered (the source crashed while it wrote its log)",
+		"start again with empty target tables")
+}
+
 func (s *BinlogStreamer) begin(g binlog.GTID) {
 	s.txn, s.explicit, s.rowEvents, s.savepoints, s.query = &sourceTxn{gtid: g}, false, 0, nil, nil
+	s.handed = false
 	s.dropReadingXA()
 	s.mu.Lock()
 	s.inTxn = true
@@ -316,6 +326,9 @@ func (s *BinlogStreamer) rotate(ev *rawEvent) error {
 	file, pos, err := binlog.ParseRotate(ev.body)
 	if err != nil {
 		return fmt.Errorf("rotation at %s: %w", ev.end, err)
+	}
+	if err := s.mustHaveEnded(ev); err != nil { // no transaction goes on in another file
+		return err
 	}
 	s.mu.Lock()
 	s.file, s.pos = file, pos
@@ -489,6 +502,7 @@ func (s *BinlogStreamer) deliver(events []DMLEvent) error {
 	if len(events) == 0 {
 		return nil
 	}
+	s.handed = true
 	if s.own == nil {
 		metricsOrGlobal(s.metrics).countRows(events[0].TableSchema(), "binlog", len(events))
 	}

@@ -202,6 +202,9 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 		if err := c.holdStart(ctx, tx, previous); err != nil {
 			return nil, err
 		}
+		if err := c.forgetInline(ctx, tx); err != nil {
+			return nil, err
+		}
 	}
 	sum := placeSum(executedUpTo{BinlogCoordinate: at})
 	for lane := range lanes {

@@ -52,8 +52,8 @@ func (c *checkpoint) fence(ctx context.Context) (*fenceNote, error) {
 	return note, nil
 }
 
-// leftReadOnly tells whether an earlier process of the run may have left the server that its fence
-// closes on read-only.
+// leftReadOnly tells whether a fence of the run, of this process or an earlier one, may have made the
+// server that it closes on read-only.
 func (f *Ferry) leftReadOnly(ctx context.Context) (bool, error) {
 	if f.checkpoint == nil {
 		return false, nil

@@ -101,6 +101,9 @@ func (f *Ferry) NewFence(config *FenceConfig) (Fence, error) {
 		own:        []string{sql.Annotation(connection.Marginalia), sql.Annotation(f.Source.Marginalia)},
 		checkpoint: f.checkpoint, left: &f.fenceLeft,
 	}
+	if f.WaitUntilReplicaIsCaughtUpToMaster != nil {
+		base.replica = f.sourceServer.Identity
+	}
 	if base.killAfter == 0 {
 		base.killAfter = defaultKillAfter
 	}
@@ -132,6 +135,11 @@ func (f *Ferry) fenceOnPrimary(config *FenceConfig) error {
 	if config.Connection != nil && hostPort(config.Connection) != hostPort(f.Source) {
 		return nil
 	}
+	return fenceOnReplica()
+}
+
+// fenceOnReplica is the fault of such a fence, known by its address or, when it connects, by its identity.
+func fenceOnReplica() error {
 	return &ConfigError{
 		Field: "CutoverFence.Connection", Problem: "the fence would close on Source, which is a replica: the application writes to its primary, and would not be stopped",
 		Remedy: "set CutoverFence.Connection to the primary, with an account that may do there what the fence needs",
@@ -155,6 +163,7 @@ type fencedServer struct {
 	srv       *server.Server // nil until connected
 	logger    Logger
 	killAfter time.Duration // negative: never
+	replica   string        // identity of a source that is one, which must not be fenced; empty: it is none
 	own       []string      // the mover's own statements have one of these texts
 
 	checkpoint *checkpoint                // remembers what was closed; nil: nobody does
@@ -212,6 +221,9 @@ func (s *fencedServer) connect(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("fence of %s: %w", s.address, err)
+	}
+	if s.replica != "" && s.srv.Identity == s.replica {
+		return fenceOnReplica()
 	}
 	return nil
 }

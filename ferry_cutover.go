@@ -270,7 +270,13 @@ func (f *Ferry) flushAndStop(ctx context.Context) error {
 		if err != nil {
 			return origin("wait_replica", err)
 		}
+		fenced := false
 		if readOnly {
+			if fenced, err = f.leftReadOnly(ctx); err != nil {
+				return origin("wait_replica", err)
+			}
+		}
+		if readOnly && !fenced {
 			return origin("wait_replica", errors.New("source master is no longer a master writer"))
 		}
 		if err := gate.WaitContext(ctx); err != nil {

@@ -373,7 +373,7 @@ func (s *BinlogStreamer) handleShared(ev *replication.BinlogEvent, skip BinlogCo
 
 // forgetTransaction is done where a connection begins: its first transaction comes whole.
 func (s *BinlogStreamer) forgetTransaction() {
-	if s.txn != nil && s.rowEvents > 0 {
+	if s.txn != nil && s.handed {
 		s.mu.Lock()
 		s.broken = s.txn.mark
 		s.mu.Unlock()

@@ -220,7 +220,7 @@ func (f *Ferry) resumeVerification(c *comparer) error {
 	} else if f.resume == nil && state == nil && dump.BinlogVerifyStore != nil {
 		err = c.loadStore(dump.BinlogVerifyStore)
 	} else if _, inline := f.Verifier.(*InlineVerifier); inline { // the others compare every table anyway
-		f.queueWhole(f.copiedBefore()...)
+		f.queueCopied(c)
 	}
 	if err != nil {
 		return err
@@ -228,18 +228,29 @@ func (f *Ferry) resumeVerification(c *comparer) error {
 	return f.queueRechecks()
 }
 
-// copiedBefore are the tables of which an earlier process has copied rows, or may have.
-func (f *Ferry) copiedBefore() (tables []*TableSchema) {
+// queueCopied has what an earlier process has copied compared once; the rest is compared when it is
+// copied.
+func (f *Ferry) queueCopied(c *comparer) {
 	for _, table := range f.sortedTables() {
-		if f.resume != nil {
-			t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
-			if t == nil || t.rows == 0 && len(t.chunks) == 0 {
-				continue
+		fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
+		if fp == nil {
+			continue
+		}
+		if f.resume == nil { // a state does not tell it as well
+			c.queue.addFirst(fp, keyRange{})
+			continue
+		}
+		t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
+		switch {
+		case t == nil || t.again:
+		case t.completed:
+			c.queue.addFirst(fp, keyRange{})
+		default:
+			for _, chunk := range t.chunks {
+				c.queue.addFirst(fp, chunk.keyRange)
 			}
 		}
-		tables = append(tables, table)
 	}
-	return tables
 }
 
 // queueRechecks queues the rows that differed when an earlier process wrote them.
@@ -274,7 +285,7 @@ func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema, save bool) 
 	if !save || !f.checkpoint.begun() {
 		return nil
 	}
-	if err := f.forgetCompared(ctx, table); err != nil {
+	if err := f.forgetCompared(ctx, table); err != nil { // for a verifier that saves nothing yet, or is another one
 		return err
 	}
 	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error { return f.saveVerification(ctx) })
@@ -407,7 +418,7 @@ func (c *checkpoint) saveVerification(ctx context.Context, db execer, saved save
 
 // forgetCompared takes back that rows of tables were compared, by whichever verifier, in the
 // transaction that takes back that they were copied or before: who dies then must not leave it to
-// the next process to see that once more. A table that were just left out would be compared by the
+// the next process to see that once more. A table that was just left out would be compared by the
 // online verifier only.
 func (c *checkpoint) forgetCompared(ctx context.Context, tx *sql.Tx, tables []string) error {
 	if len(tables) == 0 {
@@ -426,6 +437,20 @@ func (c *checkpoint) forgetCompared(ctx context.Context, tx *sql.Tx, tables []st
 	}
 	_, err = tx.ExecContext(ctx, "UPDATE "+c.table("verifications")+" SET state=? WHERE run_id=?", data, c.runID)
 	return err
+}
+
+// forgetInline gives the inline verifier's progress up when the run goes on with another one, or
+// none: what is copied from here on would be compared by nobody, and its progress would not tell.
+func (c *checkpoint) forgetInline(ctx context.Context, tx *sql.Tx) error {
+	if c.verifier == VerifierTypeInline {
+		return nil
+	}
+	saved, err := c.readVerification(ctx, tx)
+	if err != nil || saved.Verification == nil || saved.Verification.VerifierType != VerifierTypeInline {
+		return err
+	}
+	saved.Verification = nil
+	return c.saveVerification(ctx, tx, saved)
 }
 
 // loadVerification reads the verifier's progress and the rows to be compared again.

@@ -140,3 +140,44 @@ func TestSourceLosesAPartlySentTransaction(t *testing.T) {
 		})
 	}
 }
+
+// The rows of an XA transaction that are read again at its COMMIT are such a transaction, too.
+func TestStreamBreaksInALargeXA(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		var proxy *faultproxy.Proxy
+		var latest atomic.Int64
+		r := followWith(t, p, func(c *ghostferry.Config) {
+			c.BinlogEventBatchSize = partBatch
+			proxy = behindProxy(t, p.Source, c.Source)
+			proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+				if faultproxy.BinlogDump(m) {
+					latest.Store(int64(m.Connection))
+				}
+				return false
+			}})
+		})
+		for i := range 5 { // from some place on rows are updated in place
+			p.In(t, p.SourceDB, eventSchema, fmt.Sprintf("UPDATE moved SET v=%d WHERE id=2", i+10))
+			require.NoError(t, r.f.WaitUntilBinlogStreamerCatchesUpContext(t.Context()))
+		}
+		large := func(first, n int) string { // an event each
+			return fmt.Sprintf("INSERT INTO moved (id,b) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) SELECT %d+i, REPEAT('x',60000) FROM n", n, first)
+		}
+		p.In(t, p.SourceDB, eventSchema, xaGroup("'big'", large(3000, 108), "UPDATE moved SET v=50, w=1 WHERE id=1", large(4000, 5), "UPDATE moved SET v=1, w=2 WHERE id=1", large(5000, 45))...)
+		r.marker(1001)
+		stream := latest.Load()
+		var events atomic.Int64
+		cut := proxy.On(faultproxy.Rule{Do: faultproxy.Cut, Match: func(m faultproxy.Message) bool {
+			if !faultproxy.RowsEvent(m) || int64(m.Connection) <= stream || events.Add(1) != 114 {
+				return false
+			}
+			time.Sleep(300 * time.Millisecond) // what went before has arrived
+			return true
+		}})
+		p.In(t, p.SourceDB, eventSchema, "XA COMMIT 'big'")
+		await(t, cut.Fired(), r.ran)
+		r.marker(1002)
+		mustHaveEqualRows(t, p, eventSchema+".moved")
+		r.mustGoOn()
+	})
+}

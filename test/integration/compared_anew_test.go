@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -153,19 +154,63 @@ func TestRebuiltTableIsComparedByTheNextVerifier(t *testing.T) {
 	})
 }
 
-// What was copied and changed before an inline verifier has saved anything was compared by nobody: it
-// compares the whole of such a table, also when the process before had another verifier.
+// What was copied and changed before an inline verifier has saved anything, or while a process had
+// another one, was compared by nobody: it compares that when it goes on, once.
 func TestInlineVerifierTakesOver(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		for name, before := range map[string][]string{
+			"without one":          {ghostferry.VerifierTypeNoVerification},
+			"with it, and without": {ghostferry.VerifierTypeInline, ghostferry.VerifierTypeNoVerification},
+		} {
+			t.Run(name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				const schema = "inline_later"
+				p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+				p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4)")
+				for _, verifier := range before {
+					stopAtFirstChunk(t, ctx, unwatched(p, schema, verifier))
+				}
+				copied := harness.Count(t, p.TargetDB, schema+".t")
+				require.GreaterOrEqual(t, copied, len(before))
+				p.In(t, p.TargetDB, schema, "UPDATE t SET v=v+10")
+				f := unwatched(p, schema, ghostferry.VerifierTypeInline)
+				err := harness.Move(ctx, f, func() error { return nil })
+				for id := range copied {
+					require.ErrorContains(t, err, fmt.Sprintf("%d (type: rows checksum difference", id+1))
+				}
+				require.NoError(t, f.Close())
+			})
+		}
+	})
+}
+
+// So it is with a table that was empty when it was copied, and filled since; and what was compared
+// only then is in the report.
+func TestInlineVerifierTakesOverChanges(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		const schema = "inline_later"
+		const schema = "inline_filled"
 		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
-		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
-		stopAtFirstChunk(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeNoVerification))
-		p.In(t, p.TargetDB, schema, "UPDATE t SET v=11")
+		first := unwatched(p, schema, ghostferry.VerifierTypeNoVerification)
+		first.AutomaticCutover = false
+		mustStart(t, ctx, first)
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		ran := make(chan error, 1)
+		go func() { ran <- first.RunContext(run) }()
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)")
+		awaitRows(t, p.TargetDB, schema+".t", 2, first)
+		stop()
+		mustBeInterrupted(t, <-ran)
+		require.NoError(t, first.Close())
+
 		f := unwatched(p, schema, ghostferry.VerifierTypeInline)
-		require.ErrorContains(t, harness.Move(ctx, f, func() error { return nil }), schema+".t [PKs: 1 ")
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		v, ok := f.Verifier.(ghostferry.ReportingVerifier)
+		require.True(t, ok)
+		require.EqualValues(t, 2, v.Report().Rows)
 		require.NoError(t, f.Close())
 	})
 }

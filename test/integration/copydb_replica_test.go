@@ -150,6 +150,11 @@ func TestFenceOfAReplicaIsRefused(t *testing.T) {
 	defer f.Close()
 	_, err = f.NewFence(fenceOf(ghostferry.FenceLockTables))
 	refused(err)
+	onSource.Connection.Host = "localhost" // the same server by another name
+	byName, err := f.NewFence(onSource)
+	require.NoError(t, err)
+	refused(byName.Fence(ctx))
+	require.NoError(t, byName.Close(ctx))
 }
 
 // What a fence kills is the application's, never what applies another server's log: that would
