@@ -223,7 +223,7 @@ func refused(t *testing.T, ctx context.Context, p *harness.Pair, schema string) 
 	before := targetAsItIs(t, p, schema)
 	err := harness.Move(ctx, shopFerry(p, schema, 2), func() error { return nil })
 	require.Error(t, err)
-	require.Equal(t, before, targetAsItIs(t, p, schema), "the target was written although the run was refused")
+	require.Equal(t, before, targetAsItIs(t, p, schema), "the target was written although the run was refused: %v", err)
 	return err
 }
 
@@ -343,6 +343,18 @@ func TestFailoverRepairsUnconfirmedRows(t *testing.T) {
 	require.Equal(t, 1, harness.Count(t, p.TargetDB, "ahead.t WHERE id=6"))
 }
 
+// awaitAge waits until the source cannot have started just now: processes are told apart by the
+// second of their start, and log files by theirs.
+func awaitAge(t *testing.T, p *harness.Pair) {
+	t.Helper()
+	harness.Await(t, "the source has run for some seconds", func() bool {
+		var name string
+		var seconds int
+		require.NoError(t, p.SourceDB.QueryRow("SHOW GLOBAL STATUS LIKE 'Uptime'").Scan(&name, &seconds))
+		return seconds > 3
+	})
+}
+
 // older keeps the data directory of the source as it is, and restore puts it back: a crash
 // that loses the end of the log. The file of that name is written anew, with the same GTIDs.
 func older(t *testing.T, p *harness.Pair) (restore func()) {
@@ -352,13 +364,7 @@ func older(t *testing.T, p *harness.Pair) (restore func()) {
 	copyDirectory(t, p.Source.DataDir, kept)
 	require.NoError(t, p.Source.Restart(t.Context()))
 	return func() {
-		// Processes are told apart by the second of their start, and log files by theirs.
-		harness.Await(t, "the source could not have started just now", func() bool {
-			var name string
-			var seconds int
-			require.NoError(t, p.SourceDB.QueryRow("SHOW GLOBAL STATUS LIKE 'Uptime'").Scan(&name, &seconds))
-			return seconds > 3
-		})
+		awaitAge(t, p)
 		require.NoError(t, p.Source.Kill())
 		require.NoError(t, os.RemoveAll(p.Source.DataDir))
 		copyDirectory(t, kept, p.Source.DataDir)

@@ -65,6 +65,7 @@ func TestF18ResetLog(t *testing.T) {
 			cutRun(t, ctx, p, "reset_log")
 			was, pos, err := p.SourceLogEnd(ctx)
 			require.NoError(t, err)
+			awaitAge(t, p)
 			if s.Flavour == servers.MySQL {
 				p.In(t, p.SourceDB, "", "RESET BINARY LOGS AND GTIDS")
 			} else {
