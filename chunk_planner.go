@@ -3,7 +3,6 @@ package ghostferry
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -388,7 +387,7 @@ func (r *sourceReader) edgeKey(ctx context.Context, table *TableSchema, highest 
 	if err != nil {
 		return nil, end, err
 	}
-	err = r.patience.doWhile(ctx, 3, func(err error) bool { return errors.Is(err, errReadAgain) }, func(ctx context.Context, _ int) error {
+	err = r.patience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error {
 		return r.readOnce(ctx, deliveredMark{}, r.noted(ctx, &end, func(s *session, suffix string) error {
 			stmt := append(s.statement(), "SELECT "+l.keySelectList()+" FROM "+sqlesc.Table(table.Schema, table.Name)+l.forceRangeIndex()+" WHERE "...)
 			stmt = append(l.appendRange(stmt, keyRange{}), " ORDER BY "+l.keyOrder(highest)+" LIMIT 1"+suffix...)

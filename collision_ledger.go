@@ -3,7 +3,6 @@ package ghostferry
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -199,18 +198,23 @@ func (c *collisionLedger) stillLeft(begun map[*TableSchema]map[string]uint64) (t
 
 // abandoned reports whether rows of some table wait although no other run moves it.
 func (c *collisionLedger) abandoned(ctx context.Context, tables []*TableSchema) (abandoned bool, err error) {
-	s, err := c.target(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer s.discard()
-	for _, table := range tables {
-		shared, err := c.checkpoint.sharesTable(ctx, s, table)
-		if err != nil || !shared {
-			return err == nil, err
+	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
+		s, err := c.target(ctx)
+		if err != nil {
+			return err
 		}
-	}
-	return false, nil
+		defer s.discard()
+		abandoned = false
+		for _, table := range tables {
+			shared, err := c.checkpoint.sharesTable(ctx, s, table)
+			if err != nil {
+				return err
+			}
+			abandoned = abandoned || !shared
+		}
+		return nil
+	})
+	return abandoned, err
 }
 
 // settle looks at everything that is left out, once. conflict describes a row that still
@@ -264,10 +268,8 @@ func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys
 			return nil, nil, c.checkpoint.damaged("a key of a row that waits for another move cannot be read")
 		}
 	}
-	gated, mark := c.reader.gate.openKeys(table, keys)
-	images, end, err := c.read(ctx, w, tuples, mark)
+	gated, images, end, err := c.read(ctx, w, keys, tuples)
 	if err != nil {
-		c.reader.gate.closeChunk(gated)
 		return nil, nil, err
 	}
 	c.checkpoint.noteRead(table, end)
@@ -287,20 +289,26 @@ func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys
 	return still, conflict, nil
 }
 
-// read reads those of the rows that are in scope on the source, so that everything
-// delivered up to the mark is seen.
-func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []keyTuple, mark deliveredMark) (images *codec.Rows, end BinlogCoordinate, err error) {
+// read reads those of the rows that are in scope on the source behind their gate, which is left
+// open when it succeeds.
+func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []string, tuples []keyTuple) (gated *gatedChunk, images *codec.Rows, end BinlogCoordinate, err error) {
 	l := w.layout
-	again := func(err error) bool { return errors.Is(err, errReadAgain) }
-	err = c.reader.patience.doWhile(ctx, 3, again, func(ctx context.Context, _ int) error {
-		return c.reader.readOnce(ctx, mark, c.reader.noted(ctx, &end, func(s *session, suffix string) error {
-			images = codec.NewRows(len(l.columns), len(keys), 256*len(keys))
+	err = c.reader.patience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error {
+		g, mark := c.reader.gate.openKeys(w.table, keys)
+		err := c.reader.readOnce(ctx, mark, c.reader.noted(ctx, &end, func(s *session, suffix string) error {
+			images = codec.NewRows(len(l.columns), len(tuples), 256*len(tuples))
 			stmt := append(s.statement(), "SELECT "+l.reading(allLeaves)+" FROM "+QuotedTableName(w.table)+l.forceKeyIndex()+" WHERE "...)
-			stmt, _ = l.appendKeyList(stmt, len(keys), 0, func(i int) keyTuple { return keys[i] })
+			stmt, _ = l.appendKeyList(stmt, len(tuples), 0, func(i int) keyTuple { return tuples[i] })
 			return s.query(ctx, append(stmt, suffix...), func(values []driver.Value) error { return l.appendRow(images, values) })
 		}))
+		if err != nil {
+			c.reader.gate.closeChunk(g)
+			return err
+		}
+		gated = g
+		return nil
 	})
-	return images, end, err
+	return gated, images, end, err
 }
 
 // write inserts the rows that nobody is in the way of, and takes those and the ones that

@@ -2,7 +2,6 @@ package ghostferry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -69,48 +68,63 @@ func (j *filteredJob) copyBatch(ctx context.Context) error {
 		return nil
 	}
 	end, err := j.copyUpTo(ctx, first.lastKey(j.layout), size)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case end == nil:
+		j.again()
+	default:
+		j.ended(end)
 	}
-	j.ended(end)
 	return nil
 }
 
 // copyUpTo reads the batch up to the key behind the gate, hands it on, and returns the
-// key up to which the table is copied now.
+// key up to which the table is copied now: that of the last row. What the query's limit counts is
+// the host's, so that there may be more rows behind it up to the key, also where it returned none;
+// then the key is nil, and nothing is copied.
 func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64) (keyTuple, error) {
 	d := j.d
 	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
-	gated, mark := d.reader.gate.openChunk(j.table, c.low, c.high)
+	var gated *gatedChunk
 	var batch *RowBatch
-	again := func(err error) bool { return errors.Is(err, errReadAgain) }
-	err := d.reader.patience.doWhile(ctx, 3, again, func(ctx context.Context, _ int) error {
-		return d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
+	err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
+		g, mark := d.reader.gate.openChunk(j.table, c.low, upper)
+		err := d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
 			return withLeaves(func(leaves leafReports) (err error) {
 				batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
 				return err
 			})
 		}))
+		if err != nil {
+			d.reader.gate.closeChunk(g)
+			return err
+		}
+		gated = g
+		return nil
 	})
 	if err != nil {
-		d.reader.gate.closeChunk(gated)
 		return nil, j.failed(err)
 	}
-	if uint64(batch.Size()) >= size {
-		// Rows that came between the two reads may have pushed others past the limit.
-		c.high = batch.lastKey(j.layout)
-	}
-	d.checkpoint.noteRead(j.table, c.readEnd)
 	if batch.Size() == 0 {
-		d.StateTracker.rangeCopied(j.table, j.layout, c.keyRange, RowStats{})
-	} else {
-		batch.chunk = c
-		if err := d.callListeners(ctx, batch); err != nil {
-			return nil, d.failedChunk(ctx, gated, err)
-		}
+		d.reader.gate.closeChunk(gated)
+		return nil, nil
+	}
+	c.high = batch.lastKey(j.layout)
+	d.checkpoint.noteRead(j.table, c.readEnd)
+	batch.chunk = c
+	if err := d.callListeners(ctx, batch); err != nil {
+		return nil, d.failedChunk(ctx, gated, err)
 	}
 	d.reader.gate.closeChunk(gated)
 	return c.high, nil
+}
+
+// again has the batch read once more, from where it began.
+func (j *filteredJob) again() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy = false
 }
 
 // query returns the host's query for the next batch, bounded when upper is set.

@@ -122,6 +122,8 @@ type patience struct {
 	server string // "source" or "target"
 	limit  time.Duration
 	logger Logger
+	// conflicts is for how long collisions are repeated at least; 0 is conflictPatience.
+	conflicts time.Duration
 
 	mu struct {
 		sync.Mutex
@@ -140,7 +142,8 @@ func (p *patience) do(ctx context.Context, attempts int, f func(ctx context.Cont
 
 // doWhile is do with an own idea of which errors may pass beside an outage.
 func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error) bool, f func(ctx context.Context, attempt int) error) error {
-	var began, outage time.Time // of the first failure, and of the present outage
+	var began, outage time.Time // of the first failure since the last outage, and of the present outage
+	collisions := 0             // since began
 	told := false               // of locks
 	tooLarge := 0               // bytes that statements were to have since the last too large one
 	defer func() {
@@ -165,6 +168,13 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			continue // at once: the next statements are smaller
 		}
 		now := time.Now()
+		if isOutage(err) { // collisions before it say nothing about those after it
+			began, collisions = time.Time{}, 0
+		} else if !outage.IsZero() { // the server answers
+			p.usable()
+			p.waitsNoMore()
+			outage = time.Time{}
+		}
 		if began.IsZero() {
 			began = now
 		}
@@ -190,9 +200,10 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			}
 		case !passing(err):
 			return err
-		case attempts > 0 && attempt >= attempts && now.Sub(began) >= conflictPatience:
+		case attempts > 0 && collisions+1 >= attempts && now.Sub(began) >= p.conflictTime():
 			return fmt.Errorf("after %d attempts in %s: %w", attempt, now.Sub(began).Round(time.Second), err)
 		default:
+			collisions++
 			p.collided(attempt, err)
 		}
 		// Half of the pause is left to chance, so that workers that failed together do not
@@ -295,6 +306,13 @@ func (p *patience) maximum() time.Duration {
 		return defaultMaxOutageSeconds * time.Second
 	}
 	return p.limit
+}
+
+func (p *patience) conflictTime() time.Duration {
+	if p == nil || p.conflicts <= 0 {
+		return conflictPatience
+	}
+	return p.conflicts
 }
 
 func (p *patience) name() string {

@@ -392,6 +392,9 @@ func (s *BinlogStreamer) wantsToShare() bool {
 	if s.shared == nil || s.txn != nil || s.xa.replay != nil {
 		return false
 	}
+	if s.srv.Identity != s.shared.core.srv.Identity {
+		return false // its places are of another log: after a failover of one of the two
+	}
 	if s.seat == nil {
 		if now := time.Now(); s.lag() < caughtUpLag && now.Sub(s.joined) > rejoinPause {
 			s.seat, s.joined = s.shared.join(), now

@@ -92,6 +92,12 @@ type joinedFrom struct {
 	predicate string // the tenant's rows of it
 }
 
+// readsAsUTF8 tells of a column's values, as the log has them, whether they can be given to a server
+// as text of a connection or as numbers and bytes.
+func readsAsUTF8(collation string) bool {
+	return collation == "" || collation == "binary" || strings.HasPrefix(collation, "utf8") || strings.HasPrefix(collation, "ascii")
+}
+
 // newJoinedTables takes the joined tables out of what the library copies; its stream still
 // tells of them.
 func newJoinedTables(config *Config, ferry *ghostferry.Ferry) (*joinedTables, error) {
@@ -116,7 +122,7 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry) (*joinedTables, er
 		if !isUnique(table, table.GetPaginationColumn().Name) {
 			return nil, fmt.Errorf("joined table %s.%s: its key has further columns than %s, and joined tables may have keys of one column: leave it out and copy it by itself", config.SourceDB, name, t.key)
 		}
-		if collation := table.GetPaginationColumn().Collation; collation != "" && collation != "binary" && !strings.HasPrefix(collation, "utf8") && !strings.HasPrefix(collation, "ascii") {
+		if collation := table.GetPaginationColumn().Collation; !readsAsUTF8(collation) {
 			return nil, fmt.Errorf("joined table %s.%s: its key %s is text with collation %s, and joined tables may have keys of numbers, bytes, or text in utf8mb4, utf8mb3 or ascii: leave it out and copy it by itself", config.SourceDB, name, table.GetPaginationColumn().Name, collation)
 		}
 		for i := range table.Columns {
@@ -128,6 +134,9 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry) (*joinedTables, er
 			from := ferry.Tables.Get(config.SourceDB, join.TableName)
 			if from == nil || from.FindColumn(join.JoinColumn) < 0 {
 				return nil, fmt.Errorf("table %s.%s with column %s, which joins %s, does not move: it needs the sharding key %s, and must not be left out", config.SourceDB, join.TableName, join.JoinColumn, name, config.ShardingKey)
+			}
+			if collation := from.Columns[from.FindColumn(join.JoinColumn)].Collation; !readsAsUTF8(collation) {
+				return nil, fmt.Errorf("column %s of table %s.%s, which joins %s, is text with collation %s: what the log has of it is not text in utf8mb4, utf8mb3 or ascii: leave %s out and copy it by itself", join.JoinColumn, config.SourceDB, join.TableName, name, collation, name)
 			}
 			predicate, err := (&ghostferry.RowFilter{}).Predicate(from)
 			if err != nil {

@@ -25,6 +25,8 @@ type joinedRow struct {
 	sibling, together bool
 }
 
+func (r *joinedRow) othersUse() bool { return r.other || r.elsewhere }
+
 // align makes the rows with the keys what they are on the source, in one transaction.
 func (j *joinedTables) align(ctx context.Context, t *joinedTable, keys []any) error {
 	marks := placeholders(len(keys))
@@ -196,9 +198,10 @@ func (j *joinedTables) ours(t *joinedTable, with *siblings) string {
 }
 
 // drop removes a row that this move has brought and that is no longer the tenant's. One
-// that others point to by now is theirs.
+// that others point to by now is theirs, and so is one that another move has brought as well: what
+// points to it may still be on its way.
 func (j *joinedTables) drop(ctx context.Context, tx *sql.Tx, t *joinedTable, key string, row *joinedRow) error {
-	if !row.other {
+	if !row.othersUse() {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.onTarget+j.ours(t, nil), t.number([]byte(key)), j.run, t.schema.Name, []byte(key)); err != nil {
 			return fmt.Errorf("row %s: %w", t.shown(key), err)
 		}
@@ -242,7 +245,7 @@ func (j *joinedTables) remove(ctx context.Context, t *joinedTable, keys []any) (
 				if err := j.drop(ctx, tx, t, text, row); err != nil {
 					return err
 				}
-				if !row.other {
+				if !row.othersUse() {
 					removed++
 				}
 			}

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	sq "github.com/Masterminds/squirrel"
+	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
@@ -363,4 +365,42 @@ func (t *watchedThrottler) Throttled() bool {
 		}
 	}
 	return throttled
+}
+
+// pointedAt is a CopyFilter of the rows of t that pointers name: the limit counts pointers, some of
+// which point to nothing, and not rows. between is called between the two reads of the first batch.
+type pointedAt struct {
+	asked   atomic.Int64
+	between func()
+}
+
+func (f *pointedAt) BuildSelect(columns []string, table *ghostferry.TableSchema, last ghostferry.PaginationKey, size uint64) (sq.SelectBuilder, error) {
+	if table.Name != "t" {
+		return ghostferry.DefaultBuildSelect(columns, table, last, size), nil
+	}
+	if f.asked.Add(1) == 2 {
+		f.between()
+	}
+	keys, args, err := sq.Select("id").From("pointed.pointers").Where(sq.Gt{"id": last.SQLValue()}).OrderBy("id").Limit(size).ToSql()
+	return sq.Select(columns...).From(ghostferry.QuotedTableName(table)).Join("("+keys+") AS batch USING (id)", args...).OrderBy("id"), err
+}
+
+func (f *pointedAt) ApplicableEvent(ghostferry.DMLEvent) (bool, error) { return true, nil }
+
+// A host's query may return fewer rows than its limit although there are more: nothing is taken
+// for copied beyond what it has returned.
+func TestHostQueryReturnsFewerRows(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, "pointed", "CREATE TABLE t (id INT PRIMARY KEY, v INT)", "CREATE TABLE pointers (id INT PRIMARY KEY)")
+		p.In(t, p.SourceDB, "pointed", "INSERT INTO t VALUES (10,1),(20,2)", "INSERT INTO pointers VALUES (5),(10),(20)")
+		f := settled(t, p, []string{"pointed"}, func(f *ghostferry.Ferry) {
+			f.UpdatableConfig.DataIterationBatchSize = 2
+			f.CopyFilter = &pointedAt{between: func() {
+				p.In(t, p.SourceDB, "pointed", "INSERT INTO t VALUES (7, 7)", "INSERT INTO pointers VALUES (7)")
+			}}
+		})
+		require.NoError(t, harness.Move(t.Context(), f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		p.MustEqual(t, "pointed")
+	})
 }
