@@ -429,6 +429,7 @@ func TestCutoverWaitsForADrainThatFits(t *testing.T) {
 // A target that is far away takes every change later than an idle one nearby: the cutover begins
 // all the same, under writes, when there is no more to wait for.
 func TestCutoverOverALongPath(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const schema = "cutover_far"
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL UNIQUE)")
