@@ -63,7 +63,7 @@ func (j *filteredJob) copyBatch(ctx context.Context) error {
 	if err != nil {
 		return j.failed(err)
 	}
-	if first.Size() == 0 {
+	if first.Size() == 0 || j.beyond(first) {
 		j.ended(nil)
 		return nil
 	}
@@ -118,6 +118,12 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	}
 	d.reader.gate.closeChunk(gated)
 	return c.high, nil
+}
+
+// beyond tells whether all rows of a batch lie beyond the highest key at the start: they come by
+// the stream.
+func (j *filteredJob) beyond(batch *RowBatch) bool {
+	return j.layout.keyOrdered && j.layout.compareKeys(batch.keyAt(j.layout, 0), j.high) > 0
 }
 
 // again has the batch read once more, from where it began.

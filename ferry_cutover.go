@@ -61,7 +61,8 @@ func (t *catchUpTrend) caughtUp(took, budget time.Duration) bool {
 	} else {
 		t.same++
 	}
-	return took < caughtUpWithin || t.same >= steadySamples && took <= max(steadyWithin, budget)
+	usual := took <= t.best+t.best/4 // and no burst of changes just now
+	return took < caughtUpWithin || t.same >= steadySamples && usual && took <= max(steadyWithin, budget)
 }
 
 // WaitUntilBinlogStreamerCatchesUpContext returns when the source's log end reaches the

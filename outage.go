@@ -170,10 +170,6 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 		now := time.Now()
 		if isOutage(err) { // collisions before it say nothing about those after it
 			began, collisions = time.Time{}, 0
-		} else if !outage.IsZero() { // the server answers
-			p.usable()
-			p.waitsNoMore()
-			outage = time.Time{}
 		}
 		if began.IsZero() {
 			began = now

@@ -392,7 +392,7 @@ func (s *BinlogStreamer) wantsToShare() bool {
 	if s.shared == nil || s.txn != nil || s.xa.replay != nil {
 		return false
 	}
-	if s.srv.Identity != s.shared.core.srv.Identity {
+	if other := s.shared.core.srv; other == nil || s.srv.Identity != other.Identity {
 		return false // its places are of another log: after a failover of one of the two
 	}
 	if s.seat == nil {

@@ -30,7 +30,7 @@ type sourceReader struct {
 	server *server.Server
 	gate   *gate
 	pool   sessionPool
-	// patience is how outages of the source and collisions with others are waited for.
+	// patience is how outages of the source are waited for.
 	patience *patience
 	// unconfirmed counts what was read; nil: nothing follows the log.
 	unconfirmed *unconfirmedReads
@@ -94,7 +94,8 @@ func (r *sourceReader) lockingReads() bool { return !r.server.IsMariaDB() && !r.
 // which are released at the end of each statement. f may be run again on a fresh session:
 // outages of the source are waited for.
 func (r *sourceReader) read(ctx context.Context, mark deliveredMark, f func(s *session, suffix string) error) error {
-	return r.patience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error { return r.readOnce(ctx, mark, f) })
+	never := func(error) bool { return false }
+	return r.patience.doWhile(ctx, 1, never, func(ctx context.Context, _ int) error { return r.readOnce(ctx, mark, f) })
 }
 
 // edgeAttempts is how often reads of single rows are tried that collide with others.
