@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -192,6 +193,7 @@ func TestFencesSpareReplication(t *testing.T) {
 			require.NoError(t, err)
 			p.In(t, p.SourceDB, "fence_applier", "UPDATE rows_ SET n = 1")
 			harness.Await(t, "the applier waits for a row", func() bool {
+				time.Sleep(110 * time.Millisecond) // the table is made anew only when nobody has asked for 100 ms
 				return harness.Count(t, replicaDB, "information_schema.INNODB_TRX WHERE trx_rows_modified > 0") > 0
 			})
 			readOnly := fenceOfReplica(ghostferry.FenceReadOnly)
