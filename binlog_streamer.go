@@ -95,6 +95,7 @@ type BinlogStreamer struct {
 	xa         xaState
 	reach      statementReach
 	rowEvents  int            // row events of our tables in the transaction
+	handed     bool           // listeners were given rows of it
 	savepoints map[string]int // rowEvents at each savepoint; nil without any
 	query      []byte         // statement of the row events that follow
 	tableIDs   map[uint64]*streamedTable
@@ -115,7 +116,6 @@ type BinlogStreamer struct {
 	file     string            // file being streamed
 	pos      uint64            // end of the last event in it
 	mark     logMark           // of the last transaction's end, zero when none is known
-	handed   bool              // listeners were given rows of the present transaction; owned by the streaming goroutine
 	broken   logMark           // of one behind it that was not delivered whole before its connection broke; zero: there is none
 	streamed BinlogCoordinate  // last transaction end or heartbeat
 	stopAt   BinlogCoordinate

@@ -62,6 +62,16 @@ func (f *Ferry) leftReadOnly(ctx context.Context) (bool, error) {
 	return note != nil && note.Kind == FenceReadOnly, err
 }
 
+// masterIsPrimary tells whether the server that the source replicates from may be written, but for a
+// fence of the run.
+func (f *Ferry) masterIsPrimary(ctx context.Context) (bool, error) {
+	readOnly, err := isReadOnly(ctx, f.WaitUntilReplicaIsCaughtUpToMaster.MasterDB)
+	if err != nil || !readOnly {
+		return err == nil, err
+	}
+	return f.leftReadOnly(ctx)
+}
+
 // noteFence keeps a note, or removes it. Nobody but the process that owns the run may.
 func (c *checkpoint) noteFence(ctx context.Context, note *fenceNote) error {
 	if !c.begun() {

@@ -185,7 +185,7 @@ func (f *Ferry) WaitUntilCutoverIsAllowedContext(ctx context.Context) error {
 // CutoverLock, stops them now: from here on DenyCutover comes too late.
 func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	var start time.Time
-	if err := f.fencedByHost(); err != nil {
+	if err := f.noFenceOfCutover(); err != nil {
 		return start, err
 	}
 	if err := f.duringRun(ctx, "the cutover was allowed", func(ctx context.Context) error {
@@ -219,8 +219,8 @@ func (f *Ferry) StartCutoverContext(ctx context.Context) (time.Time, error) {
 	return start, nil
 }
 
-// fencedByHost fails where the configuration has a fence that nobody would close: only Cutover does.
-func (f *Ferry) fencedByHost() error {
+// noFenceOfCutover fails where the configuration has a fence that nobody would close: only Cutover does.
+func (f *Ferry) noFenceOfCutover() error {
 	if f.CutoverFence == nil {
 		return nil
 	}
@@ -259,7 +259,7 @@ func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) e
 // writers of the source must have stopped before. A source that is a replica is first
 // waited for until it has what its primary had.
 func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
-	if err := f.fencedByHost(); err != nil {
+	if err := f.noFenceOfCutover(); err != nil {
 		return err
 	}
 	return f.duringRun(ctx, "the stream was told to stop", f.flushAndStop)
@@ -267,17 +267,11 @@ func (f *Ferry) FlushBinlogAndStopStreamingContext(ctx context.Context) error {
 
 func (f *Ferry) flushAndStop(ctx context.Context) error {
 	if gate := f.WaitUntilReplicaIsCaughtUpToMaster; gate != nil {
-		readOnly, err := isReadOnly(ctx, gate.MasterDB)
+		primary, err := f.masterIsPrimary(ctx)
 		if err != nil {
 			return origin("wait_replica", err)
 		}
-		fenced := false
-		if readOnly {
-			if fenced, err = f.leftReadOnly(ctx); err != nil {
-				return origin("wait_replica", err)
-			}
-		}
-		if readOnly && !fenced {
+		if !primary {
 			return origin("wait_replica", errors.New("source master is no longer a master writer"))
 		}
 		if err := gate.WaitContext(ctx); err != nil {

@@ -133,18 +133,11 @@ func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
 	if _, err := gate.IsCaughtUpContext(ctx, BinlogCoordinate{}.Position(), 1); err != nil {
 		return fmt.Errorf("asking the source replica how far it is: %w", err)
 	}
-	readOnly, err := isReadOnly(ctx, gate.MasterDB)
-	if err != nil || !readOnly {
-		return err
+	primary, err := f.masterIsPrimary(ctx)
+	if err == nil && !primary {
+		err = errors.New("source master is a read replica, not a master writer")
 	}
-	fenced, err := f.leftReadOnly(ctx)
-	if err != nil {
-		return err
-	}
-	if !fenced {
-		return errors.New("source master is a read replica, not a master writer")
-	}
-	return nil
+	return err
 }
 
 // loadTables loads the schemas of the tables that move. A resumed run whose state

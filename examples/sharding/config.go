@@ -137,9 +137,12 @@ func (c *Config) ValidateConfig() error {
 		}
 	}
 	if !c.RunFerryFromReplica {
-		for field, set := range map[string]bool{"SourceReplicationMaster": c.SourceReplicationMaster != nil, "ReplicatedMasterPositionQuery": c.ReplicatedMasterPositionQuery != ""} {
-			if set {
-				add(field, field+" is set without RunFerryFromReplica", "set RunFerryFromReplica, or remove it")
+		for _, setting := range []struct {
+			field string
+			set   bool
+		}{{"SourceReplicationMaster", c.SourceReplicationMaster != nil}, {"ReplicatedMasterPositionQuery", c.ReplicatedMasterPositionQuery != ""}} {
+			if setting.set {
+				add(setting.field, setting.field+" is set without RunFerryFromReplica", "set RunFerryFromReplica, or remove it")
 			}
 		}
 	} else {
