@@ -116,3 +116,20 @@ func TestShardingRefusesJoinedKeysOfSeveralColumns(t *testing.T) {
 		require.NoError(t, ferry.Close())
 	})
 }
+
+// A joining column is refused whose values in the log are not text that a connection understands:
+// joined rows would be looked up by other text.
+func TestJoinColumnOfAnotherCharacterSet(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		const schema = "joined_utf16"
+		p.Create(t, schema, "CREATE TABLE codes (code VARCHAR(10) CHARACTER SET utf8mb4 PRIMARY KEY)",
+			"CREATE TABLE children (id INT PRIMARY KEY, tenant INT, code VARCHAR(10) CHARACTER SET utf16)")
+		ferry, err := sharding.NewFerry(&sharding.Config{
+			Config: p.Config(schema), ShardingKey: "tenant", ShardingValue: 1, SourceDB: schema, TargetDB: schema,
+			JoinedTables: map[string][]sharding.JoinTable{"codes": {{TableName: "children", JoinColumn: "code"}}},
+		})
+		require.NoError(t, err)
+		require.ErrorContains(t, ferry.InitializeContext(t.Context()), "column code of table joined_utf16.children, which joins codes, is text with collation utf16")
+		require.NoError(t, ferry.Close())
+	})
+}
