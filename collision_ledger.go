@@ -24,12 +24,14 @@ const (
 )
 
 // collisionLedger remembers rows that were left out because a row of others on the target
-// has their key or a unique value, while another run moves rows of the same table to the
-// same target. Moves are not ordered against each other: a row that has passed from one
-// tenant to another on the source may reach the target by the second one's move before
-// the first one's has removed it. So the row is left out, its key is recorded in the same
-// transaction, and it is copied anew, behind the gate like a chunk, until it is there or
-// is no longer of ours on the source (docs/decisions/016-rows-between-moves.md).
+// has their key or a unique value. Moves to the same target are not ordered against each
+// other: a row that has passed from one tenant to another on the source may reach the
+// target by the second one's move before the first one's has removed it, or when the
+// first one has ended with a row that the second one's log has still to give back. So the
+// row is left out, its key is recorded in the same transaction, and it is copied anew,
+// behind the gate like a chunk, until it is there or is no longer of ours on the source.
+// What is of ours there and still kept out when no other run moves its table is a
+// conflict (docs/decisions/016-rows-between-moves.md).
 //
 // Nothing here ever writes to a row of others.
 type collisionLedger struct {
@@ -68,15 +70,10 @@ func (f *Ferry) newCollisionLedger() *collisionLedger {
 }
 
 // leave leaves a row out that a row of others collides with, and records it in the
-// session's transaction. It returns false when no other unfinished run moves rows of the
-// table: then nobody would take that row away.
+// session's transaction. It returns false where there is no record.
 func (c *collisionLedger) leave(ctx context.Context, s *session, w *tableWriter, r rowRef, _ string) (bool, error) {
 	if c == nil || !c.checkpoint.begun() {
 		return false, nil
-	}
-	shared, err := c.checkpoint.sharesTable(ctx, s, w.table)
-	if err != nil || !shared {
-		return false, err
 	}
 	key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
 	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, []string{key})); err != nil {
@@ -97,7 +94,7 @@ func (c *collisionLedger) add(table *TableSchema, keys ...string) {
 		c.mu.left[table] = map[string]uint64{}
 	}
 	if len(c.mu.left[table]) == 0 && len(keys) > 0 {
-		c.logger.WithField("table", table.String()).Info("a row of another move is in the way of one of ours: ours waits until that one is gone")
+		c.logger.WithField("table", table.String()).Info("a row that is not part of the move is in the way of one of ours on the target: ours waits until that one is gone")
 	}
 	for _, key := range keys {
 		c.mu.last++
@@ -122,9 +119,11 @@ func (c *collisionLedger) snapshot() map[*TableSchema]map[string]uint64 {
 	return out
 }
 
-// run copies what was left out anew, again and again, until the context ends.
+// run copies what was left out anew, again and again, until the context ends or a row is
+// left that nobody can make room for any more: a TargetConflictError.
 func (c *collisionLedger) run(ctx context.Context) error {
 	pause := collisionPause
+	var abandoned map[*TableSchema]bool
 	for {
 		if len(c.snapshot()) == 0 {
 			pause = collisionPause
@@ -137,13 +136,15 @@ func (c *collisionLedger) run(ctx context.Context) error {
 		if retry.Sleep(ctx, pause) != nil {
 			return nil //nolint:nilerr // it ends with its context
 		}
-		settled, _, err := c.settle(ctx)
+		var look collisionLook
+		var err error
+		look, abandoned, err = c.judge(ctx, abandoned)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // it ends with its context
 		case err != nil:
 			return err
-		case settled:
+		case look.settled:
 			pause = collisionPause
 		default:
 			pause = min(2*pause, collisionPauseMax)
@@ -159,21 +160,19 @@ func (c *collisionLedger) await(ctx context.Context, patience time.Duration) err
 		defer waitingFor(ctx, waitOtherMove)()
 	}
 	deadline := time.Now().Add(patience)
-	for given := false; len(begun) > 0; {
-		_, conflict, err := c.settle(ctx)
-		if err != nil {
+	var abandoned map[*TableSchema]bool
+	for len(begun) > 0 {
+		late := time.Now().After(deadline)
+		var look collisionLook
+		var err error
+		if look, abandoned, err = c.judge(ctx, abandoned); err != nil {
 			return err
 		}
-		waiting := c.stillLeft(begun)
-		if len(waiting) == 0 {
+		if !c.anyStillLeft(begun) {
 			return nil
 		}
-		if conflict != nil && (given || time.Now().After(deadline)) {
-			return conflict
-		}
-		// When nobody can take them away any more, one more look has to do.
-		if given, err = c.abandoned(ctx, waiting); err != nil {
-			return err
+		if kept := look.anyKeptOut(); late && kept != nil {
+			return kept
 		}
 		if err := retry.Sleep(ctx, collisionPause); err != nil {
 			return err
@@ -182,61 +181,92 @@ func (c *collisionLedger) await(ctx context.Context, patience time.Duration) err
 	return nil
 }
 
-// stillLeft returns the tables with rows that have been left out all along.
-func (c *collisionLedger) stillLeft(begun map[*TableSchema]map[string]uint64) (tables []*TableSchema) {
+// anyStillLeft reports whether rows have been left out all along.
+func (c *collisionLedger) anyStillLeft(begun map[*TableSchema]map[string]uint64) bool {
 	now := c.snapshot()
 	for table, keys := range begun {
 		for key, order := range keys {
 			if now[table][key] == order {
-				tables = append(tables, table)
-				break
+				return true
 			}
 		}
 	}
-	return tables
+	return false
 }
 
-// abandoned reports whether rows of some table wait although no other run moves it.
-func (c *collisionLedger) abandoned(ctx context.Context, tables []*TableSchema) (abandoned bool, err error) {
+// judge looks at everything once, and returns the tables of which it has met conflicts
+// and no other run moves rows. A conflict in a table that was such a one before the look
+// is an error: nobody was there any more to make room for a row that is of ours.
+func (c *collisionLedger) judge(ctx context.Context, before map[*TableSchema]bool) (look collisionLook, abandoned map[*TableSchema]bool, err error) {
+	if look, err = c.settle(ctx); err != nil {
+		return look, nil, err
+	}
+	for table, conflict := range look.conflicts {
+		if before[table] {
+			return look, nil, conflict
+		}
+	}
+	if len(look.conflicts) == 0 {
+		return look, nil, nil
+	}
 	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
 		s, err := c.target(ctx)
 		if err != nil {
 			return err
 		}
 		defer s.discard()
-		abandoned = false
-		for _, table := range tables {
+		abandoned = map[*TableSchema]bool{}
+		for table := range look.conflicts {
 			shared, err := c.checkpoint.sharesTable(ctx, s, table)
 			if err != nil {
 				return err
 			}
-			abandoned = abandoned || !shared
+			abandoned[table] = !shared
 		}
 		return nil
 	})
-	return abandoned, err
+	return look, abandoned, err
 }
 
-// settle looks at everything that is left out, once. conflict describes a row that still
-// has to wait.
-func (c *collisionLedger) settle(ctx context.Context) (settled bool, conflict, err error) {
+// collisionLook is what one look at the rows left out has found: whether some have been
+// settled, and what keeps the others out.
+type collisionLook struct {
+	settled   bool
+	conflicts map[*TableSchema]error // by rows of others: one of each table
+	debt      error                  // by a row of ours, which the log has still to change
+}
+
+// anyKeptOut is a reason why rows are still left out; nil without.
+func (l collisionLook) anyKeptOut() error {
+	for _, conflict := range l.conflicts {
+		return conflict
+	}
+	return l.debt
+}
+
+// settle looks at everything that is left out, once.
+func (c *collisionLedger) settle(ctx context.Context) (look collisionLook, err error) {
 	c.settling.Lock()
 	defer c.settling.Unlock()
+	look.conflicts = map[*TableSchema]error{}
 	for table, left := range c.snapshot() {
 		keys := slices.Sorted(maps.Keys(left))
 		for part := range slices.Chunk(keys, collisionKeys) {
-			still, of, err := c.copyAnew(ctx, table, part)
+			kept, err := c.copyAnew(ctx, table, part)
 			if err != nil {
-				return settled, nil, &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("copying rows anew that others were in the way of: %w", err)}
+				return look, &TableError{Schema: table.Schema, Table: table.Name, Err: fmt.Errorf("copying rows anew that others were in the way of: %w", err)}
 			}
-			if of != nil {
-				conflict = of
+			if kept.conflict != nil {
+				look.conflicts[table] = kept.conflict
 			}
-			settled = settled || len(still) < len(part)
-			c.strike(table, part, left, still)
+			if look.debt == nil {
+				look.debt = kept.debt
+			}
+			look.settled = look.settled || len(kept.keys) < len(part)
+			c.strike(table, part, left, kept.keys)
 		}
 	}
-	return settled, conflict, nil
+	return look, nil
 }
 
 // strike takes settled keys out, unless they were left out again meanwhile.
@@ -250,43 +280,49 @@ func (c *collisionLedger) strike(table *TableSchema, keys []string, orders map[s
 	}
 }
 
-// copyAnew copies rows by their keys as a chunk is copied, see gate. still are the keys of
-// those that somebody else's row still keeps out.
-func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys []string) (still map[string]bool, conflict, err error) {
+// keptOut are rows of a table that another row on the target still keeps out.
+type keptOut struct {
+	keys     map[string]bool
+	conflict error // by a row of others
+	debt     error // by a row of ours
+}
+
+// copyAnew copies rows by their keys as a chunk is copied, see gate.
+func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys []string) (kept keptOut, err error) {
 	w, err := c.writer(table)
 	if err != nil {
-		return nil, nil, err
+		return kept, err
 	}
 	w.collide = func(_ context.Context, _ *session, w *tableWriter, r rowRef, index string) (bool, error) {
-		still[string(r.rows.AppendKey(nil, r.row, w.layout.keys))] = true
-		conflict = w.conflict(r, index)
+		kept.keys[string(r.rows.AppendKey(nil, r.row, w.layout.keys))] = true
+		kept.conflict = w.conflict(r, index)
 		return true, nil
 	}
 	tuples := make([]keyTuple, len(keys))
 	for i, key := range keys {
 		if tuples[i] = decodeTuple([]byte(key)); len(tuples[i]) != len(w.layout.keys) {
-			return nil, nil, c.checkpoint.damaged("a key of a row that waits for another move cannot be read")
+			return kept, c.checkpoint.damaged("a key of a row that waits for another move cannot be read")
 		}
 	}
 	gated, images, end, err := c.read(ctx, w, keys, tuples)
 	if err != nil {
-		return nil, nil, err
+		return kept, err
 	}
 	c.checkpoint.noteRead(table, end)
 	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
-		still, conflict = map[string]bool{}, nil
-		skipped, err := c.write(ctx, w, keys, images, still)
+		kept = keptOut{keys: map[string]bool{}}
+		skipped, err := c.write(ctx, w, keys, images, kept.keys)
 		if len(skipped) > 0 {
-			conflict = debtError(table, skipped, end)
+			kept.debt = debtError(table, skipped, end)
 		}
 		return err
 	})
 	if err != nil {
 		c.reader.gate.failChunk(gated, err)
-		return nil, nil, err
+		return kept, err
 	}
 	c.reader.gate.closeChunk(gated)
-	return still, conflict, nil
+	return kept, nil
 }
 
 // read reads those of the rows that are in scope on the source behind their gate, which is left

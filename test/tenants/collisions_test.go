@@ -116,6 +116,28 @@ func TestRowsPassBetweenMoves(t *testing.T) {
 	})
 }
 
+// A move that has ended leaves rows that the log of one that is behind has still to bring
+// and to give back, by key and by unique value: they are in nobody's way.
+func TestRowsPassBackBehindAnEndedMove(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		twoTenants(t, p)
+		fence := make(chan struct{})
+		fenced := func() error { <-fence; return nil }
+		first, second := startHeld(t, ctx, p, 1, fenced), startHeld(t, ctx, p, 2, fenced)
+		p.In(t, p.SourceDB, schema,
+			"UPDATE t SET owner=2, v=1 WHERE id=3", "UPDATE t SET owner=1, v=2 WHERE id=3",
+			"UPDATE t SET label='lent' WHERE id=5", "UPDATE t SET label='l5' WHERE id=6",
+			"UPDATE t SET label='l6' WHERE id=6", "UPDATE t SET label='l5' WHERE id=5")
+		close(fence)
+		first.release()
+		require.NoError(t, errors.Join(<-first.ended, first.Close()))
+		second.release()
+		require.NoError(t, errors.Join(<-second.ended, second.Close()))
+		mustHaveArrived(t, p)
+	})
+}
+
 // A row that waits for a move that is given up is a conflict; when the row in its way is
 // gone, the same run goes on.
 func TestRowWaitsInVain(t *testing.T) {
