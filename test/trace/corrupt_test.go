@@ -194,13 +194,13 @@ func lateClose(steps []model.Step, from int) ([]model.Step, int) {
 	return nil, -1
 }
 
-// insertFirst takes away the first phase of a batch. No rows of the table are copied between
-// the phases: they might have a unique value that the first one makes free.
+// insertFirst takes away the first phase of a batch. No rows are copied between the phases:
+// they might have a unique value that the first one makes free.
 func insertFirst(steps []model.Step, from int) ([]model.Step, int) {
 	deleted := func(s *model.Step) bool { return s.Kind == "delete" && len(s.Keys) > 0 }
 	for i := next(steps, from, deleted); i >= 0; i = next(steps, i+1, deleted) {
 		written := next(steps, i, func(s *model.Step) bool {
-			return s.Table == steps[i].Table && slices.Contains([]string{"write", "copy"}, s.Kind) || slices.Contains([]string{"retry", "crash"}, s.Kind)
+			return s.Table == steps[i].Table && s.Kind == "write" || slices.Contains([]string{"copy", "retry", "crash"}, s.Kind)
 		})
 		if written >= 0 && steps[written].Kind == "write" {
 			return without(steps, i), written - 1

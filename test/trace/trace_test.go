@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,16 +151,16 @@ func stopInTheCopy(t *testing.T, ctx context.Context, p *harness.Pair, path stri
 	}
 	run, stop := context.WithCancel(ctx)
 	defer stop()
-	batches, applied := 0, 0
+	var batches, applied atomic.Int64
 	f.DataIterator.Concurrency = 2
 	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
-		if batches++; batches >= 10 && applied > 200 {
+		if batches.Add(1) >= 10 && applied.Load() > 200 {
 			stop()
 		}
 		return nil
 	})
 	f.BinlogStreamer.AddEventListener(func(events []ghostferry.DMLEvent) error {
-		applied += len(events)
+		applied.Add(int64(len(events)))
 		return nil
 	})
 	if err := f.RunContext(run); !ghostferry.Resumable(err) {
