@@ -27,6 +27,12 @@ func (c *checkpoint) sharesTable(ctx context.Context, s *session, table *TableSc
 	return shared, err
 }
 
+// records reports whether the table is one of the run's, which have a number.
+func (c *checkpoint) records(table *TableSchema) bool {
+	_, ok := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	return ok
+}
+
 func (c *checkpoint) appendTable(dst []byte, table *TableSchema) []byte {
 	dst = append(appendHex(append(dst, "run_id="...), []byte(c.runID)), " AND table_number="...)
 	return strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]), 10)

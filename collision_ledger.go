@@ -7,9 +7,11 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
@@ -21,6 +23,8 @@ const (
 	collisionPatience, collisionPatienceBlocked = 10 * time.Minute, time.Minute
 	// collisionKeys is how many rows are looked at together.
 	collisionKeys = 100
+	// collisionAsk is how long a transaction on the target may wait for the source's word.
+	collisionAsk = 5 * time.Second
 )
 
 // collisionLedger remembers rows that were left out because a row of others on the target
@@ -30,8 +34,8 @@ const (
 // first one has ended with a row that the second one's log has still to give back. So the
 // row is left out, its key is recorded in the same transaction, and it is copied anew,
 // behind the gate like a chunk, until it is there or is no longer of ours on the source.
-// What is of ours there and still kept out when no other run moves its table is a
-// conflict (docs/decisions/016-rows-between-moves.md).
+// What is of ours there and kept out while no other run moves its table is a conflict
+// (docs/decisions/016-rows-between-moves.md).
 //
 // Nothing here ever writes to a row of others.
 type collisionLedger struct {
@@ -45,7 +49,8 @@ type collisionLedger struct {
 	logger     Logger
 	added      chan struct{} // capacity 1
 
-	settling sync.Mutex // held while rows are copied anew
+	settling sync.Mutex  // held while rows are copied anew
+	over     atomic.Bool // nobody looks at what is left out from here on
 
 	mu struct {
 		sync.Mutex
@@ -70,10 +75,20 @@ func (f *Ferry) newCollisionLedger() *collisionLedger {
 }
 
 // leave leaves a row out that a row of others collides with, and records it in the
-// session's transaction. It returns false where there is no record.
+// session's transaction. It returns false when that is a conflict: nobody is there to make
+// room, and the source has the row as ours.
 func (c *collisionLedger) leave(ctx context.Context, s *session, w *tableWriter, r rowRef, _ string) (bool, error) {
-	if c == nil || !c.checkpoint.begun() {
+	if c == nil || c.over.Load() || !c.checkpoint.begun() || !c.checkpoint.records(w.table) {
 		return false, nil
+	}
+	shared, err := c.checkpoint.sharesTable(ctx, s, w.table)
+	if err != nil {
+		return false, err
+	}
+	if !shared {
+		if due, err := c.due(ctx, s, w, r); err != nil || due {
+			return false, err
+		}
 	}
 	key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
 	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, []string{key})); err != nil {
@@ -82,6 +97,27 @@ func (c *collisionLedger) leave(ctx context.Context, s *session, w *tableWriter,
 	// Should the transaction be rolled back, the row is looked at for nothing.
 	c.add(w.table, key)
 	return true, nil
+}
+
+// due reports whether the row, as the source has it now, is one of ours that a row of
+// others keeps out. When the source gives no answer the next look has to tell.
+func (c *collisionLedger) due(ctx context.Context, s *session, w *tableWriter, r rowRef) (bool, error) {
+	var now *codec.Rows
+	asked, cancel := context.WithTimeout(ctx, collisionAsk)
+	defer cancel()
+	err := c.reader.readOnce(asked, deliveredMark{}, func(source *session, _ string) (err error) {
+		now, err = w.layout.rowsByKeys(ctx, source, w.table, []keyTuple{keyOf(r.rows, r.row, w.layout.keys)}, "")
+		return err
+	})
+	if err != nil || now.Len() == 0 {
+		return false, ctx.Err()
+	}
+	rows := allRows(now)
+	held, err := w.keyHolders(ctx, s, rows)
+	if err == nil && held[0] == nobody {
+		held[0], _, err = w.uniqueHolder(ctx, s, rows[0])
+	}
+	return held[0] == others, err
 }
 
 func (c *collisionLedger) add(table *TableSchema, keys ...string) {
@@ -195,16 +231,11 @@ func (c *collisionLedger) anyStillLeft(begun map[*TableSchema]map[string]uint64)
 }
 
 // judge looks at everything once, and returns the tables of which it has met conflicts
-// and no other run moves rows. A conflict in a table that was such a one before the look
-// is an error: nobody was there any more to make room for a row that is of ours.
+// and no other run moves rows. A conflict in a table that was such a one before the look,
+// too, is an error: nobody was there to make room for a row that is of ours.
 func (c *collisionLedger) judge(ctx context.Context, before map[*TableSchema]bool) (look collisionLook, abandoned map[*TableSchema]bool, err error) {
 	if look, err = c.settle(ctx); err != nil {
 		return look, nil, err
-	}
-	for table, conflict := range look.conflicts {
-		if before[table] {
-			return look, nil, conflict
-		}
 	}
 	if len(look.conflicts) == 0 {
 		return look, nil, nil
@@ -225,6 +256,11 @@ func (c *collisionLedger) judge(ctx context.Context, before map[*TableSchema]boo
 		}
 		return nil
 	})
+	for table, conflict := range look.conflicts {
+		if err == nil && before[table] && abandoned[table] {
+			err = conflict
+		}
+	}
 	return look, abandoned, err
 }
 
@@ -233,7 +269,7 @@ func (c *collisionLedger) judge(ctx context.Context, before map[*TableSchema]boo
 type collisionLook struct {
 	settled   bool
 	conflicts map[*TableSchema]error // by rows of others: one of each table
-	debt      error                  // by a row of ours, which the log has still to change
+	passing   error                  // by what passes by itself, see keptOut
 }
 
 // anyKeptOut is a reason why rows are still left out; nil without.
@@ -241,7 +277,7 @@ func (l collisionLook) anyKeptOut() error {
 	for _, conflict := range l.conflicts {
 		return conflict
 	}
-	return l.debt
+	return l.passing
 }
 
 // settle looks at everything that is left out, once.
@@ -259,8 +295,8 @@ func (c *collisionLedger) settle(ctx context.Context) (look collisionLook, err e
 			if kept.conflict != nil {
 				look.conflicts[table] = kept.conflict
 			}
-			if look.debt == nil {
-				look.debt = kept.debt
+			if look.passing == nil {
+				look.passing = kept.passing
 			}
 			look.settled = look.settled || len(kept.keys) < len(part)
 			c.strike(table, part, left, kept.keys)
@@ -280,11 +316,13 @@ func (c *collisionLedger) strike(table *TableSchema, keys []string, orders map[s
 	}
 }
 
-// keptOut are rows of a table that another row on the target still keeps out.
+// keptOut are rows of a table that are still kept out.
 type keptOut struct {
 	keys     map[string]bool
 	conflict error // by a row of others
-	debt     error // by a row of ours
+	// passing: by a row of ours, which the log has still to change, or by a transaction of
+	// ours that is just leaving the same rows out, and has many others to write.
+	passing error
 }
 
 // copyAnew copies rows by their keys as a chunk is copied, see gate.
@@ -311,9 +349,9 @@ func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys
 	c.checkpoint.noteRead(table, end)
 	err = c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
 		kept = keptOut{keys: map[string]bool{}}
-		skipped, err := c.write(ctx, w, keys, images, kept.keys)
+		skipped, err := c.write(ctx, w, keys, images, &kept)
 		if len(skipped) > 0 {
-			kept.debt = debtError(table, skipped, end)
+			kept.passing = debtError(table, skipped, end)
 		}
 		return err
 	})
@@ -328,14 +366,11 @@ func (c *collisionLedger) copyAnew(ctx context.Context, table *TableSchema, keys
 // read reads those of the rows that are in scope on the source behind their gate, which is left
 // open when it succeeds.
 func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []string, tuples []keyTuple) (gated *gatedChunk, images *codec.Rows, end BinlogCoordinate, err error) {
-	l := w.layout
 	err = c.reader.patience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error {
 		g, mark := c.reader.gate.openKeys(w.table, keys)
 		err := c.reader.readOnce(ctx, mark, c.reader.noted(ctx, &end, func(s *session, suffix string) error {
-			images = codec.NewRows(len(l.columns), len(tuples), 256*len(tuples))
-			stmt := append(s.statement(), "SELECT "+l.reading(allLeaves)+" FROM "+QuotedTableName(w.table)+l.forceKeyIndex()+" WHERE "...)
-			stmt, _ = l.appendKeyList(stmt, len(tuples), 0, func(i int) keyTuple { return tuples[i] })
-			return s.query(ctx, append(stmt, suffix...), func(values []driver.Value) error { return l.appendRow(images, values) })
+			images, err = w.layout.rowsByKeys(ctx, s, w.table, tuples, suffix)
+			return err
 		}))
 		if err != nil {
 			c.reader.gate.closeChunk(g)
@@ -347,10 +382,19 @@ func (c *collisionLedger) read(ctx context.Context, w *tableWriter, keys []strin
 	return gated, images, end, err
 }
 
+// rowsByKeys reads those of the rows of a table on the source that are in scope.
+func (l *tableLayout) rowsByKeys(ctx context.Context, s *session, table *TableSchema, tuples []keyTuple, suffix string) (*codec.Rows, error) {
+	rows := codec.NewRows(len(l.columns), len(tuples), 256*len(tuples))
+	stmt := append(s.statement(), "SELECT "+l.reading(allLeaves)+" FROM "+QuotedTableName(table)+l.forceKeyIndex()+" WHERE "...)
+	stmt, _ = l.appendKeyList(stmt, len(tuples), 0, func(i int) keyTuple { return tuples[i] })
+	err := s.query(ctx, append(stmt, suffix...), func(values []driver.Value) error { return l.appendRow(rows, values) })
+	return rows, err
+}
+
 // write inserts the rows that nobody is in the way of, and takes those and the ones that
 // are no longer of ours off the record: one transaction. It begins by locking the record,
 // so that an attempt whose COMMIT got no answer is over when the next one goes on.
-func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []string, images *codec.Rows, still map[string]bool) (skipped []string, err error) {
+func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []string, images *codec.Rows, kept *keptOut) (skipped []string, err error) {
 	s, err := c.target(ctx)
 	if err != nil {
 		return nil, err
@@ -359,7 +403,15 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 	if err := c.checkpoint.lockEpoch(ctx, s); err != nil {
 		return nil, err
 	}
-	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, keys)); err != nil {
+	_, err = s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, keys))
+	if mysqlerr.Classify(err) == mysqlerr.LockWait {
+		kept.passing = fmt.Errorf("rows that are left out are still being recorded: %w", err)
+		for _, key := range keys {
+			kept.keys[key] = true
+		}
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	free, skipped, err := c.unhindered(ctx, s, w, allRows(images))
@@ -373,9 +425,9 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 	// A row of ours in the way may itself be waited for: the next look tells.
 	skipped = append(skipped, left...)
 	for _, key := range skipped {
-		still[key] = true
+		kept.keys[key] = true
 	}
-	settled := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return still[key] })
+	settled := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return kept.keys[key] })
 	if len(settled) > 0 {
 		if _, err := s.exec(ctx, c.checkpoint.appendSettled(s.statement(), w.table, settled)); err != nil {
 			return nil, err

@@ -337,6 +337,9 @@ func (a *cutoverAttempt) drain(ctx context.Context, cancel context.CancelCauseFu
 	if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
 		return err
 	}
+	if err := f.collisions.await(ctx, collisionPatienceBlocked); err != nil {
+		return origin("binlog_writer", err)
+	}
 	a.complete = true
 	if err := f.BinlogStreamer.undecidedNow(end); err != nil {
 		return err

@@ -436,6 +436,7 @@ func (f *Ferry) verifyBeforeCutover(ctx context.Context, again bool) error {
 
 // finish runs when both streams have ended without an error.
 func (f *Ferry) finish(ctx context.Context) error {
+	f.collisions.over.Store(true)
 	if err := f.collisions.await(ctx, collisionPatienceBlocked); err != nil {
 		return err
 	}

@@ -110,8 +110,8 @@ func (w *tableWriter) insertOne(ctx context.Context, s *session, r rowRef) (skip
 		if by == ours {
 			return []string{string(r.rows.AppendKey(nil, r.row, w.layout.keys))}, nil
 		}
-		// Without another move a second look decides: one may just have ended, after it
-		// had taken its row away.
+		// A conflict is looked at again: another move may just have ended, after it had taken
+		// its row away.
 		if by == others && w.collide != nil {
 			if left, err := w.collide(ctx, s, w, r, index); err != nil || left {
 				return nil, err

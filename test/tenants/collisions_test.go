@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,6 +135,42 @@ func TestRowsPassBackBehindAnEndedMove(t *testing.T) {
 		require.NoError(t, errors.Join(<-first.ended, first.Close()))
 		second.release()
 		require.NoError(t, errors.Join(<-second.ended, second.Close()))
+		mustHaveArrived(t, p)
+	})
+}
+
+// A row that has passed to the tenant with the last change before the fence is waited for
+// behind it: it is no late write of anybody.
+func TestCutoverWaitsForARowOfAnotherMove(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		twoTenants(t, p)
+		fence := make(chan struct{})
+		first := startHeld(t, ctx, p, 1, func() error { <-fence; return nil })
+
+		second := tenantFerry(p, 2, nil)
+		second.VerifierType = ghostferry.VerifierTypeOnline
+		require.NoError(t, second.InitializeContext(ctx))
+		require.NoError(t, second.StartContext(ctx))
+		ended := make(chan error, 1)
+		go func() { ended <- second.RunContext(ctx) }()
+		_, err := second.Cutover(ctx, ghostferry.CutoverHooks{
+			Fence: func(ctx context.Context) error {
+				err := p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET owner=2, v=1 WHERE id=3")
+				close(fence)
+				go func() {
+					for n := 0; n == 0 && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+						_ = p.TargetDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM _ghostferry.collisions").Scan(&n)
+					}
+					first.release()
+				}()
+				return err
+			},
+			Switch: func(context.Context) error { return nil },
+		})
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(<-first.ended, <-ended))
+		require.NoError(t, errors.Join(first.Close(), second.Close()))
 		mustHaveArrived(t, p)
 	})
 }
