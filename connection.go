@@ -103,6 +103,8 @@ func (c *DatabaseConfig) dialer(silence time.Duration) (func(ctx context.Context
 		}
 		if silence > 0 {
 			conn = &silenceLimited{Conn: conn, limit: silence}
+		} else {
+			conn = &readAhead{Conn: conn}
 		}
 		if guarded && (c.distrustLoopback || !isLoopback(conn.RemoteAddr())) {
 			guard := &keyGuard{Conn: conn, pinned: pinned, address: address}
