@@ -41,41 +41,20 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 	defer cancel()
 	s.ctx = ctx
 	link := &streamLink{}
-	cfg, err := s.syncerConfig(ctx, link)
-	if err != nil {
-		return err
-	}
-	s.forgetTransaction()
-	if s.tap != nil {
-		s.tap.begins()
-	}
-	syncer := replication.NewBinlogSyncer(cfg)
-	defer link.end(syncer)
-	from := s.resumeFrom()
-	var stream *replication.BinlogStreamer
-	if from.GTIDSet != "" {
-		set, err := mysql.ParseGTIDSet(cfg.Flavor, from.GTIDSet)
-		if err != nil {
-			return &streamError{err}
-		}
-		stream, err = syncer.StartSyncGTID(set)
-		if err != nil {
-			return cmp.Or(link.login.refused(), err)
-		}
-	} else if stream, err = syncer.StartSync(from.Position()); err != nil {
-		return cmp.Or(link.login.refused(), err)
-	}
-	failpoint("stream.connected")
+	defer link.end()
 	go func() {
 		select {
 		case <-s.stopped:
 			cancel()
 		case <-ctx.Done():
 		}
+		link.end()
 	}()
-	_, err = stream.GetEvent(ctx) // returns only when the connection ends
-	cancel()
-	link.end(syncer) // from here on no event is being handled
+	s.forgetTransaction()
+	if s.tap != nil {
+		s.tap.begins()
+	}
+	err := s.followDump(ctx, link)
 	select {
 	case <-s.stopped:
 		return nil
@@ -89,7 +68,25 @@ func (s *BinlogStreamer) stream(ctx context.Context) error {
 	case s.failure != nil:
 		return s.handlingError(s.failure)
 	}
-	return err
+	return cmp.Or(ctx.Err(), err)
+}
+
+// followDump handles events until the connection ends or one cannot be handled.
+func (s *BinlogStreamer) followDump(ctx context.Context, link *streamLink) error {
+	d, err := s.openDump(ctx, link, s.resumeFrom())
+	if err != nil {
+		return err
+	}
+	failpoint("stream.connected")
+	for {
+		ev, err := d.next()
+		if err != nil {
+			return err
+		}
+		if err := s.handleStreamed(ctx, ev); err != nil {
+			return err
+		}
+	}
 }
 
 // handlingError is the error of a stream whose event could not be handled: connecting
@@ -102,66 +99,22 @@ func (s *BinlogStreamer) handlingError(err error) error {
 	return &streamError{err}
 }
 
-// HandleEvent is called for every event of the stream, on one goroutine.
-func (h eventHandler) HandleEvent(ev *replication.BinlogEvent) error {
-	if h.ctx.Err() != nil {
-		return h.ctx.Err()
+// handleStreamed handles an event that has just come.
+func (s *BinlogStreamer) handleStreamed(ctx context.Context, ev *replication.BinlogEvent) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if h.s.tap != nil {
-		h.s.tap.before(ev)
-		defer h.s.tap.after()
+	if s.tap != nil {
+		s.tap.before(ev)
+		defer s.tap.after()
 	} else { // nobody else has it
-		h.s.packet = ev
+		s.packet = ev
 	}
-	err := h.s.handle(ev)
-	h.s.dropPacket()
-	if err == nil && h.s.wantsToShare() {
+	err := safely(func() error { return s.handle(ev) }) // filters and handlers are the host's
+	s.dropPacket()
+	if err == nil && s.wantsToShare() {
 		err = errJoinsShared
 	}
-	h.s.failure = err
+	s.failure = err
 	return err
-}
-
-type eventHandler struct {
-	s   *BinlogStreamer
-	ctx context.Context
-}
-
-func (s *BinlogStreamer) syncerConfig(ctx context.Context, link *streamLink) (replication.BinlogSyncerConfig, error) {
-	none := replication.BinlogSyncerConfig{}
-	period := s.HeartbeatPeriod
-	if period <= 0 {
-		period = defaultHeartbeatPeriod
-	}
-	var err error
-	if link.dial, err = s.DBConfig.dialer(2 * period); err != nil {
-		return none, err
-	}
-	encrypted, err := s.DBConfig.tlsConfig()
-	if err != nil {
-		return none, err
-	}
-	pass, err := s.DBConfig.password(ctx)
-	if err != nil {
-		return none, err
-	}
-	var flags uint16
-	if (s.own != nil || s.statements) && s.srv.IsMariaDB() {
-		flags = replication.BINLOG_SEND_ANNOTATE_ROWS_EVENT // it sends statements only when asked
-	}
-	return replication.BinlogSyncerConfig{
-		DumpCommandFlag: flags,
-		ServerID:        s.MyServerId, Flavor: s.srv.NativeFlavour(),
-		Host: s.DBConfig.Host, Port: s.DBConfig.Port, User: s.DBConfig.User, Password: pass,
-		TLSConfig:               encrypted,
-		RawModeEnabled:          true, // only what concerns us is decoded, and by our codec
-		VerifyChecksum:          true,
-		HeartbeatPeriod:         period,
-		Dialer:                  link.connect,
-		DisableRetrySync:        true, // reconnecting is ours: it must begin at a transaction's start
-		DiscardGTIDSet:          true,
-		EventCacheCount:         1,
-		Logger:                  NewSlogLogger(quieter(s.logger)),
-		SynchronousEventHandler: eventHandler{s: s, ctx: ctx},
-	}, nil
 }

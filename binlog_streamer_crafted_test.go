@@ -232,8 +232,8 @@ func TestALargeCompressedTransactionHasAMark(t *testing.T) {
 	raw := slices.Clone(ev.RawData)
 	var mark logMark
 	r.onEnd = append(r.onEnd, func(e transactionEnd) { mark = e.mark })
-	require.NoError(t, eventHandler{s: r.BinlogStreamer, ctx: t.Context()}.HandleEvent(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))))
-	require.NoError(t, eventHandler{s: r.BinlogStreamer, ctx: t.Context()}.HandleEvent(ev))
+	require.NoError(t, r.handleStreamed(t.Context(), craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))))
+	require.NoError(t, r.handleStreamed(t.Context(), ev))
 	require.Len(t, r.events, 1)
 	require.Equal(t, markOf("log.000001", uint64(60+size), raw), mark)
 	require.Empty(t, ev.RawData)

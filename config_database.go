@@ -101,10 +101,7 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 	if config.Net == "" {
 		config.Net = DefaultNet
 	}
-	config.Addr = c.Host
-	if config.Net != "unix" {
-		config.Addr = net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
-	}
+	config.Addr = c.address()
 	config.MaxAllowedPacket = 0
 	config.Timeout = dialTimeout
 	dial, err := c.dialer(0)
@@ -135,6 +132,14 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 
 	config.TLS, err = c.tlsConfig()
 	return config, err
+}
+
+// address is host and port, or the path of a socket.
+func (c *DatabaseConfig) address() string {
+	if c.Net == "unix" {
+		return c.Host
+	}
+	return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
 }
 
 // SqlDB opens a pool whose statements carry the marginalia. It does not connect yet.

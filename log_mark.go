@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -126,49 +125,34 @@ func (s *BinlogStreamer) readMark(ctx context.Context, file string, start uint64
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
 	link := &streamLink{}
-	cfg, err := s.syncerConfig(ctx, link)
-	if err != nil {
-		return m, err
+	defer link.end()
+	defer context.AfterFunc(ctx, link.end)()
+	d, err := s.openDump(ctx, link, BinlogCoordinate{File: file, Pos: start})
+	for err == nil {
+		var ev *replication.BinlogEvent
+		if ev, err = d.next(); err == nil && isLogged(ev, start) {
+			return markOf(file, start+uint64(len(ev.RawData)), ev.RawData), nil
+		}
 	}
-	found := &markReader{file: file, start: start}
-	cfg.SynchronousEventHandler = found
-	syncer := replication.NewBinlogSyncer(cfg)
-	defer link.end(syncer)
-	stream, err := syncer.StartSync(mysql.Position{Name: file, Pos: uint32(start)})
-	if err != nil {
-		return m, cmp.Or(link.login.refused(), err)
-	}
-	_, err = stream.GetEvent(ctx)
-	link.end(syncer) // from here on nothing touches found
-	switch {
-	case !found.mark.isZero():
-		return found.mark, nil
-	case mysqlerr.Number(err) == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG:
+	if mysqlerr.Number(err) == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG {
 		return logMark{file: file}, nil // no event begins there
 	}
-	return m, fmt.Errorf("reading the event at %s:%d again: %w", file, start, err)
+	return m, fmt.Errorf("reading the event at %s:%d again: %w", file, start, cmp.Or(ctx.Err(), err))
 }
 
-// markReader takes the first event that is really in the log.
-type markReader struct {
-	file  string
-	start uint64
-	mark  logMark
-}
-
-var errMarkRead = errors.New("the event is read")
-
-// HandleEvent is called for every event of the connection, on one goroutine.
-func (r *markReader) HandleEvent(ev *replication.BinlogEvent) error {
+// isLogged reports whether an event is really in the log from start on, and not made up or
+// repeated for the connection.
+func isLogged(ev *replication.BinlogEvent, start uint64) bool {
 	h := ev.Header
-	switch {
-	case h.LogPos == 0 || h.Flags&artificialFlag != 0 || h.EventType == replication.HEARTBEAT_EVENT || h.EventType == replication.HEARTBEAT_LOG_EVENT_V2:
-		return nil // of the connection
-	case h.EventType == replication.FORMAT_DESCRIPTION_EVENT && r.start > fileHeader:
-		return nil // of the file, repeated for us
+	switch h.EventType {
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		return false
+	case replication.FORMAT_DESCRIPTION_EVENT:
+		if start > fileHeader {
+			return false
+		}
 	}
-	r.mark = markOf(r.file, r.start+uint64(len(ev.RawData)), ev.RawData)
-	return errMarkRead
+	return h.LogPos != 0 && h.Flags&artificialFlag == 0
 }
 
 // fileHeader is how many bytes a file of the log begins with, before its first event.

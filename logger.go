@@ -194,15 +194,6 @@ func addSlogAttr(fields Fields, prefix string, attr slog.Attr) {
 	}
 }
 
-// quieter returns a logger that lets only warnings and worse through: the replication
-// library tells every step at info level.
-func quieter(logger Logger) Logger {
-	if quiet, err := loggerAtLevel(logger, LogLevelWarn); err == nil {
-		return quiet
-	}
-	return logger
-}
-
 // logrusOf returns the logger whose level decides about a Logger's lines; nil when there
 // is none that could be set.
 func logrusOf(logger Logger) *logrus.Logger {

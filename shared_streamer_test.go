@@ -44,12 +44,12 @@ func TestSharedLargeEventStaysWhole(t *testing.T) {
 	s.mu.seats[seat] = struct{}{}
 	large := craftedEvent(replication.ROWS_QUERY_EVENT, 100, 0, make([]byte, largeRowsBytes))
 	size := len(large.RawData)
-	require.NoError(t, eventHandler{s: core, ctx: t.Context()}.HandleEvent(large))
+	require.NoError(t, core.handleStreamed(t.Context(), large))
 	require.Len(t, seat.mu.queue, 1)
 	require.Len(t, seat.mu.queue[0].ev.RawData, size)
 	require.Len(t, seat.mu.queue[0].ev.Event.(*replication.GenericEvent).Data, largeRowsBytes)
 
 	core.tap = nil // a connection of one's own
-	require.NoError(t, eventHandler{s: core, ctx: t.Context()}.HandleEvent(large))
+	require.NoError(t, core.handleStreamed(t.Context(), large))
 	require.Empty(t, large.RawData)
 }

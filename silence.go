@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -32,7 +31,6 @@ type silenceLimited struct {
 	net.Conn
 	limit time.Duration
 	moved time.Time
-	ended atomic.Bool
 }
 
 func (c *silenceLimited) Read(p []byte) (int, error) {
@@ -41,26 +39,12 @@ func (c *silenceLimited) Read(p []byte) (int, error) {
 		if err := c.Conn.SetReadDeadline(now.Add(c.limit)); err != nil {
 			return 0, err
 		}
-		if c.ended.Load() {
-			return 0, os.ErrDeadlineExceeded
-		}
 	}
 	return c.Conn.Read(p)
 }
 
-// SetReadDeadline ends the reads at once. The replication client calls it for nothing else
-// (no ReadTimeout is configured), and would wait for 100 ms first: at the end of a run the
-// application waits with it, once for each stream.
-func (c *silenceLimited) SetReadDeadline(time.Time) error {
-	c.ended.Store(true)
-	return c.Conn.SetReadDeadline(time.Now())
-}
-
-// closeLimit is how long a stream may take to end in order.
-const closeLimit = 500 * time.Millisecond
-
-// streamLink is one connection of a stream. Ending it lets no other be made: the replication client would otherwise connect once more to kill
-// the old one, which over a dead link takes until its timeout.
+// streamLink is one connection of a stream, which may be ended at any time, also before it
+// is there.
 type streamLink struct {
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	login login
@@ -94,16 +78,12 @@ func (l *streamLink) connect(ctx context.Context, network, address string) (net.
 	return conn, nil
 }
 
-// end closes the replication client, which lets a read that waits end by itself; if that
-// takes long, the connection is closed under it. It may be called more than once.
-func (l *streamLink) end(client interface{ Close() }) {
+// end closes the connection, which ends a read that waits. It may be called more than once.
+func (l *streamLink) end() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.mu.closed = true
-	conn := l.mu.conn
-	l.mu.Unlock()
-	if conn != nil {
-		timer := time.AfterFunc(closeLimit, func() { _ = conn.Close() })
-		defer timer.Stop()
+	if l.mu.conn != nil {
+		_ = l.mu.conn.Close()
 	}
-	client.Close()
 }
