@@ -122,6 +122,10 @@ func (s *BinlogStreamer) definition(ev *rawEvent, q binlog.Query, st *binlog.Sta
 				return s.unsupported(ev, table, st.Verb+", a change of the table's definition or a loss of rows that no row events tell,",
 					"finish or undo schema changes, then start again with empty target tables")
 			}
+			if s.own != nil && st.FiresOn(schema, name, q.Schema) {
+				return s.unsupported(ev, table, st.Verb+", which changes rows beside ours and cannot be told from us,",
+					"drop the trigger, create it again after the move, and start again with empty target tables")
+			}
 		}
 	}
 	if s.srv.IsMariaDB() && st.Selects() { // its functions may change tables

@@ -373,9 +373,12 @@ func (a *cutoverAttempt) verify(ctx context.Context) error {
 	case interface {
 		VerifyDuringCutoverContext(ctx context.Context) (VerificationResult, error)
 	}:
-		a.report.Verdict, err = v.VerifyDuringCutoverContext(ctx)
+		err = safely(func() (err error) {
+			a.report.Verdict, err = v.VerifyDuringCutoverContext(ctx)
+			return err
+		})
 	default:
-		a.report.Verdict, err = verifyWithin(ctx, v)
+		a.report.Verdict, err = answerWithin(ctx, v.VerifyDuringCutover)
 	}
 	switch {
 	case err != nil:
@@ -386,22 +389,27 @@ func (a *cutoverAttempt) verify(ctx context.Context) error {
 	return f.cut.late.error()
 }
 
-// verifyWithin is the verdict of a host's verifier, waited for until ctx ends.
-func verifyWithin(ctx context.Context, v Verifier) (VerificationResult, error) {
+// answerWithin is the answer of a host's code that knows of no context, waited for until ctx ends.
+func answerWithin[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	type answer struct {
-		verdict VerificationResult
-		err     error
+		value T
+		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		verdict, err := v.VerifyDuringCutover()
-		answers <- answer{verdict, err}
+		var a answer
+		a.err = safely(func() (err error) {
+			a.value, err = ask()
+			return err
+		})
+		answers <- a
 	}()
 	select {
 	case a := <-answers:
-		return a.verdict, a.err
+		return a.value, a.err
 	case <-ctx.Done():
-		return VerificationResult{}, context.Cause(ctx)
+		var none T
+		return none, context.Cause(ctx)
 	}
 }
 

@@ -51,6 +51,11 @@ func (w *tableWriter) insertEnumZeros(ctx context.Context, s *session, rows []ro
 	if _, err := s.execText(ctx, "SET SESSION sql_mode="+server.LooseMode); err != nil {
 		return 0, err
 	}
+	defer func() { // also behind a duplicate, after which the session goes on
+		if _, strict := s.execText(ctx, "SET SESSION sql_mode="+server.StrictMode); strict != nil && err == nil {
+			err = strict
+		}
+	}()
 	for len(rows) > 0 {
 		n := min(len(rows), max(1, enumZeroRows/len(w.layout.enums)))
 		affected, n, err := w.insertSome(ctx, s, rows[:n], columns, tail) // one statement: it has the warnings
@@ -63,8 +68,7 @@ func (w *tableWriter) insertEnumZeros(ctx context.Context, s *session, rows []ro
 		total += affected
 		rows = rows[n:]
 	}
-	_, err = s.execText(ctx, "SET SESSION sql_mode="+server.StrictMode)
-	return total, err
+	return total, nil
 }
 
 // onlyEnumWarnings looks at the warnings of the last statement.

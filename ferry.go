@@ -139,6 +139,7 @@ type Ferry struct {
 	// runEndedAt is when.
 	runEndedAt time.Time
 	runOnce    sync.Once
+	listenOnce sync.Once
 	// tellsHandler says that Run tells the ErrorHandler of a failure, handlerTold is closed
 	// when it has, or had no need to.
 	tellsHandler atomic.Bool
@@ -230,14 +231,14 @@ func (f *Ferry) FlushBinlogAndStopStreaming() {
 // watch on it.
 func (f *Ferry) StopTargetVerifier() {
 	if err := f.StopTargetVerifierContext(context.Background()); err != nil {
-		f.fatal("binlog_streamer", err)
+		f.fatalUnlessRunFailed("binlog_streamer", err)
 	}
 }
 
 // EndCutover posts CutoverUnlock.
 func (f *Ferry) EndCutover(cutoverStart time.Time) {
 	if err := f.EndCutoverContext(context.Background(), cutoverStart); err != nil {
-		f.fatal("cutover", err)
+		f.fatalUnlessRunFailed("cutover", err)
 	}
 }
 

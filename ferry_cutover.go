@@ -20,9 +20,25 @@ func (f *Ferry) WaitUntilRowCopyIsCompleteContext(ctx context.Context) error {
 	case <-f.copied:
 		return nil
 	case <-f.runEnded:
+		select {
+		case <-f.copied:
+			return nil
+		default:
+		}
 		return f.endedBefore("the rows were copied")
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// failed is the error with which the run has ended; nil while it goes on.
+func (f *Ferry) failed() error {
+	f.prepareChannels()
+	select {
+	case <-f.runEnded:
+		return f.runErr
+	default:
+		return nil
 	}
 }
 
@@ -230,14 +246,18 @@ func (f *Ferry) noFenceOfCutover() error {
 	}
 }
 
-// EndCutoverContext posts CutoverUnlock once, unless another process has taken the run
-// over, which then is the one to say so: a [*FencedError]. Nor is it posted when the target has
+// EndCutoverContext posts CutoverUnlock once, unless the run has failed: the target is not to be
+// written then. Nor is it posted when another process has taken the run
+// over, which then is the one to say so, a [*FencedError], or when the target has
 // forgotten the run, and perhaps the rows with it: a [*TargetLostCommitsError].
 func (f *Ferry) EndCutoverContext(ctx context.Context, cutoverStart time.Time) error {
 	asking, cancel := context.WithTimeout(ctx, ownerLimit)
 	defer cancel()
 	if err := f.ownedStill(asking); err != nil {
 		return fmt.Errorf("the cutover is not ended: %w", err)
+	}
+	if err := f.failed(); err != nil {
+		return fmt.Errorf("the cutover is not ended, the run has failed: %w", err)
 	}
 	f.enterPhase(PhaseCommit)
 	start := time.Now()
@@ -318,14 +338,22 @@ func (f *Ferry) AbortCutoverContext(ctx context.Context) error {
 
 // StopTargetVerifierContext follows the target's binary log to its present end and ends
 // the watch on it. It fails when somebody else wrote to moved rows, with a
-// [*ForeignWriteError]. Without a watch, or before Run, it does nothing.
+// [*ForeignWriteError]. Without a watch, or before Run, it does nothing. When it could not be
+// done, because the target is away or ctx has ended, the watch goes on, and it may be called again.
 func (f *Ferry) StopTargetVerifierContext(ctx context.Context) error {
 	if f.watch == nil {
 		return nil
 	}
-	defer f.stopWatch()
-	if err := f.TargetVerifier.BinlogStreamer.flushAndStop(ctx); err != nil {
-		return origin("binlog_streamer", err)
+	if err := f.failed(); err != nil {
+		f.stopWatch()
+		return origin("binlog_streamer", fmt.Errorf("the watch on the target has ended with the run, which has failed: %w", err))
+	}
+	select {
+	case <-f.watchTask.Done():
+	default:
+		if err := f.TargetVerifier.BinlogStreamer.flushAndStop(ctx); err != nil {
+			return origin("binlog_streamer", err)
+		}
 	}
 	select {
 	case <-f.watchTask.Done():

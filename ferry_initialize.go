@@ -113,6 +113,10 @@ func (f *Ferry) closeConnections() {
 	}
 	if f.madeThrottler != nil {
 		_ = f.madeThrottler.Close()
+		if f.Throttler == Throttler(f.madeThrottler) {
+			f.Throttler = nil // the next Initialize makes another
+		}
+		f.madeThrottler = nil
 	}
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
 		if db != nil {
@@ -286,7 +290,9 @@ func (f *Ferry) chooseVerifier() error {
 		return err
 	case VerifierTypeIterative:
 		v, err := f.NewIterativeVerifier()
-		f.Verifier = v
+		if err == nil {
+			f.Verifier = v
+		}
 		return err
 	case VerifierTypeChecksumTable:
 		f.Verifier = f.NewChecksumTableVerifier()

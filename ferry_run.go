@@ -29,23 +29,10 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.checked")
-	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
-	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
-	switch v := f.Verifier.(type) {
-	case *OnlineVerifier:
-		if err := f.resumeVerificationOf(v); err != nil {
-			return err
-		}
-		f.BinlogStreamer.AddEventListener(v.BinlogEventListener)
-	case *InlineVerifier:
-		if err := f.resumeVerificationOf(v); err != nil {
-			return err
-		}
-		f.BinlogStreamer.AddEventListener(v.binlogEventListener)
-		f.BatchWriter.InlineVerifier, f.DataIterator.SelectFingerprint = v, true
+	if err := f.resumeVerification(); err != nil {
+		return err
 	}
-	f.BinlogStreamer.AddEventListener(f.cut.late.observe)
-	f.DataIterator.addBatchListener(f.BatchWriter.WriteRowBatchContext)
+	f.listenOnce.Do(f.listen) // a Start that has failed may be repeated
 	var from BinlogCoordinate
 	if f.resuming {
 		from = f.resumePosition()
@@ -62,14 +49,38 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	return origin("binlog_streamer", f.connectWatch(ctx))
 }
 
-// resumeVerificationOf is done here and not before: by now it is known which tables are
+// listen registers the Ferry's own listeners.
+func (f *Ferry) listen() {
+	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
+	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
+	switch v := f.Verifier.(type) {
+	case *OnlineVerifier:
+		f.BinlogStreamer.AddEventListener(v.BinlogEventListener)
+	case *InlineVerifier:
+		f.BinlogStreamer.AddEventListener(v.binlogEventListener)
+		f.BatchWriter.InlineVerifier, f.DataIterator.SelectFingerprint = v, true
+	}
+	f.BinlogStreamer.AddEventListener(f.cut.late.observe)
+	f.DataIterator.addBatchListener(f.BatchWriter.WriteRowBatchContext)
+}
+
+// resumeVerification is done here and not before: by now it is known which tables are
 // copied again.
-func (f *Ferry) resumeVerificationOf(v savingVerifier) error {
+func (f *Ferry) resumeVerification() error {
+	var v savingVerifier
+	switch own := f.Verifier.(type) {
+	case *OnlineVerifier:
+		v = own
+	case *InlineVerifier:
+		v = own
+	default:
+		return nil
+	}
 	c, err := v.core()
 	if err != nil {
 		return err
 	}
-	return f.resumeVerification(c)
+	return f.resumeVerificationOf(c)
 }
 
 // connectWatch fixes from where on writes of others to the target are noticed: where an
@@ -222,14 +233,17 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
 	group, _ := lifecycle.New(ctx)
 	f.startServices(services, group)
+	defer context.AfterFunc(serviceCtx, func() {
+		if cause := context.Cause(serviceCtx); !errors.Is(cause, lifecycle.ErrStopped) { // a panic of a host's
+			group.Cancel(cause)
+		}
+	})()
 	f.startWatch(ctx, group)
 	f.startStreams(group, f.startVerification(group))
 	group.Go("phases", f.phases)
 	err = group.Wait()
 	services.Cancel(nil)
-	if serviceErr := services.Wait(); err == nil && serviceErr != nil && serviceCtx.Err() == nil {
-		err = serviceErr
-	}
+	_ = services.Wait()               // a failure has ended the run
 	_ = f.BatchWriter.Close()         // of connections that are idle
 	storeErr := f.storeLastState(ctx) // nothing moves any more
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -53,18 +54,21 @@ func newTableWriter(table *TableSchema, targetSchema, targetTable string, rowAli
 	// An assignment of a column to itself: the duplicate is not an error and changes
 	// nothing, while every other error stays one (INSERT IGNORE would hide them).
 	w.absent = " ON DUPLICATE KEY UPDATE " + first + "=" + w.quoted + "." + first
-	alias := ""
-	if rowAlias {
-		alias = " AS new_row"
+	alias, as := "new_row", ""
+	if strings.EqualFold(targetTable, alias) { // an alias is not the table's name
+		alias += "_"
 	}
-	w.overwrite = alias + " ON DUPLICATE KEY UPDATE "
+	if rowAlias {
+		as = " AS " + alias
+	}
+	w.overwrite = as + " ON DUPLICATE KEY UPDATE "
 	for i, c := range l.writable {
 		if i > 0 {
 			w.overwrite += ","
 		}
 		name := sqlesc.Ident(l.columns[c].Name)
 		if rowAlias {
-			w.overwrite += name + "=new_row." + name
+			w.overwrite += name + "=" + alias + "." + name
 		} else {
 			w.overwrite += name + "=VALUES(" + name + ")"
 		}

@@ -28,6 +28,12 @@ const (
 
 // insertScoped is insertAbsent for a table with a scope.
 func (w *tableWriter) insertScoped(ctx context.Context, s *session, rows []rowRef) (skipped []string, err error) {
+	rows, zeros := w.layout.splitEnumZeros(rows)
+	if len(zeros) > 0 {
+		if skipped, err = w.insertAround(ctx, s, zeros); err != nil {
+			return nil, err
+		}
+	}
 	for len(rows) > 0 {
 		stmt, n := w.appendInsert(s.statement(), rows, w.layout.writable, "")
 		_, err := s.exec(ctx, stmt)

@@ -208,8 +208,8 @@ func (f *Ferry) verificationState() *VerificationState {
 	return state
 }
 
-// resumeVerification makes the verifier go on where an earlier process was.
-func (f *Ferry) resumeVerification(c *comparer) error {
+// resumeVerificationOf makes the verifier go on where an earlier process was.
+func (f *Ferry) resumeVerificationOf(c *comparer) error {
 	if !f.resuming {
 		return nil
 	}

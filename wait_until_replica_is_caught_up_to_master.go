@@ -61,12 +61,12 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUp(targetMasterPos mysql.Po
 	return w.IsCaughtUpContext(context.Background(), targetMasterPos, retries)
 }
 
-// IsCaughtUpContext is IsCaughtUp with a context, which is looked at between two
-// questions.
+// IsCaughtUpContext is IsCaughtUp with a context. A question that waits when it ends is not
+// waited for.
 func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUpContext(ctx context.Context, targetMasterPos mysql.Position, retries int) (bool, error) {
 	var current mysql.Position
 	err := WithRetriesContext(ctx, retries, replicaWaitPollInterval, w.logger(), "get replicated master position", func() (err error) {
-		current, err = w.ReplicatedMasterPositionFetcher.Current(w.ReplicaDB)
+		current, err = answerWithin(ctx, func() (mysql.Position, error) { return w.ReplicatedMasterPositionFetcher.Current(w.ReplicaDB) })
 		return err
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ type change struct {
 	understood bool   // false: every table that the statement mentions may be meant
 	replaces   bool   // OR REPLACE, of a view or routine
 	stored     []name // views and routines that the statement is about
+	fires      name   // the table that a new trigger is on
 
 	// made is the table that is new with the statement, madeSchema the schema; empty where
 	// one that exists may have been left as it is (IF NOT EXISTS).
@@ -55,8 +56,11 @@ func (p *parser) skipWords(words ...string) {
 	}
 }
 
-// name reads a name with at most one qualifier.
+// name reads a name with at most one qualifier. MariaDB takes a dot in front of one without.
 func (p *parser) name() (n name, ok bool) {
+	if p.at+1 < len(p.tokens) && p.tokens[p.at].is(".") && p.tokens[p.at+1].isName() {
+		p.at++
+	}
 	if p.at >= len(p.tokens) || !p.tokens[p.at].isName() {
 		return n, false
 	}
@@ -116,7 +120,9 @@ func (p *parser) definition(verb string) change {
 			return p.schema(verb, replaces)
 		case "VIEW", "PROCEDURE", "FUNCTION", "PACKAGE":
 			return change{what: verb + " " + word, understood: true, replaces: replaces, stored: p.stored()}
-		case "TRIGGER", "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE",
+		case "TRIGGER":
+			return change{what: verb + " TRIGGER", understood: true, replaces: replaces, fires: p.trigger(verb)}
+		case "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE",
 			"TABLESPACE", "LOGFILE", "INSTANCE", "RESOURCE", "UNDO", "LIBRARY", "MASKING":
 			return change{what: verb + " " + word, understood: true, replaces: replaces}
 		case "":
@@ -125,6 +131,17 @@ func (p *parser) definition(verb string) change {
 			}
 		}
 	}
+}
+
+// trigger reads the table of CREATE TRIGGER.
+func (p *parser) trigger(verb string) (table name) {
+	if verb == "CREATE" {
+		p.skipWords("IF", "NOT", "EXISTS")
+		p.name()
+		p.untilWord("ON")
+		table, _ = p.name()
+	}
+	return table
 }
 
 func (p *parser) table(verb string) change {

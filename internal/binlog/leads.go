@@ -76,6 +76,12 @@ func (s *Statement) OnlyAdds() bool {
 // OfTrigger reports whether a definition is of a trigger, whose table DROP TRIGGER does not name.
 func (s *Statement) OfTrigger() bool { return s.Kind == DDL && strings.HasSuffix(s.Verb, " TRIGGER") }
 
+// FiresOn reports whether a definition is of a new trigger on schema.table, in a session whose
+// schema is session.
+func (s *Statement) FiresOn(schema, table, session string) bool {
+	return s.OfTrigger() && s.containsTable([]name{s.changed.fires}, schema, table, session)
+}
+
 // Redefined returns the names of what a definition of Redefines is about, in lower case: of a
 // trigger none, of what is not understood every word.
 func (s *Statement) Redefined() []string {

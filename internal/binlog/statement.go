@@ -54,6 +54,7 @@ type name struct{ qualifier, name string }
 // Modes of SQL that decide what is a name and what a string.
 const (
 	modeANSIQuotes         = 4
+	modeMSSQL              = 1 << 10 // MariaDB's: names in [brackets]
 	modeNoBackslashEscapes = 1 << 20
 )
 

@@ -40,6 +40,9 @@ func tokenize(q Query) []token {
 			end = skipQuoted(text, i, false)
 			quote := text[i : i+1]
 			tokens = append(tokens, token{quotedToken, strings.ReplaceAll(text[i+1:max(i+1, end-1)], quote+quote, quote)})
+		case c == '[' && q.mode&modeMSSQL != 0:
+			end = skipQuotedBy(text, i, ']', false)
+			tokens = append(tokens, token{quotedToken, strings.ReplaceAll(text[i+1:max(i+1, end-1)], "]]", "]")})
 		case c == '\'', c == '"':
 			end = skipQuoted(text, i, q.mode&modeNoBackslashEscapes == 0)
 			tokens = append(tokens, token{kind: stringToken})
@@ -93,7 +96,10 @@ func skipLine(text string, i int) int {
 // skipQuoted returns the index after the closing quote; doubled quotes escape, and
 // backslashes where they do.
 func skipQuoted(text string, i int, backslashes bool) int {
-	quote := text[i]
+	return skipQuotedBy(text, i, text[i], backslashes)
+}
+
+func skipQuotedBy(text string, i int, quote byte, backslashes bool) int {
 	for i++; i < len(text); i++ {
 		switch {
 		case text[i] == '\\' && backslashes:

@@ -62,6 +62,7 @@ func (s *Server) SessionVariables(role Role) map[string]string {
 	} else {
 		vars["max_execution_time"] = "0"
 	}
+	vars["lc_messages"] = "'en_US'" // some warnings are told apart by their text
 	level := readCommitted
 	switch role {
 	case Target:

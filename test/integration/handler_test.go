@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	sq "github.com/Masterminds/squirrel"
+	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
@@ -50,7 +52,11 @@ func TestErrorHandlerThatReturns(t *testing.T) {
 		p.In(t, p.SourceDB, "handler", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
 		broken := errors.New("a listener broke")
 		handler := &returningHandler{busy: make(chan struct{}), goOn: make(chan struct{})}
-		f := &ghostferry.Ferry{Config: p.Config("handler"), ErrorHandler: handler}
+		unlocked := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the source's writers were sent to the target") }))
+		defer unlocked.Close()
+		config := p.Config("handler")
+		config.CutoverUnlock = ghostferry.HTTPCallback{URI: unlocked.URL}
+		f := &ghostferry.Ferry{Config: config, ErrorHandler: handler}
 		p.NoLeak(t, func() {
 			mustStart(t, t.Context(), f)
 			f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { return broken })
@@ -72,6 +78,10 @@ func TestErrorHandlerThatReturns(t *testing.T) {
 			require.Equal(t, 1, <-waited)
 			f.WaitUntilBinlogStreamerCatchesUp()
 			f.FlushBinlogAndStopStreaming()
+			f.StopTargetVerifier()
+			f.EndCutover(time.Now())
+			require.ErrorIs(t, f.EndCutoverContext(t.Context(), time.Now()), broken)
+			require.ErrorIs(t, f.StopTargetVerifierContext(t.Context()), broken)
 			for _, step := range []func(context.Context) error{f.WaitUntilBinlogStreamerCatchesUpContext, f.FlushBinlogAndStopStreamingContext} {
 				err := step(t.Context())
 				require.ErrorContains(t, err, "the run ended before")
@@ -82,6 +92,59 @@ func TestErrorHandlerThatReturns(t *testing.T) {
 		require.Len(t, handler.errs, 1)
 		require.ErrorIs(t, handler.errs[0], broken)
 		require.False(t, f.StateTracker.IsTableComplete("handler.t"))
+	})
+}
+
+// brokenFilter panics at a change.
+type brokenFilter struct{}
+
+func (brokenFilter) BuildSelect(columns []string, table *ghostferry.TableSchema, key ghostferry.PaginationKey, n uint64) (sq.SelectBuilder, error) {
+	return ghostferry.DefaultBuildSelect(columns, table, key, n), nil
+}
+
+func (brokenFilter) ApplicableEvent(ghostferry.DMLEvent) (bool, error) { panic("the filter is broken") }
+
+// brokenThrottler panics while it observes.
+type brokenThrottler struct{ ghostferry.PauserThrottler }
+
+func (*brokenThrottler) Run(context.Context) error { panic("the throttler is broken") }
+
+// A panic in the host's code ends the run with it, wherever it was.
+func TestPanicsOfTheHostEndTheRun(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, "host_panics", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		for what, spoil := range map[string]func(f *ghostferry.Ferry){
+			"filter": func(f *ghostferry.Ferry) {
+				f.CopyFilter = brokenFilter{}
+			},
+			"throttler": func(f *ghostferry.Ferry) { f.Throttler = &brokenThrottler{} },
+			"handler":   func(*ghostferry.Ferry) {},
+		} {
+			t.Run(what, func(t *testing.T) {
+				p.NoLeak(t, func() {
+					p.In(t, p.TargetDB, "host_panics", "DELETE FROM t")
+					f := &ghostferry.Ferry{Config: p.Config("host_panics")}
+					f.Checkpoint = "off"
+					spoil(f)
+					require.NoError(t, f.InitializeContext(t.Context()))
+					if what == "handler" {
+						require.NoError(t, f.BinlogStreamer.AddBinlogEventHandler(replication.XID_EVENT, func(*replication.BinlogEvent, []byte, *ghostferry.BinlogEventState) ([]byte, error) {
+							panic("the handler is broken")
+						}))
+					}
+					require.NoError(t, f.StartContext(t.Context()))
+					ran := make(chan error, 1)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					go func() { ran <- f.RunContext(ctx) }()
+					p.In(t, p.SourceDB, "host_panics", "REPLACE INTO t VALUES (1,1)", "UPDATE t SET v=v+1")
+					err := <-ran
+					require.ErrorContains(t, err, "the "+what+" is broken")
+					require.NotErrorIs(t, err, ghostferry.ErrInterrupted)
+					require.NoError(t, f.Close())
+				})
+			})
+		}
 	})
 }
 

@@ -60,6 +60,39 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 	}
 }
 
+// So does what loses rows, or writes some that are not ours: a table that is dropped, which
+// the server logs in its own words, and a trigger, whose rows look like ours.
+func TestForeignDefinitionsAreNoticed(t *testing.T) {
+	for name, statements := range map[string][]string{
+		"dropped":        {"DROP TABLE other", "DROP TABLE t"},
+		"dropped beside": {"DROP TABLE IF EXISTS other, t"},
+		"trigger":        {"CREATE TRIGGER harmless BEFORE INSERT ON other FOR EACH ROW SET NEW.id=1", "CREATE TRIGGER g AFTER UPDATE ON t FOR EACH ROW SET @x=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+				p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+				p.In(t, p.SourceDB, "watched", "INSERT INTO t VALUES (1,1)")
+				f := &ghostferry.Ferry{Config: p.Config("watched")}
+				mustStart(t, t.Context(), f)
+				p.In(t, p.TargetDB, "watched", "CREATE TABLE other (id INT PRIMARY KEY)")
+				ran := make(chan error, 1)
+				go func() { ran <- f.RunContext(t.Context()) }()
+				require.NoError(t, f.WaitUntilRowCopyIsCompleteContext(t.Context()))
+				p.In(t, p.TargetDB, "watched", statements...)
+				select {
+				case err := <-ran:
+					var unsupported *ghostferry.UnsupportedEventError
+					require.ErrorAs(t, err, &unsupported)
+					require.Equal(t, "watched.t", unsupported.Table)
+				case <-time.After(10 * time.Second):
+					require.Fail(t, "it was not noticed")
+				}
+				require.NoError(t, f.Close())
+			})
+		})
+	}
+}
+
 // A write after the run has ended is noticed before the target may be used.
 func TestForeignWriteDuringTheCutover(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {

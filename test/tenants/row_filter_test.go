@@ -161,6 +161,32 @@ func TestRowsOfOthersInTheWay(t *testing.T) {
 	})
 }
 
+// ENUM values that are none of the members are moved with a tenant's rows, too, beside rows of
+// others and around one that has a unique value of ours.
+func TestEnumZerosOfATenant(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minutes(t)
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, owner INT NOT NULL, kind ENUM('a','b') NOT NULL, label VARCHAR(20), KEY by_owner (owner), UNIQUE KEY by_label (label))")
+		p.In(t, p.SourceDB, schema, "INSERT IGNORE INTO t VALUES (1,2,'zzz','l1'),(2,2,'a','l2'),(3,3,'zzz','l3'),(4,2,'zzz','l4'),(5,2,'b','l5')")
+		p.In(t, p.TargetDB, schema, "INSERT INTO t VALUES (100,9,'a','l4')")
+		move := func() error {
+			ferry := tenantFerry(p, 2, nil)
+			return errors.Join(harness.Move(ctx, ferry, func() error {
+				return p.TryIn(ctx, p.SourceDB, schema, "UPDATE t SET label='new' WHERE id=1", "INSERT IGNORE INTO t VALUES (6,2,'yyy','l6'),(7,2,'b','l7')", "UPDATE IGNORE t SET kind='xxx' WHERE id=5")
+			}), ferry.Close())
+		}
+		var conflict *ghostferry.TargetConflictError
+		require.ErrorAs(t, move(), &conflict)
+		require.Equal(t, "4", conflict.Key)
+		p.In(t, p.TargetDB, schema, "DELETE FROM t WHERE id=100")
+		p.In(t, p.SourceDB, schema, "DELETE FROM t WHERE id > 5")
+		require.NoError(t, move())
+		ours := "SELECT id, owner, kind+0, label FROM tenants.t WHERE owner=2 ORDER BY id"
+		require.Equal(t, harness.Rows(t, p.SourceDB, ours), harness.Rows(t, p.TargetDB, ours))
+		require.Equal(t, 4, harness.Count(t, p.TargetDB, "tenants.t WHERE kind=0"))
+	})
+}
+
 // A primary key that is a FLOAT is one more unique index beside the key: only the server
 // compares its values, and finds the row of others that has one, to the last bit.
 func TestFloatOfOthersInTheWay(t *testing.T) {
