@@ -164,9 +164,12 @@ func (d *dump) next() (*replication.BinlogEvent, error) {
 	case mysql.OK_HEADER:
 		return d.event(data[1:])
 	case mysql.ERR_HEADER:
+		if len(data) < 1+2+6 { // its number and the SQL state
+			return nil, fmt.Errorf("%w: the stream has an error of %d bytes, which is less than its header", mysql.ErrBadConn, len(data))
+		}
 		return nil, d.conn.HandleErrorPacket(data)
 	case mysql.EOF_HEADER:
-		return nil, fmt.Errorf("the server has ended the stream: %w", io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("%w: the server has ended the stream", mysql.ErrBadConn)
 	}
 	return nil, fmt.Errorf("the stream has a packet of the unknown kind %d", data[0])
 }
@@ -194,13 +197,13 @@ func (d *dump) packet() ([]byte, error) {
 		}
 		data = data[:from+length]
 		if _, err := io.ReadFull(d.in, data[from:]); err != nil {
-			return nil, cutShort(err)
+			return nil, lostStream(err)
 		}
 		if length < fullPacket {
 			break
 		}
 		if length, err = d.packetHeader(); err != nil {
-			return nil, cutShort(err)
+			return nil, err
 		}
 	}
 	if len(data) == 0 {
@@ -213,10 +216,7 @@ func (d *dump) packet() ([]byte, error) {
 func (d *dump) packetHeader() (length int, err error) {
 	header, err := d.in.Peek(4)
 	if err != nil {
-		if len(header) > 0 {
-			err = cutShort(err)
-		}
-		return 0, err
+		return 0, lostStream(err)
 	}
 	word := binary.LittleEndian.Uint32(header)
 	if got := byte(word >> 24); got != d.sequence {
@@ -233,18 +233,16 @@ func (d *dump) wholeSize() (int, error) {
 	const at = 1 + 9 // behind the kind of packet: time, type, server, size
 	begin, err := d.in.Peek(at + 4)
 	if err != nil {
-		return 0, cutShort(err)
+		return 0, lostStream(err)
 	}
 	size := int64(binary.LittleEndian.Uint32(begin[at:])) + 1
 	return int(min(max(size, fullPacket), eventAtOnce)), nil
 }
 
-// cutShort is the error of a packet that ended too early.
-func cutShort(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+// lostStream is the error of a connection that cannot be read any more, whatever the reason: a
+// fault of TLS that would be a refusal at its beginning is none hours later.
+func lostStream(err error) error {
+	return fmt.Errorf("%w: reading the stream: %v", mysql.ErrBadConn, err) //nolint:errorlint // on purpose
 }
 
 // event reads an event's header and checks its length and checksum; what else is in it

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -77,7 +76,7 @@ func TestDumpReadsEventsOfEverySize(t *testing.T) {
 		require.LessOrEqual(t, cap(ev.RawData), len(ev.RawData)+(8<<10), "memory beyond the event")
 	}
 	_, err := d.next()
-	require.ErrorIs(t, err, io.EOF)
+	require.ErrorIs(t, err, mysql.ErrBadConn)
 }
 
 // formatDescription is one of MySQL 9.7, whose events have checksums or not.
@@ -136,7 +135,7 @@ func TestDumpRefusesDamagedPackets(t *testing.T) {
 	whole := appendPackets(nil, &one, eventOf(replication.XID_EVENT, []byte("12345678"), false))
 	for cut := 1; cut < len(whole); cut++ {
 		_, err := dumped(whole[:cut]).next()
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF, cut)
+		require.ErrorIs(t, err, mysql.ErrBadConn, cut)
 		require.Equal(t, mysqlerr.ConnectionLost, mysqlerr.Classify(err))
 	}
 	one = 1
@@ -154,6 +153,7 @@ func TestDumpRefusesDamagedPackets(t *testing.T) {
 		"length":   {short[:len(short)-1], 1, "26 bytes of a XIDEvent that has 27"},
 		"rotation": {eventOf(replication.ROTATE_EVENT, []byte{1}, false), 1, "a rotation that cannot be read"},
 		"format":   {eventOf(replication.FORMAT_DESCRIPTION_EVENT, []byte{4}, false), 1, "a format description that cannot be read"},
+		"error":    {[]byte{mysql.ERR_HEADER, 1, 2}, 1, "an error of 3 bytes"},
 		"ended":    {[]byte{mysql.EOF_HEADER}, 1, "has ended the stream"},
 		"refused":  {refused, 1, "no such file"},
 	} {
@@ -172,6 +172,7 @@ func TestDumpRefusesDamagedPackets(t *testing.T) {
 func FuzzDump(f *testing.F) {
 	one := byte(1)
 	f.Add(appendPackets(appendPackets(nil, &one, formatDescription(true)), &one, eventOf(replication.XID_EVENT, []byte("12345678"), true)))
+	f.Add([]byte{1, 0, 0, 1, mysql.ERR_HEADER})
 	f.Add([]byte{0xff, 0xff, 0xff, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := dumped(data)

@@ -63,6 +63,8 @@ type BinlogStreamer struct {
 	// own, when set, tells which statements are ours: rows that they changed are passed
 	// over without decoding, and what they define is no surprise.
 	own func(statement []byte) bool
+	// ownWords is up to where what a server logs in its own words may be ours, too.
+	ownWords BinlogCoordinate
 	// statements asks for the statements of rows, of which listeners of the host's may want the
 	// comment: a TargetVerifier that was made as a literal does.
 	statements bool

@@ -67,9 +67,6 @@ func (c *Config) newThrottler() (Throttler, error) {
 // besideHostsThrottler notes which throttlers of the configuration are not made because the
 // host has set Ferry.Throttler, and checks the settings of the one that works all the same.
 func (f *Ferry) besideHostsThrottler() error {
-	if made, ok := f.Throttler.(*CombinedThrottler); ok && made == f.madeThrottler {
-		return nil // by an Initialize before
-	}
 	t := &f.Throttlers
 	for _, kind := range []struct {
 		name  string

@@ -120,6 +120,7 @@ type Ferry struct {
 
 	watch      *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask  *lifecycle.Task
+	watchCut   atomic.Bool      // it was ended before the end of the log
 	control    *lifecycle.Group // of the control server, which outlives the run; nil without one
 	rowsCopied chan struct{}    // closed when the rows are copied
 	indexed    chan struct{}    // closed when the deferred indexes are there, too
@@ -139,7 +140,8 @@ type Ferry struct {
 	// runEndedAt is when.
 	runEndedAt time.Time
 	runOnce    sync.Once
-	listenOnce sync.Once
+	listening  bool            // the components have the Ferry's own listeners
+	warnedOf   map[string]bool // tables that came during the run; of the phases' goroutine
 	// tellsHandler says that Run tells the ErrorHandler of a failure, handlerTold is closed
 	// when it has, or had no need to.
 	tellsHandler atomic.Bool

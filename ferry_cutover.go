@@ -348,17 +348,23 @@ func (f *Ferry) StopTargetVerifierContext(ctx context.Context) error {
 		f.stopWatch()
 		return origin("binlog_streamer", fmt.Errorf("the watch on the target has ended with the run, which has failed: %w", err))
 	}
+	stream := f.TargetVerifier.BinlogStreamer
 	select {
-	case <-f.watchTask.Done():
+	case <-f.watchTask.Done(): // to its end, by a call before, or cut
 	default:
-		if err := f.TargetVerifier.BinlogStreamer.flushAndStop(ctx); err != nil {
+		if err := stream.flushAndStop(ctx); err != nil {
 			return origin("binlog_streamer", err)
 		}
 	}
 	select {
 	case <-f.watchTask.Done():
-		return origin("binlog_streamer", f.watch.Wait())
+		err := f.watch.Wait()
+		if err == nil && f.watchCut.Load() {
+			err = errors.New("the watch on the target was ended, by Close or by the end of the run, before the end of its log: what others wrote since is not known")
+		}
+		return origin("binlog_streamer", err)
 	case <-ctx.Done():
+		stream.goOn()
 		return ctx.Err()
 	}
 }
@@ -366,6 +372,11 @@ func (f *Ferry) StopTargetVerifierContext(ctx context.Context) error {
 // stopWatch ends the watch on the target where it is.
 func (f *Ferry) stopWatch() {
 	if f.watch != nil {
+		select {
+		case <-f.watchTask.Done():
+		default:
+			f.watchCut.Store(true)
+		}
 		f.watch.Cancel(nil)
 		_ = f.watch.Wait() // its error ended the run, or StopTargetVerifier has told it
 	}

@@ -37,6 +37,10 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 			f.closeConnections()
 		}
 	}()
+	if f.madeThrottler != nil && f.Throttler == Throttler(f.madeThrottler) { // an Initialize before has closed it
+		_ = f.madeThrottler.Close()
+		f.Throttler, f.madeThrottler = nil, nil
+	}
 	if f.Throttler == nil {
 		if f.Throttler, err = f.newThrottler(); err != nil {
 			return err
@@ -113,10 +117,6 @@ func (f *Ferry) closeConnections() {
 	}
 	if f.madeThrottler != nil {
 		_ = f.madeThrottler.Close()
-		if f.Throttler == Throttler(f.madeThrottler) {
-			f.Throttler = nil // the next Initialize makes another
-		}
-		f.madeThrottler = nil
 	}
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
 		if db != nil {
@@ -176,6 +176,7 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 
 // build makes the components. They share the gate, the ledger and the tracker.
 func (f *Ferry) build() error {
+	f.listening = false
 	f.gate = newGate()
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience

@@ -29,10 +29,12 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.checked")
-	if err := f.resumeVerification(); err != nil {
-		return err
+	if !f.listening { // a Start that has failed may be repeated
+		if err := f.resumeVerification(); err != nil {
+			return err
+		}
+		f.listen()
 	}
-	f.listenOnce.Do(f.listen) // a Start that has failed may be repeated
 	var from BinlogCoordinate
 	if f.resuming {
 		from = f.resumePosition()
@@ -51,6 +53,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 
 // listen registers the Ferry's own listeners.
 func (f *Ferry) listen() {
+	f.listening = true
 	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
 	switch v := f.Verifier.(type) {
@@ -129,6 +132,11 @@ func (f *Ferry) watchedUpTo() BinlogCoordinate {
 func (f *Ferry) startWatch(ctx context.Context, run *lifecycle.Group) {
 	if f.TargetVerifier == nil {
 		return
+	}
+	if !f.resuming { // a host's creation of the tables may have failed and dropped some again
+		if end, err := f.targetServer.LogEnd(ctx, f.TargetDB); err == nil {
+			f.TargetVerifier.BinlogStreamer.ownWords = BinlogCoordinate{File: end.File, Pos: end.Pos}
+		}
 	}
 	f.watch, _ = lifecycle.New(context.WithoutCancel(ctx))
 	f.watchTask = f.watch.Go("target_binlog_streamer", func(ctx context.Context) error {
@@ -424,6 +432,7 @@ func (f *Ferry) checkBeforeCutover(ctx context.Context, again bool) error {
 	if err := f.auditForeignKeys(ctx); err != nil {
 		return origin("ferry", err)
 	}
+	f.warnOfNewTables(ctx)
 	return origin("binlog_writer", f.collisions.await(ctx, collisionPatience))
 }
 

@@ -30,7 +30,11 @@ const (
 func (w *tableWriter) insertScoped(ctx context.Context, s *session, rows []rowRef) (skipped []string, err error) {
 	rows, zeros := w.layout.splitEnumZeros(rows)
 	if len(zeros) > 0 {
-		if skipped, err = w.insertAround(ctx, s, zeros); err != nil {
+		_, err = w.insert(ctx, s, zeros, w.layout.writable, "")
+		if mysqlerr.Classify(err) == mysqlerr.Duplicate { // those before it are there
+			skipped, err = w.insertAround(ctx, s, zeros)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -78,7 +78,7 @@ func (v *TargetVerifier) lag() time.Duration {
 }
 
 // isOwn reports whether a statement is ours. What a server logs in its own words, the
-// removal of a table for one, is not: none of ours removes a moved table.
+// removal of a table for one, is not: once a run has begun none of ours removes a moved table.
 func (v *TargetVerifier) isOwn(statement []byte) bool {
 	return bytes.HasPrefix(statement, []byte("/*"+sql.Annotation(v.DB.Marginalia)+"*/"))
 }

@@ -21,6 +21,45 @@ import (
 
 // What hosts written for upstream rely on, beside what the tests of the components show.
 
+// unignored chooses the tables of a schema whose names do not begin with "ignored".
+type unignored [1]string
+
+func (u unignored) ApplicableDatabases([]string) ([]string, error) { return u[:], nil }
+
+func (unignored) ApplicableTables(tables []*ghostferry.TableSchema) ([]*ghostferry.TableSchema, error) {
+	return slices.DeleteFunc(slices.Clone(tables), func(t *ghostferry.TableSchema) bool { return strings.HasPrefix(t.Name, "ignored") }), nil
+}
+
+// A table that comes into a moved schema while its rows are copied is not moved: before the
+// cutover the log says so, of one that the filter would choose.
+func TestTablesThatComeDuringARunAreTold(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, "newcomers", "CREATE TABLE a (id BIGINT PRIMARY KEY)")
+		p.In(t, p.SourceDB, "newcomers", "INSERT INTO a VALUES (1)", "CREATE TABLE ignored_before (id INT PRIMARY KEY)")
+		logger, lines := logtest.NewNullLogger()
+		config := p.Config()
+		config.Logger = logger
+		config.TableFilter = unignored{"newcomers"}
+		f := &ghostferry.Ferry{Config: config}
+		mustStart(t, t.Context(), f)
+		f.DataIterator.AddDoneListener(func() error {
+			return p.TryIn(t.Context(), p.SourceDB, "newcomers", "CREATE TABLE b (id INT PRIMARY KEY)", "CREATE TABLE ignored_later (id INT PRIMARY KEY)")
+		})
+		if err := errors.Join(harness.RunStarted(t.Context(), f, func() error { return nil }), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, line := range lines.AllEntries() {
+			if strings.Contains(line.Message, "not there when the run began") {
+				told = append(told, fmt.Sprint(line.Data["table"]))
+			}
+		}
+		if len(told) != 1 || told[0] != "newcomers.b" {
+			t.Errorf("told of %v", told)
+		}
+	})
+}
+
 // Initialize sets what a host reads before anything can fail, returns what fails, and
 // nothing can be made before it.
 func TestInitializeInOrder(t *testing.T) {

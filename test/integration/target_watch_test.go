@@ -115,6 +115,48 @@ func TestForeignWriteDuringTheCutover(t *testing.T) {
 	})
 }
 
+// The end of the watch may be asked for again: it says that nobody has written only when that
+// was looked for. What was dropped before the run began, when the target's tables were made, is not held against anybody.
+func TestEndOfTheWatch(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		const ddl = "CREATE TABLE t (id INT PRIMARY KEY, v INT)"
+		p.Create(t, "watch_end", ddl)
+		p.In(t, p.SourceDB, "watch_end", "INSERT INTO t VALUES (1,1)")
+		start := func() *ghostferry.Ferry {
+			f := &ghostferry.Ferry{Config: p.Config("watch_end")}
+			f.Checkpoint = "off"
+			p.In(t, p.TargetDB, "watch_end", "DELETE FROM t")
+			mustStart(t, t.Context(), f)
+			p.In(t, p.TargetDB, "watch_end", "DROP TABLE t", ddl)
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(t.Context()) }()
+			require.NoError(t, f.WaitUntilRowCopyIsCompleteContext(t.Context()))
+			require.NoError(t, f.FlushBinlogAndStopStreamingContext(t.Context()))
+			require.NoError(t, <-ran)
+			require.NoError(t, f.WaitUntilRowCopyIsCompleteContext(t.Context()))
+			return f
+		}
+		f := start()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.Error(t, f.StopTargetVerifierContext(ended))
+		require.NoError(t, f.StopTargetVerifierContext(t.Context()))
+		require.NoError(t, f.StopTargetVerifierContext(t.Context()))
+		require.NoError(t, f.Close())
+		require.NoError(t, f.StopTargetVerifierContext(t.Context()))
+
+		f = start()
+		require.Error(t, f.StopTargetVerifierContext(ended))
+		p.In(t, p.TargetDB, "watch_end", "UPDATE t SET v=2")
+		require.ErrorAs(t, f.StopTargetVerifierContext(t.Context()), new(*ghostferry.ForeignWriteError))
+		require.NoError(t, f.Close())
+
+		f = start()
+		require.NoError(t, f.Close())
+		require.ErrorContains(t, f.StopTargetVerifierContext(t.Context()), "the watch on the target was ended")
+	})
+}
+
 // A target whose log does not tell who wrote is refused, unless nobody asks.
 func TestTargetWithoutStatementsInItsLog(t *testing.T) {
 	onSomeSettings(t, func(t *testing.T, p *harness.Pair) {

@@ -1,0 +1,80 @@
+package ghostferry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/go-mysql-org/go-mysql/schema"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+)
+
+// warnOfNewTables tells of tables of the moved schemas that are not moved because they were
+// not there when the run began, and that the filter would choose now: whoever is about to
+// switch has to know. What cannot be found out is not worth a run.
+func (f *Ferry) warnOfNewTables(ctx context.Context) {
+	if f.warnedOf == nil {
+		f.warnedOf = map[string]bool{}
+	}
+	asked := map[string]bool{}
+	for _, t := range f.Tables {
+		if asked[t.Schema] {
+			continue
+		}
+		asked[t.Schema] = true
+		chosen, err := f.newTables(ctx, t.Schema)
+		if err != nil {
+			f.logger.WithError(err).Debug("looking for new tables of the source")
+		}
+		for _, n := range chosen {
+			if !f.warnedOf[n.String()] {
+				f.warnedOf[n.String()] = true
+				f.logger.WithFields(tableFields(n)).Warn("this table was not there when the run began, and is not moved: it will be missing on the target. Move it afterwards, or begin again")
+			}
+		}
+	}
+}
+
+// newTables are the tables of a schema that are not ours and that the filter chooses.
+func (f *Ferry) newTables(ctx context.Context, schemaName string) (chosen []*TableSchema, err error) {
+	names, err := baseTables(ctx, f.SourceDB, schemaName)
+	if err != nil {
+		return nil, err
+	}
+	var unknown []*TableSchema
+	for _, name := range names {
+		if f.Tables.Get(schemaName, name) == nil {
+			unknown = append(unknown, &TableSchema{Table: &schema.Table{Schema: schemaName, Name: name}})
+		}
+	}
+	if len(unknown) == 0 {
+		return nil, nil
+	}
+	err = safely(func() error { // a host's filter may ask for columns
+		chosen, err = f.TableFilter.ApplicableTables(unknown)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(chosen, func(t *TableSchema) bool { return t == nil || t.Table == nil }), nil
+}
+
+// baseTables lists the tables of a schema.
+func baseTables(ctx context.Context, db *sql.DB, schemaName string) (names []string, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT TABLE_NAME FROM information_schema.TABLES
+		WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', '`+tableTypeSystemVersioned+`') ORDER BY 1`, schemaName)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("tables of %s: %w", schemaName, err)
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
