@@ -140,6 +140,7 @@ type Ferry struct {
 	// runEndedAt is when.
 	runEndedAt time.Time
 	runOnce    sync.Once
+	ran        atomic.Bool     // Run was called
 	listening  bool            // the components have the Ferry's own listeners
 	warnedOf   map[string]bool // tables that came during the run; of the phases' goroutine
 	// tellsHandler says that Run tells the ErrorHandler of a failure, handlerTold is closed

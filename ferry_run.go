@@ -17,6 +17,12 @@ import (
 
 // StartContext is Start with a context. Nothing is written.
 func (f *Ferry) StartContext(ctx context.Context) error {
+	if f.BinlogStreamer == nil {
+		return errors.New("Start comes after Initialize") //nolint:staticcheck // the names of methods
+	}
+	if s := f.SharedStreamer; s != nil && s.core == nil {
+		return &ConfigError{Field: "SharedStreamer", Problem: "the SharedStreamer has not been started", Remedy: "call its Start before the Ferry's"}
+	}
 	if err := f.checkVerifierSettings(); err != nil {
 		return err
 	}
@@ -227,7 +233,14 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 // after the cutover began. It returns the first error; then every goroutine has ended
 // and what was written is consistent: see Resumable.
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
+	if !f.ran.CompareAndSwap(false, true) {
+		return errors.New("Run was called before: a Ferry makes one run, make another one to go on") //nolint:staticcheck // the name of a method
+	}
+	f.prepareChannels()
 	defer func() { f.runErr, f.runEndedAt = err, time.Now(); close(f.runEnded) }()
+	if !f.listening {
+		return errors.New("Run comes after Start") //nolint:staticcheck // the names of methods
+	}
 	defer f.closeConnectionsAfterFailure(ctx, &err)
 	ctx = withWaits(ctx, f.waits)
 	f.startControlServer(ctx)

@@ -24,6 +24,14 @@ func TestVersions(t *testing.T) {
 	})
 }
 
+// A stored column that the session's time zone decides about is told, a virtual one is not.
+func TestColumnsComputedBySession(t *testing.T) {
+	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MySQL][1]) // MariaDB refuses them
+	exec(t, w.source, "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, e DATE AS (DATE(dt)) STORED, f DATE AS (DATE(`At`)) STORED) ENGINE=InnoDB")
+	w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "days", TargetSchema: "shop_1", TargetName: "days", KeyColumns: []string{"id"}})
+	w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "column f is stored and computed from the TIMESTAMP column at", "make the column virtual")
+}
+
 // Two flavours: what the target does not have is named, table by table.
 func TestFlavours(t *testing.T) {
 	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MariaDB][1])

@@ -122,7 +122,7 @@ var checks = []struct {
 	{Check{"tables", "that the tables are there, of InnoDB, and each has a name of its own on the target (letter case included)",
 		[]string{"none", "missing-on-source", "missing-on-target", "exists", "kind", "versioned", "engine", "same-name", "unusable"}}, (*run).checkTables},
 	{Check{"types", "columns whose values cannot be carried exactly, or whose type the target does not have",
-		[]string{"unsupported", "target-lacks", "negative-zero"}}, (*run).checkTypes},
+		[]string{"unsupported", "target-lacks", "negative-zero", "by-session"}}, (*run).checkTypes},
 	{Check{"key", "that each table has a key by which its rows can be told apart exactly",
 		[]string{"none", "not-unique", "nullable", "inexact", "overlaps"}}, (*run).checkKeys},
 	{Check{"foreign-keys", "cascades that the binary log does not record; parents that do not move along",

@@ -36,6 +36,7 @@ type column struct {
 	nullable   bool
 	unsigned   bool
 	generated  bool
+	stored     bool   // generated, and stored with the row
 	expression string // of a generated column
 	byDefault  string // the default and ON UPDATE, as the server tells them
 	increments bool   // AUTO_INCREMENT
@@ -88,6 +89,16 @@ func (s *structure) column(name string) (column, bool) {
 		}
 	}
 	return column{}, false
+}
+
+// timestampIn names a TIMESTAMP column that an expression mentions; empty without.
+func (s *structure) timestampIn(expression string) string {
+	for c := range s.allColumns() {
+		if c.dataType == "timestamp" && strings.Contains(strings.ToLower(expression), "`"+strings.ToLower(c.name)+"`") {
+			return c.name
+		}
+	}
+	return ""
 }
 
 // inUnique tells whether the column is part of a unique index.
@@ -172,6 +183,7 @@ func (s structures) readColumns(ctx context.Context, q server.Querier, _ *server
 		c.nullable = nullable == "YES"
 		// "STORED GENERATED", but not the "DEFAULT_GENERATED" of an expression as default.
 		c.generated = strings.Contains(extra, " GENERATED")
+		c.stored = strings.Contains(extra, "STORED GENERATED")
 		c.increments = strings.Contains(extra, "AUTO_INCREMENT")
 		c.fills = byDefault.Valid || c.nullable || c.generated || c.increments
 		if c.byDefault = byDefault.String; c.nullable && c.byDefault == "NULL" {

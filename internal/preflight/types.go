@@ -48,6 +48,11 @@ func (r *run) checkTypes(context.Context) error {
 				}
 				r.fault("target-lacks", t.String(), fmt.Sprintf("column %s is generated and NOT NULL%s, which %s does not have", c.name, what, r.TargetServer.Flavour), remedy)
 			}
+			if ts := s.timestampIn(c.expression); c.stored && ts != "" {
+				r.warn("by-session", t.String(), fmt.Sprintf("column %s is stored and computed from the TIMESTAMP column %s: its value depends on the time zone of who writes the row, "+
+					"and the move writes in UTC, so that it may differ on the target", c.name, ts),
+					"make the column virtual, or compute it from a DATETIME; where everybody writes in UTC nothing differs, which a verification shows")
+			}
 			if toMariaDB && (c.dataType == "float" || c.dataType == "double") {
 				approximate = append(approximate, c.name)
 			}

@@ -80,6 +80,18 @@ func TestInitializeInOrder(t *testing.T) {
 		if _, err := f.SerializeStateToJSON(); err == nil || err.Error() != "no valid StateTracker" {
 			t.Errorf("a state before Initialize: %v", err)
 		}
+		if err := f.StartContext(t.Context()); err == nil || err.Error() != "Start comes after Initialize" {
+			t.Errorf("Start before Initialize: %v", err)
+		}
+		other := &ghostferry.Ferry{Config: p.Config("no_such_schema")}
+		for _, want := range []string{"Run comes after Start", "Run was called before"} {
+			if err := other.RunContext(t.Context()); err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("Run before Start: %v", err)
+			}
+		}
+		if err := other.WaitUntilRowCopyIsCompleteContext(t.Context()); err == nil {
+			t.Error("the rows of a run that never was are complete")
+		}
 		before := time.Now().Truncate(time.Second)
 		if err := f.Initialize(); err == nil || !strings.Contains(err.Error(), "source") {
 			t.Errorf("a wrong password: %v", err)
