@@ -141,8 +141,11 @@ type Ferry struct {
 	runEndedAt time.Time
 	runOnce    sync.Once
 	ran        atomic.Bool     // Run was called
-	listening  bool            // the components have the Ferry's own listeners
-	warnedOf   map[string]bool // tables that came during the run; of the phases' goroutine
+	started    bool            // Start has succeeded, with these components
+	present    map[string]bool // tables of the moved schemas at the beginning, by "schema.table"
+	warnedOf   map[string]bool // those that came during the run; of the phases' goroutine
+	// madeVerifier is Verifier, when the configuration asked for it.
+	madeVerifier Verifier
 	// tellsHandler says that Run tells the ErrorHandler of a failure, handlerTold is closed
 	// when it has, or had no need to.
 	tellsHandler atomic.Bool
@@ -172,7 +175,10 @@ func (f *Ferry) Start() error { return f.StartContext(context.Background()) }
 // ErrorHandler.
 func (f *Ferry) Run() {
 	f.prepareChannels()
-	f.tellsHandler.Store(true)
+	if !f.tellsHandler.CompareAndSwap(false, true) {
+		f.fatal("ferry", errRanBefore)
+		return
+	}
 	defer close(f.handlerTold)
 	if err := f.RunContext(context.Background()); err != nil {
 		f.fatal("ferry", err)

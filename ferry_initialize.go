@@ -159,6 +159,7 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	f.notePresentTables(ctx)
 	for _, name := range sortedNames(f.Tables) {
 		if f.Tables[name].Schema == f.CheckpointSchema {
 			delete(f.Tables, name) // a former target: its bookkeeping does not move
@@ -176,7 +177,7 @@ func (f *Ferry) loadTables(ctx context.Context) (faults []error, err error) {
 
 // build makes the components. They share the gate, the ledger and the tracker.
 func (f *Ferry) build() error {
-	f.listening = false
+	f.started = false
 	f.gate = newGate()
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience
@@ -273,6 +274,9 @@ func (f *Ferry) chooseVerifier() error {
 	if f.VerifierType == "" {
 		return nil
 	}
+	if f.madeVerifier != nil && f.Verifier == f.madeVerifier { // by an Initialize before
+		f.Verifier = nil
+	}
 	if f.Verifier != nil {
 		return errors.New("specifying Verifier and VerifierType are mutually exclusive options")
 	}
@@ -281,26 +285,29 @@ func (f *Ferry) chooseVerifier() error {
 		return nil
 	case VerifierTypeOnline:
 		v := f.NewOnlineVerifier()
+		if _, err := v.core(); err != nil { // settings of columns that do not exist are refused now
+			return err
+		}
 		f.Verifier = v
-		_, err := v.core() // settings of columns that do not exist are refused now
-		return err
 	case VerifierTypeInline:
 		v := f.NewInlineVerifier()
+		if _, err := v.core(); err != nil {
+			return err
+		}
 		f.Verifier = v
-		_, err := v.core()
-		return err
 	case VerifierTypeIterative:
 		v, err := f.NewIterativeVerifier()
-		if err == nil {
-			f.Verifier = v
+		if err != nil {
+			return err
 		}
-		return err
+		f.Verifier = v
 	case VerifierTypeChecksumTable:
 		f.Verifier = f.NewChecksumTableVerifier()
-		return nil
 	default:
 		return fmt.Errorf("'%s' is not a known VerifierType", f.VerifierType)
 	}
+	f.madeVerifier = f.Verifier
+	return nil
 }
 
 // sortedTables returns the tables in the order of their names.

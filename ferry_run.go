@@ -20,6 +20,9 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if f.BinlogStreamer == nil {
 		return errors.New("Start comes after Initialize") //nolint:staticcheck // the names of methods
 	}
+	if f.started {
+		return errors.New("Start was called before") //nolint:staticcheck // the name of a method
+	}
 	if s := f.SharedStreamer; s != nil && s.core == nil {
 		return &ConfigError{Field: "SharedStreamer", Problem: "the SharedStreamer has not been started", Remedy: "call its Start before the Ferry's"}
 	}
@@ -35,12 +38,6 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		return err
 	}
 	failpoint("resume.checked")
-	if !f.listening { // a Start that has failed may be repeated
-		if err := f.resumeVerification(); err != nil {
-			return err
-		}
-		f.listen()
-	}
 	var from BinlogCoordinate
 	if f.resuming {
 		from = f.resumePosition()
@@ -54,12 +51,20 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	if err := f.checkDefinitions(ctx); err != nil {
 		return err
 	}
-	return origin("binlog_streamer", f.connectWatch(ctx))
+	if err := f.connectWatch(ctx); err != nil {
+		return origin("binlog_streamer", err)
+	}
+	// What changes the components comes last: a Start that has failed may be repeated.
+	if err := f.resumeVerification(); err != nil {
+		return err
+	}
+	f.listen()
+	f.started = true
+	return nil
 }
 
 // listen registers the Ferry's own listeners.
 func (f *Ferry) listen() {
-	f.listening = true
 	f.BinlogStreamer.AddEventListener(f.BinlogWriter.BufferBinlogEvents)
 	f.BinlogStreamer.onEnd = append(f.BinlogStreamer.onEnd, f.BinlogWriter.transactionEnded)
 	switch v := f.Verifier.(type) {
@@ -229,16 +234,18 @@ func (f *Ferry) awaitEarlierXA(ctx context.Context) error {
 	return f.BinlogWriter.WaitUntilApplied(ctx, end)
 }
 
+var errRanBefore = errors.New("Run was called before: a Ferry makes one run, make another one to go on") //nolint:staticcheck // the name of a method
+
 // RunContext copies the tables and follows the source until the host ends the stream
 // after the cutover began. It returns the first error; then every goroutine has ended
 // and what was written is consistent: see Resumable.
 func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	if !f.ran.CompareAndSwap(false, true) {
-		return errors.New("Run was called before: a Ferry makes one run, make another one to go on") //nolint:staticcheck // the name of a method
+		return errRanBefore
 	}
 	f.prepareChannels()
 	defer func() { f.runErr, f.runEndedAt = err, time.Now(); close(f.runEnded) }()
-	if !f.listening {
+	if !f.started {
 		return errors.New("Run comes after Start") //nolint:staticcheck // the names of methods
 	}
 	defer f.closeConnectionsAfterFailure(ctx, &err)

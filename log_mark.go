@@ -121,8 +121,8 @@ func fileSize(files []server.LogFile, name string) (size uint64, known bool) {
 
 // readMark reads one event of the log, over a connection of its own; its mark has no sum
 // when none begins there.
-func (s *BinlogStreamer) readMark(ctx context.Context, file string, start uint64) (m logMark, err error) {
-	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+func (s *BinlogStreamer) readMark(parent context.Context, file string, start uint64) (m logMark, err error) {
+	ctx, cancel := context.WithTimeout(parent, markTimeout)
 	defer cancel()
 	link := &streamLink{}
 	defer link.end()
@@ -137,7 +137,10 @@ func (s *BinlogStreamer) readMark(ctx context.Context, file string, start uint64
 	if mysqlerr.Number(err) == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG {
 		return logMark{file: file}, nil // no event begins there
 	}
-	return m, fmt.Errorf("reading the event at %s:%d again: %w", file, start, cmp.Or(ctx.Err(), err))
+	if parent.Err() == nil && ctx.Err() != nil { // may be tried again
+		err = fmt.Errorf("%w: no answer within %s", mysql.ErrBadConn, markTimeout)
+	}
+	return m, fmt.Errorf("reading the event at %s:%d again: %w", file, start, cmp.Or(parent.Err(), err))
 }
 
 // isLogged reports whether an event is really in the log from start on, and not made up or

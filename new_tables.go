@@ -10,20 +10,35 @@ import (
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
+// notePresentTables remembers which tables the moved schemas have when the run begins. What
+// cannot be found out is not worth a run.
+func (f *Ferry) notePresentTables(ctx context.Context) {
+	f.present = map[string]bool{}
+	for _, schemaName := range f.movedSchemas() {
+		names, err := baseTables(ctx, f.SourceDB, schemaName)
+		if err != nil {
+			f.logger.WithError(err).Debug("listing the source's tables")
+			f.present = nil
+			return
+		}
+		for _, name := range names {
+			f.present[fullTableName(schemaName, name)] = true
+		}
+	}
+}
+
 // warnOfNewTables tells of tables of the moved schemas that are not moved because they were
 // not there when the run began, and that the filter would choose now: whoever is about to
-// switch has to know. What cannot be found out is not worth a run.
+// switch has to know.
 func (f *Ferry) warnOfNewTables(ctx context.Context) {
+	if f.present == nil {
+		return
+	}
 	if f.warnedOf == nil {
 		f.warnedOf = map[string]bool{}
 	}
-	asked := map[string]bool{}
-	for _, t := range f.Tables {
-		if asked[t.Schema] {
-			continue
-		}
-		asked[t.Schema] = true
-		chosen, err := f.newTables(ctx, t.Schema)
+	for _, schemaName := range f.movedSchemas() {
+		chosen, err := f.newTables(ctx, schemaName)
 		if err != nil {
 			f.logger.WithError(err).Debug("looking for new tables of the source")
 		}
@@ -36,7 +51,15 @@ func (f *Ferry) warnOfNewTables(ctx context.Context) {
 	}
 }
 
-// newTables are the tables of a schema that are not ours and that the filter chooses.
+func (f *Ferry) movedSchemas() []string {
+	schemas := map[string]bool{}
+	for _, t := range f.Tables {
+		schemas[t.Schema] = true
+	}
+	return sortedNames(schemas)
+}
+
+// newTables are the tables of a schema that were not there and that the filter chooses.
 func (f *Ferry) newTables(ctx context.Context, schemaName string) (chosen []*TableSchema, err error) {
 	names, err := baseTables(ctx, f.SourceDB, schemaName)
 	if err != nil {
@@ -44,7 +67,7 @@ func (f *Ferry) newTables(ctx context.Context, schemaName string) (chosen []*Tab
 	}
 	var unknown []*TableSchema
 	for _, name := range names {
-		if f.Tables.Get(schemaName, name) == nil {
+		if !f.present[fullTableName(schemaName, name)] {
 			unknown = append(unknown, &TableSchema{Table: &schema.Table{Schema: schemaName, Name: name}})
 		}
 	}
