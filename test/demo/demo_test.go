@@ -92,9 +92,9 @@ func findsWhatDiffers(t *testing.T, d *demo, s *screen) {
 		return err
 	}
 	r, err := d.run(t.Context())
+	require.ErrorContains(t, err, "source and target differ in 1 places")
 	require.True(t, s.called)
 	require.NoError(t, s.err)
-	require.ErrorContains(t, err, "source and target differ in 1 places")
 	require.NotNil(t, r)
 	require.Equal(t, "different", r.Result)
 	require.Equal(t, len(shop.Tables()), r.Tables)
