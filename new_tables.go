@@ -2,12 +2,9 @@ package ghostferry
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/go-mysql-org/go-mysql/schema"
-
-	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // notePresentTables remembers which tables the moved schemas have when the run begins. What
@@ -85,19 +82,7 @@ func (f *Ferry) newTables(ctx context.Context, schemaName string) (chosen []*Tab
 }
 
 // baseTables lists the tables of a schema.
-func baseTables(ctx context.Context, db *sql.DB, schemaName string) (names []string, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT TABLE_NAME FROM information_schema.TABLES
+func baseTables(ctx context.Context, db queryer, schemaName string) ([]string, error) {
+	return texts(ctx, db, `SELECT TABLE_NAME FROM information_schema.TABLES
 		WHERE TABLE_SCHEMA = ? AND TABLE_TYPE IN ('BASE TABLE', '`+tableTypeSystemVersioned+`') ORDER BY 1`, schemaName)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("tables of %s: %w", schemaName, err)
-		}
-		names = append(names, name)
-	}
-	return names, rows.Err()
 }
