@@ -114,10 +114,14 @@ func (c *collisionLedger) due(ctx context.Context, s *session, w *tableWriter, r
 	}
 	rows := allRows(now)
 	held, err := w.keyHolders(ctx, s, rows)
-	if err == nil && held[0] == nobody {
-		held[0], _, err = w.uniqueHolder(ctx, s, rows[0])
+	if err != nil {
+		return false, err
 	}
-	return held[0] == others, err
+	by := held[0]
+	if by == nobody {
+		by, _, err = w.uniqueHolder(ctx, s, rows[0])
+	}
+	return by == others, err
 }
 
 func (c *collisionLedger) add(table *TableSchema, keys ...string) {
