@@ -86,6 +86,9 @@ func earlierOf(a, b BinlogCoordinate) BinlogCoordinate {
 // compareFileNames orders binary log file names by their number: the suffix grows
 // past six digits, so text order is not enough.
 func compareFileNames(a, b string) int {
+	if a == b {
+		return 0
+	}
 	na, oka := fileNumber(a)
 	nb, okb := fileNumber(b)
 	if oka && okb {

@@ -38,6 +38,17 @@ type dump struct {
 	in        *bufio.Reader
 	sequence  byte // of the next packet
 	checksums bool // events end in a CRC32, as the last format description says
+	// keep: events are kept by whoever gets them. Otherwise each is valid until the next one,
+	// and small ones stay where they were read: there are five of them in the shortest transaction.
+	keep  bool
+	event dumpedEvent // the last one, when it is not kept
+}
+
+// dumpedEvent is an event with what belongs to it in one piece of memory.
+type dumpedEvent struct {
+	replication.BinlogEvent
+	header  replication.EventHeader
+	generic replication.GenericEvent
 }
 
 // openDump connects as a replica does and asks for the log from a place on.
@@ -154,7 +165,7 @@ func (s *BinlogStreamer) dumpCommand(from BinlogCoordinate, gtids mysql.GTIDSet)
 	return append(b, at.Name...)
 }
 
-// next returns the next event. Its memory is its own.
+// next returns the next event, which is valid until the next call unless events are kept.
 func (d *dump) next() (*replication.BinlogEvent, error) {
 	data, err := d.packet()
 	if err != nil {
@@ -162,7 +173,7 @@ func (d *dump) next() (*replication.BinlogEvent, error) {
 	}
 	switch data[0] {
 	case mysql.OK_HEADER:
-		return d.event(data[1:])
+		return d.read(data[1:])
 	case mysql.ERR_HEADER:
 		if len(data) < 1+2+6 { // its number and the SQL state
 			return nil, fmt.Errorf("%w: the stream has an error of %d bytes, which is less than its header", mysql.ErrBadConn, len(data))
@@ -179,6 +190,14 @@ func (d *dump) packet() ([]byte, error) {
 	length, err := d.packetHeader()
 	if err != nil {
 		return nil, err
+	}
+	if !d.keep && 0 < length && length <= dumpReadBytes {
+		data, err := d.in.Peek(length)
+		if err != nil {
+			return nil, lostStream(err)
+		}
+		_, err = d.in.Discard(length) // it stays in the buffer until more is read
+		return data, err
 	}
 	size := length
 	if length == fullPacket {
@@ -245,17 +264,16 @@ func lostStream(err error) error {
 	return fmt.Errorf("%w: reading the stream: %v", mysql.ErrBadConn, err) //nolint:errorlint // on purpose
 }
 
-// event reads an event's header and checks its length and checksum; what else is in it
+// read reads an event's header and checks its length and checksum; what else is in it
 // is read only where it concerns packets to come.
-func (d *dump) event(data []byte) (*replication.BinlogEvent, error) {
+func (d *dump) read(data []byte) (*replication.BinlogEvent, error) {
 	if len(data) < replication.EventHeaderSize {
 		return nil, fmt.Errorf("the stream has an event of %d bytes, which is less than its header", len(data))
 	}
-	ev := &struct {
-		replication.BinlogEvent
-		header  replication.EventHeader
-		generic replication.GenericEvent
-	}{}
+	ev := &d.event
+	if d.keep {
+		ev = &dumpedEvent{}
+	}
 	ev.RawData, ev.Header = data, &ev.header
 	if err := ev.header.Decode(data); err != nil {
 		return nil, err

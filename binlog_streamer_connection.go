@@ -78,6 +78,7 @@ func (s *BinlogStreamer) followDump(ctx context.Context, link *streamLink) error
 		return err
 	}
 	failpoint("stream.connected")
+	d.keep = s.tap != nil || len(s.handlers) > 0 // others read a shared event later; a host may keep its
 	for {
 		ev, err := d.next()
 		if err != nil {

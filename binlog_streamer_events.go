@@ -89,9 +89,9 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
 		return s.statement(ev, ev.body)
 	case replication.ROWS_QUERY_EVENT:
-		s.query = binlog.ParseRowsQuery(ev.body, false)
+		s.query = bytes.Clone(binlog.ParseRowsQuery(ev.body, false))
 	case replication.MARIADB_ANNOTATE_ROWS_EVENT:
-		s.query = binlog.ParseRowsQuery(ev.body, true)
+		s.query = bytes.Clone(binlog.ParseRowsQuery(ev.body, true))
 	case replication.ROTATE_EVENT:
 		return s.rotate(ev)
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
@@ -376,6 +376,7 @@ func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {
 	if t := s.tableOf(body); t != nil && bytes.Equal(t.raw, body) {
 		return t, nil
 	}
+	body = bytes.Clone(body)
 	mapped, err := codec.ParseTableMap(body)
 	if err != nil {
 		return nil, err
@@ -387,7 +388,7 @@ func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {
 	if known, ok := s.TableRewrites[name]; ok {
 		name = known
 	}
-	t := &streamedTable{raw: bytes.Clone(body), mapped: mapped, table: s.TableSchema.Get(schema, name)}
+	t := &streamedTable{raw: body, mapped: mapped, table: s.TableSchema.Get(schema, name)}
 	if t.table != nil {
 		if schema, name := s.streamedName(t.table); schema != mapped.Schema || name != mapped.Table {
 			t.table = nil // a namesake: ours has another name on this server

@@ -14,6 +14,10 @@ import (
 // statement judges a statement in the log: it begins or ends a transaction, or it may
 // have changed a moved table without row events.
 func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
+	if ev.kind == replication.QUERY_EVENT && binlog.IsBegin(body) {
+		s.openExplicitly()
+		return nil
+	}
 	parse := binlog.ParseQuery
 	if ev.kind == replication.EXECUTE_LOAD_QUERY_EVENT {
 		parse = binlog.ParseLoadQuery
@@ -21,10 +25,6 @@ func (s *BinlogStreamer) statement(ev *rawEvent, body []byte) error {
 	q, err := parse(body)
 	if err != nil {
 		return fmt.Errorf("statement at %s: %w", ev.end, err)
-	}
-	if q.Text == "BEGIN" { // by far the most frequent
-		s.openExplicitly()
-		return nil
 	}
 	st := binlog.ScanStatement(q, s.foldsCase())
 	switch st.Kind {

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,11 +18,16 @@ import (
 
 const (
 	// applyBatchRows and applyBatchBytes bound what is applied at once: large enough that
-	// statements are long and hot rows collapse, small enough that lag stays low.
+	// statements are long, hot rows collapse and lanes seldom wait for each other, small enough
+	// for memory.
 	applyBatchRows  = 10000
-	applyBatchBytes = 6 << 20
+	applyBatchBytes = 10 << 20
+	// applyBatchTime is how long a batch should take: changes behind it wait that long. A target
+	// that is slow, for example beside the copy, gets smaller ones, but not less than leastBatchRows.
+	applyBatchTime = 500 * time.Millisecond
+	leastBatchRows = 1000
 	// applyQueueBytes bounds what is delivered and not yet taken into a batch.
-	applyQueueBytes = 8 << 20
+	applyQueueBytes = 12 << 20
 	// applyBytes bounds what is delivered and not yet on the target: beyond the queue one
 	// batch that is written and one that is being made. Of larger rows there is one.
 	applyBytes = applyQueueBytes + 2*applyBatchBytes
@@ -84,6 +90,7 @@ type BinlogWriter struct {
 		at      BinlogCoordinate // everything up to here is on the target
 		changed chan struct{}    // closed and replaced when at moves
 	}
+	paced         atomic.Int64  // rows that were written in applyBatchTime of late; 0: not known
 	recordAll     atomic.Bool   // every position is recorded before it is published
 	appliedRows   atomic.Uint64 // changes executed
 	lastTimestamp atomic.Int64  // unix seconds of the last change executed
@@ -227,6 +234,7 @@ func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch)
 		if err != nil {
 			return err
 		}
+		clear(items) // they share memory with what is still queued
 		select {
 		case out <- b:
 		case <-ctx.Done():
@@ -236,10 +244,18 @@ func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch)
 }
 
 func (w *BinlogWriter) maxRows() int {
-	if w.BatchSize > 0 {
-		return w.BatchSize
+	most := cmp.Or(max(w.BatchSize, 0), applyBatchRows)
+	if paced := int(w.paced.Load()); paced > 0 {
+		return min(max(paced, leastBatchRows), most)
 	}
-	return applyBatchRows
+	return most
+}
+
+// pace notes how long a batch took, of which small ones tell only how far the target is.
+func (w *BinlogWriter) pace(changes int, took time.Duration) {
+	if changes >= soleLaneRows && took > 0 {
+		w.paced.Store(int64(float64(changes) * applyBatchTime.Seconds() / took.Seconds()))
+	}
 }
 
 func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBatch) error {
@@ -251,9 +267,11 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 			w.advance(b)
 			continue
 		}
+		began := time.Now()
 		if err := w.writeBatch(ctx, b); err != nil {
 			return err
 		}
+		w.pace(b.changes, time.Since(began))
 		w.queue.written(b.changes, b.bytes)
 		pending, recorded = nil, time.Now()
 		w.advance(b)

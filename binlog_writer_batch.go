@@ -3,8 +3,8 @@ package ghostferry
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
-	"unsafe"
 
 	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -118,8 +118,12 @@ type tableChanges struct {
 // rowChange is what a batch leaves of one key: an image, or its absence.
 type rowChange struct {
 	key    string // encoded
+	order  uint64 // of an integer key: numbers in the order of keys
 	before rowRef // the row before the batch; rows nil: it was not there, or is not known
 	image  rowRef // rows nil: the row is gone
+
+	set      columnSet // the columns in which they differ
+	setKnown bool      // and not to be found yet
 }
 
 // newBatch compacts queued events.
@@ -139,7 +143,7 @@ func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
 				if err != nil {
 					return nil, err
 				}
-				t = &tableChanges{writer: tw, byKey: map[string]*rowChange{}}
+				t = &tableChanges{writer: tw, byKey: make(map[string]*rowChange, tw.changed)}
 				changes[ev.table] = t
 				b.tables = append(b.tables, t)
 			}
@@ -246,18 +250,22 @@ func (t *tableChanges) add(ev *rowEvent) {
 		t.set(ev.rows, ev.old, before, rowRef{})
 		before = rowRef{}
 	}
-	if ev.new >= 0 {
-		t.set(ev.rows, ev.new, before, rowRef{ev.rows, ev.new})
+	if ev.new < 0 {
+		return
+	}
+	if c := t.set(ev.rows, ev.new, before, rowRef{ev.rows, ev.new}); c != nil && before.rows != nil && ev.layout == t.writer.layout {
+		c.set, c.setKnown = ev.set, true
 	}
 }
 
-// set notes what is left of the row whose key is that of a row of rows.
-func (t *tableChanges) set(rows *codec.Rows, row int, before, image rowRef) {
+// set notes what is left of the row whose key is that of a row of rows, and returns the
+// change when it is the first of that key.
+func (t *tableChanges) set(rows *codec.Rows, row int, before, image rowRef) *rowChange {
 	var memory [64]byte
 	key := rows.AppendKey(memory[:0], row, t.writer.layout.keys)
 	if c := t.byKey[string(key)]; c != nil {
-		c.image = image
-		return
+		c.image, c.setKnown = image, false
+		return nil
 	}
 	if len(t.free) == 0 {
 		t.free = make([]rowChange, min(max(8, len(t.ordered)), 512))
@@ -265,26 +273,40 @@ func (t *tableChanges) set(rows *codec.Rows, row int, before, image rowRef) {
 	c := &t.free[0]
 	t.free = t.free[1:]
 	*c = rowChange{key: string(key), before: before, image: image}
+	if l := t.writer.layout; l.integerKey {
+		c.order = orderOfInteger(l.columns[l.keys[0]].Kind, integerPart(c.key))
+	}
 	t.byKey[c.key] = c
 	t.ordered = append(t.ordered, c)
+	return c
 }
 
 // sort orders the changes by key, integers as the server does: neighbouring rows then
 // share pages and a lane.
 func (t *tableChanges) sort() {
 	compare := func(a, b *rowChange) int { return cmp.Compare(a.key, b.key) }
-	if l := t.writer.layout; l.integerKey {
-		column := &l.columns[l.keys[0]]
-		compare = func(a, b *rowChange) int { return column.Compare(integerPart(a.key), integerPart(b.key)) }
+	if t.writer.layout.integerKey {
+		compare = func(a, b *rowChange) int { return cmp.Compare(a.order, b.order) }
 	}
 	slices.SortFunc(t.ordered, compare)
+	t.writer.changed = len(t.ordered)
 	t.byKey, t.free = nil, nil
 }
 
-// integerPart is the only part of an encoded integer key, without copying it.
-func integerPart(key string) []byte {
+// integerPart is the only part of an encoded integer key.
+func integerPart(key string) string {
 	const head = 4 // its length
-	return unsafe.Slice(unsafe.StringData(key), len(key))[head:]
+	return key[head:]
+}
+
+// orderOfInteger is a number that is greater where an integer is.
+func orderOfInteger(kind codec.Kind, text string) uint64 {
+	if kind == codec.Uint {
+		n, _ := strconv.ParseUint(text, 10, 64) // it is one: it comes from the log
+		return n
+	}
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return uint64(n) ^ 1<<63
 }
 
 // twoPhase reports whether the table's changed rows are deleted first and inserted then.

@@ -168,10 +168,8 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 		q.mu.Lock()
 		n, blocked := q.batchEnd(maxRows)
 		if n > 0 {
-			items := append([]queuedEvents(nil), q.items[:n]...)
-			rest := copy(q.items, q.items[n:])
-			clear(q.items[rest:])
-			q.items = q.items[:rest]
+			items := q.items[:n:n]
+			q.items = q.items[n:]
 			for i := range items {
 				q.bytes -= items[i].bytes
 				q.taken += items[i].bytes

@@ -33,14 +33,14 @@ func TestEndsOfOthersTakeNoMemory(t *testing.T) {
 // A producer without room has what is there taken, though its transaction has not ended.
 func TestQueueWithoutRoomGivesThePartOfATransaction(t *testing.T) {
 	q := &applyQueue{ends: true, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: 5 << 20})
+	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: applyQueueBytes/2 + 1})
 	waited := make(chan error, 1)
-	go func() { waited <- q.waitForRoom(5 << 20) }()
+	go func() { waited <- q.waitForRoom(applyQueueBytes/2 + 1) }()
 	items, err := q.take(t.Context(), 100)
 	require.NoError(t, err)
 	require.Len(t, items, 1)
 	require.NoError(t, <-waited)
-	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: 5 << 20})
+	q.push(queuedEvents{events: []*rowEvent{{}}, bytes: applyQueueBytes/2 + 1})
 	n, _ := q.batchEnd(100)
 	require.Zero(t, n, "the rest of the transaction is waited for")
 }
@@ -148,7 +148,7 @@ func TestQueueCountsWhatIsBeingWritten(t *testing.T) {
 		}()
 		return waited
 	}
-	const huge, usual = 100 << 20, 6 << 20
+	const huge, usual = 10 * applyBytes, applyBatchBytes
 	require.NoError(t, <-deliver(huge))
 	next := deliver(huge)
 	_, err := q.take(t.Context(), 100) // a part of a transaction, because the next one has no room
@@ -179,4 +179,23 @@ func TestQueueCountsWhatIsBeingWritten(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+}
+
+// A batch has as many changes as are written in half a second, within its bounds; small ones
+// tell nothing.
+func TestBatchesFollowTheTargetsSpeed(t *testing.T) {
+	w := &BinlogWriter{}
+	require.Equal(t, applyBatchRows, w.maxRows())
+	w.pace(soleLaneRows-1, time.Hour)
+	require.Equal(t, applyBatchRows, w.maxRows())
+	w.pace(4000, time.Second)
+	require.Equal(t, 2000, w.maxRows())
+	w.pace(1000, time.Minute)
+	require.Equal(t, leastBatchRows, w.maxRows())
+	w.pace(10000, time.Millisecond)
+	require.Equal(t, applyBatchRows, w.maxRows())
+	w.BatchSize = 300
+	require.Equal(t, 300, w.maxRows())
+	w.pace(300, time.Minute)
+	require.Equal(t, 300, w.maxRows())
 }

@@ -37,6 +37,10 @@ func (s *session) keepWarnings(ctx context.Context) error {
 	})
 }
 
+// maxLoadBytes bounds one LOAD DATA: a chunk is one, though it may be somewhat larger than
+// planned. Its lines are made in pieces while they are sent.
+const maxLoadBytes = 4 << 20
+
 // errBulkInexact says that LOAD DATA did not leave on the target what it was given. Its
 // transaction must be rolled back; INSERT then carries the rows, or says what is wrong
 // with them.
@@ -74,7 +78,7 @@ func (w *tableWriter) loadAbsent(ctx context.Context, s *session, rows *codec.Ro
 	var inserted int64
 	for from := 0; from < rows.Len(); {
 		row, size := from, 0
-		for ; row < rows.Len() && row-from < maxWarnings && size < maxStatementBytes; row++ {
+		for ; row < rows.Len() && row-from < maxWarnings && size < maxLoadBytes; row++ {
 			size += rows.RowBytes(row)
 		}
 		lines := codec.NewBulkReader(rows, from, row, w.layout.writable, s.data)

@@ -352,6 +352,9 @@ func eventsOfRows(place *rowEvent, rows *codec.Rows, kind rowsEventKind) []DMLEv
 			e.insert.DMLEventBase, out[i] = base, &e.insert
 		case updateRows:
 			base.event.old, base.event.new = 2*i, 2*i+1
+			if layout.updatable != 0 {
+				base.event.set = layout.differing(rowRef{rows, 2 * i}, rowRef{rows, 2*i + 1})
+			}
 			e.update.DMLEventBase, out[i] = base, &e.update
 		default:
 			base.event.old = i

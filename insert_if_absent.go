@@ -36,6 +36,7 @@ type tableWriter struct {
 	// the apply has passed settledAt (nil: not known yet), and never when unsettled.
 	settledAt          *BinlogCoordinate
 	settled, unsettled bool
+	changed            int // keys of the batch before; owned by the goroutine that builds them
 }
 
 // newTableWriter prepares the texts. rowAlias: how ON DUPLICATE KEY UPDATE names the new row.

@@ -31,6 +31,10 @@ type rowEvent struct {
 	resumable mysql.Position   // end of the last transaction before it
 	query     []byte           // statement text, nil when not in the log
 	timestamp time.Time
+
+	// set are the columns in which the images of an update differ, where it may be written in
+	// place: found while they have just been decoded, which is a quarter of what it costs later.
+	set columnSet
 }
 
 // rowEventOf returns the engine's form of an event; events made by a host are encoded.

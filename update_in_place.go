@@ -47,18 +47,26 @@ func (l *tableLayout) settable() columnSet {
 	return set &^ (1 << l.keys[0])
 }
 
-// changed returns the columns in which two images of a row differ; false when the row
-// cannot be updated in place.
-func (l *tableLayout) changed(before, after rowRef) (columnSet, bool) {
-	var set columnSet
-	if l.updatable == 0 || before.rows == nil || after.rows == nil {
-		return 0, false
-	}
+// differing returns the columns in which two images of a row differ, of a table with no more
+// than maxColumnSet.
+func (l *tableLayout) differing(before, after rowRef) (set columnSet) {
 	for _, c := range l.writable {
 		x, y := before.rows.Value(before.row, c), after.rows.Value(after.row, c)
 		if (x == nil) != (y == nil) || !bytes.Equal(x, y) {
 			set |= 1 << c
 		}
+	}
+	return set
+}
+
+// changed returns the columns that a change sets; false when its row cannot be updated in place.
+func (l *tableLayout) changed(c *rowChange) (columnSet, bool) {
+	if l.updatable == 0 || c.before.rows == nil || c.image.rows == nil {
+		return 0, false
+	}
+	set := c.set
+	if !c.setKnown {
+		set = l.differing(c.before, c.image)
 	}
 	return set, set&^l.updatable == 0 && bits.OnesCount64(uint64(set)) <= maxUpdateColumns
 }
@@ -76,7 +84,7 @@ func (t *tableChanges) splitUpdates(changes []*rowChange) (whole []*rowChange, u
 	}
 	updates = map[columnSet][]*rowChange{}
 	for _, c := range changes {
-		set, ok := t.writer.layout.changed(c.before, c.image)
+		set, ok := t.writer.layout.changed(c)
 		switch {
 		case !ok:
 			whole = append(whole, c)
@@ -91,7 +99,7 @@ func (t *tableChanges) splitUpdates(changes []*rowChange) (whole []*rowChange, u
 		}
 		var rows []*rowChange
 		for _, c := range changes { // in the order of keys again
-			if set, ok := t.writer.layout.changed(c.before, c.image); ok && set != 0 {
+			if set, ok := t.writer.layout.changed(c); ok && set != 0 {
 				rows = append(rows, c)
 			}
 		}
@@ -143,22 +151,22 @@ func (w *tableWriter) appendUpdate(dst []byte, set columnSet, rows []*rowChange)
 		}
 		dst = slices.Grow(dst, bytes+bytes/8)
 	}
-	key := l.keys[0]
 	appendKeys := func(dst []byte) []byte {
 		for i, c := range rows {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(dst, c.image.rows.Value(c.image.row, key)...)
+			dst = append(dst, integerPart(c.key)...)
 		}
 		return dst
 	}
+	key := sqlesc.Ident(l.columns[l.keys[0]].Name)
 	dst = append(append(append(dst, "UPDATE "...), w.quoted...), l.forceKeyIndex()...)
 	separator := " SET "
 	for rest := set; rest != 0; rest &= rest - 1 {
 		c := bits.TrailingZeros64(uint64(rest))
 		dst = append(append(append(dst, separator...), sqlesc.Ident(l.columns[c].Name)...), "=ELT(INTERVAL("...)
-		dst = append(append(dst, sqlesc.Ident(l.columns[key].Name)...), ',')
+		dst = append(append(dst, key...), ',')
 		dst = append(appendKeys(dst), ')')
 		for _, r := range rows {
 			dst = l.columns[c].AppendText(append(dst, ','), r.image.rows.Value(r.image.row, c))
@@ -172,7 +180,7 @@ func (w *tableWriter) appendUpdate(dst []byte, set columnSet, rows []*rowChange)
 			dst = append(append(append(append(dst, ','), name...), '='), name...)
 		}
 	}
-	dst = append(append(append(dst, " WHERE "...), sqlesc.Ident(l.columns[key].Name)...), " IN ("...)
+	dst = append(append(append(dst, " WHERE "...), key...), " IN ("...)
 	return append(appendKeys(dst), ')'), n
 }
 

@@ -24,20 +24,33 @@ func ParseQuery(body []byte) (Query, error) { return parseQuery(body, 0) }
 func ParseLoadQuery(body []byte) (Query, error) { return parseQuery(body, 13) }
 
 func parseQuery(body []byte, more int) (Query, error) {
-	if len(body) < 13+more {
+	from, at, text, ok := queryParts(body, more)
+	if !ok {
 		return Query{}, errTruncated
 	}
-	schema := int(body[8])
-	from := 13 + more
-	at := from + int(binary.LittleEndian.Uint16(body[11:]))
-	if len(body) < at+schema+1 {
-		return Query{}, errTruncated
-	}
-	q := Query{Schema: string(body[at : at+schema]), Text: string(body[at+schema+1:]), vars: body[from:at]}
+	q := Query{Schema: string(body[at : text-1]), Text: string(body[text:]), vars: body[from:at]}
 	if mode := q.variable(varMode); mode != nil {
 		q.mode = binary.LittleEndian.Uint64(mode)
 	}
 	return q, nil
+}
+
+// IsBegin reports whether a QUERY_EVENT is BEGIN, by far the most frequent.
+func IsBegin(body []byte) bool {
+	_, _, text, ok := queryParts(body, 0)
+	return ok && string(body[text:]) == "BEGIN"
+}
+
+// queryParts are where the status variables, the schema's name, which a zero byte ends, and the
+// statement begin, behind the fixed part of 13 bytes and more.
+func queryParts(body []byte, more int) (vars, schema, text int, ok bool) {
+	vars = 13 + more
+	if len(body) < vars {
+		return 0, 0, 0, false
+	}
+	schema = vars + int(binary.LittleEndian.Uint16(body[11:]))
+	text = schema + int(body[8]) + 1
+	return vars, schema, text, text <= len(body)
 }
 
 // Status variables of a QUERY_EVENT: a code and a value of fixed size, or sizes of its
