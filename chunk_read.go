@@ -84,13 +84,13 @@ func (c *chunk) expect(bytes, chunkBytes int) {
 // newRows has room for the rows that the chunk is planned to have and an eighth more, so
 // that it need not grow (within reason), or for those of the whole table where that is less:
 // of the first chunk of one in which the server knows of no row, a few.
-func (c *chunk) newRows(l *tableLayout, maxBytes int) *codec.Rows {
+func (c *chunk) newRows(spare *spareRows, l *tableLayout, maxBytes int) *codec.Rows {
 	const surplus = 9.0 / 8
 	rows, bytes := float64(c.limit)/2, float64(maxBytes)/4
 	if t := c.table; t.approxRows > 0 || c.low == nil {
 		rows, bytes = min(rows, float64(max(t.approxRows, 16))), min(bytes, float64(max(t.dataLength, 16<<10)))
 	}
-	return codec.NewRows(len(l.columns), int(rows*surplus)+1, int(min(bytes, 4<<20)*surplus)+1)
+	return spare.take(len(l.columns), int(rows*surplus)+1, int(min(bytes, 4<<20)*surplus)+1)
 }
 
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is
@@ -99,16 +99,15 @@ func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *finger
 	err = r.readOnce(ctx, mark, r.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
 		traceBarrier(c)
 		return withLeaves(func(leaves leafReports) (err error) {
-			read, err = readRows(ctx, s, l, fp, c, leaves, suffix, maxBytes, lease)
+			read, err = readRows(ctx, s, l, fp, c, c.newRows(&r.spare, l, maxBytes), leaves, suffix, maxBytes, lease)
 			return err
 		})
 	}))
 	return read, err
 }
 
-func readRows(ctx context.Context, s *session, l *tableLayout, fp *fingerprint, c *chunk, leaves leafReports, suffix string, maxBytes int, lease *largeRowsLease) (*chunkRows, error) {
-	read := &chunkRows{rows: c.newRows(l, maxBytes)}
-	rows := read.rows
+func readRows(ctx context.Context, s *session, l *tableLayout, fp *fingerprint, c *chunk, rows *codec.Rows, leaves leafReports, suffix string, maxBytes int, lease *largeRowsLease) (*chunkRows, error) {
+	read := &chunkRows{rows: rows}
 	stmt := append(s.statement(), "SELECT "+l.reading(leaves)...)
 	if fp != nil {
 		stmt = append(append(stmt, ','), fp.row...)

@@ -52,6 +52,7 @@ type DataIterator struct {
 	checkpoint  *checkpoint
 
 	batchListeners []func(context.Context, *RowBatch) error
+	hosted         bool // a host has batches, too, and may keep them
 	doneListeners  []func() error
 }
 
@@ -59,6 +60,7 @@ type DataIterator struct {
 // count as copied when it returns: a listener that hands them on and returns before
 // they are durable breaks what the copy promises. An error ends the run.
 func (d *DataIterator) AddBatchListener(listener func(*RowBatch) error) {
+	d.hosted = true
 	d.addBatchListener(func(_ context.Context, b *RowBatch) error { return listener(b) })
 }
 
@@ -225,6 +227,9 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 	}
 	d.reader.gate.closeChunk(gated)
 	p.done(c, read.rows.Len(), read.rows.Bytes(), read.expected(), time.Since(start))
+	if !d.hosted {
+		d.reader.spare.give(read.rows)
+	}
 	return nil
 }
 

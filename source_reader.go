@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -34,6 +36,42 @@ type sourceReader struct {
 	patience *patience
 	// unconfirmed counts what was read; nil: nothing follows the log.
 	unconfirmed *unconfirmedReads
+	spare       spareRows
+}
+
+// spareRows keeps memory of chunks that are done for those to come: new memory has to be
+// cleared, and collected, for every row.
+type spareRows struct {
+	mu   sync.Mutex
+	rows []*codec.Rows // guarded by mu
+}
+
+// maxSpareBytes: larger chunks are rare, and so is memory for them.
+const maxSpareBytes = 2 << 20
+
+func (s *spareRows) take(cols, rows, size int) *codec.Rows {
+	s.mu.Lock()
+	var spare *codec.Rows
+	if n := len(s.rows); n > 0 {
+		spare = s.rows[n-1]
+		s.rows = s.rows[:n-1]
+	}
+	s.mu.Unlock()
+	if spare != nil && spare.Reuse(cols, rows, size) {
+		return spare
+	}
+	return codec.NewRows(cols, rows, size)
+}
+
+func (s *spareRows) give(rows *codec.Rows) {
+	if rows.Bytes() > maxSpareBytes {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rows) < maxFoundWorkers {
+		s.rows = append(s.rows, rows)
+	}
 }
 
 func newSourceReader(db *sql.DB, srv *server.Server, g *gate) *sourceReader {

@@ -25,6 +25,16 @@ func NewRows(cols, rows, size int) *Rows {
 	return &Rows{cols: cols, buf: make([]byte, 0, size), ends: make([]uint32, 0, rows*cols)}
 }
 
+// Reuse empties the rows for others of cols columns: what was made of them before must not be
+// in use any more. It reports false, and does nothing, where they have not half of the room.
+func (r *Rows) Reuse(cols, rows, size int) bool {
+	if 2*cap(r.buf) < size || 2*cap(r.ends) < rows*cols {
+		return false
+	}
+	r.cols, r.buf, r.ends = cols, r.buf[:0], r.ends[:0]
+	return true
+}
+
 // Grow makes room for so many bytes of values, and no more than that.
 func (r *Rows) Grow(bytes int) {
 	if cap(r.buf)-len(r.buf) >= bytes {
