@@ -2,7 +2,10 @@ package ghostferry
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -13,7 +16,8 @@ type TableMaxPaginationKey struct {
 	MaxPaginationKey PaginationKey
 }
 
-// DataIteratorSorter decides the order in which tables are copied.
+// DataIteratorSorter decides the order in which tables are copied. Sort returns every table that
+// it is given, each once; anything else ends the copy before it begins.
 type DataIteratorSorter interface {
 	Sort(unorderedTables map[*TableSchema]PaginationKey) ([]TableMaxPaginationKey, error)
 }
@@ -89,9 +93,46 @@ func (d *DataIterator) sortTables(tables []*TableSchema) ([]*TableSchema, error)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*TableSchema, 0, len(tables))
-	for _, t := range sorted {
-		out = append(out, t.Table)
+	out, err := orderGiven(keys, sorted)
+	if err != nil {
+		return nil, err
 	}
 	return append(out, empty...), nil
+}
+
+// orderGiven is the order that a sorter has given the tables of keys. It has to name each of them
+// once: one that it leaves out would never be copied, and the run come to its end without it.
+func orderGiven(keys map[*TableSchema]PaginationKey, sorted []TableMaxPaginationKey) ([]*TableSchema, error) {
+	missing := make(map[TableIdentifier]*TableSchema, len(keys))
+	given := make(map[TableIdentifier]bool, len(keys))
+	for table := range keys {
+		id := NewTableIdentifierFromSchemaTable(table)
+		missing[id], given[id] = table, true
+	}
+	var faults []string
+	out := make([]*TableSchema, 0, len(keys))
+	for _, t := range sorted {
+		if t.Table == nil || t.Table.Table == nil {
+			faults = append(faults, "an entry has no table")
+			continue
+		}
+		id := NewTableIdentifierFromSchemaTable(t.Table)
+		switch {
+		case !given[id]:
+			faults = append(faults, t.Table.String()+" was not given to it")
+		case missing[id] == nil:
+			faults = append(faults, t.Table.String()+" is there twice")
+		default:
+			out = append(out, missing[id])
+			delete(missing, id)
+		}
+	}
+	for _, t := range missing {
+		faults = append(faults, t.String()+" is missing")
+	}
+	if len(faults) > 0 {
+		slices.Sort(faults)
+		return nil, fmt.Errorf("DataIterator.TableSorter has to return every table that it is given, each once: %s", strings.Join(faults, ", "))
+	}
+	return out, nil
 }

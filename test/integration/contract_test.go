@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-mysql-org/go-mysql/schema"
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
@@ -187,7 +188,32 @@ func TestTableSorterIsUsed(t *testing.T) {
 		if err := c.failed.one(t, "data_iterator"); !errors.Is(err, errSorter) {
 			t.Error(err)
 		}
+
+		// A table that is not in the order would not be copied, and nothing would say so.
+		elsewhere := &ghostferry.TableSchema{Table: &schema.Table{Schema: aloneSchema, Name: "elsewhere"}}
+		type order = []ghostferry.TableMaxPaginationKey
+		for what, wrong := range map[string]wrongOrder{
+			"b is missing":            func(s order) order { return slices.Delete(s, 1, 2) },
+			"a is there twice":        func(s order) order { return append(s, s[2]) },
+			"elsewhere was not given": func(s order) order { return append(s, ghostferry.TableMaxPaginationKey{Table: elsewhere}) },
+			"an entry has no table":   func(s order) order { return append(s, ghostferry.TableMaxPaginationKey{}) },
+		} {
+			d = c.iterator()
+			d.TableSorter = wrong
+			d.AddBatchListener(func(*ghostferry.RowBatch) error { t.Error("rows are copied"); return nil })
+			if err := d.RunContext(t.Context(), c.tables.AsSlice()); err == nil || !strings.Contains(err.Error(), what) {
+				t.Errorf("%v, wanted %s", err, what)
+			}
+		}
 	})
+}
+
+// wrongOrder changes what a sorter should return.
+type wrongOrder func(sorted []ghostferry.TableMaxPaginationKey) []ghostferry.TableMaxPaginationKey
+
+func (w wrongOrder) Sort(tables map[*ghostferry.TableSchema]ghostferry.PaginationKey) ([]ghostferry.TableMaxPaginationKey, error) {
+	sorted, err := (&byNameDown{}).Sort(tables)
+	return w(sorted), err
 }
 
 var errSorter = errors.New("no order")
