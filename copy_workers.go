@@ -64,7 +64,8 @@ func (f *Ferry) looksForWorkers() bool {
 
 // mostWorkers is how many there may be at most. Their chunks are in memory, and they take an
 // eighth of the connections that the account may have on either server: what else the run
-// opens, and the applications, must not find none left.
+// opens, and the applications, must not find none left. Of a pool that the host has bounded
+// they take half (session.mayRest).
 func (f *Ferry) mostWorkers(ctx context.Context) (int, error) {
 	most := min(maxFoundWorkers, maxFoundBytes/max(1, f.DataIterationChunkBytes))
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
@@ -76,8 +77,27 @@ func (f *Ferry) mostWorkers(ctx context.Context) (int, error) {
 			all = min(all, account)
 		}
 		most = min(most, all/workerConnections)
+		if bound := db.Stats().MaxOpenConnections; bound > 0 {
+			most = min(most, uint64(bound)/2)
+		}
 	}
 	return int(most), nil
+}
+
+// warnOfBounds tells of pools that the host has bounded more closely than the copy and the apply
+// can use them. The run goes on: it waits for connections, and makes them anew.
+func (f *Ferry) warnOfBounds() {
+	workers := f.UpdatableConfig.workers()
+	for _, pool := range []struct {
+		name     string
+		db       *sql.DB
+		sessions int
+	}{{"SourceDB", f.SourceDB, workers}, {"TargetDB", f.TargetDB, workers + f.UpdatableConfig.lanes()}} {
+		if bound := pool.db.Stats().MaxOpenConnections; bound > 0 && bound < 2*pool.sessions {
+			f.logger.Warnf("%s is bounded to %d connections (SetMaxOpenConns), and %d sessions copy and apply there beside what else the run asks: it waits for connections, and makes them anew; allow %d, or lower DataIterationConcurrency or BinlogApplyLanes",
+				pool.name, bound, pool.sessions, 2*pool.sessions)
+		}
+	}
 }
 
 func (c *copyWorkers) run(ctx context.Context, copied <-chan struct{}) {

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
+	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // The number of workers goes to where more of them bring nothing, whatever the noise, and
@@ -100,4 +103,24 @@ func TestFoundWorkersAreASetting(t *testing.T) {
 	config := &Config{DataIterationConcurrency: 4}
 	config.validateNumbers(nil)
 	require.False(t, config.workersByDefault)
+}
+
+// The search for workers keeps to half of the pools that a host has bounded.
+func TestWorkersKeepToBoundedPools(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, server *servers.Server) {
+		other, err := testDatabaseConfig(server).SqlDB(nil)
+		require.NoError(t, err)
+		defer other.Close()
+		f := &Ferry{Config: &Config{DataIterationChunkBytes: defaultDataIterationChunkBytes}, SourceDB: db, TargetDB: other}
+		for _, bound := range []int{0, 16, 11} {
+			other.SetMaxOpenConns(bound)
+			most, err := f.mostWorkers(t.Context())
+			require.NoError(t, err)
+			if bound == 0 {
+				require.Equal(t, maxFoundWorkers, most)
+			} else {
+				require.Equal(t, bound/2, most)
+			}
+		}
+	})
 }

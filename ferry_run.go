@@ -59,6 +59,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		return err
 	}
 	f.listen()
+	f.warnOfBounds()
 	f.started = true
 	return nil
 }

@@ -92,6 +92,9 @@ type lockedByOthers interface {
 }
 
 func outageRemedy(err error) string {
+	if _, full := errors.AsType[*poolFullError](err); full {
+		return "allow its sql.DB more connections, or lower DataIterationConcurrency and BinlogApplyLanes"
+	}
 	switch mysqlerr.Classify(err) {
 	case mysqlerr.ReadOnly:
 		return "set super_read_only and read_only to OFF there, or name the server that may be written"
@@ -105,7 +108,7 @@ func outageRemedy(err error) string {
 
 // isOutage reports whether the server as a whole cannot be used at present.
 func isOutage(err error) bool {
-	if errors.Is(err, errNotFollowedYet) {
+	if _, full := errors.AsType[*poolFullError](err); full || errors.Is(err, errNotFollowedYet) {
 		return true
 	}
 	switch mysqlerr.Classify(err) {

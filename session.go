@@ -19,6 +19,7 @@ import (
 // it never goes back to the pool: it is discarded when anything about it is in doubt.
 // It is used by one goroutine at a time.
 type session struct {
+	db     *sql.DB // where conn is from
 	conn   *sql.Conn
 	prefix string // the comment in front of every statement
 	buf    []byte // statement being built, kept for its memory
@@ -47,11 +48,11 @@ const lockWait = "innodb_lock_wait_timeout=5"
 
 // openSession takes a connection from db and prepares it. setup are SET statements.
 func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {
-	conn, err := db.Conn(ctx)
+	conn, err := freeConn(ctx, db, poolWait)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn, prefix: sql.AnnotateStmt("", db.Marginalia)}
+	s := &session{db: db, conn: conn, prefix: sql.AnnotateStmt("", db.Marginalia)}
 	for _, stmt := range append(srv.SessionSetup(role), setup...) {
 		if _, err := conn.ExecContext(ctx, stmt); err != nil {
 			s.discard()
@@ -59,6 +60,45 @@ func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role serve
 		}
 	}
 	return s, nil
+}
+
+// poolWait is how long a session waits for a connection of a pool that the host has bounded: longer
+// than a server that does not answer takes to fail (a connection, a login).
+const poolWait = 3 * dialTimeout
+
+// poolFullError says that a pool that the host has bounded had no free connection. It is waited
+// for as an outage is: those that have the connections may give them back.
+type poolFullError struct {
+	bound  int
+	waited time.Duration
+}
+
+func (e *poolFullError) Error() string {
+	return fmt.Sprintf("no connection became free for %s: the sql.DB is bounded to %d (SetMaxOpenConns), and all are in use", e.waited, e.bound)
+}
+
+// freeConn takes a connection from db. Of a bounded pool one may never become free, while the
+// chunk that it is for holds changes back: it waits for so long only.
+func freeConn(ctx context.Context, db *sql.DB, wait time.Duration) (*sql.Conn, error) {
+	bound := db.Stats().MaxOpenConnections
+	if bound <= 0 {
+		return db.Conn(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	conn, err := db.Conn(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return nil, &poolFullError{bound, wait}
+	}
+	return conn, err
+}
+
+// mayRest reports whether the session may be kept while nobody uses it. Of a bounded pool half is
+// left alone: a query that finds all connections taken waits for one to be given back, which
+// those that rest are not.
+func (s *session) mayRest() bool {
+	pool := s.db.Stats()
+	return pool.MaxOpenConnections <= 0 || 2*pool.InUse <= pool.MaxOpenConnections
 }
 
 // openWriter opens a session that writes to the target: with explicit transactions, lock waits short
@@ -223,7 +263,7 @@ func (p *sessionPool) put(ctx context.Context, s *session) {
 	s.shrink()
 	s.idleSince = time.Now()
 	p.mu.Lock()
-	if !p.mu.closed && ctx.Err() == nil {
+	if !p.mu.closed && ctx.Err() == nil && s.mayRest() {
 		p.mu.idle = append(p.mu.idle, s)
 		p.mu.Unlock()
 		return

@@ -144,3 +144,38 @@ func TestEndedByTheServer(t *testing.T) {
 		require.True(t, isOutage(err), "%v", err)
 	})
 }
+
+// Sessions that nobody uses leave half of a bounded pool to everybody else; what finds all of it in
+// use is told so, and may wait for it as for a server that is away.
+func TestBoundedPoolIsNotKept(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		srv, err := server.Detect(t.Context(), db)
+		require.NoError(t, err)
+		db.SetMaxOpenConns(3)
+		pool := &sessionPool{open: func(ctx context.Context) (*session, error) { return openWriter(ctx, db, srv) }}
+		defer pool.close()
+		var used []*session
+		for range 3 {
+			s, err := pool.get(t.Context())
+			require.NoError(t, err)
+			used = append(used, s)
+		}
+		_, err = freeConn(t.Context(), db, time.Millisecond)
+		require.ErrorContains(t, err, "bounded to 3 (SetMaxOpenConns)")
+		require.True(t, isOutage(err))
+		require.Contains(t, (&OutageError{Server: "target", Err: err}).Error(), "allow its sql.DB more connections")
+		for _, s := range used {
+			pool.put(t.Context(), s)
+		}
+		require.Equal(t, 1, db.Stats().InUse)
+		for range 2 { // one has it while another asks
+			conn, err := freeConn(t.Context(), db, time.Minute)
+			require.NoError(t, err)
+			defer conn.Close()
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = freeConn(ended, db, time.Minute)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
