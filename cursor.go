@@ -309,7 +309,7 @@ func DefaultBuildSelect(columns []string, table *TableSchema, lastPaginationKey 
 }
 
 func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, last PaginationKey, size uint64) squirrel.SelectBuilder {
-	b := squirrel.Select(columns...).From(QuotedTableName(table)).OrderBy(l.keyOrder(false)).Limit(size)
+	b := squirrel.Select(columns...).From(QuotedTableName(table)).OrderBy(l.keyOrderOfRows(table)).Limit(size)
 	kind := l.columns[l.keys[0]].Kind
 	// Of these only the value of a TextKey without text, MinPaginationKey's, is none of theirs.
 	others := kind != codec.Int && kind != codec.Uint && kind != codec.Text && kind != codec.Binary

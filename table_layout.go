@@ -446,6 +446,21 @@ func (l *tableLayout) keyOrder(descending bool) string {
 	return b.String()
 }
 
+// keyOrderOfRows is keyOrder in a query of selectColumns. What that reads by number is called as its
+// column is, and ORDER BY means the number then: all rows would be sorted for each batch, and
+// locked with those that are read. Hosts build on the query: other columns are named as always.
+func (l *tableLayout) keyOrderOfRows(table *TableSchema) string {
+	parts := make([]string, len(l.keys))
+	for i, k := range l.keys {
+		ident := sqlesc.Ident(l.columns[k].Name)
+		parts[i] = ident
+		if l.columns[k].SelectExpr(ident) != ident {
+			parts[i] = QuotedTableName(table) + "." + ident
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
 // keySelectList returns the canonical expressions of the key's columns.
 func (l *tableLayout) keySelectList() string {
 	exprs := make([]string, len(l.keys))
