@@ -148,6 +148,32 @@ func TestCollationOfAnotherName(t *testing.T) {
 	require.Zero(t, w.run(t).Count(preflight.Error))
 }
 
+// A large table that is copied by a key of two directions is warned of, on either side: its index
+// gives no order of the key. One direction, whichever, is read from one end.
+func TestKeysOfTwoDirections(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		large := func(name, definition string, key ...string) {
+			t.Helper()
+			w.one(t, name, definition, key...)
+			w.in.Tables[0].Bytes = 10 << 30
+		}
+		large("down", "a INT, b INT, PRIMARY KEY (a DESC, b DESC)", "a", "b")
+		w.clean(t)
+		large("both_ways", "a INT NOT NULL, b INT, PRIMARY KEY (a, b DESC)", "a", "b")
+		w.finds(t, preflight.Warning, "key.mixed-order", "shop_1.both_ways", "on the source its key (a, b) has ascending and descending parts: for each chunk all that is left of its 10240.0 MiB",
+			"ALTER TABLE `shop_1`.`both_ways` DROP PRIMARY KEY, ADD PRIMARY KEY (`a`,`b`)")
+		w.in.Tables[0].Bytes = 1 << 20
+		w.clean(t, "small")
+		large("unique_only", "a INT NOT NULL, b INT NOT NULL, UNIQUE KEY k (a DESC, b)", "a", "b")
+		w.finds(t, preflight.Warning, "key.mixed-order", "shop_1.unique_only", "on the source", "DROP KEY `k`, ADD UNIQUE KEY `k` (`a`,`b`)")
+		large("beside", "a INT, b INT, PRIMARY KEY (a, b), UNIQUE KEY k (a DESC, b)", "a", "b")
+		w.clean(t, "it is read by the primary key")
+		exec(t, w.target, "CREATE DATABASE `shop_1`", "CREATE TABLE `shop_1`.beside (a INT, b INT, PRIMARY KEY (a, b DESC), UNIQUE KEY k (a DESC, b)) ENGINE=InnoDB")
+		w.in.AllowExistingTables = true
+		w.finds(t, preflight.Warning, "key.mixed-order", "shop_1.beside", "on the target", "ALTER TABLE `shop_1`.`beside` DROP PRIMARY KEY")
+	})
+}
+
 // MariaDB's keys over periods are refused by name, others over the same columns are not; its
 // unique keys by hash are refused where the target has no such keys.
 func TestKeysOfMariaDB(t *testing.T) {

@@ -59,6 +59,7 @@ type part struct {
 	column     string
 	prefix     int
 	expression string
+	descending bool
 }
 
 // same tells whether two parts look at the same values. Expressions are compared by their text.
@@ -200,7 +201,7 @@ func (s structures) readColumns(ctx context.Context, q server.Querier, _ *server
 }
 
 func (s structures) readIndexes(ctx context.Context, q server.Querier, on *server.Server, schema string) error {
-	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, INDEX_TYPE, COALESCE(COLUMN_NAME, '`+unknownExpression+`'), COALESCE(SUB_PART, 0), `+
+	rows, err := q.QueryContext(ctx, `SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, INDEX_TYPE, COALESCE(COLUMN_NAME, '`+unknownExpression+`'), COALESCE(SUB_PART, 0), COALESCE(COLLATION, '')='D', `+
 		on.IndexExpressionColumn()+`
 		FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ?
 		ORDER BY TABLE_NAME, NON_UNIQUE, INDEX_NAME, SEQ_IN_INDEX`, schema)
@@ -211,7 +212,7 @@ func (s structures) readIndexes(ctx context.Context, q server.Querier, on *serve
 			p         part
 			nonUnique bool
 		)
-		if err := scan(&table, &i.name, &nonUnique, &i.kind, &p.column, &p.prefix, &p.expression); err != nil {
+		if err := scan(&table, &i.name, &nonUnique, &i.kind, &p.column, &p.prefix, &p.descending, &p.expression); err != nil {
 			return err
 		}
 		t := s.table(schema, table)
