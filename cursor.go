@@ -81,8 +81,8 @@ func (c CursorConfig) GetBatchSize(schemaName string, tableName string) uint64 {
 	return atomic.LoadUint64(c.BatchSize)
 }
 
-// Cursor walks one table in the order of its pagination key, a batch at a time. It is
-// used by one goroutine.
+// Cursor walks one table in the order of its pagination key, a batch at a time, on one
+// connection of the pool, which is closed at the end. It is used by one goroutine.
 type Cursor struct {
 	CursorConfig
 
@@ -94,9 +94,10 @@ type Cursor struct {
 	// RowLock keeps the rows of a batch share-locked until the callback has returned.
 	RowLock bool
 
-	lastKey    PaginationKey // nil: at the beginning
-	lockSuffix string
-	print      *fingerprint // nil: rows are read without digests
+	lastKey PaginationKey  // nil: at the beginning
+	server  *server.Server // nil before Each
+	session *session       // of the walk; nil: none is open
+	print   *fingerprint   // nil: rows are read without digests
 }
 
 // Each calls f for every batch until the highest key is reached or no rows are left.
@@ -110,6 +111,7 @@ func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBa
 	if err := c.detect(ctx); err != nil {
 		return err
 	}
+	defer c.endSession()
 	for {
 		if c.Throttler != nil {
 			if err := WaitForThrottleContext(ctx, c.Throttler); err != nil {
@@ -134,27 +136,29 @@ func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBa
 }
 
 func (c *Cursor) detect(ctx context.Context) error {
-	if !c.RowLock || c.lockSuffix != "" {
+	if c.server != nil {
 		return nil
 	}
-	srv, err := server.Detect(ctx, c.DB)
-	if err != nil {
-		return err
-	}
-	c.lockSuffix = srv.LockingReadSuffix()
-	return nil
+	var err error
+	c.server, err = server.Detect(ctx, c.DB)
+	return err
 }
 
 // step reads one batch and calls f, both inside one read transaction.
 func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) error) (last PaginationKey, n int, err error) {
 	policy := retry.Policy{Attempts: max(1, c.ReadRetries), First: 50 * time.Millisecond, Max: time.Second}
-	read := func(ctx context.Context) error {
+	read := func(ctx context.Context) (err error) {
+		defer func() {
+			if err != nil {
+				c.endSession()
+			}
+		}()
 		tx, err := c.begin(ctx)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		batch, key, err := c.Fetch(tx)
+		batch, key, err := c.fetchBatch(tx)
 		if err != nil {
 			return err
 		}
@@ -221,24 +225,109 @@ func retryableRead(err error) bool {
 	return mysqlerr.Retryable(mysqlerr.Classify(err))
 }
 
+// begin begins the read of a batch on the walk's own session, in which text is given as it is
+// stored and times in UTC. In those of the pool, text is converted to the character set of
+// statements.
 func (c *Cursor) begin(ctx context.Context) (SqlPreparerAndRollbacker, error) {
-	if !c.RowLock {
-		return &SqlDBWithFakeRollback{c.DB}, nil
+	if c.session != nil {
+		tx, err := c.beginOn(ctx, c.session)
+		if err == nil {
+			return tx, nil
+		}
+		c.endSession() // the server may have ended it while the throttler or the callback took their time
 	}
-	return c.DB.BeginTx(ctx, &sqlorig.TxOptions{Isolation: sqlorig.LevelReadCommitted})
+	s, err := openSession(ctx, c.DB, c.server, server.Source)
+	if err != nil {
+		return nil, err
+	}
+	c.session = s
+	return c.beginOn(ctx, s)
 }
 
-// Fetch reads one batch and returns it with its last key.
+func (c *Cursor) beginOn(ctx context.Context, s *session) (SqlPreparerAndRollbacker, error) {
+	if !c.RowLock {
+		return &unlockedRead{ctx, s}, s.conn.PingContext(ctx)
+	}
+	return s.conn.BeginTx(ctx, nil) // READ COMMITTED
+}
+
+// endSession discards the walk's session, so that the pool never hands it out with our settings.
+func (c *Cursor) endSession() {
+	if c.session != nil {
+		c.session.discard()
+		c.session = nil
+	}
+}
+
+// unlockedRead dresses a session up as a transaction, for reading without locks.
+type unlockedRead struct {
+	ctx     context.Context //nolint:containedctx // of one batch; SqlPreparer has none
+	session *session
+}
+
+func (r *unlockedRead) Prepare(query string) (*sqlorig.Stmt, error) {
+	return r.session.conn.PrepareContext(r.ctx, query)
+}
+
+func (*unlockedRead) Rollback() error { return nil }
+
+// Fetch reads one batch and returns it with its last key. Of a table with text in another
+// character set than the statements', db's sessions must have character_set_results=NULL, as
+// those of Each have: the server would convert what a batch has to hold as it is stored.
 func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos PaginationKey, err error) {
 	l, err := c.Table.layout()
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := l.readAsStored(db, c.Table); err != nil {
+		return nil, nil, err
+	}
+	return c.fetchBatch(db)
+}
+
+func (c *Cursor) fetchBatch(db SqlPreparer) (batch *RowBatch, last PaginationKey, err error) {
+	l, err := c.Table.layout()
+	if err != nil {
+		return nil, nil, err
+	}
 	err = withLeaves(func(leaves leafReports) error {
-		batch, paginationKeypos, err = c.fetch(db, l, leaves)
+		batch, last, err = c.fetch(db, l, leaves)
 		return err
 	})
-	return batch, paginationKeypos, err
+	return batch, last, err
+}
+
+// readAsStored refuses a session that gives text of the table otherwise than it is stored.
+func (l *tableLayout) readAsStored(db SqlPreparer, table *TableSchema) error {
+	at := slices.IndexFunc(l.columns, convertedText)
+	if at < 0 {
+		return nil
+	}
+	stmt, err := db.Prepare("SELECT @@character_set_results")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stmt.Close() }()
+	var results sqlorig.NullString
+	if err := stmt.QueryRow().Scan(&results); err != nil { //nolint:noctx // as the query of the batch
+		return err
+	}
+	if !results.Valid || results.String == "binary" {
+		return nil
+	}
+	return fmt.Errorf("column `%s` of %s is in %s, and the session converts it to %s: use Each, or SET character_set_results=NULL in the session given to Fetch", l.columns[at].Name, table, l.columns[at].Charset, results.String)
+}
+
+// convertedText is true for text that a session of ours which is not set up as a reader converts.
+func convertedText(c codec.Column) bool {
+	if c.Kind != codec.Text {
+		return false
+	}
+	switch c.Charset {
+	case "", "binary", "ascii", "utf8", "utf8mb3", "utf8mb4":
+		return false
+	}
+	return true
 }
 
 func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batch *RowBatch, last PaginationKey, err error) {
@@ -246,8 +335,8 @@ func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batc
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.RowLock && c.lockSuffix != "" {
-		builder = builder.Suffix(strings.TrimSpace(c.lockSuffix))
+	if c.RowLock && c.server != nil {
+		builder = builder.Suffix(strings.TrimSpace(c.server.LockingReadSuffix()))
 	}
 	query, args, err := builder.ToSql()
 	if err != nil {
