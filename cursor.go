@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/Masterminds/squirrel"
+	"github.com/go-mysql-org/go-mysql/schema"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
@@ -88,8 +90,9 @@ type Cursor struct {
 
 	// Table is the table walked.
 	Table *TableSchema
-	// MaxPaginationKey ends the walk: the last batch is the one that reaches it. nil
-	// walks to the end of the table.
+	// MaxPaginationKey ends the walk: the last batch is the one that reaches it. Where only the
+	// server knows the order of keys (text, DECIMAL, TIME and others), that one ends with it.
+	// nil walks to the end of the table.
 	MaxPaginationKey PaginationKey
 	// RowLock keeps the rows of a batch share-locked until the callback has returned.
 	RowLock bool
@@ -108,6 +111,14 @@ func (c *Cursor) Each(f func(*RowBatch) error) error {
 // EachContext is Each with a context. With RowLock the rows stay locked on the source
 // while f runs: no change to them can be committed, hence none delivered, meanwhile.
 func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBatch) error) error {
+	l, err := c.Table.layout()
+	if err != nil {
+		return err
+	}
+	high, err := c.highest(l)
+	if err != nil {
+		return err
+	}
 	if err := c.detect(ctx); err != nil {
 		return err
 	}
@@ -129,10 +140,88 @@ func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBa
 			return fmt.Errorf("pagination key %s of %s does not advance: the query's rows must be after the last key", last, c.Table)
 		}
 		c.lastKey = last
-		if c.MaxPaginationKey != nil && last.Compare(c.MaxPaginationKey) >= 0 {
+		if high != nil && l.keyOrdered && l.compareKeys(l.keyTupleOf(last), high) >= 0 {
 			return nil
 		}
 	}
+}
+
+// highest returns MaxPaginationKey as a key of the table's layout; nil when every row is below it.
+func (c *Cursor) highest(l *tableLayout) (keyTuple, error) {
+	if c.MaxPaginationKey == nil {
+		return nil, nil
+	}
+	parts := []PaginationKey{c.MaxPaginationKey}
+	if composite, ok := c.MaxPaginationKey.(CompositeKey); ok {
+		parts = slices.Clone(composite.Parts)
+	}
+	wrong := func(why string) error {
+		return fmt.Errorf("MaxPaginationKey %s is no key of %s, whose pagination key is %s%s", c.MaxPaginationKey, c.Table, l.keyNames(), why)
+	}
+	if len(parts) != len(l.keys) {
+		return nil, wrong("")
+	}
+	for i, k := range l.keys {
+		column, kind := &c.Table.Columns[k], l.columns[k].Kind
+		top := parts[i].String() == MaxPaginationKey(column).String()
+		if top && !l.columns[k].OrderedInGo() { // in the server's order it may be anywhere
+			if len(parts) > 1 {
+				return nil, wrong(": give the highest value of `" + column.Name + "` that is wanted")
+			}
+			return nil, nil
+		}
+		text, isText := parts[i].(TextKey)
+		if !isText || kind != codec.Enum && kind != codec.Set {
+			continue
+		}
+		number, err := uint64(math.MaxUint64), error(nil)
+		if !top {
+			number, err = numberOfMember(text.Value, column)
+		}
+		if err != nil {
+			return nil, wrong(": " + err.Error())
+		}
+		parts[i] = NewUint64Key(number)
+	}
+	high := l.keyTupleOf(CompositeKey{Parts: parts})
+	if high == nil {
+		return nil, wrong("")
+	}
+	return high, nil
+}
+
+// numberOfMember returns the number of an ENUM or SET value: a key read by MaxPaginationKeys has
+// its text, one of a batch its number.
+func numberOfMember(text string, column *schema.TableColumn) (uint64, error) {
+	number, err := strconv.ParseUint(text, 10, 64)
+	top := uint64(len(column.EnumValues))
+	if n := len(column.SetValues); n > 0 {
+		top = 1<<n - 1
+	}
+	isNumber := err == nil && number <= top
+	named, isText := uint64(0), text == ""
+	for i, value := range column.EnumValues {
+		if value == text {
+			named, isText = uint64(i)+1, true
+		}
+	}
+	if len(column.SetValues) > 0 && text != "" {
+		isText = true
+		for _, member := range strings.Split(text, ",") {
+			at := slices.Index(column.SetValues, member)
+			isText = isText && at >= 0
+			named |= 1 << max(at, 0)
+		}
+	}
+	switch {
+	case isNumber && isText && named != number:
+		return 0, fmt.Errorf("%q is a value and the number of another one; give a Uint64Key with the number", text)
+	case isText:
+		return named, nil
+	case isNumber:
+		return number, nil
+	}
+	return 0, fmt.Errorf("%q is none of the values of `%s`", text, column.Name)
 }
 
 func (c *Cursor) detect(ctx context.Context) error {
@@ -371,10 +460,26 @@ func (c *Cursor) buildSelect(l *tableLayout, leaves leafReports) (squirrel.Selec
 	if len(columns) == 0 {
 		columns = l.selectColumns(c.print, leaves)
 	}
+	var builder squirrel.SelectBuilder
+	var err error
 	if c.BuildSelect != nil {
-		return c.BuildSelect(columns, c.Table, c.keyOrBelowAll(l), size)
+		builder, err = c.BuildSelect(columns, c.Table, c.keyOrBelowAll(l), size)
+	} else {
+		builder = defaultBuildSelect(columns, c.Table, l, c.lastKey, size)
 	}
-	return defaultBuildSelect(columns, c.Table, l, c.lastKey, size), nil
+	if err != nil || l.keyOrdered {
+		return builder, err
+	}
+	high, err := c.highest(l)
+	if high != nil {
+		builder = builder.Where(l.upTo(high))
+	}
+	return builder, err
+}
+
+// upTo is appendUpTo for a builder.
+func (l *tableLayout) upTo(key keyTuple) squirrel.Sqlizer {
+	return squirrel.Expr(strings.ReplaceAll(string(l.appendUpTo(nil, key)), "?", "??"))
 }
 
 func (c *Cursor) keyOrBelowAll(l *tableLayout) PaginationKey {

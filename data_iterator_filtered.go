@@ -3,10 +3,7 @@ package ghostferry
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
-
-	"github.com/Masterminds/squirrel"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
@@ -144,8 +141,7 @@ func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (st
 		return "", nil, err
 	}
 	if upper != nil {
-		bound := string(j.layout.appendUpTo(nil, upper))
-		builder = builder.Where(squirrel.Expr(strings.ReplaceAll(bound, "?", "??")))
+		builder = builder.Where(j.layout.upTo(upper))
 	}
 	return builder.ToSql()
 }

@@ -282,8 +282,16 @@ func maxPaginationKey(ctx context.Context, db *sql.DB, table *TableSchema) (Pagi
 	if len(names) == 0 {
 		return nil, NonExistingPaginationKeyError(table.Schema, table.Name)
 	}
-	columns := strings.Join(QuoteFields(names), ",")
-	order := strings.Join(QuoteFields(names), " DESC,") + " DESC"
+	quoted := QuoteFields(names)
+	order := strings.Join(quoted, " DESC,") + " DESC"
+	if l, err := table.layout(); err == nil { // else only names are known
+		for i, k := range l.keys {
+			if convertedText(l.columns[k]) { // a key has its text as it is stored
+				quoted[i] = "CAST(" + quoted[i] + " AS BINARY)"
+			}
+		}
+	}
+	columns := strings.Join(quoted, ",")
 
 	values := make(RowData, len(names))
 	into := make([]interface{}, len(names))

@@ -103,3 +103,89 @@ func TestCursorsReadTextAsItIsStored(t *testing.T) {
 		})
 	})
 }
+
+// A walk ends at its highest key in the server's order, whatever the kind of key.
+func TestCursorEndsAtItsHighestKey(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		kinds := []struct {
+			decl   string
+			values []string // in the server's order
+		}{
+			{"k DECIMAL(9,2)", []string{"-7", "5", "9", "10", "11.5", "99", "100"}},
+			{"k ENUM('z','9','a','10')", []string{"'z'", "'9'", "'a'", "'10'"}},
+			{"k SET('z','9','a')", []string{"''", "'z'", "'9'", "'z,9'", "'a'", "'z,9,a'"}},
+			{"k TIME(3)", []string{"'-838:59:59'", "'-10:00:00'", "'-9:00'", "'0:00'", "'9:00'", "'100:00'"}},
+			{"k DATETIME(3)", []string{"'1000-01-01'", "'2024-02-29'", "'2024-02-29 01:02:03.4'", "'9999-12-31'"}},
+			{"k BIT(20)", []string{"0", "9", "10", "255", "256"}},
+			{"k BIGINT", []string{"-10", "-9", "0", "9", "10", "100"}},
+			{"k VARBINARY(3)", []string{"''", "'10'", "'9'", "'a'"}},
+			{"k VARCHAR(5) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", []string{"''", "'10'", "'9'", "'a'", "'B'", "'c'", "'Z'"}},
+			{"k VARCHAR(5) CHARACTER SET latin1 COLLATE latin1_swedish_ci", []string{"'10'", "'a'", "'B'", "'e'", "_latin1 0xE966", "'f'", "'Z'"}},
+			{"k VARCHAR(5) CHARACTER SET utf16", []string{"'10'", "'a'", "'B'", "'c'", "'Z'"}},
+			{"k VARCHAR(5) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", []string{"'10'", "'9'", "'B'", "'a'", "'é'"}},
+			{"a INT, k VARCHAR(5) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", []string{"9,'b'", "9,'C'", "10,'a'", "10,'B'", "10,'c'", "100,'A'"}},
+		}
+		var tables []string
+		for i, kind := range kinds {
+			key := "k"
+			if strings.HasPrefix(kind.decl, "a ") {
+				key = "a,k"
+			}
+			tables = append(tables, fmt.Sprintf("CREATE TABLE t%d (%s, v INT, PRIMARY KEY (%s))", i, kind.decl, key))
+		}
+		p.Create(t, aloneSchema, append(tables, "CREATE TABLE t13 (k ENUM('2','1') PRIMARY KEY)")...)
+		c := newParts(t, p, false)
+		defer c.close(t)
+		size := uint64(2)
+		config := &ghostferry.CursorConfig{DB: c.source, BatchSize: &size, ReadRetries: 1}
+		for i, kind := range kinds {
+			table := c.table(fmt.Sprintf("t%d", i))
+			for n, value := range kind.values {
+				p.In(t, p.SourceDB, aloneSchema, fmt.Sprintf("INSERT INTO t%d VALUES (%s,%d)", i, value, n))
+				keys, _, err := ghostferry.MaxPaginationKeys(c.source, []*ghostferry.TableSchema{table}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				high := keys[table]
+				// The rows above it come after it was read.
+				rest := kind.values[n+1:]
+				for j, above := range rest {
+					p.In(t, p.SourceDB, aloneSchema, fmt.Sprintf("INSERT INTO t%d VALUES (%s,%d)", i, above, n+1+j))
+				}
+				seen := 0
+				err = config.NewCursor(table, nil, high).Each(func(b *ghostferry.RowBatch) error {
+					for _, row := range b.Values() {
+						if got := fmt.Sprint(row[len(row)-1]); got != fmt.Sprint(seen) {
+							t.Errorf("%s up to %s: row %s instead of %d", kind.decl, value, got, seen)
+						}
+						seen++
+					}
+					return nil
+				})
+				if err != nil || seen < n+1 || seen > n+2 {
+					t.Errorf("%s: %d rows up to %s, the one of number %d, error %v", kind.decl, seen, high, n, err)
+				}
+				p.In(t, p.SourceDB, aloneSchema, fmt.Sprintf("DELETE FROM t%d WHERE v>%d", i, n))
+			}
+			if len(table.PKColumns) > 1 {
+				continue
+			}
+			seen := 0
+			err := config.NewCursor(table, nil, ghostferry.MaxPaginationKey(&table.Columns[0])).Each(func(b *ghostferry.RowBatch) error {
+				seen += b.Size()
+				return nil
+			})
+			if err != nil || seen != len(kind.values) {
+				t.Errorf("%s: %d rows up to the key above all, error %v", kind.decl, seen, err)
+			}
+		}
+		for name, key := range map[string]ghostferry.PaginationKey{
+			"t1": ghostferry.NewTextKey("y"), "t13": ghostferry.NewTextKey("2"), "t12": ghostferry.NewUint64Key(3),
+		} {
+			err := config.NewCursor(c.table(name), nil, key).Each(func(*ghostferry.RowBatch) error { return nil })
+			if err == nil || !strings.Contains(err.Error(), "is no key of alone."+name) {
+				t.Errorf("%s up to %s: %v", name, key, err)
+			}
+		}
+	})
+}
