@@ -24,6 +24,8 @@ const (
 	defaultBinlogEventBatchSize    = applyBatchRows
 	defaultDataIterationConcurrent = 4
 	defaultDataIterationChunkBytes = 1 << 20
+	// maxDataIterationChunkBytes: four times as much and the largest row are within codec.MaxRowsBytes.
+	maxDataIterationChunkBytes     = 128 << 20
 	defaultBinlogApplyLanes        = 4
 	defaultMaxCutoverRetries       = 1
 	defaultCutoverRetryWaitSeconds = 1
@@ -89,7 +91,7 @@ type Config struct {
 	// DataIterationBatchSizePerTableOverride sets the rows of a batch by table.
 	DataIterationBatchSizePerTableOverride *DataIterationBatchSizePerTableOverride
 	// DataIterationChunkBytes is about how many bytes of rows are copied at once.
-	// Default 1 MiB. The smaller of it and the batch size in rows decides.
+	// Default 1 MiB, at most 128 MiB. The smaller of it and the batch size in rows decides.
 	DataIterationChunkBytes uint64
 	// DBReadRetries is how often a read from the source is tried in total, in half a
 	// minute at least. Default 60. Outages are bounded by MaxOutageSeconds.

@@ -261,6 +261,7 @@ func TestValidateConfigFaults(t *testing.T) {
 		{"rewrites", func(c *Config) { c.DatabaseRewrites = map[string]string{"a": "x", "b": "x"} }, "DatabaseRewrites", "duplicate target to source rewrite detected"},
 		{"row image", func(c *Config) { c.SkipBinlogRowImageCheck = true }, "SkipBinlogRowImageCheck", "losing data"},
 		{"negative", func(c *Config) { c.DBWriteRetries = -1 }, "DBWriteRetries", "must not be negative"},
+		{"too much at once", func(c *Config) { c.DataIterationChunkBytes = maxDataIterationChunkBytes + 1 }, "DataIterationChunkBytes", "must not be more than"},
 		{"bulk load", func(c *Config) { c.BulkLoad = "on" }, "BulkLoad", "leave it empty for LOAD DATA"},
 		{"checkpoint", func(c *Config) { c.Checkpoint = "on" }, "Checkpoint", `leave it empty for on`},
 		{"checkpoint schema", func(c *Config) { c.CheckpointSchema = "MySQL" }, "CheckpointSchema", `leave it empty for "_ghostferry"`},

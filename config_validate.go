@@ -225,6 +225,9 @@ func (c *Config) validateNumbers(add addFault) {
 	if c.DataIterationChunkBytes == 0 {
 		c.DataIterationChunkBytes = defaultDataIterationChunkBytes
 	}
+	if c.DataIterationChunkBytes > maxDataIterationChunkBytes {
+		add("DataIterationChunkBytes", fmt.Sprintf("DataIterationChunkBytes is %d, it must not be more than %d", c.DataIterationChunkBytes, maxDataIterationChunkBytes), fmt.Sprintf("remove it for the default, %d", defaultDataIterationChunkBytes))
+	}
 }
 
 func (c *Config) validateFence(add addFault) {

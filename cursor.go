@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	sqlorig "database/sql"
 	"database/sql/driver"
@@ -97,10 +98,12 @@ type Cursor struct {
 	// RowLock keeps the rows of a batch share-locked until the callback has returned.
 	RowLock bool
 
-	lastKey PaginationKey  // nil: at the beginning
-	server  *server.Server // nil before Each
-	session *session       // of the walk; nil: none is open
-	print   *fingerprint   // nil: rows are read without digests
+	lastKey    PaginationKey  // nil: at the beginning
+	server     *server.Server // nil before Each
+	session    *session       // of the walk; nil: none is open
+	print      *fingerprint   // nil: rows are read without digests
+	chunkBytes int            // 0: the default
+	fit        uint64         // rows of a batch, where less than configured fit into its bytes; else 0
 }
 
 // Each calls f for every batch until the highest key is reached or no rows are left.
@@ -137,13 +140,18 @@ func (c *Cursor) EachContext(ctx context.Context, f func(context.Context, *RowBa
 			return nil
 		}
 		if c.lastKey != nil && last.String() == c.lastKey.String() {
-			return fmt.Errorf("pagination key %s of %s does not advance: the query's rows must be after the last key", last, c.Table)
+			return errStandsStill(last, c.Table)
 		}
 		c.lastKey = last
 		if high != nil && l.keyOrdered && l.compareKeys(l.keyTupleOf(last), high) >= 0 {
 			return nil
 		}
 	}
+}
+
+// errStandsStill is about a host's query that does not heed the key that it is given.
+func errStandsStill(last PaginationKey, table *TableSchema) error {
+	return fmt.Errorf("pagination key %s of %s does not advance: the query's rows must be after the last key", last, table)
 }
 
 // highest returns MaxPaginationKey as a key of the table's layout; nil when every row is below it.
@@ -242,15 +250,11 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 				c.endSession()
 			}
 		}()
-		tx, err := c.begin(ctx)
+		tx, batch, key, err := c.readFitting(ctx)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		batch, key, err := c.fetchBatch(tx)
-		if err != nil {
-			return err
-		}
 		last, n = key, batch.Size()
 		if n == 0 {
 			return nil
@@ -267,6 +271,58 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 	}
 	err = retry.Do(ctx, policy, retryableRead, nil, read)
 	return last, n, err
+}
+
+// readFitting reads a batch and leaves its transaction open. Rows that are too large for so many
+// of them are read again, as many as fit: to read on to the end of the result may take
+// gigabytes, and what ends it at once ends the transaction with its locks.
+func (c *Cursor) readFitting(ctx context.Context) (tx SqlPreparerAndRollbacker, batch *RowBatch, last PaginationKey, err error) {
+	for again := false; ; again = true {
+		tx, err := c.begin(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		stop := c.session.cutResult
+		if again { // a query of the host's may not obey
+			stop = nil
+		}
+		batch, last, err := c.fetchBatch(tx, stop)
+		if err == nil && !c.session.spent {
+			c.adapt(batch)
+			return tx, batch, last, nil
+		}
+		_ = tx.Rollback()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		c.fit = uint64(batch.Size())
+		c.endSession()
+	}
+}
+
+// adapt lets batches grow again when rows have become smaller.
+func (c *Cursor) adapt(batch *RowBatch) {
+	switch {
+	case c.fit == 0 || batch.rows == nil || 2*batch.rows.Bytes() > c.maxBytes():
+	case 2*c.fit >= cmp.Or(c.GetBatchSize(c.Table.Schema, c.Table.Name), defaultCursorBatch):
+		c.fit = 0
+	default:
+		c.fit *= 2
+	}
+}
+
+// maxBytes is about how many bytes a batch may have, beside its last row.
+func (c *Cursor) maxBytes() int {
+	return max(4*cmp.Or(c.chunkBytes, defaultDataIterationChunkBytes), largeRow)
+}
+
+// batchSize is how many rows a batch has at most.
+func (c *Cursor) batchSize() uint64 {
+	size := cmp.Or(c.GetBatchSize(c.Table.Schema, c.Table.Name), defaultCursorBatch)
+	if c.fit > 0 {
+		size = min(size, c.fit)
+	}
+	return size
 }
 
 // stillLocked asks whether the reading transaction lives. With its connection, which may
@@ -371,16 +427,17 @@ func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos Pagina
 	if err := l.readAsStored(db, c.Table); err != nil {
 		return nil, nil, err
 	}
-	return c.fetchBatch(db)
+	return c.fetchBatch(db, nil)
 }
 
-func (c *Cursor) fetchBatch(db SqlPreparer) (batch *RowBatch, last PaginationKey, err error) {
+// fetchBatch calls stop, when there is one, before it leaves a result in the middle.
+func (c *Cursor) fetchBatch(db SqlPreparer, stop func()) (batch *RowBatch, last PaginationKey, err error) {
 	l, err := c.Table.layout()
 	if err != nil {
 		return nil, nil, err
 	}
 	err = withLeaves(func(leaves leafReports) error {
-		batch, last, err = c.fetch(db, l, leaves)
+		batch, last, err = c.fetch(db, l, leaves, stop)
 		return err
 	})
 	return batch, last, err
@@ -419,7 +476,7 @@ func convertedText(c codec.Column) bool {
 	return true
 }
 
-func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batch *RowBatch, last PaginationKey, err error) {
+func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports, stop func()) (batch *RowBatch, last PaginationKey, err error) {
 	builder, err := c.buildSelect(l, leaves)
 	if err != nil {
 		return nil, nil, err
@@ -441,7 +498,7 @@ func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batc
 		return nil, nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err = scanBatch(rows, c.Table, l, c.print)
+	batch, err = scanBatch(rows, c.Table, l, c.print, batchLimits{bytes: c.maxBytes(), stop: stop})
 	if err != nil || batch.Size() == 0 {
 		return batch, nil, err
 	}
@@ -452,10 +509,7 @@ func (c *Cursor) fetch(db SqlPreparer, l *tableLayout, leaves leafReports) (batc
 }
 
 func (c *Cursor) buildSelect(l *tableLayout, leaves leafReports) (squirrel.SelectBuilder, error) {
-	size := c.GetBatchSize(c.Table.Schema, c.Table.Name)
-	if size == 0 {
-		size = defaultCursorBatch
-	}
+	size := c.batchSize()
 	columns := c.ColumnsToSelect
 	if len(columns) == 0 {
 		columns = l.selectColumns(c.print, leaves)
@@ -521,9 +575,18 @@ func defaultBuildSelect(columns []string, table *TableSchema, l *tableLayout, la
 	return b
 }
 
-// scanBatch reads a whole result into canonical rows. The result's columns are matched
-// to the table's by name.
-func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *fingerprint) (*RowBatch, error) {
+// batchLimits say where a batch ends before its result does.
+type batchLimits struct {
+	bytes int // the row that exceeds them is the last one
+	// room is asked for each large row; without room it is left out. nil: there is room.
+	room func(bytes int) bool
+	// stop ends the result, whose rest is read otherwise. nil: it is.
+	stop func()
+}
+
+// scanBatch reads a result up to the limits into canonical rows. The result's columns are
+// matched to the table's by name.
+func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *fingerprint, limits batchLimits) (*RowBatch, error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
@@ -552,8 +615,26 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *finge
 		return nil, fmt.Errorf("the query for %s does not select %s, which it was given as a column: row digests need it", table, rowDigestAlias)
 	}
 	out := codec.NewRows(len(columns), 0, 0)
+	enough := func() error {
+		if limits.stop != nil {
+			limits.stop()
+		}
+		return errEnough
+	}
 	var digests []byte
 	err = eachRow(rows, func(_ []string, values []driver.Value) error {
+		if out.Bytes() > limits.bytes {
+			return enough()
+		}
+		if size := valueBytes(values); size > largeRow {
+			if limits.room != nil && !limits.room(size) {
+				if out.Len() == 0 {
+					return &largeRowError{size}
+				}
+				return enough()
+			}
+			out.Grow(size)
+		}
 		for i, c := range columns {
 			var err error
 			if at, ok := reports[c]; ok {
@@ -577,7 +658,7 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *finge
 		})
 		return err
 	})
-	if err != nil {
+	if err != nil && err != errEnough { //nolint:errorlint // what wraps it is an error
 		return nil, err
 	}
 	batch := newCanonicalBatch(table, l, columns, out)

@@ -1,8 +1,11 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -54,9 +57,12 @@ func (j *filteredJob) copyBatch(ctx context.Context) error {
 	size := j.batchSize()
 	var first *RowBatch
 	err := j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
-		first, err = j.fetch(ctx, s, size, nil, "", noLeaves)
+		first, err = j.fetch(ctx, s, size, nil, "", noLeaves, nil)
 		return err
 	})
+	if err == nil && first.Size() > 0 {
+		err = j.advances(first)
+	}
 	if err != nil {
 		return j.failed(err)
 	}
@@ -85,29 +91,46 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	c := &chunk{keyRange: keyRange{j.last, upper}, table: j.table, number: j.number}
 	var gated *gatedChunk
 	var batch *RowBatch
-	err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
-		g, mark := d.reader.gate.openChunk(j.table, c.low, upper)
-		err := d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
-			return withLeaves(func(leaves leafReports) (err error) {
-				batch, err = j.fetch(ctx, s, size, upper, suffix, leaves)
-				return err
-			})
-		}))
-		if err != nil {
-			d.reader.gate.closeChunk(g)
-			return err
+	lease := &largeRowsLease{of: d.large}
+	defer lease.release()
+	for {
+		if err := lease.take(ctx, c.large); err != nil {
+			return nil, err
 		}
-		gated = g
-		return nil
-	})
-	if err != nil {
-		return nil, j.failed(err)
+		err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
+			g, mark := d.reader.gate.openChunk(j.table, c.low, upper)
+			err := d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
+				return withLeaves(func(leaves leafReports) (err error) {
+					batch, err = j.fetch(ctx, s, size, upper, suffix, leaves, lease.extend)
+					return err
+				})
+			}))
+			if err != nil {
+				d.reader.gate.closeChunk(g)
+				return err
+			}
+			gated = g
+			return nil
+		})
+		large, isLarge := errors.AsType[*largeRowError](err)
+		if err != nil && !isLarge {
+			return nil, j.failed(err)
+		}
+		if err == nil {
+			break
+		}
+		c.large = large.bytes
 	}
 	if batch.Size() == 0 {
 		d.reader.gate.closeChunk(gated)
 		return nil, nil
 	}
 	c.high = batch.lastKey(j.layout)
+	if err := j.advances(batch); err != nil {
+		d.reader.gate.closeChunk(gated)
+		return nil, j.failed(err)
+	}
+	lease.collect()
 	d.checkpoint.noteRead(j.table, c.readEnd)
 	batch.chunk = c
 	if err := d.callListeners(ctx, batch); err != nil {
@@ -115,6 +138,27 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	}
 	d.reader.gate.closeChunk(gated)
 	return c.high, nil
+}
+
+// advances makes sure that a batch ends behind the one before, or the table would be read for ever,
+// and that its last row has the highest key: rows behind that would be left out.
+func (j *filteredJob) advances(batch *RowBatch) error {
+	l, last := j.layout, batch.lastKey(j.layout)
+	if j.last != nil && (slices.EqualFunc(last, j.last, bytes.Equal) || l.keyOrdered && l.compareKeys(last, j.last) < 0) {
+		return errStandsStill(l.paginationKey(j.table, last), j.table)
+	}
+	if !l.keyOrdered {
+		return nil
+	}
+	before := batch.keyAt(l, 0)
+	for row := 1; row < batch.Size(); row++ {
+		key := batch.keyAt(l, row)
+		if l.compareKeys(before, key) > 0 {
+			return fmt.Errorf("its row %s comes after the row %s: they must be in the order of the pagination key %s", l.describeKey(key), l.describeKey(before), l.keyNames())
+		}
+		before = key
+	}
+	return nil
 }
 
 // beyond tells whether all rows of a batch lie beyond the highest key at the start: they come by
@@ -146,7 +190,7 @@ func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (st
 	return builder.ToSql()
 }
 
-func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, leaves leafReports) (*RowBatch, error) {
+func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, leaves leafReports, room func(bytes int) bool) (*RowBatch, error) {
 	query, args, err := j.query(size, upper, leaves)
 	if err != nil {
 		return nil, err
@@ -156,7 +200,7 @@ func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper 
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err := scanBatch(rows, j.table, j.layout, j.print)
+	batch, err := scanBatch(rows, j.table, j.layout, j.print, batchLimits{bytes: max(4*j.d.chunkBytes, largeRow), room: room, stop: s.cutResult})
 	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
 		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
 	}

@@ -181,6 +181,7 @@ func (d *DataIterator) newCursorJob(ctx context.Context, table *TableSchema) (co
 	}
 	j := &cursorJob{d: d, cursor: d.CursorConfig.NewCursor(table, d.StateTracker.lastKey(table.String()), nil)}
 	j.cursor.Throttler = nil // the worker waits
+	j.cursor.chunkBytes = d.chunkBytes
 	j.cursor.print, err = d.fingerprint(table)
 	return j, err
 }

@@ -213,6 +213,17 @@ func (s *session) query(ctx context.Context, stmt []byte, row func(values []driv
 // keptBuffer is how much memory for statements a session keeps while nobody uses it.
 const keptBuffer = 4 << 20
 
+// cutResult ends a result of the session's connection, and with it the connection.
+func (s *session) cutResult() {
+	s.spent = true
+	_ = s.conn.Raw(func(dc any) error {
+		if conn, ok := dc.(driver.Conn); ok {
+			_ = conn.Close() // before the rows are, which otherwise reads what is left
+		}
+		return nil
+	})
+}
+
 // shrink gives the memory back that very large rows needed.
 func (s *session) shrink() {
 	if cap(s.buf) > keptBuffer {

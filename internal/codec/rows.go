@@ -20,6 +20,9 @@ const (
 	MaxRowsBytes = nullBit - 1
 )
 
+// ErrTooManyBytes says that rows do not fit into one Rows.
+var ErrTooManyBytes = fmt.Errorf("the rows of one batch have more than %d bytes: make batches smaller (DataIterationBatchSize, DataIterationChunkBytes)", MaxRowsBytes)
+
 // NewRows returns an empty set of rows of cols columns with room for size bytes.
 func NewRows(cols, rows, size int) *Rows {
 	return &Rows{cols: cols, buf: make([]byte, 0, size), ends: make([]uint32, 0, rows*cols)}
@@ -117,6 +120,15 @@ func (r *Rows) AddDriver(c *Column, v any) error {
 	if err != nil {
 		return err
 	}
+	return r.take(buf)
+}
+
+// take ends a value that was appended to the buffer. Beyond MaxRowsBytes the end of a value
+// would be read as a NULL.
+func (r *Rows) take(buf []byte) error {
+	if len(buf) > MaxRowsBytes {
+		return ErrTooManyBytes
+	}
 	r.buf = buf
 	r.endValue()
 	return nil
@@ -137,9 +149,7 @@ func (r *Rows) AddJSON(c *Column, v, report any) error {
 	if err != nil {
 		return fmt.Errorf("column `%s`: %w", c.Name, err)
 	}
-	r.buf = buf
-	r.endValue()
-	return nil
+	return r.take(buf)
 }
 
 // AddGo appends one value as a host holds it.
@@ -156,9 +166,7 @@ func (r *Rows) AddGo(c *Column, v any) error {
 	if err != nil {
 		return err
 	}
-	r.buf = buf
-	r.endValue()
-	return nil
+	return r.take(buf)
 }
 
 // AppendTuple appends `(v1,v2,…)` of the columns listed in cols.

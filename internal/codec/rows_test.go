@@ -1,6 +1,9 @@
 package codec
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 func TestRowsAreReused(t *testing.T) {
 	rows := NewRows(2, 10, 100)
@@ -15,5 +18,24 @@ func TestRowsAreReused(t *testing.T) {
 	rows.Add([]byte("two"))
 	if string(rows.Value(0, 0)) != "two" || rows.Len() != 1 {
 		t.Fatal("the new row is not there")
+	}
+}
+
+// Rows that are full refuse one value more, and stay as they are: its end would be read as a NULL.
+func TestFullRowsRefuseValues(t *testing.T) {
+	text, number := Column{Name: "t", Kind: Text}, Column{Name: "n", Kind: Int}
+	// Never touched, so that it takes no memory.
+	r := &Rows{cols: 1, buf: make([]byte, MaxRowsBytes-2, MaxRowsBytes+100)}
+	r.endValue()
+	for name, err := range map[string]error{
+		"by the driver": r.AddDriver(&text, []byte("abc")), "a number": r.AddDriver(&number, int64(100)), "by a host": r.AddGo(&text, "abc"),
+		"a document": r.AddJSON(&Column{Name: "j", Kind: JSON}, "abc", nil),
+	} {
+		if !errors.Is(err, ErrTooManyBytes) || r.Len() != 1 || r.Bytes() != MaxRowsBytes-2 {
+			t.Errorf("%s: error %v, %d rows of %d bytes", name, err, r.Len(), r.Bytes())
+		}
+	}
+	if err := r.AddDriver(&text, []byte("ab")); err != nil || string(r.Value(1, 0)) != "ab" {
+		t.Errorf("what just fits is %q, error %v", r.Value(1, 0), err)
 	}
 }
