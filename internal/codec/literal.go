@@ -90,8 +90,15 @@ func (c *Column) AppendDriver(dst []byte, v any) ([]byte, error) {
 			}
 			return appendDouble(dst, f), nil
 		}
-		if c.Kind == Decimal {
+		switch c.Kind {
+		case Int, Uint, Year, Decimal:
+			if !isNumber(x, c.Kind == Decimal) {
+				return nil, fmt.Errorf("column `%s`: the query returned bytes that are no number: it has to select what it is given as columns", c.Name)
+			}
 			x = withoutZeros(x)
+		case Bit, Enum, Set:
+			// A label may look like a number, and the bytes of a BIT like digits.
+			return nil, fmt.Errorf("column `%s`: the query returned its text instead of its number: select CAST(`%[1]s` AS UNSIGNED) AS `%[1]s`, as the columns given to BuildSelect do, and not *", c.Name)
 		}
 		return append(dst, x...), nil
 	case int64:
@@ -107,6 +114,24 @@ func (c *Column) AppendDriver(dst []byte, v any) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("column `%s`: the driver returned a %T", c.Name, v)
 	}
+}
+
+// isNumber tells whether x, which becomes a literal without quotes, has digits, a minus sign in
+// front of them, and a point among them where there may be one.
+func isNumber(x []byte, point bool) bool {
+	digits := 0
+	for i, b := range x {
+		switch {
+		case '0' <= b && b <= '9':
+			digits++
+		case b == '-' && i == 0:
+		case b == '.' && point:
+			point = false
+		default:
+			return false
+		}
+	}
+	return digits > 0
 }
 
 // withoutZeros removes the leading zeros that ZEROFILL shows.

@@ -1,6 +1,9 @@
 package codec
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // What ZEROFILL shows in front of a DECIMAL is not part of the value: the log does not have it.
 func TestDecimalZerofill(t *testing.T) {
@@ -31,5 +34,23 @@ func TestDecimalZerofill(t *testing.T) {
 	}
 	if got, _ := c.AppendDriver(nil, []byte("00000")); string(got) != "0" {
 		t.Errorf("zero is %s", got)
+	}
+}
+
+// Values of kinds that are written without quotes are digits, whatever a host's query selects.
+func TestBytesAreNumbersWhereNumbersAreWritten(t *testing.T) {
+	for _, v := range []struct {
+		kind  Kind
+		bytes string
+		want  string // empty: refused
+	}{
+		{Int, "-12", "-12"}, {Int, "", ""}, {Int, "-", ""}, {Int, "1.5", ""}, {Int, "1-1", ""}, {Int, "id", ""}, {Uint, "18446744073709551615", "18446744073709551615"}, {Uint, "1e3", ""},
+		{Year, "2024", "2024"}, {Year, "now()", ""}, {Decimal, "-12.50", "-12.50"}, {Decimal, "00.5", "0.5"}, {Decimal, "1.2.3", ""}, {Decimal, ".", ""}, {Decimal, "x", ""},
+		{Bit, "1", ""}, {Enum, "1", ""}, {Enum, "a", ""}, {Set, "1", ""}, {Set, "", ""}, {Text, "x'", "x'"},
+	} {
+		got, err := (&Column{Name: "c", Kind: v.kind}).AppendDriver(nil, []byte(v.bytes))
+		if string(got) != v.want || (err == nil) != (v.want != "") || err != nil && !strings.Contains(err.Error(), "column `c`: the query returned") {
+			t.Errorf("kind %d: %q is %q, error %v", v.kind, v.bytes, got, err)
+		}
 	}
 }

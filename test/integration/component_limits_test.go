@@ -152,3 +152,37 @@ func TestHostQueriesThatDoNotAdvance(t *testing.T) {
 		}
 	})
 }
+
+// A host's query that selects `*` is refused where that gives labels and bytes instead of the numbers
+// that are written, and copies what it gives as it is.
+func TestHostQueriesOfStar(t *testing.T) {
+	refused := map[string]string{"ENUM('2','1')": "'1'", "SET('2','1')": "'1'", "BIT(8)": "0x31"}
+	carried := map[string]string{"DECIMAL(9,2)": "-1.5", "BIGINT UNSIGNED": "18446744073709551615", "YEAR": "2024"}
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		for _, values := range []map[string]string{refused, carried} {
+			for decl, value := range values {
+				p.Create(t, aloneSchema, "CREATE TABLE a (id INT PRIMARY KEY, v "+decl+")")
+				p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES (1,"+value+")")
+				c := newParts(t, p, false)
+				w := c.batchWriter()
+				config := &ghostferry.CursorConfig{DB: c.source, BuildSelect: func(_ []string, table *ghostferry.TableSchema, last ghostferry.PaginationKey, size uint64) (sq.SelectBuilder, error) {
+					return ghostferry.DefaultBuildSelect([]string{"*"}, table, last, size), nil
+				}}
+				err := config.NewCursor(c.table("a"), nil, nil).Each(w.WriteRowBatch)
+				if _, ok := refused[decl]; ok {
+					if err == nil || !strings.Contains(err.Error(), "column `v`: the query returned its text instead of its number") {
+						t.Errorf("%s: the error is %v, the row %v", decl, err, harness.Rows(t, p.TargetDB, "SELECT id, v+0 FROM alone.a"))
+					}
+				} else if err != nil {
+					t.Errorf("%s: %v", decl, err)
+				} else {
+					p.MustEqual(t, aloneSchema)
+				}
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+				c.close(t)
+			}
+		}
+	})
+}
