@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 )
 
 // filteredJob copies the rows of a host's query: one batch at a time, in order,
@@ -19,6 +20,8 @@ type filteredJob struct {
 	layout *tableLayout
 	print  *fingerprint // nil: rows are read without digests
 	high   keyTuple
+	// wholeRows: a batch's end is not found by the key's columns alone. Of the worker that has the batch.
+	wholeRows bool
 
 	mu        sync.Mutex
 	last      keyTuple // guarded by mu; the end of the last batch
@@ -55,11 +58,7 @@ func (j *filteredJob) schema() *TableSchema { return j.table }
 // rows may come and go, and both are seen by the second one or by the stream.
 func (j *filteredJob) copyBatch(ctx context.Context) error {
 	size := j.batchSize()
-	var first *RowBatch
-	err := j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
-		first, err = j.fetch(ctx, s, size, nil, "", noLeaves, nil)
-		return err
-	})
+	first, err := j.readEnd(ctx, size)
 	if err == nil && first.Size() > 0 {
 		err = j.advances(first)
 	}
@@ -82,6 +81,26 @@ func (j *filteredJob) copyBatch(ctx context.Context) error {
 	return nil
 }
 
+// readEnd reads the keys of the next batch, and whole rows where the host's query names other
+// columns that it selects (HAVING).
+func (j *filteredJob) readEnd(ctx context.Context, size uint64) (keys *RowBatch, err error) {
+	read := func(columns []string, fp *fingerprint) error {
+		return j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
+			keys, err = j.fetch(ctx, s, size, nil, "", columns, fp, nil)
+			return err
+		})
+	}
+	if !j.wholeRows {
+		err := read(j.layout.selectKeyColumns(), nil)
+		if mysqlerr.Classify(err) != mysqlerr.UnknownObject {
+			return keys, err
+		}
+		j.wholeRows = true
+	}
+	err = read(j.layout.selectColumns(j.print, noLeaves), j.print)
+	return keys, err
+}
+
 // copyUpTo reads the batch up to the key behind the gate, hands it on, and returns the
 // key up to which the table is copied now: that of the last row. What the query's limit counts is
 // the host's, so that there may be more rows behind it up to the key, also where it returned none;
@@ -101,7 +120,7 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 			g, mark := d.reader.gate.openChunk(j.table, c.low, upper)
 			err := d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
 				return withLeaves(func(leaves leafReports) (err error) {
-					batch, err = j.fetch(ctx, s, size, upper, suffix, leaves, lease.extend)
+					batch, err = j.fetch(ctx, s, size, upper, suffix, j.layout.selectColumns(j.print, leaves), j.print, lease.extend)
 					return err
 				})
 			}))
@@ -175,12 +194,12 @@ func (j *filteredJob) again() {
 }
 
 // query returns the host's query for the next batch, bounded when upper is set.
-func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (string, []any, error) {
+func (j *filteredJob) query(size uint64, upper keyTuple, columns []string) (string, []any, error) {
 	last := j.layout.belowAll(j.table)
 	if j.last != nil {
 		last = j.layout.paginationKey(j.table, j.last)
 	}
-	builder, err := j.d.CursorConfig.BuildSelect(j.layout.selectColumns(j.print, leaves), j.table, last, size)
+	builder, err := j.d.CursorConfig.BuildSelect(columns, j.table, last, size)
 	if err != nil {
 		return "", nil, err
 	}
@@ -190,8 +209,8 @@ func (j *filteredJob) query(size uint64, upper keyTuple, leaves leafReports) (st
 	return builder.ToSql()
 }
 
-func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, leaves leafReports, room func(bytes int) bool) (*RowBatch, error) {
-	query, args, err := j.query(size, upper, leaves)
+func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, columns []string, fp *fingerprint, room func(bytes int) bool) (*RowBatch, error) {
+	query, args, err := j.query(size, upper, columns)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +219,7 @@ func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper 
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err := scanBatch(rows, j.table, j.layout, j.print, batchLimits{bytes: max(4*j.d.chunkBytes, largeRow), room: room, stop: s.cutResult})
+	batch, err := scanBatch(rows, j.table, j.layout, fp, batchLimits{bytes: max(4*j.d.chunkBytes, largeRow), room: room, stop: s.cutResult})
 	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
 		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
 	}

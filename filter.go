@@ -11,7 +11,8 @@ type CopyFilter interface {
 	// BuildSelect returns the query of the next batch: the given columns of the
 	// applicable rows whose key is greater than the given one, in key order, at most
 	// as many as the last argument says. Fewer are well although there are more, but none
-	// says that there are none. An error is treated as a read error.
+	// says that there are none. An error is treated as a read error. The columns are the key's
+	// alone where only the end of a batch is looked for, whose rows are then read up to it.
 	BuildSelect([]string, *TableSchema, PaginationKey, uint64) (sq.SelectBuilder, error)
 
 	// ApplicableEvent says whether a changed row belongs to the set. An error ends

@@ -66,17 +66,30 @@ func withLeaves(read func(leaves leafReports) error) error {
 	return err
 }
 
+// selectColumn is the expression of a column, named as it is.
+func (l *tableLayout) selectColumn(i int) string {
+	ident := sqlesc.Ident(l.columns[i].Name)
+	if expr := l.columns[i].SelectExpr(ident); expr != ident {
+		return expr + " AS " + ident
+	}
+	return ident
+}
+
+// selectKeyColumns returns those of the key's columns.
+func (l *tableLayout) selectKeyColumns() []string {
+	out := make([]string, len(l.keys))
+	for i, k := range l.keys {
+		out[i] = l.selectColumn(k)
+	}
+	return out
+}
+
 // selectColumns returns the expressions of all columns, each named as its column, the
 // reports, and the row's digest when fp is set, for a host's query.
 func (l *tableLayout) selectColumns(fp *fingerprint, leaves leafReports) []string {
 	out := make([]string, 0, l.readWidth()+1)
 	for i := range l.columns {
-		ident := sqlesc.Ident(l.columns[i].Name)
-		expr := l.columns[i].SelectExpr(ident)
-		if expr != ident {
-			expr += " AS " + ident
-		}
-		out = append(out, expr)
+		out = append(out, l.selectColumn(i))
 	}
 	if leaves != noLeaves {
 		for _, i := range l.documents {

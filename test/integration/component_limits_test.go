@@ -3,7 +3,9 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	sq "github.com/Masterminds/squirrel"
@@ -183,6 +185,46 @@ func TestHostQueriesOfStar(t *testing.T) {
 				}
 				c.close(t)
 			}
+		}
+	})
+}
+
+// Where only the end of a batch is looked for, a host's query is given the key's columns, unless it
+// cannot do without the others.
+func TestHostQueriesOfKeys(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		for _, condition := range []string{"WHERE", "HAVING"} {
+			p.Create(t, aloneSchema, "CREATE TABLE a (k ENUM('x','y'), id INT, v INT, PRIMARY KEY (id,k))")
+			p.In(t, p.SourceDB, aloneSchema, "INSERT INTO a VALUES ('x',1,1),('y',1,1),('x',2,1),('y',2,1),('x',3,1)")
+			var mu sync.Mutex
+			var asked []int
+			f := &ghostferry.Ferry{Config: p.Config(aloneSchema)}
+			f.UpdatableConfig.DataIterationBatchSize = 2
+			f.VerifierType = ghostferry.VerifierTypeNoVerification
+			f.Config.CopyFilter = hostQuery{query: func(columns []string, table *ghostferry.TableSchema, last ghostferry.PaginationKey, size uint64) sq.SelectBuilder {
+				mu.Lock()
+				defer mu.Unlock()
+				asked = append(asked, len(columns))
+				builder := ghostferry.DefaultBuildSelect(columns, table, last, size)
+				if condition == "HAVING" {
+					return builder.Having("v=1")
+				}
+				return builder.Where("v=1")
+			}}
+			if err := harness.Move(minute(t), f, func() error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+			want := []int{2, 3, 2, 3, 2, 3}
+			if condition == "HAVING" {
+				want = []int{2, 3, 3, 3, 3, 3, 3}
+			}
+			if !slices.Equal(asked, want) {
+				t.Errorf("%s: so many columns were asked for: %v", condition, asked)
+			}
+			p.MustEqual(t, aloneSchema)
 		}
 	})
 }
