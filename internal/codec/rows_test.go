@@ -2,6 +2,7 @@ package codec
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 )
 
@@ -24,8 +25,13 @@ func TestRowsAreReused(t *testing.T) {
 // Rows that are full refuse one value more, and stay as they are: its end would be read as a NULL.
 func TestFullRowsRefuseValues(t *testing.T) {
 	text, number := Column{Name: "t", Kind: Text}, Column{Name: "n", Kind: Int}
-	// Never touched, so that it takes no memory.
-	r := &Rows{cols: 1, buf: make([]byte, MaxRowsBytes-2, MaxRowsBytes+100)}
+	// Never touched, so that it takes no memory, and not the runtime's, which may clear it.
+	memory, err := syscall.Mmap(-1, 0, MaxRowsBytes+100, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Munmap(memory) }()
+	r := &Rows{cols: 1, buf: memory[:MaxRowsBytes-2]}
 	r.endValue()
 	for name, err := range map[string]error{
 		"by the driver": r.AddDriver(&text, []byte("abc")), "a number": r.AddDriver(&number, int64(100)), "by a host": r.AddGo(&text, "abc"),
