@@ -195,7 +195,7 @@ func (d *deferredIndexes) mustBeAsBefore(t *deferredTable, found likeness) error
 	case asBefore:
 		return nil
 	case otherOrder:
-		d.logger.WithField(fieldTable, t.table.String()).Warn("its secondary indexes were created by somebody else, in another order than before the run: they stay so")
+		d.logger.WithField(fieldTable, t.table.String()).Warn("its secondary indexes are there, in another order than before the run: they stay so")
 		return nil
 	}
 	return &DeferredIndexError{Table: t.quoted(), Definition: t.record.definition}

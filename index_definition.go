@@ -15,6 +15,7 @@ type indexDefinition struct {
 
 	kind    string   // "PRIMARY", "UNIQUE", "" or "FULLTEXT" and others
 	columns []string // of its parts in their order; empty where a part is an expression
+	virtual bool     // one of its columns is VIRTUAL
 }
 
 // errNotUnderstood: a definition that this file cannot read; the table's indexes stay.
@@ -85,8 +86,35 @@ func quotedEnd(text string, at int) int {
 	return -1
 }
 
+// says tells whether words stand in an element in no quotes and no parentheses.
+func says(element, words string) bool {
+	for at := 0; ; at++ {
+		at = outside(element, at, func(c byte, depth int) bool { return c == ' ' && depth == 0 })
+		if at < 0 {
+			return false
+		}
+		if rest, ok := strings.CutPrefix(element[at+1:], words); ok && (rest == "" || rest[0] == ' ') {
+			return true
+		}
+	}
+}
+
+// columnsThatSay are the columns among a table's elements whose definitions have a word.
+func columnsThatSay(elements []string, word string) (columns []string) {
+	for _, element := range elements {
+		if !strings.HasPrefix(element, "`") || !says(element, word) {
+			continue
+		}
+		if end := quotedEnd(element, 0); end > 0 {
+			columns = append(columns, strings.ReplaceAll(element[1:end], "``", "`"))
+		}
+	}
+	return columns
+}
+
 // indexesOf picks the indexes out of a table's elements.
 func indexesOf(elements []string) ([]indexDefinition, error) {
+	virtual := neededColumns(columnsThatSay(elements, "VIRTUAL"))
 	var indexes []indexDefinition
 	for _, element := range elements {
 		kind, rest, ok := indexKind(element)
@@ -119,6 +147,7 @@ func indexesOf(elements []string) ([]indexDefinition, error) {
 				column = strings.ReplaceAll(part[1:end], "``", "`")
 			}
 			index.columns = append(index.columns, column)
+			index.virtual = index.virtual || virtual.has(column)
 		}
 		indexes = append(indexes, index)
 	}
@@ -156,16 +185,20 @@ func (n neededColumns) has(column string) bool {
 // long values, keeps all: the server would copy the whole table to create another one.
 //
 // A server shows indexes by kind, those of one kind in the order of their creation. So an
-// index stays, too, when one of its kind that stays comes behind it.
+// index stays, too, when one of its kind that stays comes behind it. MySQL shows those with an
+// expression or a VIRTUAL column, mixed, behind the ordinary ones. MariaDB, which has no
+// expressions, shows those with a VIRTUAL column among the ordinary ones.
 func deferrable(indexes []indexDefinition, unique bool, needed neededColumns, kept ...string) []indexDefinition {
-	if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.unique() && strings.HasSuffix(i.Clause, " USING HASH") }) {
+	if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.unique() && says(i.Clause, "USING HASH") }) {
 		return nil
 	}
+	functional := func(i indexDefinition) bool { return slices.Contains(i.columns, "") }
+	hasFunctional := slices.ContainsFunc(indexes, functional)
 	hasPrimary := slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.kind == "PRIMARY" })
 	var deferred []indexDefinition
 	stays := map[string]bool{} // kinds of which one stays behind
 	for _, index := range slices.Backward(indexes) {
-		can := !slices.Contains(index.columns, "") && !needed.has(index.columns[0]) &&
+		can := !functional(index) && !needed.has(index.columns[0]) &&
 			!slices.ContainsFunc(kept, func(name string) bool { return strings.EqualFold(name, index.Name) })
 		switch index.kind {
 		case "":
@@ -177,8 +210,8 @@ func deferrable(indexes []indexDefinition, unique bool, needed neededColumns, ke
 		kind := index.kind
 		switch {
 		case kind == "UNIQUE" || kind == "FULLTEXT" || kind == "PRIMARY":
-		case slices.Contains(index.columns, ""):
-			kind = "functional" // shown behind the ordinary ones
+		case functional(index) || index.virtual && hasFunctional:
+			kind = "functional"
 		default:
 			kind = ""
 		}

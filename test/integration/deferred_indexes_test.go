@@ -49,10 +49,15 @@ var indexedTables = []indexedTable{
 	{"parted", `CREATE TABLE parted (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x)) PARTITION BY HASH (id) PARTITIONS 3`, "x|", ""},
 	{"functional", `CREATE TABLE functional (id INT NOT NULL PRIMARY KEY, x INT, j JSON, KEY x (x), KEY hidden (x, id) INVISIBLE, KEY f ((x+1)), UNIQUE KEY m (x, id), KEY behind (x, id, (x*2)), KEY last_ (id, x))`,
 		"x,hidden,last_|m", servers.MySQL},
+	// Indexes on VIRTUAL columns and functional ones have one order, behind the others: w stays for f.
+	{"behind", `CREATE TABLE behind (id INT NOT NULL PRIMARY KEY, x INT, w INT AS (x*2) VIRTUAL COMMENT 'w', s INT AS (x*2) STORED COMMENT 'not VIRTUAL at all', KEY x (x), KEY w (w), KEY s (s), KEY f ((x+1)), KEY xw (x, w))`,
+		"x,s,xw|", servers.MySQL},
 	{"invisible", `CREATE TABLE invisible (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) INVISIBLE, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MySQL},
 	{"ignored", `CREATE TABLE ignored (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x) IGNORED, KEY b (x, id) COMMENT 'b', UNIQUE KEY c (x, id))`, "a,b|c", servers.MariaDB},
 	{"paged", `CREATE TABLE paged (tenant INT NOT NULL, id INT NOT NULL, x INT, y INT, PRIMARY KEY (tenant, id), UNIQUE KEY x (x), UNIQUE KEY id (id), KEY forced (x, y), KEY y (y))`, "y|x", ""},
 	{"hashed", `CREATE TABLE hashed (id INT NOT NULL PRIMARY KEY, x INT, t TEXT, KEY a (x), UNIQUE KEY long_ (t))`, "|", servers.MariaDB},
+	{"hashed_options", `CREATE TABLE hashed_options (id INT NOT NULL PRIMARY KEY, x INT, t TEXT, KEY a (x), UNIQUE KEY x (x), UNIQUE KEY long_ (t) COMMENT 'a long one')`, "|", servers.MariaDB},
+	{"not_hashed", `CREATE TABLE not_hashed (id INT NOT NULL PRIMARY KEY, x INT, KEY a (x), UNIQUE KEY x (x) COMMENT 'is not USING HASH')`, "a|x", servers.MariaDB},
 }
 
 // createIndexed makes the tables of a flavour on both sides, and rows on the source.
