@@ -19,6 +19,9 @@ const (
 	conflictPatience = 30 * time.Second
 	// outagePause bounds the pauses between two attempts during an outage.
 	outagePause = 2 * time.Second
+	// longestWait is more than an attempt waits for a server or for locks of others before it
+	// fails. What it takes beyond was work: an ALTER may break off after hours.
+	longestWait = 2 * time.Minute
 )
 
 // OutageError says that a server could not be used for as long as Config.MaxOutageSeconds
@@ -27,7 +30,8 @@ type OutageError struct {
 	final
 	// Server is "source" or "target".
 	Server string
-	// Lasted is how long it was tried, without the attempt before.
+	// Lasted is how long it was tried, without the attempt before and without the time that
+	// attempts were at work.
 	Lasted time.Duration
 	// Err is the last attempt's error.
 	Err error
@@ -155,6 +159,7 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 		}
 	}()
 	for attempt := 1; ; attempt++ {
+		started := time.Now()
 		err := f(ctx, attempt)
 		if err == nil || ctx.Err() != nil {
 			if err == nil && !outage.IsZero() {
@@ -171,6 +176,9 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			continue // at once: the next statements are smaller
 		}
 		now := time.Now()
+		if worked := now.Sub(started) - longestWait; worked > 0 {
+			began, outage = later(began, worked), later(outage, worked)
+		}
 		if isOutage(err) { // collisions before it say nothing about those after it
 			began, collisions = time.Time{}, 0
 		}
@@ -214,6 +222,14 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// later is a time moved by what does not count; none stays none.
+func later(t time.Time, by time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(by)
 }
 
 // cause names what a pause after an error waits for.

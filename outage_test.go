@@ -2,7 +2,9 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -29,4 +31,37 @@ func TestCollisionsBehindAnOutage(t *testing.T) {
 	require.NoError(t, run(deadlock, lost, lost, lost, deadlock))
 	require.ErrorContains(t, run(deadlock, deadlock, deadlock, deadlock, deadlock, deadlock), "Deadlock")
 	require.Zero(t, p.mu.waiting)
+}
+
+// Only the time counts that a server or a lock was waited for: an ALTER that breaks off after
+// hours is made again, and attempts that only wait come to an end however long each of them is.
+func TestAttemptsAtWorkAreNoOutage(t *testing.T) {
+	lost := func() error { return mysql.ErrInvalidConn }
+	locked := func() error { return &TableLockedError{Table: "t", Err: errors.New("locked")} }
+	for name, failure := range map[string]func() error{"outage": lost, "locked": locked} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				run := func(length time.Duration, failures int) (attempts int, err error) {
+					p := &patience{server: "target", logger: quietLogger(), limit: 10 * time.Minute}
+					err = p.do(t.Context(), 1, func(context.Context, int) error {
+						if attempts++; attempts > failures {
+							return nil
+						}
+						time.Sleep(length)
+						return failure()
+					})
+					return attempts, err
+				}
+				attempts, err := run(3*time.Hour, 4)
+				require.NoError(t, err)
+				require.Equal(t, 5, attempts)
+				attempts, err = run(3*time.Hour, 100)
+				require.Error(t, err)
+				require.Less(t, attempts, 10, "not for ever")
+				_, err = run(time.Minute, 20)
+				require.Error(t, err)
+				require.Contains(t, err.Error(), "for 10m")
+			})
+		})
+	}
 }
