@@ -262,28 +262,38 @@ func deferredOf(table *TableSchema, definition string, unique bool, needed neede
 	if err != nil {
 		return nil, err
 	}
-	for i := range table.Columns {
-		if table.Columns[i].IsAuto {
-			needed = append(slices.Clone(needed), table.Columns[i].Name)
-		}
-	}
+	needed = append(slices.Clone(needed), columnsThatSay(elements, "AUTO_INCREMENT")...)
 	// The pagination key is what every statement finds its rows by; verification is told to use its index.
-	return deferrable(indexes, unique, needed, table.keyIndexName, table.ForcedIndexForVerification), nil
+	return deferrable(indexes, unique, needed, table.keyColumnNames(), table.keyIndexName, table.ForcedIndexForVerification), nil
 }
 
-// drop drops a table's deferred indexes, as many of them as are there. An account that may
-// not do that keeps them.
+// drop drops a table's deferred indexes, as many of them as are there. A table whose server
+// refuses that, with all of them there, keeps them.
 func (d *deferredIndexes) drop(ctx context.Context, t *deferredTable) error {
+	var refused error
 	err := d.locked(ctx, t, func(s *session) error {
+		refused = nil
 		present, _, err := d.present(ctx, s, t)
 		if err != nil || len(present) == 0 {
 			return err
 		}
 		_, err = s.execText(ctx, "ALTER TABLE "+t.quoted()+" "+dropClauses(present))
-		return err
+		if !refusedForGood(err) {
+			return err
+		}
+		present, _, lookErr := d.present(ctx, s, t)
+		if lookErr != nil || len(present) < len(t.record.deferred) {
+			return errors.Join(err, lookErr)
+		}
+		refused = err
+		return nil
 	})
-	if mysqlerr.Classify(err) == mysqlerr.AccessDenied {
-		d.logger.WithError(err).WithField(fieldTable, t.table.String()).Warn("its indexes stay while rows are copied, which is slower: grant ALTER, CREATE and INSERT on the table")
+	if err == nil && refused != nil {
+		remedy := ""
+		if mysqlerr.Classify(refused) == mysqlerr.AccessDenied {
+			remedy = ": grant ALTER, CREATE and INSERT on the table"
+		}
+		d.logger.WithError(refused).WithField(fieldTable, t.table.String()).Warn("its indexes stay while rows are copied, which is slower" + remedy)
 		return d.settle(ctx, t)
 	}
 	if err != nil {
@@ -292,6 +302,12 @@ func (d *deferredIndexes) drop(ctx context.Context, t *deferredTable) error {
 	failpoint("index.dropped")
 	d.logger.WithField(fieldTable, t.table.String()).Infof("%d secondary indexes are created when the rows are copied", len(t.record.deferred))
 	return nil
+}
+
+// refusedForGood tells whether a server has answered that it will not make a change of indexes.
+func refusedForGood(err error) bool {
+	class := mysqlerr.Classify(err)
+	return class == mysqlerr.AccessDenied || class == mysqlerr.Permanent && mysqlerr.Number(err) != 0
 }
 
 // settle: nothing is owed to the table any more.

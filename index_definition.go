@@ -175,10 +175,16 @@ func (n neededColumns) has(column string) bool {
 	return slices.ContainsFunc(n, func(c string) bool { return strings.EqualFold(c, column) })
 }
 
+// are tells whether these are the columns, in any order.
+func (n neededColumns) are(columns []string) bool {
+	return len(n) == len(columns) && !slices.ContainsFunc(columns, func(c string) bool { return !n.has(c) })
+}
+
 // deferrable returns the indexes that can be dropped from an empty table and created when
 // its rows are there so that the table's definition is the same as before, byte by byte.
 //
-// Not deferred are the primary key; what somebody needs meanwhile; FULLTEXT and SPATIAL
+// Not deferred are the primary key; what somebody needs meanwhile; unique indexes of the key,
+// by which rows are found, whatever their names are on the target; FULLTEXT and SPATIAL
 // indexes, which cannot be created while rows are written; indexes on expressions, behind
 // which the server keeps hidden columns; unique ones of a table without a primary key,
 // whose rows are ordered by one of them. A table with a unique index by hash, MariaDB's for
@@ -188,7 +194,7 @@ func (n neededColumns) has(column string) bool {
 // index stays, too, when one of its kind that stays comes behind it. MySQL shows those with an
 // expression or a VIRTUAL column, mixed, behind the ordinary ones. MariaDB, which has no
 // expressions, shows those with a VIRTUAL column among the ordinary ones.
-func deferrable(indexes []indexDefinition, unique bool, needed neededColumns, kept ...string) []indexDefinition {
+func deferrable(indexes []indexDefinition, unique bool, needed, key neededColumns, kept ...string) []indexDefinition {
 	if slices.ContainsFunc(indexes, func(i indexDefinition) bool { return i.unique() && says(i.Clause, "USING HASH") }) {
 		return nil
 	}
@@ -203,7 +209,7 @@ func deferrable(indexes []indexDefinition, unique bool, needed neededColumns, ke
 		switch index.kind {
 		case "":
 		case "UNIQUE":
-			can = can && unique && hasPrimary && !strings.Contains(index.Clause, "WITHOUT OVERLAPS")
+			can = can && unique && hasPrimary && !strings.Contains(index.Clause, "WITHOUT OVERLAPS") && !key.are(index.columns)
 		default:
 			can = false
 		}

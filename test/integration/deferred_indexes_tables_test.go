@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -129,5 +130,47 @@ func TestSmallTablesKeepTheirIndexes(t *testing.T) {
 		require.Equal(t, fmt.Sprint([]string{`"PRIMARY"|`, `"x"|`, `"xi"|`}, []string{`"PRIMARY"|`}), during)
 		require.Equal(t, before, definitions(t, p.TargetDB, tables))
 		p.MustEqual(t, indexed)
+	})
+}
+
+// A target's table that was made by hand is judged by its own definition: what finds rows by the
+// key stays under any name, and so does what its own AUTO_INCREMENT needs. What the server refuses
+// to drop stays, too, and the run goes on.
+func TestIndexesOfTargetsMadeByHand(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		const ddl, byHand = "CREATE TABLE t (tenant INT NOT NULL, id INT NOT NULL, n INT NOT NULL, x INT, PRIMARY KEY (tenant, id), ",
+			"UNIQUE KEY u (x, id), KEY x (x))"
+		p.Create(t, indexed, ddl+"UNIQUE KEY id (id), "+byHand, "CREATE TABLE refused (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x))")
+		p.In(t, p.SourceDB, indexed, "INSERT INTO t VALUES (1,1,1,1),(1,2,2,2),(2,3,3,3)", "INSERT INTO refused VALUES (1,1)")
+		p.In(t, p.TargetDB, indexed, "DROP TABLE t", strings.Replace(ddl, "n INT NOT NULL", "n INT NOT NULL AUTO_INCREMENT", 1)+"KEY n (n), UNIQUE KEY uq (id), "+byHand)
+		tables := []indexedTable{{name: "t"}, {name: "refused"}}
+		before := definitions(t, p.TargetDB, tables)
+
+		f, proxy := proxiedTarget(t, p, indexed)
+		f.CascadingPaginationColumnConfig = &ghostferry.CascadingPaginationColumnConfig{PerTable: map[string]map[string]string{indexed: {"t": "id"}}}
+		f.VerifierType = ghostferry.VerifierTypeNoVerification // it would name the key's index as the source does
+		log := &recordingLogger{}
+		f.Logger = log.logger()
+		refused := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`refused`.*DROP KEY"), Do: faultproxy.Refuse, Error: 1845, Times: 1})
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		var during string
+		var once sync.Once
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
+			once.Do(func() {
+				during = fmt.Sprint(indexNames(t, p.TargetDB, "t"), indexNames(t, p.TargetDB, "refused"))
+			})
+			return nil
+		})
+		require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		require.Equal(t, 1, refused.Taken())
+		require.Equal(t, 1, log.count("its indexes stay while rows are copied"))
+		require.Equal(t, fmt.Sprint([]string{`"n"|`, `"PRIMARY"|`, `"uq"|`}, []string{`"PRIMARY"|`, `"x"|`}), during)
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		require.Equal(t, []string{`"0"|`}, harness.Rows(t, p.TargetDB, "SELECT COUNT(*) FROM _ghostferry.deferred_indexes"))
+		const rows = "SELECT * FROM " + indexed + ".t ORDER BY id"
+		require.Equal(t, harness.Rows(t, p.SourceDB, rows), harness.Rows(t, p.TargetDB, rows))
 	})
 }
