@@ -278,7 +278,7 @@ func (d *deferredIndexes) drop(ctx context.Context, t *deferredTable) error {
 			return err
 		}
 		_, err = s.execText(ctx, "ALTER TABLE "+t.quoted()+" "+dropClauses(present))
-		if !refusedForGood(err) {
+		if mysqlerr.Classify(err) != mysqlerr.AccessDenied && !refusedForGood(err) {
 			return err
 		}
 		present, _, lookErr := d.present(ctx, s, t)
@@ -304,10 +304,9 @@ func (d *deferredIndexes) drop(ctx context.Context, t *deferredTable) error {
 	return nil
 }
 
-// refusedForGood tells whether a server has answered that it will not make a change of indexes.
+// refusedForGood tells whether a server has answered that it cannot make a change of indexes.
 func refusedForGood(err error) bool {
-	class := mysqlerr.Classify(err)
-	return class == mysqlerr.AccessDenied || class == mysqlerr.Permanent && mysqlerr.Number(err) != 0
+	return mysqlerr.Classify(err) == mysqlerr.Permanent && mysqlerr.Number(err) != 0
 }
 
 // settle: nothing is owed to the table any more.
@@ -328,6 +327,7 @@ const (
 	another likeness = iota
 	asBefore
 	otherOrder // but for the order of the deferred indexes it is as before
+	lacking    // but for deferred indexes that are missing it is as before
 )
 
 // present returns which of a table's deferred indexes are there, and whether the table is
@@ -366,10 +366,13 @@ func (r *indexRecord) compare(before, now []string) likeness {
 		return slices.ContainsFunc(r.deferred, func(i indexDefinition) bool { return i.Clause == element })
 	}
 	// Names are unique in a table: as many elements of the same texts are the same indexes.
-	if len(before) == len(now) && slices.Equal(slices.DeleteFunc(slices.Clone(before), deferred), slices.DeleteFunc(slices.Clone(now), deferred)) {
-		return otherOrder
+	switch {
+	case !slices.Equal(slices.DeleteFunc(slices.Clone(before), deferred), slices.DeleteFunc(slices.Clone(now), deferred)):
+		return another
+	case len(now) < len(before):
+		return lacking
 	}
-	return another
+	return otherOrder
 }
 
 func dropClauses(indexes []indexDefinition) string {
@@ -384,6 +387,14 @@ func addClauses(indexes []indexDefinition) string {
 	clauses := make([]string, len(indexes))
 	for i, index := range indexes {
 		clauses[i] = "ADD " + index.Clause
+	}
+	return strings.Join(clauses, ", ")
+}
+
+func indexClauses(indexes []indexDefinition) string {
+	clauses := make([]string, len(indexes))
+	for i, index := range indexes {
+		clauses[i] = index.Clause
 	}
 	return strings.Join(clauses, ", ")
 }

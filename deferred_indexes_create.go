@@ -220,7 +220,9 @@ func (d *deferredIndexes) createQuietly(ctx context.Context, s *session, t *defe
 }
 
 // restore creates what is owed to tables from which the host has removed the rows, before
-// the run is forgotten. Tables that are gone need nothing.
+// the run is forgotten. Tables that are gone need nothing. One that somebody has changed since
+// stays as it is, and so does one whose server refuses the indexes for good: the new run takes
+// the table as it is then, and its preflight refuses one that lacks indexes of the source.
 func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, previous *resumePoint) error {
 	d.checkpoint.tableNumbers = map[TableIdentifier]int{}
 	for id, t := range previous.tables {
@@ -230,20 +232,28 @@ func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, pr
 		return err
 	}
 	return d.each(ctx, d.owed, func(ctx context.Context, t *deferredTable) error {
-		err := d.lockedByAnyone(ctx, t, func(s *session) error {
-			_, err := d.createOnce(ctx, s, t)
+		found := asBefore
+		err := d.lockedByAnyone(ctx, t, func(s *session) (err error) {
+			if _, found, err = d.present(ctx, s, t); err != nil || found == another {
+				return err
+			}
+			_, err = d.createOnce(ctx, s, t)
+			if changed, ok := errors.AsType[*DeferredIndexError](err); ok && changed.Err == nil {
+				found, err = another, nil
+			}
 			return err
 		})
-		if mysqlerr.Classify(err) == mysqlerr.UnknownObject {
+		log := d.logger.WithField(fieldTable, t.table.String())
+		switch {
+		case mysqlerr.Classify(err) == mysqlerr.UnknownObject:
 			return nil
-		}
-		if changed, ok := errors.AsType[*DeferredIndexError](err); ok && changed.Err == nil {
-			// The new run looks at the table as it is.
-			d.logger.WithField(fieldTable, t.table.String()).Warnf("its secondary indexes are there, and its definition is another one than before the earlier run, which was %s", changed.Definition)
+		case refusedForGood(err):
+			log.WithError(err).Warnf("indexes that the earlier run dropped are not created again: create by hand what is missing of %s; before that run the table was %s", indexClauses(t.record.deferred), t.record.definition)
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("creating the secondary indexes of %s, which the earlier run dropped: %w", t.quoted(), err)
+		case found == another:
+			log.Warnf("it was changed since the earlier run dropped indexes of it: none of them is created; create by hand what is missing of %s; before that run the table was %s", indexClauses(t.record.deferred), t.record.definition)
 		}
 		return nil
 	})

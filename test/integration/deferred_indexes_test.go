@@ -532,3 +532,50 @@ func TestForgottenRunTakesIndexesCreatedByHand(t *testing.T) {
 		p.MustEqual(t, indexed)
 	})
 }
+
+// What somebody has changed of a table since its indexes were dropped is not overruled by those of
+// the run that is forgotten, nor does a server's refusal keep the run from being forgotten.
+func TestForgottenRunLeavesChangedTables(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		tables := []indexedTable{{name: "renamed"}, {name: "recreated"}, {name: "refused"}, {name: "half"}}
+		const columns = " (id INT NOT NULL PRIMARY KEY, a INT, b INT, c INT, "
+		var ddl, rows []string
+		for _, table := range tables {
+			ddl = append(ddl, "CREATE TABLE "+table.name+columns+"KEY a (a, c), KEY b (b))")
+			rows = append(rows, "INSERT INTO "+table.name+" VALUES (1,1,1,1)")
+		}
+		p.Create(t, indexed, ddl...)
+		p.In(t, p.SourceDB, indexed, rows...)
+		half := definitions(t, p.TargetDB, tables)["half"]
+		f, proxy := proxiedTarget(t, p, indexed)
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*ADD KEY"), Do: faultproxy.Refuse, Error: 1478, Times: 100})
+		require.Error(t, harness.Move(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		for _, table := range tables {
+			p.In(t, p.TargetDB, indexed, "DELETE FROM "+table.name)
+		}
+		p.In(t, p.SourceDB, indexed, "ALTER TABLE renamed CHANGE c d INT")
+		p.In(t, p.TargetDB, indexed, "ALTER TABLE renamed CHANGE c d INT", "DROP TABLE recreated",
+			"CREATE TABLE recreated"+columns+"KEY a (a))", "ALTER TABLE half ADD KEY b (b)")
+		changed := definitions(t, p.TargetDB, tables)
+
+		f, proxy = proxiedTarget(t, p, indexed)
+		log := &recordingLogger{}
+		f.Logger = log.logger()
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`refused` ADD KEY"), Do: faultproxy.Refuse, Error: 1478, Times: 100})
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.ForgetCheckpoint(ctx))
+		changed["half"] = half // what is there of it is as it was
+		require.Equal(t, changed, definitions(t, p.TargetDB, tables))
+		require.Equal(t, 2, log.count("it was changed since the earlier run dropped indexes of it"))
+		require.Equal(t, 3, log.count("create by hand what is missing of KEY `a` (`a`,`c`), KEY `b` (`b`)"))
+		require.NoError(t, f.StartContext(ctx))
+		err := harness.RunStarted(ctx, f, func() error { return nil })
+		require.NoError(t, f.Close())
+		for _, missing := range []string{"recreated: the index a (a, c)", "refused: the index a (a, c)", "renamed: the index a (a, d)"} {
+			require.ErrorContains(t, err, indexed+"."+missing+" of the source is missing", "the new run judges what is there")
+		}
+		require.NotContains(t, err.Error(), indexed+".half")
+	})
+}
