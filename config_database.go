@@ -76,7 +76,7 @@ type DatabaseConfig struct {
 	distrustLoopback bool // for tests: loopback is as bad as a network
 
 	// ReadTimeout and WriteTimeout bound reading and writing on the connection, in
-	// seconds; 0 means no bound.
+	// seconds; 0 means no bound. An ALTER for deferred indexes has no ReadTimeout.
 	ReadTimeout  uint64
 	WriteTimeout uint64
 

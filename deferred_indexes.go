@@ -72,7 +72,7 @@ func (t *deferredTable) quoted() string { return sqlesc.Table(t.schema, t.name) 
 
 func (f *Ferry) newDeferredIndexes() *deferredIndexes {
 	return &deferredIndexes{
-		db: f.TargetDB, server: f.targetServer, checkpoint: f.checkpoint, logger: taggedLogger(f.logger, "indexes"),
+		db: f.indexesDB, server: f.targetServer, checkpoint: f.checkpoint, logger: taggedLogger(f.logger, "indexes"),
 		patience: f.targetPatience, attempts: f.DBWriteRetries, concurrency: f.DataIterationConcurrency,
 		off: f.defersNothing(), unique: f.DeferSecondaryIndexes == DeferIndexesAll, minBytes: f.DeferSecondaryIndexesMinBytes,
 		names: newRewrites(f.DatabaseRewrites, f.TableRewrites), pauses: &f.BinlogWriter.pauses, rebuilt: f.compareAnew,

@@ -88,6 +88,7 @@ type Ferry struct {
 	collisions                     *collisionLedger
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	indexes                        *deferredIndexes
+	indexesDB                      *sql.DB   // see openForIndexes
 	began                          time.Time // of Initialize, with its monotonic reading
 	resume                         *resumePoint
 	damage                         *DamagedCheckpointError // why the checkpoint cannot be resumed from

@@ -77,7 +77,25 @@ func (f *Ferry) connect(ctx context.Context) error {
 	var onSource, onTarget error
 	f.SourceDB, f.sourceServer, onSource = f.open(ctx, "source", f.Source)
 	f.TargetDB, f.targetServer, onTarget = f.open(ctx, "target", f.Target)
+	if onTarget == nil {
+		onTarget = f.openForIndexes()
+	}
 	return errors.Join(onSource, onTarget)
+}
+
+// openForIndexes opens what the target's indexes are changed on: without Target.ReadTimeout, which
+// would cut off an ALTER that takes longer, while the server goes on with it. A peer that is gone is
+// found by the probes of dialer.
+func (f *Ferry) openForIndexes() (err error) {
+	f.indexesDB = f.TargetDB
+	if f.Target.ReadTimeout > 0 {
+		patient := *f.Target
+		patient.ReadTimeout = 0
+		if f.indexesDB, err = patient.SqlDB(nil); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+	}
+	return nil
 }
 
 func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (*sql.DB, *server.Server, error) {
@@ -118,7 +136,7 @@ func (f *Ferry) closeConnections() {
 	if f.madeThrottler != nil {
 		_ = f.madeThrottler.Close()
 	}
-	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
+	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB, f.indexesDB} {
 		if db != nil {
 			_ = db.Close()
 		}

@@ -174,3 +174,22 @@ func TestIndexesOfTargetsMadeByHand(t *testing.T) {
 		require.Equal(t, harness.Rows(t, p.SourceDB, rows), harness.Rows(t, p.TargetDB, rows))
 	})
 }
+
+// Indexes whose creation takes longer than a connection's ReadTimeout are created by one statement.
+func TestIndexesTakeLongerThanTheReadTimeout(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		p.Create(t, indexed, "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x))")
+		p.In(t, p.SourceDB, indexed, "INSERT INTO t VALUES (1,1),(2,2)")
+		tables := []indexedTable{{name: "t"}}
+		before := definitions(t, p.TargetDB, tables)
+		f, proxy := proxiedTarget(t, p, indexed)
+		f.Target.ReadTimeout = 2
+		slow := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .* ADD "), Do: faultproxy.Delay, Wait: 5 * time.Second, Times: 10})
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
+		require.Equal(t, 1, slow.Taken())
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
