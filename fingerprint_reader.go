@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -124,13 +126,15 @@ func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx
 	}
 }
 
-// fingerprint is how the rows of one table are digested. Immutable.
+// fingerprint is how the rows of one table are digested. Immutable, but for unhinted.
 type fingerprint struct {
 	table  *TableSchema
 	layout *tableLayout
 	row    string // expression: the digest of a row, 32 bytes
 	hint   string // by keys
 	forced bool   // hint is the host's choice, for ranges, too
+
+	unhinted atomic.Bool // the target has said that it lacks the index of a hint
 
 	compared    []int          // columns that are compared
 	compressed  []int          // those that are compared decompressed
@@ -309,7 +313,7 @@ func (r *fingerprintReader) chunk(ctx context.Context, f *fingerprint, keys keyR
 		return r.decompressedChunk(ctx, f, keys)
 	}
 	var digest chunkDigest
-	err := r.read(ctx, func(s querySession, suffix string) error {
+	err := r.reading(ctx, f, func(s querySession, suffix string) error {
 		stmt := append(s.statement(), "SELECT COUNT(*),GROUP_CONCAT("...)
 		stmt = append(append(stmt, f.row...), " SEPARATOR '') FROM "...)
 		stmt = append(append(append(stmt, r.tableName(f.table)...), r.rangeHint(f)...), " WHERE "...)
@@ -331,7 +335,7 @@ func (r *fingerprintReader) chunk(ctx context.Context, f *fingerprint, keys keyR
 func (r *fingerprintReader) decompressedChunk(ctx context.Context, f *fingerprint, keys keyRange) (chunkDigest, error) {
 	var rows uint64
 	var digests []byte
-	err := r.scan(ctx, f, r.rangeHint(f), func(stmt []byte) []byte {
+	err := r.scan(ctx, f, r.rangeHint, func(stmt []byte) []byte {
 		return append(f.layout.appendRange(stmt, keys), " ORDER BY "+f.layout.keyOrder(false)...)
 	}, func() { rows, digests = 0, nil }, func(_, digest string) {
 		rows++
@@ -342,13 +346,13 @@ func (r *fingerprintReader) decompressedChunk(ctx context.Context, f *fingerprin
 
 // rows returns the digests of the rows of a range by encoded key.
 func (r *fingerprintReader) rows(ctx context.Context, f *fingerprint, keys keyRange) (map[string]string, error) {
-	return r.digests(ctx, f, r.rangeHint(f), func(stmt []byte) []byte { return f.layout.appendRange(stmt, keys) })
+	return r.digests(ctx, f, r.rangeHint, func(stmt []byte) []byte { return f.layout.appendRange(stmt, keys) })
 }
 
 // keys returns the digests of the rows that have one of the encoded keys, in the
 // server's sense, by their own encoded key.
 func (r *fingerprintReader) keys(ctx context.Context, f *fingerprint, keys []string) (map[string]string, error) {
-	return r.digests(ctx, f, f.hint, func(stmt []byte) []byte { return f.appendKeys(stmt, keys) })
+	return r.digests(ctx, f, r.keyHint, func(stmt []byte) []byte { return f.appendKeys(stmt, keys) })
 }
 
 func (f *fingerprint) appendKeys(stmt []byte, keys []string) []byte {
@@ -356,7 +360,7 @@ func (f *fingerprint) appendKeys(stmt []byte, keys []string) []byte {
 	return stmt
 }
 
-func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, hint string, where func(stmt []byte) []byte) (map[string]string, error) {
+func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, hint func(f *fingerprint) string, where func(stmt []byte) []byte) (map[string]string, error) {
 	var found map[string]string
 	err := r.scan(ctx, f, hint, where, func() { found = map[string]string{} }, func(key, digest string) { found[key] = digest })
 	return found, err
@@ -364,15 +368,15 @@ func (r *fingerprintReader) digests(ctx context.Context, f *fingerprint, hint st
 
 // scan reads keys and digests of rows. begin is called before the first row, again
 // when the reading is repeated.
-func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, hint string, where func(stmt []byte) []byte, begin func(), row func(key, digest string)) error {
-	err := r.read(ctx, func(s querySession, suffix string) error {
+func (r *fingerprintReader) scan(ctx context.Context, f *fingerprint, hint func(f *fingerprint) string, where func(stmt []byte) []byte, begin func(), row func(key, digest string)) error {
+	err := r.reading(ctx, f, func(s querySession, suffix string) error {
 		begin()
 		stmt := append(s.statement(), "SELECT "...)
 		stmt = append(append(stmt, f.row...), ","+f.layout.keySelectList()...)
 		for _, i := range f.compressed {
 			stmt = append(append(stmt, ','), f.layout.columns[i].SelectExpr(QuoteField(f.layout.columns[i].Name))...)
 		}
-		stmt = append(stmt, " FROM "+r.tableName(f.table)+hint+" WHERE "...)
+		stmt = append(stmt, " FROM "+r.tableName(f.table)+hint(f)+" WHERE "...)
 		stmt = append(where(stmt), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			digest, ok := values[0].([]byte)
@@ -463,9 +467,9 @@ func (f *fingerprint) decompress(column int, value driver.Value) ([]byte, error)
 // when there is no such row.
 func (r *fingerprintReader) columns(ctx context.Context, f *fingerprint, key string) ([]string, error) {
 	var digests []string
-	err := r.read(ctx, func(s querySession, suffix string) error {
+	err := r.reading(ctx, f, func(s querySession, suffix string) error {
 		digests = nil
-		stmt := append(s.statement(), "SELECT "+strings.Join(f.columnExprs, ",")+" FROM "+r.tableName(f.table)+f.hint+" WHERE "...)
+		stmt := append(s.statement(), "SELECT "+strings.Join(f.columnExprs, ",")+" FROM "+r.tableName(f.table)+r.keyHint(f)+" WHERE "...)
 		stmt = append(f.appendKeys(stmt, []string{key}), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			digests = make([]string, len(values))
@@ -489,7 +493,7 @@ func (r *fingerprintReader) columns(ctx context.Context, f *fingerprint, key str
 // when the range has fewer.
 func (r *fingerprintReader) keyAt(ctx context.Context, f *fingerprint, keys keyRange, n int) (keyTuple, error) {
 	var key keyTuple
-	err := r.read(ctx, func(s querySession, _ string) (err error) {
+	err := r.reading(ctx, f, func(s querySession, _ string) (err error) {
 		stmt := append(s.statement(), "SELECT "+f.layout.keySelectList()+" FROM "+r.tableName(f.table)+r.rangeHint(f)+" WHERE "...)
 		stmt = f.layout.appendRange(stmt, keys)
 		stmt = append(stmt, " ORDER BY "+f.layout.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(n-1)...)
@@ -499,9 +503,30 @@ func (r *fingerprintReader) keyAt(ctx context.Context, f *fingerprint, keys keyR
 	return key, r.failed(f, err)
 }
 
+// reading is read for one table. The target may lack the index of a hint: it is owed, or has
+// another name there. Then the table is read without it.
+func (r *fingerprintReader) reading(ctx context.Context, f *fingerprint, do func(s querySession, suffix string) error) error {
+	err := r.read(ctx, do)
+	if r.side == "target" && mysqlerr.Number(err) == mysqlerr.NoSuchKey {
+		f.unhinted.Store(true)
+		err = r.read(ctx, do)
+	}
+	return err
+}
+
+// keyHint is the index by which rows are found by their keys.
+func (r *fingerprintReader) keyHint(f *fingerprint) string {
+	if r.side == "target" && f.unhinted.Load() {
+		return ""
+	}
+	return f.hint
+}
+
 // rangeHint is the index by which ranges are read.
 func (r *fingerprintReader) rangeHint(f *fingerprint) string {
 	switch {
+	case r.side == "target" && f.unhinted.Load():
+		return ""
 	case f.forced:
 		return f.hint
 	case r.side == "target":

@@ -298,6 +298,9 @@ func NothingSent(err error) bool {
 // NoSuchThread is the server's answer to a KILL of a connection that has ended.
 const NoSuchThread = 1094 // ER_NO_SUCH_THREAD
 
+// NoSuchKey is the server's answer to a hint that names an index which the table lacks.
+const NoSuchKey = 1176 // ER_KEY_DOES_NOT_EXITS
+
 // NeedsQuietTable tells whether an online change of a table's indexes failed for a reason that
 // does not hold while nobody writes to it.
 func NeedsQuietTable(err error) bool {

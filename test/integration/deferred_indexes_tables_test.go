@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -149,7 +150,6 @@ func TestIndexesOfTargetsMadeByHand(t *testing.T) {
 
 		f, proxy := proxiedTarget(t, p, indexed)
 		f.CascadingPaginationColumnConfig = &ghostferry.CascadingPaginationColumnConfig{PerTable: map[string]map[string]string{indexed: {"t": "id"}}}
-		f.VerifierType = ghostferry.VerifierTypeNoVerification // it would name the key's index as the source does
 		log := &recordingLogger{}
 		f.Logger = log.logger()
 		refused := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`refused`.*DROP KEY"), Do: faultproxy.Refuse, Error: 1845, Times: 1})
@@ -189,6 +189,38 @@ func TestIndexesTakeLongerThanTheReadTimeout(t *testing.T) {
 		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
 		require.NoError(t, f.Close())
 		require.Equal(t, 1, slow.Taken())
+		require.Equal(t, before, definitions(t, p.TargetDB, tables))
+		p.MustEqual(t, indexed)
+	})
+}
+
+// A run that verifies by an index which the process before has dropped reads without it meanwhile.
+func TestInlineVerificationByAnOwedIndex(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		p.Create(t, indexed, "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, x INT, KEY x (x))")
+		p.In(t, p.SourceDB, indexed, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4)")
+		tables := []indexedTable{{name: "t"}}
+		before := definitions(t, p.TargetDB, tables)
+		ferry := func() *ghostferry.Ferry {
+			f := &ghostferry.Ferry{Config: p.Config(indexed)}
+			f.DeferSecondaryIndexes = ghostferry.DeferIndexesAll
+			f.UpdatableConfig.DataIterationBatchSize = 1
+			return f
+		}
+		f := ferry()
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		enough := errors.New("enough")
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { return enough })
+		require.ErrorIs(t, f.RunContext(ctx), enough)
+		require.NoError(t, f.Close())
+		require.NotEqual(t, before, definitions(t, p.TargetDB, tables))
+
+		f = ferry()
+		f.VerifierType, f.ForceIndexForVerification = ghostferry.VerifierTypeInline, ghostferry.ForceIndexConfig{indexed: {"t": "x"}}
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		require.NoError(t, f.Close())
 		require.Equal(t, before, definitions(t, p.TargetDB, tables))
 		p.MustEqual(t, indexed)
 	})
