@@ -31,7 +31,8 @@ const (
 // Ferry moves data: a zero value with a Config, driven by Initialize, Start and Run,
 // and meanwhile WaitUntilRowCopyIsComplete, WaitUntilBinlogStreamerCatchesUp,
 // StartCutover (the host's writers stop), FlushBinlogAndStopStreaming; Run returns;
-// then Verifier.VerifyDuringCutover, StopTargetVerifier and EndCutover.
+// then Verifier.VerifyDuringCutover, StopTargetVerifier, CheckLateWrites and EndCutover. Cutover is
+// all of that behind Run.
 //
 // Every blocking method has a twin with a context and an error; the method without
 // them hands errors to ErrorHandler.Fatal. A Ferry is used for one run. Two Ferries in

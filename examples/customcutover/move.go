@@ -94,7 +94,7 @@ func (m *move) cutOver(ctx context.Context, streams *sync.WaitGroup) (blocked ti
 	if err = m.router.set(ctx, "block"); err == nil {
 		m.ferry.FlushBinlogAndStopStreaming()
 		streams.Wait()
-		err = m.judge()
+		err = m.judge(ctx)
 	} else {
 		m.ferry.FlushBinlogAndStopStreaming() // ends the run
 		streams.Wait()
@@ -113,8 +113,8 @@ func (m *move) cutOver(ctx context.Context, streams *sync.WaitGroup) (blocked ti
 }
 
 // judge says whether the target may have the traffic: the streams ended without an error,
-// the verifier is content, and nobody else wrote to the target.
-func (m *move) judge() error {
+// the verifier is content, nobody else wrote to the target, and nobody to the source any more.
+func (m *move) judge(ctx context.Context) error {
 	if err := m.failure.first(); err != nil {
 		return err
 	}
@@ -126,5 +126,8 @@ func (m *move) judge() error {
 		return result
 	}
 	m.ferry.StopTargetVerifier()
-	return m.failure.first()
+	if err := m.failure.first(); err != nil {
+		return err
+	}
+	return m.ferry.CheckLateWrites(ctx)
 }

@@ -1,12 +1,12 @@
 // Quickstart moves the schema "shop" while it is written: quickstart < CONFIG.json, with
 // {"Source": {"Host": …, "Port": …, "User": …, "Pass": …}, "Target": {the same}}.
-// The target has the schema's tables, empty. For the cutover ./stop-writers is run,
-// which ends when the application has stopped writing.
+// The target has the schema's tables, empty. The cutover runs ./writers with one word, and
+// waits for its end: stop (the application has stopped writing), target (it writes to the target
+// now) or, when the cutover is given up, start (it goes on with the source).
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -33,18 +33,19 @@ func main() {
 	config := &ghostferry.Config{TableFilter: shop{}, VerifierType: ghostferry.VerifierTypeOnline, AutomaticCutover: true}
 	err := ghostferry.DecodeConfig(os.Stdin, config)
 	if err == nil {
-		err = move(context.Background(), config, func(ctx context.Context) error {
-			return exec.CommandContext(ctx, "./stop-writers").Run()
-		})
+		err = move(context.Background(), config, ghostferry.CutoverHooks{Fence: writers("stop"), Unfence: writers("start"), Switch: writers("target")})
 	}
 	if err != nil {
-		log.Fatal(err) // run it again: it goes on where it was
+		log.Fatal(err) // it says who has the traffic; while that is the source, run it again: it goes on where it was
 	}
 }
 
-// move returns when the target has everything and was found equal; stopWrites is the
-// cutover hook, after which nobody may write to the source.
-func move(ctx context.Context, config *ghostferry.Config, stopWrites func(context.Context) error) error {
+func writers(word string) func(context.Context) error {
+	return func(ctx context.Context) error { return exec.CommandContext(ctx, "./writers", word).Run() }
+}
+
+// move returns when the target has everything, was found equal, and has the application.
+func move(ctx context.Context, config *ghostferry.Config, hooks ghostferry.CutoverHooks) error {
 	ferry := &ghostferry.Ferry{Config: config}
 	defer ferry.Close()
 	if err := ferry.InitializeContext(ctx); err != nil {
@@ -59,23 +60,11 @@ func move(ctx context.Context, config *ghostferry.Config, stopWrites func(contex
 	run, runCtx := errgroup.WithContext(ctx)
 	run.Go(func() error { return ferry.RunContext(runCtx) })
 	run.Go(func() error {
-		for _, step := range []func(context.Context) error{
-			ferry.WaitUntilRowCopyIsCompleteContext, ferry.WaitUntilBinlogStreamerCatchesUpContext,
-			stopWrites, ferry.FlushBinlogAndStopStreamingContext,
-		} {
-			if err := step(runCtx); err != nil {
-				return err
-			}
+		report, err := ferry.Cutover(runCtx, hooks)
+		if err == nil {
+			fmt.Printf("%d rows copied, %d changes followed, equal at %v, writers stopped for %s\n", rows.Load(), changes.Load(), report.Coordinate, report.WriteBlock)
 		}
-		return nil
-	})
-	if err := run.Wait(); err != nil {
 		return err
-	}
-	verdict, err := ferry.Verifier.VerifyDuringCutover()
-	fmt.Printf("%d rows copied, %d changes followed, equal at %v: %v\n", rows.Load(), changes.Load(), ferry.StopCoordinate(), verdict.DataCorrect)
-	if err == nil && !verdict.DataCorrect {
-		err = verdict
-	}
-	return errors.Join(err, ferry.StopTargetVerifierContext(ctx))
+	})
+	return run.Wait()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -41,10 +42,10 @@ func TestQuickstart(t *testing.T) {
 			require.NoError(t, move(ctx, &ghostferry.Config{
 				Source: database(source), Target: database(target), TableFilter: shop{},
 				VerifierType: ghostferry.VerifierTypeOnline, AutomaticCutover: true,
-			}, func(context.Context) error {
+			}, ghostferry.CutoverHooks{Fence: func(context.Context) error {
 				_, err := writer.Stop()
 				return err
-			}))
+			}}))
 
 			report, err := compare.Compare(ctx, sourceDB, targetDB, compare.Options{Databases: map[string]string{"shop": "shop"}})
 			require.NoError(t, err)
@@ -52,6 +53,8 @@ func TestQuickstart(t *testing.T) {
 		})
 	}
 }
+
+var errStays = errors.New("the application goes on")
 
 // A hook that fails ends the move.
 func TestQuickstartGivesUp(t *testing.T) {
@@ -70,7 +73,7 @@ func TestQuickstartGivesUp(t *testing.T) {
 	require.ErrorIs(t, move(t.Context(), &ghostferry.Config{
 		Source: database(source), Target: database(target), TableFilter: shop{}, AutomaticCutover: true,
 		VerifierType: ghostferry.VerifierTypeOnline,
-	}, func(context.Context) error { return context.DeadlineExceeded }), context.DeadlineExceeded)
+	}, ghostferry.CutoverHooks{Fence: func(context.Context) error { return errStays }}), errStays)
 }
 
 func database(s *servers.Server) *ghostferry.DatabaseConfig {
