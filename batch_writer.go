@@ -241,7 +241,7 @@ func (w *BatchWriter) writeOnce(ctx context.Context, tw *tableWriter, batch *Row
 			return nil, nil, err
 		}
 		if n == 0 {
-			return nil, nil, w.fenced(ctx)
+			return nil, nil, w.fenced(ctx, s)
 		}
 		failpoint("copy.recorded")
 	}
@@ -295,8 +295,8 @@ func (w *BatchWriter) verifyInline(ctx context.Context, s *session, tw *tableWri
 	return check, err
 }
 
-func (w *BatchWriter) fenced(ctx context.Context) error {
-	if err := w.checkpoint.ownerError(ctx); err != nil {
+func (w *BatchWriter) fenced(ctx context.Context, s *session) error {
+	if err := w.checkpoint.ownerErrorOn(ctx, s.conn); err != nil {
 		return err
 	}
 	return errors.New("the checkpoint did not take the chunk although this process owns the run")

@@ -21,13 +21,13 @@ const (
 	// statements are long, hot rows collapse and lanes seldom wait for each other, small enough
 	// for memory.
 	applyBatchRows  = 10000
-	applyBatchBytes = 10 << 20
+	applyBatchBytes = 8 << 20
 	// applyBatchTime is how long a batch should take: changes behind it wait that long. A target
 	// that is slow, for example beside the copy, gets smaller ones, but not less than leastBatchRows.
 	applyBatchTime = 500 * time.Millisecond
 	leastBatchRows = 1000
 	// applyQueueBytes bounds what is delivered and not yet taken into a batch.
-	applyQueueBytes = 12 << 20
+	applyQueueBytes = 8 << 20
 	// applyBytes bounds what is delivered and not yet on the target: beyond the queue one
 	// batch that is written and one that is being made. Of larger rows there is one.
 	applyBytes = applyQueueBytes + 2*applyBatchBytes
@@ -251,11 +251,13 @@ func (w *BinlogWriter) maxRows() int {
 	return most
 }
 
-// pace notes how long a batch took, of which small ones tell only how far the target is.
-func (w *BinlogWriter) pace(changes int, took time.Duration) {
-	if changes >= soleLaneRows && took > 0 {
-		w.paced.Store(int64(float64(changes) * applyBatchTime.Seconds() / took.Seconds()))
-	}
+// pace notes how long the lanes of a batch took, and recording its position after that. That is
+// a few round trips, of which the lanes had some more: what is far away takes as long for a few
+// changes as for many, and less of them at once would only be slower.
+func (w *BinlogWriter) pace(changes int, lanes, position time.Duration) {
+	const roundTrips = 4 // times those of a position
+	took := max(lanes-roundTrips*position, lanes/10, time.Microsecond)
+	w.paced.Store(int64(float64(changes) * applyBatchTime.Seconds() / took.Seconds()))
 }
 
 func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBatch) error {
@@ -267,11 +269,9 @@ func (w *BinlogWriter) writeBatches(ctx context.Context, batches <-chan *applyBa
 			w.advance(b)
 			continue
 		}
-		began := time.Now()
 		if err := w.writeBatch(ctx, b); err != nil {
 			return err
 		}
-		w.pace(b.changes, time.Since(began))
 		w.queue.written(b.changes, b.bytes)
 		pending, recorded = nil, time.Now()
 		w.advance(b)

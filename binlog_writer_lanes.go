@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -125,6 +126,7 @@ type errBatchCommitted struct{}
 func (errBatchCommitted) Error() string { return "the batch is committed already" }
 
 func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, error) {
+	began := time.Now()
 	if a.twoPhase() {
 		if err := a.inLanes(ctx, a.deleteTouched); err != nil {
 			return nil, err
@@ -141,10 +143,14 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 		}
 		images = nil
 	}
+	lanes := time.Since(began)
 	serial, err := a.commitPosition(ctx, images)
 	if errors.Is(err, errBatchCommitted{}) {
 		traceLanded(nil)
 		return nil, nil
+	}
+	if err == nil && a.lanes > 1 {
+		a.w.pace(a.batch.changes, lanes, time.Since(began)-lanes)
 	}
 	return mergeSkipped(serial, skipped...), err
 }
@@ -252,7 +258,7 @@ func (a *batchAttempt) recordIntent(ctx context.Context, s *session, lane int) e
 	if err != nil || n == 1 {
 		return err
 	}
-	return c.ownerError(ctx) // nil: the same intent stood there, and its row is locked
+	return c.ownerErrorOn(ctx, s.conn) // nil: the same intent stood there, and its row is locked
 }
 
 func (a *batchAttempt) recordPosition(ctx context.Context, s *session) error {

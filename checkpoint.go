@@ -447,9 +447,15 @@ func (c *checkpoint) lockEpoch(ctx context.Context, s *session) error {
 
 // ownerError returns a FencedError when another process has taken the run over, and a
 // TargetLostCommitsError when the target has forgotten that this one had.
-func (c *checkpoint) ownerError(ctx context.Context) error {
+func (c *checkpoint) ownerError(ctx context.Context) error { return c.ownerErrorOn(ctx, c.db) }
+
+// ownerErrorOn asks by a connection that the caller has: a pool may be bounded, and all of its
+// connections wait for each other.
+func (c *checkpoint) ownerErrorOn(ctx context.Context, on interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sqlorig.Row
+}) error {
 	var epoch uint64
-	err := c.db.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?", c.runID).Scan(&epoch)
+	err := on.QueryRowContext(ctx, "SELECT epoch FROM "+c.table("runs")+" WHERE run_id=?", c.runID).Scan(&epoch)
 	return c.ownedAt(epoch, err)
 }
 

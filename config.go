@@ -82,7 +82,8 @@ type Config struct {
 	// one that no replica of the server uses.
 	MyServerId uint32
 
-	// BinlogEventBatchSize is how many row changes are applied at once, and the batch
+	// BinlogEventBatchSize is how many row changes are applied at once, at most (what takes
+	// longer than half a second is applied in smaller batches), and the batch
 	// size of re-verification. Default 10000.
 	BinlogEventBatchSize int
 	// BinlogApplyLanes is how many connections apply changes side by side. Default 4.

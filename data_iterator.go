@@ -93,6 +93,9 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 	if err != nil {
 		return err
 	}
+	if d.reader != nil {
+		defer d.reader.spare.drop()
+	}
 	group, groupCtx := lifecycle.New(ctx)
 	queue, err := d.newCopyQueue(groupCtx, sorted)
 	if err != nil {

@@ -102,6 +102,9 @@ func (s *BinlogStreamer) dropPacket() {
 		return
 	}
 	bytes := len(ev.RawData)
+	if body, ok := ev.Event.(*replication.GenericEvent); ok {
+		body.Data = nil // it is in the same piece of memory as the event, which is kept
+	}
 	ev.RawData, ev.Event, s.raw.body = nil, &replication.GenericEvent{}, nil
 	collectLarge(bytes)
 }

@@ -46,8 +46,8 @@ type spareRows struct {
 	rows []*codec.Rows // guarded by mu
 }
 
-// maxSpareBytes: larger chunks are rare, and so is memory for them.
-const maxSpareBytes = 2 << 20
+// maxSpareBytes: memory of larger chunks is not kept.
+const maxSpareBytes = 4 << 20
 
 func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 	s.mu.Lock()
@@ -63,8 +63,15 @@ func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 	return codec.NewRows(cols, rows, size)
 }
 
+// drop gives all of it up.
+func (s *spareRows) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows = nil
+}
+
 func (s *spareRows) give(rows *codec.Rows) {
-	if rows.Bytes() > maxSpareBytes {
+	if rows.Memory() > maxSpareBytes {
 		return
 	}
 	s.mu.Lock()

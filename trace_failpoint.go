@@ -8,6 +8,9 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
+// scribbles has packets of the log written over when they are done with, see dump.
+const scribbles = true
+
 // The steps that the engine tells a trace of are failpoints as well.
 
 func traceBegin(*checkpoint, *resumePoint, BinlogCoordinate) {}

@@ -4,6 +4,9 @@ package ghostferry
 
 import "github.com/ghostferry-go/ghostferry/internal/codec"
 
+// scribbles has packets of the log written over when they are done with, see dump.
+const scribbles = false
+
 // With the build tag "trace" the engine tells, step by step, what it does, so that the
 // model of internal/model can check real runs (trace_on.go, test/trace). Without it
 // these functions are empty and are compiled away.

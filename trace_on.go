@@ -14,6 +14,9 @@ import (
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
+// scribbles has packets of the log written over when they are done with, see dump.
+const scribbles = true
+
 // TraceStep is one line of a trace: what the engine has just done. The steps stand in
 // the order in which they took effect. Keys are written so that the order of their texts
 // is their order on the server, where that is known; an empty one is an open end.

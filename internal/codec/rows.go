@@ -28,6 +28,9 @@ func NewRows(cols, rows, size int) *Rows {
 	return &Rows{cols: cols, buf: make([]byte, 0, size), ends: make([]uint32, 0, rows*cols)}
 }
 
+// Memory is how much memory the rows have, used or not.
+func (r *Rows) Memory() int { return cap(r.buf) + 4*cap(r.ends) }
+
 // Reuse empties the rows for others of cols columns: what was made of them before must not be
 // in use any more. It reports false, and does nothing, where they have not half of the room.
 func (r *Rows) Reuse(cols, rows, size int) bool {
