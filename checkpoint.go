@@ -248,14 +248,15 @@ func (c *checkpoint) holdStart(ctx context.Context, tx *sql.Tx, p *resumePoint) 
 }
 
 // ensureLanes adds the rows of lanes that the run did not have so far. The epoch is the
-// condition, as everywhere: of a process that was fenced out nothing is added.
+// condition, as everywhere, and read with a lock, which not every isolation level takes: of a
+// process that was fenced out nothing is added.
 func (c *checkpoint) ensureLanes(ctx context.Context, lanes int) error {
 	if c == nil {
 		return nil
 	}
 	for ; c.lanes < lanes; c.lanes++ {
 		_, err := c.db.ExecContext(ctx, "INSERT INTO "+c.table("lanes")+" (run_id, lane, epoch, batch, file, pos, gtid_set, mark, sum, intent_file, intent_pos, intent_gtid_set, intent_mark, intent_sum)"+
-			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, mark, sum, file AS f, pos AS p, gtid_set AS g, mark AS m, sum AS s FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?) AS first_lane"+
+			" SELECT * FROM (SELECT run_id, ?, epoch, 0, file, pos, gtid_set, mark, sum, file AS f, pos AS p, gtid_set AS g, mark AS m, sum AS s FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0 AND epoch=?"+c.server.LockingReadSuffix()+") AS first_lane"+
 			" ON DUPLICATE KEY UPDATE epoch=?", c.lanes, c.runID, c.epoch, c.epoch)
 		if err != nil {
 			return fmt.Errorf("adding lane %d to the checkpoint: %w", c.lanes, err)

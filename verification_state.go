@@ -412,7 +412,7 @@ func (c *checkpoint) saveVerification(ctx context.Context, db execer, saved save
 		return err
 	}
 	_, err = db.ExecContext(ctx, "INSERT INTO "+c.table("verifications")+" (run_id, state) SELECT run_id, ? FROM "+c.table("runs")+
-		" WHERE run_id=? AND epoch=? ON DUPLICATE KEY UPDATE state=?", data, c.runID, c.epoch, data)
+		" WHERE run_id=? AND epoch=?"+c.server.LockingReadSuffix()+" ON DUPLICATE KEY UPDATE state=?", data, c.runID, c.epoch, data)
 	return err
 }
 
