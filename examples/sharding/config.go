@@ -26,6 +26,9 @@ type Config struct {
 	// ShardingKeyValue is the tenant, whatever the column's type: a number, or text, such
 	// as that of a UUID. It wins over ShardingValue.
 	ShardingKeyValue any
+	// AllowEmptyTenant moves a tenant that has no row on the source. Without it such a tenant is
+	// refused before anything is written: its value may be mistyped.
+	AllowEmptyTenant bool
 	// SourceDB and TargetDB are the names of the schema on the two servers. Required.
 	SourceDB string
 	TargetDB string

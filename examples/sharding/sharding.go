@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -169,8 +172,9 @@ func (f *ShardingFerry) findKeyed(ctx context.Context) error {
 // Start is [ShardingFerry.StartContext] without a context.
 func (f *ShardingFerry) Start() error { return f.StartContext(context.Background()) }
 
-// StartContext fixes where the stream begins. Rows of the tenant in primary key tables of
-// the target are refused, as the library refuses others.
+// StartContext fixes where the stream begins. A tenant without a row on the source is refused,
+// unless AllowEmptyTenant is set. Rows of the tenant in primary key tables of the target are
+// refused, as the library refuses others.
 //
 // A tenant that an earlier process has moved to the end is refused with an [*AlreadyMovedError],
 // because its rows on the target belong to the application by now. After an earlier process that
@@ -179,11 +183,49 @@ func (f *ShardingFerry) Start() error { return f.StartContext(context.Background
 func (f *ShardingFerry) StartContext(ctx context.Context) error {
 	err := f.askForTraffic(ctx)
 	if err == nil && !f.unlocking {
-		if err = f.refuseKeyedRows(ctx); err == nil {
+		err = f.refuseEmptyTenant(ctx)
+		if err == nil {
+			err = f.refuseKeyedRows(ctx)
+		}
+		if err == nil {
 			err = f.Ferry.StartContext(ctx)
 		}
 	}
 	return f.report("ferry.start", err)
+}
+
+// refuseEmptyTenant refuses a tenant without a row: a mistyped one would be found equal, and the
+// tenant whose writers CutoverLock stops be sent to a target that has nothing of it. Rows of joined
+// tables are the tenant's by rows of the other tables only.
+func (f *ShardingFerry) refuseEmptyTenant(ctx context.Context) error {
+	if f.config.AllowEmptyTenant {
+		return nil
+	}
+	tables := f.moved()
+	names := slices.Sorted(maps.Keys(tables))
+	for _, name := range names {
+		t := tables[name]
+		predicate, err := f.filter.rows(t).Predicate(t)
+		if err != nil {
+			return err
+		}
+		var found bool
+		if err := f.Ferry.SourceDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+ghostferry.QuotedTableName(t)+" WHERE "+predicate+")").Scan(&found); err != nil {
+			return fmt.Errorf("looking for rows of the tenant in %s on the source: %w", t, err)
+		}
+		if found {
+			return nil
+		}
+	}
+	setting := "ShardingKeyValue"
+	if f.config.ShardingKeyValue == nil {
+		setting = "ShardingValue"
+	}
+	return &ghostferry.ConfigError{
+		Field:   setting,
+		Problem: fmt.Sprintf("tenant %v has no row on the source, in schema %s: %s", f.config.value(), f.config.SourceDB, strings.Join(names, ", ")),
+		Remedy:  fmt.Sprintf("check %s; set AllowEmptyTenant for a tenant that has none yet", setting),
+	}
 }
 
 func (f *ShardingFerry) refuseKeyedRows(ctx context.Context) error {
@@ -361,7 +403,7 @@ func (f *ShardingFerry) afterStream(ctx context.Context) error {
 		}
 		var nothing ghostferry.IncompleteVerificationError
 		if errors.As(err, &nothing) && len(result.IncorrectTables) == 0 {
-			return nil // a tenant without a row
+			return nil // the tenant's rows are in primary key tables, or it has none: see refuseEmptyTenant
 		}
 		return err
 	})

@@ -215,6 +215,7 @@ func TestShardingProgramRefuses(t *testing.T) {
 		{settings{"ShardingKey": "owner"}, []string{"owner"}},
 		{settings{"AutomaticCutover": false}, []string{"AutomaticCutover", "remove it"}},
 		{settings{"CutoverFence": settings{"Kind": "read_only"}}, []string{"CutoverFence", "every tenant", "CutoverLock"}},
+		{settings{"ShardingKeyValue": "amce"}, []string{"tenant amce has no row on the source, in schema shard: labels, orders, tenants", "check ShardingKeyValue", "AllowEmptyTenant"}},
 		{settings{"ReplicatedMasterPositionQuery": "SELECT 1"}, []string{"ReplicatedMasterPositionQuery is set without RunFerryFromReplica"}},
 	} {
 		config := shardSettings(p)
@@ -233,4 +234,14 @@ func TestShardingProgramRefuses(t *testing.T) {
 	require.Equal(t, 1, status, said)
 	require.Contains(t, said, "config.json.absent")
 	require.Equal(t, before, map[string]any{"ours": shardRows(t, p, true, true), "theirs": shardRows(t, p, true, false)})
+
+	// A tenant without a row moves when that is meant, and one moves that has nothing but its own row.
+	p.In(t, p.SourceDB, shard, "INSERT INTO tenants VALUES ('own row',3)")
+	for tenant, allowed := range map[string]bool{"nobody": true, "own row": false} {
+		config := shardSettings(p)
+		maps.Copy(config, settings{"ShardingKeyValue": tenant, "AllowEmptyTenant": allowed})
+		status, said := runProgram(t, program, config)
+		require.Zero(t, status, said)
+	}
+	require.Equal(t, 1, harness.Count(t, p.TargetDB, "shard.tenants WHERE name='own row' AND v=3"))
 }
