@@ -72,8 +72,9 @@ type comparer struct {
 
 	collisions *collisionLedger // rows that wait for another move differ until then; nil without
 
-	prints []*fingerprint
-	byName map[TableIdentifier]*fingerprint
+	ignored []string // tables that the settings leave out, "schema.table"
+	prints  []*fingerprint
+	byName  map[TableIdentifier]*fingerprint
 
 	queue     *recheckQueue
 	following followControl

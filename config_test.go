@@ -99,6 +99,15 @@ func TestValidateConfigNotesWhatHasNoEffect(t *testing.T) {
 			`IgnoredColumnsForVerification is set and has no effect: VerifierType is "NoVerification"`,
 			`ForceIndexForVerification is set and has no effect: VerifierType is "NoVerification"`,
 		}},
+		{"tables and columns that are left out", func(c *Config) {
+			c.VerifierType, c.IterativeVerifierConfig.IgnoredTables = "Iterative", []string{"u", "t"}
+			c.IterativeVerifierConfig.IgnoredColumns = map[string][]string{"v": {"b", "a"}}
+		}, []string{
+			"tables t, u are not compared: IterativeVerifierConfig.IgnoredTables is set", "columns v.a, v.b are not compared: IterativeVerifierConfig.IgnoredColumns is set",
+		}},
+		{"columns that are left out", func(c *Config) {
+			c.VerifierType, c.IgnoredColumnsForVerification = "Online", ColumnIgnoreConfig{"s": {"t": {"b": {}, "a": {}}}}
+		}, []string{"columns s.t.a, s.t.b are not compared: IgnoredColumnsForVerification is set"}},
 		{"indexes of filtered rows", func(c *Config) { c.DeferSecondaryIndexes, c.CopyFilter = DeferIndexesAll, struct{ CopyFilter }{} },
 			[]string{"DeferSecondaryIndexes is set and has no effect: with a CopyFilter"}},
 		{"size of tables of which nothing is deferred", func(c *Config) { c.DeferSecondaryIndexesMinBytes = 1 },

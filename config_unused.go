@@ -3,6 +3,8 @@ package ghostferry
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // noteUnused notes what is set and has no effect beside the other settings, a line for
@@ -35,6 +37,37 @@ func (c *Config) noteUnused() { // after the defaults are filled in
 		if setting.unused {
 			c.notices = append(c.notices, noEffect(setting.name, setting.why))
 		}
+	}
+}
+
+// noteNotCompared tells what is left out of the comparison although the run may end as equal.
+func (c *Config) noteNotCompared() {
+	note := func(what, setting string, names []string) {
+		if len(names) > 0 {
+			slices.Sort(names)
+			c.notices = append(c.notices, fmt.Sprintf("%s %s are not compared: %s is set", what, strings.Join(names, ", "), setting))
+		}
+	}
+	var columns []string
+	if c.VerifierType == VerifierTypeIterative {
+		for table, names := range c.IterativeVerifierConfig.IgnoredColumns {
+			for _, name := range names {
+				columns = append(columns, table+"."+name)
+			}
+		}
+		note("tables", "IterativeVerifierConfig.IgnoredTables", slices.Clone(c.IterativeVerifierConfig.IgnoredTables))
+		note("columns", "IterativeVerifierConfig.IgnoredColumns", columns)
+		return
+	}
+	for schema, tables := range c.IgnoredColumnsForVerification {
+		for table, names := range tables {
+			for name := range names {
+				columns = append(columns, schema+"."+table+"."+name)
+			}
+		}
+	}
+	if !c.comparesNothing() {
+		note("columns", "IgnoredColumnsForVerification", columns)
 	}
 }
 

@@ -135,6 +135,7 @@ func (c *Config) validateVerifier(add addFault) {
 			c.notices = append(c.notices, settings.field+" would be invalid if it were used: "+err.Error())
 		}
 	}
+	c.noteNotCompared()
 	if c.OnlineVerifierConfig.Repair && c.CopyFilter != nil {
 		add("OnlineVerifierConfig.Repair", "OnlineVerifierConfig.Repair does not go with a CopyFilter: rows of others could be written", "remove it")
 	}

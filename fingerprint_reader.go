@@ -137,6 +137,7 @@ type fingerprint struct {
 	unhinted atomic.Bool // the target has said that it lacks the index of a hint
 
 	compared    []int          // columns that are compared
+	ignored     []string       // those that are not
 	compressed  []int          // those that are compared decompressed
 	compression map[int]string // their algorithms
 	columnExprs []string       // by place in compared: the digest of one column, NULL never
@@ -171,6 +172,7 @@ func newFingerprintOf(t *TableSchema, ignored map[string]struct{}, compressed ma
 	for i := range l.columns {
 		if _, out := ignored[l.columns[i].Name]; out && !slices.Contains(l.keys, i) {
 			delete(f.compression, i)
+			f.ignored = append(f.ignored, l.columns[i].Name)
 			continue
 		}
 		f.compared = append(f.compared, i)

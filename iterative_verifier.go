@@ -100,8 +100,10 @@ func (v *IterativeVerifier) Initialize() error {
 
 func (v *IterativeVerifier) newComparer() (*comparer, error) {
 	var prints []*fingerprint
+	var ignored []string
 	for _, t := range v.Tables {
 		if slices.Contains(v.IgnoredTables, t.Name) {
+			ignored = append(ignored, t.String())
 			continue
 		}
 		var compressed map[string]string
@@ -116,7 +118,7 @@ func (v *IterativeVerifier) newComparer() (*comparer, error) {
 	}
 	c := newComparer(v.SourceDB, v.TargetDB, newRewrites(v.DatabaseRewrites, v.TableRewrites), prints)
 	c.concurrency, c.logger, c.maxDowntime = v.Concurrency, taggedLogger(v.logger, "iterative_verifier"), v.MaxExpectedDowntime
-	c.throttler = v.CursorConfig.Throttler
+	c.throttler, c.ignored = v.CursorConfig.Throttler, ignored
 	c.metrics = &comparerMetrics{rows: true, queue: func(m *Metrics, current, _ uint64) { tellIterativeQueue(m, current) }}
 	if v.ferry != nil {
 		c.metrics.metrics = v.ferry.Metrics

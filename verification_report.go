@@ -40,7 +40,10 @@ type VerificationReport struct {
 	// Made is when the report was made.
 	Made time.Time `json:"made"`
 
-	Tables     []TableReport            `json:"tables"`
+	Tables []TableReport `json:"tables"`
+	// IgnoredTables are those that the settings leave out, "schema.table".
+	IgnoredTables []string `json:"ignored_tables,omitempty"`
+
 	Mismatches []OnlineVerifierMismatch `json:"mismatches"`
 	Repaired   []RepairedRow            `json:"repaired"`
 }
@@ -65,6 +68,8 @@ type TableReport struct {
 	Seconds float64 `json:"seconds"`
 	// Mismatches counts the rows that differ.
 	Mismatches int `json:"mismatches"`
+	// IgnoredColumns are those that the settings leave out.
+	IgnoredColumns []string `json:"ignored_columns,omitempty"`
 }
 
 // The results of a report.
@@ -122,6 +127,7 @@ func (c *comparer) report() *VerificationReport {
 	slices.SortFunc(r.Mismatches, func(a, b OnlineVerifierMismatch) int {
 		return cmp.Or(strings.Compare(a.Table, b.Table), strings.Compare(a.Key, b.Key))
 	})
+	r.IgnoredTables = slices.Sorted(slices.Values(c.ignored))
 	c.found.Lock()
 	r.Repaired = append(r.Repaired, c.found.repaired...)
 	c.found.Unlock()
@@ -155,7 +161,25 @@ func (c *comparer) tableReport(f *fingerprint, mismatches int, left bool) TableR
 		Table: f.table.String(), Target: schema + "." + name, Result: resultOf(mismatches, left),
 		Rows: s.rows, Chunks: s.chunks, DifferingChunks: s.differing, RowsRechecked: s.rechecks,
 		Digest: hex.EncodeToString(digest[:]), Seconds: s.took.Seconds(), Mismatches: mismatches,
+		IgnoredColumns: f.ignored,
 	}
+}
+
+// NotCompared says how much the settings leave out of the comparison, such as "2 tables and 3
+// columns"; empty when they leave out nothing.
+func (r *VerificationReport) NotCompared() string {
+	columns := 0
+	for _, t := range r.Tables {
+		columns += len(t.IgnoredColumns)
+	}
+	var left []string
+	if n := len(r.IgnoredTables); n > 0 {
+		left = append(left, plural(n, "table"))
+	}
+	if columns > 0 {
+		left = append(left, plural(columns, "column"))
+	}
+	return strings.Join(left, " and ")
 }
 
 func resultOf(mismatches int, left bool) string {
@@ -230,6 +254,14 @@ func (r *VerificationReport) summary() [][2]string {
 	}
 	if r.Coordinate != "" {
 		lines = append(lines, [2]string{"source's coordinate", r.Coordinate})
+	}
+	if len(r.IgnoredTables) > 0 {
+		lines = append(lines, [2]string{"tables not compared", strings.Join(r.IgnoredTables, ", ")})
+	}
+	for _, t := range r.Tables {
+		if len(t.IgnoredColumns) > 0 {
+			lines = append(lines, [2]string{"columns of " + t.Table + " not compared", strings.Join(t.IgnoredColumns, ", ")})
+		}
 	}
 	return lines
 }

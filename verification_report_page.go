@@ -17,14 +17,22 @@ var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
 	"number":  grouped,
 	"count":   func(n int) string { return grouped(uint64(n)) },
 	"seconds": readableSeconds,
+	"list":    func(names []string) string { return strings.Join(names, ", ") },
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 }).Parse(reportPageText))
 
 // WriteHTML writes the report as a page without scripts or references.
 func (r *VerificationReport) WriteHTML(w io.Writer) error { return reportPage.Execute(w, r) }
 
-// Verdict is the result in a sentence.
+// Verdict is the result in a sentence, and what was not compared in another one.
 func (r *VerificationReport) Verdict() string {
+	if left := r.NotCompared(); left != "" {
+		return r.verdict() + " As configured, " + left + " were not compared."
+	}
+	return r.verdict()
+}
+
+func (r *VerificationReport) verdict() string {
 	tables := plural(len(r.Tables), "table")
 	at := ""
 	if r.Coordinate != "" {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,6 +220,9 @@ func TestIterativeVerifierWords(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "verification failed on table: "+verifySource+".t for paginationKey: 2", once.Message)
 		require.NoError(t, v.VerifyBeforeCutover(), "differences before the cutover are no failure")
+		report := v.Report()
+		require.Equal(t, []string{verifySource + ".ignored"}, report.IgnoredTables)
+		require.Equal(t, []string{"w"}, report.Tables[0].IgnoredColumns)
 		require.NoError(t, v.StartInBackground())
 		v.Wait()
 		status, err := v.Result()
@@ -399,6 +403,17 @@ func TestVerdicts(t *testing.T) {
 		"Rows that differ: 1, of 1 table that were compared, at the source's coordinate log.000001:4.":                         {Result: reportDifferent, Rows: 5, Tables: tables, Coordinate: at, Mismatches: make([]OnlineVerifierMismatch, 1)},
 	} {
 		require.Equal(t, want, r.Verdict())
+	}
+	left := &VerificationReport{
+		Result: reportEqual, Rows: 3, Tables: []TableReport{{Table: "s.t", IgnoredColumns: []string{"a", "b"}}}, IgnoredTables: []string{"s.left"},
+	}
+	require.Equal(t, "1 table and 2 columns", left.NotCompared())
+	require.Equal(t, "All 3 rows of 1 table were compared on both servers, and are equal. As configured, 1 table and 2 columns were not compared.", left.Verdict())
+	for _, write := range []func(io.Writer) error{left.WriteJSON, left.WriteMarkdown, left.WriteHTML} {
+		var text strings.Builder
+		require.NoError(t, write(&text))
+		require.Contains(t, text.String(), "s.left")
+		require.Regexp(t, `(?s)ignored_columns": \[\s*"a",\s*"b"|not compared: `+"`?a, b", text.String())
 	}
 	require.Equal(t, []string{"0 ms", "999 ms", "1.0 s", "59.9 s", "2 min 5 s"}, []string{readableSeconds(0), readableSeconds(0.9999), readableSeconds(1), readableSeconds(59.9), readableSeconds(125.4)})
 }

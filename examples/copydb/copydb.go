@@ -265,7 +265,7 @@ func (f *CopydbFerry) Result(err error) Result {
 	if v, ok := f.Ferry.Verifier.(ghostferry.ReportingVerifier); ok && f.initialized {
 		report := v.Report()
 		result.RowsCompared, result.VerifyBlockMS, result.Digest = report.Rows+report.RowsRechecked, int64(1000*report.SecondsDuring), report.Digest
-		result.RowsRepaired = len(report.Repaired)
+		result.RowsRepaired, result.NotCompared = len(report.Repaired), report.NotCompared()
 	}
 	switch {
 	case err != nil:

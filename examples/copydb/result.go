@@ -62,8 +62,12 @@ type Result struct {
 	// Coordinate is the source's coordinate up to which the target has everything;
 	// empty when the run did not get that far.
 	Coordinate string `json:"coordinate"`
-	// Verified is true when every row of both sides was compared and found equal.
+	// Verified is true when every row of both sides was compared and found equal, but for what
+	// NotCompared tells of.
 	Verified bool `json:"verified"`
+	// NotCompared says how much the settings leave out of the comparison, such as "2 tables
+	// and 3 columns"; the report has the names. Empty when they leave out nothing.
+	NotCompared string `json:"not_compared,omitempty"`
 	// RowsCompared counts the rows that the verifier has compared, repeated
 	// comparisons included.
 	RowsCompared uint64 `json:"rows_compared"`
@@ -97,11 +101,15 @@ func (r Result) MarshalJSON() ([]byte, error) {
 
 // String is the last line for people.
 func (r Result) String() string {
+	left := ""
+	if r.NotCompared != "" {
+		left = ", " + r.NotCompared + " not compared"
+	}
 	switch r.Outcome {
 	case Equal:
-		return "equal at " + r.Coordinate
+		return "equal at " + r.Coordinate + left
 	case EqualSourceNotFenced:
-		return "equal at " + r.Coordinate + ", source not fenced"
+		return "equal at " + r.Coordinate + ", source not fenced" + left
 	case DoneNotVerified:
 		return "done, NOT verified"
 	case Interrupted:

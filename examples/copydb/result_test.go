@@ -69,6 +69,17 @@ func TestLastLine(t *testing.T) {
 	}
 }
 
+// What was not compared is said where something was found equal.
+func TestLastLineOfAPartialComparison(t *testing.T) {
+	r := Result{Outcome: Equal, Coordinate: "b.1:2", NotCompared: "1 table and 3 columns"}
+	require.Equal(t, "equal at b.1:2, 1 table and 3 columns not compared", r.String())
+	r.Outcome = EqualSourceNotFenced
+	require.Equal(t, "equal at b.1:2, source not fenced, 1 table and 3 columns not compared", r.String())
+	line, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.Contains(t, string(line), `"not_compared":"1 table and 3 columns"`)
+}
+
 func TestResultAsJSON(t *testing.T) {
 	result := Result{
 		Outcome: Different, Tables: 3, RowsCopied: 10, CopySeconds: 1.5, BinlogRowsApplied: 4, Coordinate: "b.1:2",

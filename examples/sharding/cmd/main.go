@@ -81,6 +81,11 @@ func lastLine(ferry *sharding.ShardingFerry, config *sharding.Config) string {
 	if config.CutoverLock.URI == "" {
 		line += ", source not fenced"
 	}
+	if verifier, ok := ferry.Ferry.Verifier.(ghostferry.ReportingVerifier); ok {
+		if left := verifier.Report().NotCompared(); left != "" {
+			line += ", " + left + " not compared"
+		}
+	}
 	return line
 }
 
