@@ -16,7 +16,7 @@ import (
 // FilterAndRewriteConfigs chooses names and renames them. Names match exactly.
 type FilterAndRewriteConfigs struct {
 	// Whitelist are the names to take; empty means all but those of the Blacklist.
-	// Every one of them has to exist.
+	// Every one of them has to exist on the source, as those of the other two have.
 	Whitelist []string
 	// Blacklist are the names to leave out; it excludes a Whitelist.
 	Blacklist []string
@@ -54,7 +54,7 @@ type Config struct {
 	Tables FilterAndRewriteConfigs
 
 	// TablesToBeCreatedFirst are "schema.table" names of the source, created before
-	// all others and in this order. Unknown names are ignored.
+	// all others and in this order. The log warns of names that are not moved.
 	TablesToBeCreatedFirst []string
 
 	// RunFerryFromReplica says that Source is a replica of SourceReplicationMaster;

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -147,27 +149,26 @@ func (f *CopydbFerry) Close() error {
 	return err
 }
 
-// checkNames refuses a whitelist with names that the source does not have: leaving out
-// what was asked for would be noticed too late.
+// checkNames refuses names that the source does not have: leaving out what was asked for, moving
+// what was to stay, or a table under its old name would be noticed too late.
 func (f *CopydbFerry) checkNames(ctx context.Context) error {
-	rows, err := f.Ferry.SourceDB.QueryContext(ctx, "SELECT schema_name FROM information_schema.schemata")
+	schemas, err := f.namesOnSource(ctx, "schemas", "SELECT schema_name FROM information_schema.schemata")
 	if err != nil {
-		return fmt.Errorf("reading the schemas of the source: %w", err)
+		return err
 	}
-	defer rows.Close()
-	schemas, tables := map[string]bool{}, map[string]bool{}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return fmt.Errorf("reading the schemas of the source: %w", err)
-		}
-		schemas[name] = true
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("reading the schemas of the source: %w", err)
-	}
+	chosen := map[string]bool{}
 	for _, table := range f.Ferry.Tables {
-		tables[table.Name] = true
+		chosen[table.Name] = true
+	}
+	for _, name := range f.config.TablesToBeCreatedFirst {
+		if f.Ferry.Tables[name] == nil {
+			f.logger().Warnf("TablesToBeCreatedFirst names %q, which is not a table that is moved", name)
+		}
+	}
+	databases, tables := f.config.Databases, f.config.Tables
+	known, err := f.knownTables(ctx, schemas, slices.Concat(tables.Blacklist, slices.Sorted(maps.Keys(f.config.TableRewrites))))
+	if err != nil {
+		return err
 	}
 
 	missing := func(field string, names []string, have map[string]bool, what string) error {
@@ -181,10 +182,67 @@ func (f *CopydbFerry) checkNames(ctx context.Context) error {
 			Remedy:  "correct or remove the names, or grant the account SELECT on them; names match exactly",
 		}
 	}
+	rewrites := func(kind string, ours map[string]string) string { // the setting that has them, see oneRewrites
+		if len(ours) == 0 {
+			return kind + "Rewrites"
+		}
+		return kind + "s.Rewrites"
+	}
+	const noSchema, noTable = "the source does not have or does not show to this account", "no chosen schema has or shows to this account"
 	return errors.Join(
-		missing("Databases.Whitelist", f.config.Databases.Whitelist, schemas, "the source does not have or does not show to this account"),
-		missing("Tables.Whitelist", f.config.Tables.Whitelist, tables, "no chosen schema has or shows to this account"),
+		missing("Databases.Whitelist", databases.Whitelist, schemas, noSchema),
+		missing("Databases.Blacklist", slices.DeleteFunc(slices.Clone(databases.Blacklist), isSystemSchema), schemas, noSchema),
+		missing(rewrites("Database", databases.Rewrites), slices.Sorted(maps.Keys(f.config.DatabaseRewrites)), schemas, noSchema),
+		missing("Tables.Whitelist", tables.Whitelist, chosen, noTable),
+		missing("Tables.Blacklist", tables.Blacklist, known, noTable),
+		missing(rewrites("Table", tables.Rewrites), slices.Sorted(maps.Keys(f.config.TableRewrites)), known, noTable),
 	)
+}
+
+// isSystemSchema tells of schemas that are never moved, and that a blacklist may name although the
+// account does not see them.
+func isSystemSchema(name string) bool {
+	return slices.Contains([]string{"information_schema", "mysql", "performance_schema", "sys"}, strings.ToLower(name))
+}
+
+// knownTables are those of the names that tables of chosen schemas have, moved or not.
+func (f *CopydbFerry) knownTables(ctx context.Context, schemas map[string]bool, names []string) (map[string]bool, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	chosen, err := f.config.TableFilter.ApplicableDatabases(slices.DeleteFunc(slices.Sorted(maps.Keys(schemas)), isSystemSchema))
+	if err != nil || len(chosen) == 0 {
+		return nil, err
+	}
+	var args []any
+	marks := func(of []string) string {
+		for _, name := range of {
+			args = append(args, name)
+		}
+		return strings.TrimSuffix(strings.Repeat("?,", len(of)), ",")
+	}
+	return f.namesOnSource(ctx, "tables", "SELECT table_name FROM information_schema.tables WHERE table_schema IN ("+marks(chosen)+") AND table_name IN ("+marks(names)+")", args...)
+}
+
+func (f *CopydbFerry) namesOnSource(ctx context.Context, what, query string, args ...any) (map[string]bool, error) {
+	failed := func(err error) error { return fmt.Errorf("reading the %s of the source: %w", what, err) }
+	rows, err := f.Ferry.SourceDB.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, failed(err)
+	}
+	defer rows.Close()
+	names := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, failed(err)
+		}
+		names[name] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, failed(err)
+	}
+	return names, nil
 }
 
 // Phase says in a word or two what the move is doing: a state of the library's, or

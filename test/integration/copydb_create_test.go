@@ -213,6 +213,7 @@ func TestCopydbCreationOrder(t *testing.T) {
 			}
 		}
 		require.Equal(t, []string{"d", "b", "a", "c"}, order)
+		require.Contains(t, strings.Join(logger.messages(), "\n"), `TablesToBeCreatedFirst names "nowhere.x", which is not a table that is moved`)
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +91,30 @@ var refusals = []refusal{
 	{"name that no schema has", func(_ *testing.T, _ *harness.Pair, s settings) {
 		s["Tables"] = settings{"Whitelist": []string{"t", "orders"}}
 	}, []string{"Tables.Whitelist", `"orders"`}},
+
+	{"misspelt name that was to stay", func(t *testing.T, p *harness.Pair, s settings) {
+		harness.Exec(t, p.SourceDB, "CREATE TABLE copydb_refused.sessions (id INT PRIMARY KEY)")
+		s["Tables"] = settings{"Blacklist": []string{"sesions", "sessions", "user"}} // which the schema mysql has
+	}, []string{`Tables.Blacklist names ["sesions" "user"], which no chosen schema has`}},
+
+	{"misspelt schema that was to stay", func(t *testing.T, p *harness.Pair, s settings) {
+		stay := []string{"copydb_nowhere", "mysql", "sys"}
+		for _, quoted := range harness.Rows(t, p.SourceDB, "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN ('copydb_refused')") {
+			name, err := strconv.Unquote(strings.TrimSuffix(quoted, "|"))
+			require.NoError(t, err)
+			stay = append(stay, name)
+		}
+		s["Databases"] = settings{"Blacklist": stay}
+	}, []string{`Databases.Blacklist names ["copydb_nowhere"], which the source does not have`}},
+
+	{"misspelt names to be renamed", func(_ *testing.T, _ *harness.Pair, s settings) {
+		s["Databases"].(settings)["Rewrites"] = settings{"copydb_refusde": "store"}
+		s["Tables"] = settings{"Rewrites": settings{"tt": "u"}}
+	}, []string{`Databases.Rewrites names ["copydb_refusde"]`, `Tables.Rewrites names ["tt"]`}},
+
+	{"misspelt names to be renamed by the library's settings", func(_ *testing.T, _ *harness.Pair, s settings) {
+		s["DatabaseRewrites"], s["TableRewrites"] = settings{"copydb_refusde": "store"}, settings{"tt": "u"}
+	}, []string{`DatabaseRewrites names ["copydb_refusde"]`, `TableRewrites names ["tt"]`}},
 
 	{"two tables with one name on the target", func(t *testing.T, p *harness.Pair, s settings) {
 		harness.Exec(t, p.SourceDB, "CREATE TABLE copydb_refused.u (id INT PRIMARY KEY)")
