@@ -44,7 +44,8 @@ func TestCopydbIsDrivenThroughItsControlServer(t *testing.T) {
 	o := sourceShop(t, p, "copydb_control", 1000)
 	writer := p.Write(t, o, 60)
 	h := serveHooks(t, func() error { return writer.Pause(context.Background()) })
-	config := copydbSettings(p, []string{o.Database}, with(h.settings(), controlSettings(t))).file(t)
+	controlled := with(h.settings(), controlSettings(t))
+	config := copydbSettings(p, []string{o.Database}, controlled).file(t)
 	told := func(word string) string {
 		t.Helper()
 		text, status := order(t, word, config)
@@ -78,8 +79,15 @@ func TestCopydbIsDrivenThroughItsControlServer(t *testing.T) {
 	require.NotContains(t, told("status"), "throttled")
 	told("verify")
 	harness.Await(t, "the verification has ended", says(" rows differ, equal"))
+	other := copydbSettings(p, []string{"copydb_other"}, controlled).file(t)
+	for _, word := range []string{"pause", "cutover"} { // by another configuration with the same address and token
+		text, status = order(t, word, other)
+		require.Equal(t, copydb.Failed.ExitStatus(), status, text)
+		require.Contains(t, text, "it moves copydb_control.")
+	}
+	require.NotContains(t, told("status"), "throttled")
 	require.Empty(t, h.calls())
-	told("cutover")
+	require.Contains(t, told("cutover"), "cutover of run ")
 	require.Zero(t, run.ended())
 	require.Equal(t, []string{"lock", "unlock"}, h.calls())
 	require.Equal(t, copydb.Equal, run.result().Outcome)

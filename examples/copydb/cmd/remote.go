@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,10 +24,10 @@ import (
 // orders are what a running copydb can be told: copydb ORDER CONFIG.json.
 var orders = map[string]func(r *remote, ctx context.Context) error{
 	"status":  (*remote).status,
-	"pause":   func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/pause", nil) },
-	"resume":  func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/unpause", nil) },
+	"pause":   func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/pause") },
+	"resume":  func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/unpause") },
 	"cutover": (*remote).cutover,
-	"verify":  func(r *remote, ctx context.Context) error { return r.post(ctx, "/api/verify", nil) },
+	"verify":  func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/verify") },
 }
 
 // remoteTimeout bounds one order.
@@ -36,6 +37,7 @@ const remoteTimeout = 10 * time.Second
 type remote struct {
 	base, token string
 	client      *http.Client
+	config      *copydb.Config
 	stdout      io.Writer
 }
 
@@ -80,7 +82,7 @@ func newRemote(name string, stdout io.Writer) (*remote, error) {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	r := &remote{base: "http://" + net.JoinHostPort(host, port), token: server.Token, client: &http.Client{}, stdout: stdout}
+	r := &remote{base: "http://" + net.JoinHostPort(host, port), token: server.Token, client: &http.Client{}, config: config, stdout: stdout}
 	if server.TLSCertPath != "" {
 		certificate, err := os.ReadFile(server.TLSCertPath)
 		if err != nil {
@@ -160,16 +162,86 @@ func (r *remote) overview(ctx context.Context) (*ghostferry.ControlServerOvervie
 	return o, json.Unmarshal(text, o)
 }
 
+// meant returns the overview of the run that answers, if it is one of this configuration:
+// address and token are the same for all configurations of a user that set neither.
+func (r *remote) meant(ctx context.Context) (*ghostferry.ControlServerOverview, error) {
+	o, err := r.overview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	other := func(what string) error {
+		return fmt.Errorf("another run answers at %s: run %s, %s → %s; %s. Nothing was ordered: use that run's configuration, or give each a ControlServerConfig.ServerBindAddr of its own",
+			r.base, o.RunID, o.SourceHostPort, o.TargetHostPort, what)
+	}
+	for _, same := range []struct{ setting, theirs, ours string }{
+		{"Source", o.SourceHostPort, hostPort(r.config.Source)}, {"Target", o.TargetHostPort, hostPort(r.config.Target)},
+	} {
+		if same.theirs != same.ours {
+			return nil, other(fmt.Sprintf("this configuration's %s is %s", same.setting, same.ours))
+		}
+	}
+	if r.config.RunID != "" && o.RunID != "" && r.config.RunID != o.RunID {
+		return nil, other("this configuration's RunID is " + r.config.RunID)
+	}
+	text, err := r.do(ctx, http.MethodGet, "/api/tables?limit=200", nil)
+	if err != nil {
+		return nil, err
+	}
+	var page ghostferry.ControlServerTables
+	if err := json.Unmarshal(text, &page); err != nil {
+		return nil, err
+	}
+	for _, table := range page.Tables {
+		if !r.chooses(table.Name) {
+			return nil, other("it moves " + table.Name + ", which this configuration does not")
+		}
+	}
+	return o, nil
+}
+
+// chooses tells whether the configuration moves a table, "schema.table", of which either name may
+// have dots.
+func (r *remote) chooses(name string) bool {
+	filter := copydb.NewStaticTableFilter(r.config.Databases, r.config.Tables)
+	for i := range name {
+		if name[i] == '.' && slices.Contains(filter.Dbs, name[:i]) != filter.DbsIsBlacklist &&
+			slices.Contains(filter.Tables, name[i+1:]) != filter.TablesIsBlacklist {
+			return true
+		}
+	}
+	return false
+}
+
+// hostPort is as in an overview.
+func hostPort(c *ghostferry.DatabaseConfig) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", c.Host, c.Port)
+}
+
+// order posts what needs no words.
+func (r *remote) order(ctx context.Context, path string) error {
+	if _, err := r.meant(ctx); err != nil {
+		return err
+	}
+	return r.post(ctx, path, nil)
+}
+
 // cutover allows the cutover of the run that answers.
 func (r *remote) cutover(ctx context.Context) error {
-	o, err := r.overview(ctx)
+	o, err := r.meant(ctx)
 	if err != nil {
 		return err
 	}
 	if o.Failed {
 		return errors.New("the run has failed: " + o.Error)
 	}
-	return r.post(ctx, "/api/cutover", map[string]string{"type": "automatic", "run-id": o.RunID})
+	if err := r.post(ctx, "/api/cutover", map[string]string{"type": "automatic", "run-id": o.RunID}); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.stdout, "cutover of run %s, %s → %s allowed\n", o.RunID, o.SourceHostPort, o.TargetHostPort)
+	return nil
 }
 
 // status prints what the page shows at a glance.

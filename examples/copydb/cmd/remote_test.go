@@ -69,27 +69,56 @@ func controlled(t *testing.T, more map[string]any) (*ghostferry.Ferry, string) {
 
 func TestARunningCopydbIsTold(t *testing.T) {
 	f, file := controlled(t, nil)
-	tell := func(order string) (int, string, string) {
+	said := func(order string) (int, string, string) {
 		var stdout, stderr bytes.Buffer
 		status := tell(t.Context(), order, []string{file}, &stdout, &stderr)
 		return status, stdout.String(), stderr.String()
 	}
-	status, text, _ := tell("status")
+	status, text, _ := said("status")
 	require.Zero(t, status)
 	require.Contains(t, text, "phase         starting\n")
 	require.Contains(t, text, "cutover       held back, write block not predicted yet, no budget\n")
-	status, _, complaint := tell("pause")
+	status, _, complaint := said("pause")
 	require.Zero(t, status, complaint)
 	require.True(t, f.Throttler.Throttled())
-	_, text, _ = tell("status")
+	_, text, _ = said("status")
 	require.Contains(t, text, "throttled     by pauser since")
-	status, _, _ = tell("resume")
+	status, _, _ = said("resume")
 	require.Zero(t, status)
 	require.False(t, f.Throttler.Throttled())
-	status, _, complaint = tell("cutover")
+
+	// The same address and token, another move.
+	written, err := os.ReadFile(file)
+	require.NoError(t, err)
+	other := filepath.Join(t.TempDir(), "other.json")
+	for setting, value := range map[string]any{
+		"Source": map[string]any{"Host": "elsewhere", "Port": 7}, "Target": map[string]any{"Host": "elsewhere", "Port": 7},
+	} {
+		config := map[string]any{}
+		require.NoError(t, json.Unmarshal(written, &config))
+		config[setting] = value
+		changed, err := json.Marshal(config)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(other, changed, 0o600))
+		for order := range orders {
+			var stderr bytes.Buffer
+			status := tell(t.Context(), order, []string{other}, io.Discard, &stderr)
+			if order == "status" {
+				require.Zero(t, status, stderr.String())
+				continue
+			}
+			require.Equal(t, 2, status, order)
+			require.Contains(t, stderr.String(), "this configuration's "+setting+" is elsewhere:7")
+		}
+	}
+	require.False(t, f.Throttler.Throttled())
+	require.False(t, f.CutoverAllowed())
+
+	status, text, complaint = said("cutover")
 	require.Zero(t, status, complaint)
+	require.Contains(t, text, "cutover of run ")
 	require.True(t, f.CutoverAllowed())
-	status, _, complaint = tell("verify")
+	status, _, complaint = said("verify")
 	require.Equal(t, 2, status)
 	require.Contains(t, complaint, "no verifier")
 
