@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,7 +75,8 @@ type Config struct {
 	AllowExistingTargetTable bool
 
 	// VerificationReport are files to write the verifier's report to, in the form that
-	// their names' ends say: ".json", ".md" or ".html". Without a verification it is refused.
+	// their names' ends say: ".json", ".md" or ".html". Without a verification, and where one cannot
+	// be written, it is refused.
 	VerificationReport []string
 
 	tokenFile string // see TokenFile
@@ -116,6 +118,8 @@ func (c *Config) InitializeAndValidateConfig() error {
 	for _, name := range c.VerificationReport {
 		if !slices.Contains([]string{".json", ".md", ".html"}, strings.ToLower(filepath.Ext(name))) {
 			add("VerificationReport", fmt.Sprintf("VerificationReport names %q", name), "its end must be .json, .md or .html")
+		} else if err := writable(name); err != nil {
+			add("VerificationReport", fmt.Sprintf("VerificationReport names %q, which cannot be written: %v", name, err), "name a file in a directory that this account may write to (-report)")
 		}
 	}
 	if len(c.VerificationReport) > 0 && c.VerifierType == ghostferry.VerifierTypeNoVerification {
@@ -172,6 +176,22 @@ func (c *Config) fencePrimary() {
 	fence := *c.CutoverFence
 	fence.Connection = c.SourceReplicationMaster
 	c.CutoverFence = &fence
+}
+
+// writable makes sure, before hours are spent on what is to be reported, that a file can be
+// written. It stays as it is.
+func writable(name string) error {
+	_, err := os.Lstat(name)
+	absent := errors.Is(err, os.ErrNotExist)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	err = file.Close()
+	if absent {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // validateReplica checks the settings of a source that is a replica, and refuses those

@@ -2,6 +2,8 @@ package copydb
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -124,6 +126,16 @@ func TestWhatWouldNotBeDoneIsRefused(t *testing.T) {
 	require.ErrorContains(t, read(t, report+`"NoVerification"`).InitializeAndValidateConfig(),
 		`VerificationReport names "report.html" and VerifierType is "NoVerification": there would be nothing to report`)
 	require.NoError(t, read(t, report+`"ChecksumTable"`).InitializeAndValidateConfig())
+	require.NoFileExists(t, "report.html")
+
+	old := filepath.Join(t.TempDir(), "old.md")
+	require.NoError(t, os.WriteFile(old, []byte("as it was"), 0o600))
+	require.NoError(t, read(t, fmt.Sprintf(`, "VerificationReport": [%q]`, old)).InitializeAndValidateConfig())
+	kept, err := os.ReadFile(old)
+	require.NoError(t, err)
+	require.Equal(t, "as it was", string(kept))
+	nowhere := filepath.Join(old, "report.json")
+	require.ErrorContains(t, read(t, fmt.Sprintf(`, "VerificationReport": [%q]`, nowhere)).InitializeAndValidateConfig(), "cannot be written")
 
 	repair := `, "OnlineVerifierConfig": {"Repair": true}`
 	require.ErrorContains(t, read(t, repair+`, "VerifierType": "Inline"`).InitializeAndValidateConfig(), "no row would be repaired")

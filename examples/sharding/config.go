@@ -39,7 +39,8 @@ type Config struct {
 	SourceReplicationMaster       *ghostferry.DatabaseConfig
 	ReplicatedMasterPositionQuery string
 
-	// StatsDAddress is host:port of a statsd server for metrics; empty sends none.
+	// StatsDAddress is host:port of a statsd server for metrics. InitializeMetrics sends none
+	// where it is empty; the program then sends them to 127.0.0.1:8125, where often nobody listens.
 	StatsDAddress string
 
 	// JoinedTables maps tables without the sharding key to the tables whose rows of the

@@ -68,7 +68,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		o.reports = append(o.reports, name)
 		return nil
 	})
-	flags.StringVar(&o.resumeState, "resumestate", "", "go on from the state dump in this `file` instead of the target's checkpoint")
+	flags.StringVar(&o.resumeState, "resumestate", "", "go on from the state dump in this `file`, where the target has no checkpoint of the run: one that is there is used instead")
 	flags.BoolVar(&o.version, "version", false, "print the version")
 	if err := flags.Parse(args); err != nil || o.version {
 		return o, err
