@@ -85,7 +85,8 @@ func (c CursorConfig) GetBatchSize(schemaName string, tableName string) uint64 {
 }
 
 // Cursor walks one table in the order of its pagination key, a batch at a time, on one
-// connection of the pool, which is closed at the end. It is used by one goroutine.
+// connection of the pool, which is closed at the end; of a pool that the host has bounded it
+// takes another one for each batch when others need it. It is used by one goroutine.
 type Cursor struct {
 	CursorConfig
 
@@ -104,9 +105,11 @@ type Cursor struct {
 	print      *fingerprint   // nil: rows are read without digests
 	chunkBytes int            // 0: the default
 	fit        uint64         // rows of a batch, where less than configured fit into its bytes; else 0
+	poolWait   time.Duration  // how long a connection of a bounded pool is waited for; 0: the default
 }
 
-// Each calls f for every batch until the highest key is reached or no rows are left.
+// Each calls f for every batch until the highest key is reached or no rows are left. A batch may
+// have fewer rows than BatchSize, also when it is not the last one: large rows end it early.
 func (c *Cursor) Each(f func(*RowBatch) error) error {
 	return c.EachContext(context.Background(), func(_ context.Context, b *RowBatch) error { return f(b) })
 }
@@ -236,9 +239,19 @@ func (c *Cursor) detect(ctx context.Context) error {
 	if c.server != nil {
 		return nil
 	}
-	var err error
-	c.server, err = server.Detect(ctx, c.DB)
+	conn, err := freeConn(ctx, c.DB, c.longestPoolWait())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	c.server, err = server.Detect(ctx, conn)
 	return err
+}
+
+// longestPoolWait is how long a connection of a bounded pool is waited for: as long as a run waits
+// for a server that is away. A cursor that waits holds nothing that others need meanwhile.
+func (c *Cursor) longestPoolWait() time.Duration {
+	return cmp.Or(c.poolWait, defaultMaxOutageSeconds*time.Second)
 }
 
 // step reads one batch and calls f, both inside one read transaction.
@@ -249,6 +262,7 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 			if err != nil {
 				c.endSession()
 			}
+			c.leavePool()
 		}()
 		tx, batch, key, err := c.readFitting(ctx)
 		if err != nil {
@@ -264,6 +278,9 @@ func (c *Cursor) step(ctx context.Context, f func(context.Context, *RowBatch) er
 			batch.held = func() error { return stillLocked(tx, &returned) }
 		}
 		defer returned.Store(true)
+		if !c.RowLock {
+			c.leavePool() // f may ask the same pool
+		}
 		if err := f(ctx, batch); err != nil {
 			return &listenerError{err}
 		}
@@ -381,7 +398,7 @@ func (c *Cursor) begin(ctx context.Context) (SqlPreparerAndRollbacker, error) {
 		}
 		c.endSession() // the server may have ended it while the throttler or the callback took their time
 	}
-	s, err := openSession(ctx, c.DB, c.server, server.Source)
+	s, err := openSessionWithin(ctx, c.longestPoolWait(), c.DB, c.server, server.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -394,6 +411,14 @@ func (c *Cursor) beginOn(ctx context.Context, s *session) (SqlPreparerAndRollbac
 		return &unlockedRead{ctx, s}, s.conn.PingContext(ctx)
 	}
 	return s.conn.BeginTx(ctx, nil) // READ COMMITTED
+}
+
+// leavePool ends the walk's session where others may need its connection: until the next batch the
+// throttler or the callback may take their time, and other cursors wait.
+func (c *Cursor) leavePool() {
+	if c.session != nil && !c.session.mayRest() {
+		c.endSession()
+	}
 }
 
 // endSession discards the walk's session, so that the pool never hands it out with our settings.
@@ -416,7 +441,8 @@ func (r *unlockedRead) Prepare(query string) (*sqlorig.Stmt, error) {
 
 func (*unlockedRead) Rollback() error { return nil }
 
-// Fetch reads one batch and returns it with its last key. Of a table with text in another
+// Fetch reads one batch and returns it with its last key. It may have fewer rows than BatchSize, also
+// when it is not the last one: large rows end it early. Of a table with text in another
 // character set than the statements', db's sessions must have character_set_results=NULL, as
 // those of Each have: the server would convert what a batch has to hold as it is stored.
 func (c *Cursor) Fetch(db SqlPreparer) (batch *RowBatch, paginationKeypos PaginationKey, err error) {

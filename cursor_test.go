@@ -1,7 +1,9 @@
 package ghostferry
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +46,38 @@ func TestCursorsReadOnlyTheirBatch(t *testing.T) {
 			var handled int
 			require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT SUM(variable_value) FROM "+status+".session_status WHERE variable_name LIKE 'Handler_read%next'").Scan(&handled))
 			require.Less(t, handled, 30, query)
+		}
+	})
+}
+
+// A cursor that finds no connection in a bounded pool says so, whether it is its first one or the
+// next; before that it waits as long as for a server that is away.
+func TestCursorOfAFullPool(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		freshSchema(t, db, "full")
+		mustExec(t, db, "CREATE TABLE full.t (id INT PRIMARY KEY)", "INSERT INTO full.t VALUES (1),(2)")
+		tables, err := LoadTables(db, &namedTables{schemas: []string{"full"}}, nil, nil, nil, nil)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		db.SetMaxOpenConns(1)
+		size := uint64(1)
+		config := &CursorConfig{DB: db, BatchSize: &size, ReadRetries: 3}
+		for _, first := range []bool{true, false} {
+			cursor := config.NewCursorWithoutRowLock(tables.Get("full", "t"), nil, nil)
+			require.Equal(t, 5*time.Minute, cursor.longestPoolWait())
+			var taken *sql.Conn
+			take := func() (err error) {
+				cursor.poolWait = time.Millisecond
+				taken, err = db.Conn(ctx)
+				return err
+			}
+			if first {
+				require.NoError(t, take())
+			}
+			err := cursor.EachContext(ctx, func(context.Context, *RowBatch) error { return take() })
+			require.ErrorContains(t, err, "bounded to 1 (SetMaxOpenConns)")
+			require.NoError(t, taken.Close())
 		}
 	})
 }

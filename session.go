@@ -48,7 +48,12 @@ const lockWait = "innodb_lock_wait_timeout=5"
 
 // openSession takes a connection from db and prepares it. setup are SET statements.
 func openSession(ctx context.Context, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {
-	conn, err := freeConn(ctx, db, poolWait)
+	return openSessionWithin(ctx, poolWait, db, srv, role, setup...)
+}
+
+// openSessionWithin is openSession with a limit of its own for the wait for a connection of a bounded pool.
+func openSessionWithin(ctx context.Context, wait time.Duration, db *sql.DB, srv *server.Server, role server.Role, setup ...string) (*session, error) {
+	conn, err := freeConn(ctx, db, wait)
 	if err != nil {
 		return nil, err
 	}

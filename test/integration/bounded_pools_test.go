@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
@@ -52,6 +55,84 @@ func TestBoundedPools(t *testing.T) {
 		}
 		if len(told) != 2 {
 			t.Errorf("the log tells of %v", told)
+		}
+	})
+}
+
+// startsLast is the throttler of one of several cursors: after its first batch it waits until each
+// of them has had one.
+type startsLast struct {
+	ghostferry.PauserThrottler
+	begun bool
+	left  *atomic.Int32 // how many have not had one
+}
+
+func (s *startsLast) Throttled() bool { return s.begun && s.left.Load() > 0 }
+
+// More cursors than a bounded pool has connections take turns, while each of them waits between its
+// batches, too; and callbacks of those that lock nothing find a connection of the same pool.
+func TestCursorsOfABoundedPool(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		names := []string{"a", "b", "c", "d"}
+		for _, pool := range []int{1, 2, 4} {
+			for _, locks := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%d, locks %v", pool, locks), func(t *testing.T) {
+					var ddl []string
+					for _, name := range names {
+						ddl = append(ddl, "CREATE TABLE "+name+" (id INT PRIMARY KEY)")
+					}
+					p.Create(t, aloneSchema, ddl...)
+					for _, name := range names {
+						p.In(t, p.SourceDB, aloneSchema, "INSERT INTO "+name+" VALUES (1),(2),(3),(4),(5)")
+					}
+					c := newParts(t, p, false)
+					defer c.close(t)
+					c.source.SetMaxOpenConns(pool)
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					defer cancel()
+					size := uint64(2)
+					var left, together atomic.Int32
+					left.Store(int32(len(names)))
+					all := make(chan struct{}) // closed when as many callbacks are under way as the pool has connections
+					group, ctx := errgroup.WithContext(ctx)
+					for _, name := range names {
+						turn := &startsLast{left: &left}
+						config := &ghostferry.CursorConfig{DB: c.source, BatchSize: &size, Throttler: turn}
+						cursor := config.NewCursor(c.table(name), nil, nil)
+						cursor.RowLock = locks
+						group.Go(func() error {
+							rows := 0
+							err := cursor.EachContext(ctx, func(ctx context.Context, b *ghostferry.RowBatch) error {
+								rows += b.Size()
+								if !turn.begun {
+									turn.begun = true
+									left.Add(-1)
+								}
+								if locks {
+									return nil
+								}
+								if together.Add(1) == int32(pool) {
+									close(all)
+								}
+								select {
+								case <-all:
+								case <-ctx.Done():
+									return ctx.Err()
+								}
+								_, err := c.source.ExecContext(ctx, "DO 1")
+								return err
+							})
+							if err == nil && rows != 5 {
+								err = fmt.Errorf("%s: %d rows", name, rows)
+							}
+							return err
+						})
+					}
+					if err := group.Wait(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
 		}
 	})
 }
