@@ -641,23 +641,23 @@ func scanBatch(rows *sqlorig.Rows, table *TableSchema, l *tableLayout, fp *finge
 		return nil, fmt.Errorf("the query for %s does not select %s, which it was given as a column: row digests need it", table, rowDigestAlias)
 	}
 	out := codec.NewRows(len(columns), 0, 0)
-	enough := func() error {
+	stop := func(why error) error {
 		if limits.stop != nil {
 			limits.stop()
 		}
-		return errEnough
+		return why
 	}
 	var digests []byte
 	err = eachRow(rows, func(_ []string, values []driver.Value) error {
 		if out.Bytes() > limits.bytes {
-			return enough()
+			return stop(errEnough)
 		}
 		if size := valueBytes(values); size > largeRow {
 			if limits.room != nil && !limits.room(size) {
 				if out.Len() == 0 {
-					return &largeRowError{size}
+					return stop(&largeRowError{size})
 				}
-				return enough()
+				return stop(errEnough)
 			}
 			out.Grow(size)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
@@ -14,9 +15,9 @@ import (
 // A batch is read in the order of the key's index, also where the key has columns that are
 // read by number: otherwise all the rows that are left were read, sorted and locked for each.
 func TestCursorsReadOnlyTheirBatch(t *testing.T) {
-	onBothFlavours(t, func(t *testing.T, db *sql.DB, server *servers.Server) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, running *servers.Server) {
 		status := "performance_schema"
-		if server.Flavour == servers.MariaDB {
+		if running.Flavour == servers.MariaDB {
 			status = "information_schema"
 		}
 		freshSchema(t, db, "batches")
@@ -79,5 +80,30 @@ func TestCursorOfAFullPool(t *testing.T) {
 			require.ErrorContains(t, err, "bounded to 1 (SetMaxOpenConns)")
 			require.NoError(t, taken.Close())
 		}
+	})
+}
+
+// A query whose first row has to wait for the budget of large rows is cut there: what is left of its
+// result may be gigabytes.
+func TestQueryIsCutAtALargeRow(t *testing.T) {
+	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		freshSchema(t, db, "cut")
+		mustExec(t, db, "CREATE TABLE cut.t (id INT PRIMARY KEY, b MEDIUMBLOB)", "INSERT INTO cut.t VALUES (1,REPEAT('a',2000000)),(2,'b')")
+		tables, err := LoadTables(db, &namedTables{schemas: []string{"cut"}}, nil, nil, nil, nil)
+		require.NoError(t, err)
+		table := tables.Get("cut", "t")
+		l, err := table.layout()
+		require.NoError(t, err)
+		srv, err := server.Detect(t.Context(), db)
+		require.NoError(t, err)
+		s, err := openSession(t.Context(), db, srv, server.Source)
+		require.NoError(t, err)
+		defer s.discard()
+		rows, err := s.conn.QueryContext(t.Context(), "SELECT id, b FROM cut.t ORDER BY id")
+		require.NoError(t, err)
+		_, err = scanBatch(rows, table, l, nil, batchLimits{bytes: largeRow, room: func(int) bool { return false }, stop: s.cutResult})
+		var large *largeRowError
+		require.ErrorAs(t, err, &large)
+		require.True(t, s.spent, "the connection was closed before the rows were")
 	})
 }
