@@ -152,8 +152,14 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 	return nil
 }
 
+// alterError is about the very ALTER that creates indexes.
+type alterError struct{ error }
+
+func (e *alterError) Unwrap() error { return e.error }
+
 // createOnce makes the table's definition what it was. Of deferred indexes some may be
-// there already, if dropping them was cut short; all are then created in their order. When
+// there already, if dropping them was cut short; all are then created in their order, by one
+// statement: where the server refuses that, those that were there still are. When
 // all are there somebody has created them by hand, because the run could not: they stay.
 // anew says that the table may have been written anew: in another way than in place, or not
 // known how, by an attempt without an answer, a process before this one, or by hand.
@@ -165,21 +171,20 @@ func (d *deferredIndexes) createOnce(ctx context.Context, s *session, t *deferre
 	if len(present) == len(t.record.deferred) {
 		return true, d.mustBeAsBefore(t, found)
 	}
-	if len(present) > 0 {
-		if _, err := s.execText(ctx, "ALTER TABLE "+t.quoted()+" "+dropClauses(present)); err != nil {
-			return true, err
-		}
-	}
-	anew = len(present) > 0
 	failpoint("index.creating")
-	alter := "ALTER TABLE " + t.quoted() + " " + addClauses(t.record.deferred)
+	alter := "ALTER TABLE " + t.quoted() + " "
+	if len(present) > 0 {
+		anew = true
+		alter += dropClauses(present) + ", "
+	}
+	alter += addClauses(t.record.deferred)
 	_, err = s.execText(ctx, alter+", ALGORITHM=INPLACE, LOCK=NONE")
 	if mysqlerr.NeedsQuietTable(err) {
 		anew = true
 		err = d.createQuietly(ctx, s, t, alter, err)
 	}
 	if err != nil {
-		return anew, err
+		return anew, &alterError{err}
 	}
 	if _, found, err = d.present(ctx, s, t); err != nil {
 		return anew, err
@@ -244,10 +249,11 @@ func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, pr
 			return err
 		})
 		log := d.logger.WithField(fieldTable, t.table.String())
+		alter, altering := errors.AsType[*alterError](err)
 		switch {
 		case mysqlerr.Classify(err) == mysqlerr.UnknownObject:
 			return nil
-		case refusedForGood(err):
+		case altering && refusedForGood(alter):
 			log.WithError(err).Warnf("indexes that the earlier run dropped are not created again: create by hand what is missing of %s; before that run the table was %s", indexClauses(t.record.deferred), t.record.definition)
 			return nil
 		case err != nil:

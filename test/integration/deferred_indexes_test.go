@@ -538,7 +538,7 @@ func TestForgottenRunTakesIndexesCreatedByHand(t *testing.T) {
 func TestForgottenRunLeavesChangedTables(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minute(t)
-		tables := []indexedTable{{name: "renamed"}, {name: "recreated"}, {name: "refused"}, {name: "half"}}
+		tables := []indexedTable{{name: "renamed"}, {name: "recreated"}, {name: "refused"}, {name: "half"}, {name: "kept"}}
 		const columns = " (id INT NOT NULL PRIMARY KEY, a INT, b INT, c INT, "
 		var ddl, rows []string
 		for _, table := range tables {
@@ -557,23 +557,34 @@ func TestForgottenRunLeavesChangedTables(t *testing.T) {
 		}
 		p.In(t, p.SourceDB, indexed, "ALTER TABLE renamed CHANGE c d INT")
 		p.In(t, p.TargetDB, indexed, "ALTER TABLE renamed CHANGE c d INT", "DROP TABLE recreated",
-			"CREATE TABLE recreated"+columns+"KEY a (a))", "ALTER TABLE half ADD KEY b (b)")
+			"CREATE TABLE recreated"+columns+"KEY a (a))", "ALTER TABLE half ADD KEY b (b)", "ALTER TABLE kept ADD KEY b (b)")
 		changed := definitions(t, p.TargetDB, tables)
 
-		f, proxy = proxiedTarget(t, p, indexed)
+		refusing := func() (*ghostferry.Ferry, *faultproxy.Proxy) {
+			f, proxy := proxiedTarget(t, p, indexed)
+			proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`(refused|kept)` .*ADD KEY"), Do: faultproxy.Refuse, Error: 1478, Times: 100})
+			return f, proxy
+		}
+		f, proxy = refusing()
+		require.NoError(t, f.InitializeContext(ctx))
+		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^SHOW CREATE TABLE .*`refused`"), Do: faultproxy.Refuse, Error: 1478})
+		require.ErrorContains(t, f.ForgetCheckpoint(ctx), "reading the definition", "it says nothing about indexes")
+		require.NoError(t, f.Close())
+
+		f, _ = refusing()
 		log := &recordingLogger{}
 		f.Logger = log.logger()
-		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*`refused` ADD KEY"), Do: faultproxy.Refuse, Error: 1478, Times: 100})
 		require.NoError(t, f.InitializeContext(ctx))
 		require.NoError(t, f.ForgetCheckpoint(ctx))
 		changed["half"] = half // what is there of it is as it was
 		require.Equal(t, changed, definitions(t, p.TargetDB, tables))
 		require.Equal(t, 2, log.count("it was changed since the earlier run dropped indexes of it"))
-		require.Equal(t, 3, log.count("create by hand what is missing of KEY `a` (`a`,`c`), KEY `b` (`b`)"))
+		require.Equal(t, 2, log.count("indexes that the earlier run dropped are not created again"))
+		require.Equal(t, 4, log.count("create by hand what is missing of KEY `a` (`a`,`c`), KEY `b` (`b`)"))
 		require.NoError(t, f.StartContext(ctx))
 		err := harness.RunStarted(ctx, f, func() error { return nil })
 		require.NoError(t, f.Close())
-		for _, missing := range []string{"recreated: the index a (a, c)", "refused: the index a (a, c)", "renamed: the index a (a, d)"} {
+		for _, missing := range []string{"recreated: the index a (a, c)", "refused: the index a (a, c)", "kept: the index a (a, c)", "renamed: the index a (a, d)"} {
 			require.ErrorContains(t, err, indexed+"."+missing+" of the source is missing", "the new run judges what is there")
 		}
 		require.NotContains(t, err.Error(), indexed+".half")
