@@ -238,9 +238,9 @@ func (c *comparer) inScope(ctx context.Context, f *fingerprint, seen observation
 // applicable asks the filter whether the row with a key belongs to the move.
 func (r *fingerprintReader) applicable(ctx context.Context, f *fingerprint, key string, filter CopyFilter) (bool, error) {
 	rows := codec.NewRows(len(f.layout.columns), 1, 256)
-	err := r.read(ctx, func(s querySession, suffix string) error {
+	err := r.reading(ctx, f, func(s querySession, suffix string) error {
 		rows = codec.NewRows(len(f.layout.columns), 1, 256)
-		stmt := append(s.statement(), "SELECT "+f.layout.selectList+" FROM "+r.tableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
+		stmt := append(s.statement(), "SELECT "+f.layout.selectList+" FROM "+r.tableName(f.table)+r.keyHint(f)+" WHERE "...)
 		stmt = append(f.appendKeys(stmt, []string{key}), suffix...)
 		return s.query(ctx, stmt, func(values []driver.Value) error {
 			for i := range values {

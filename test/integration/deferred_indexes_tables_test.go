@@ -225,3 +225,31 @@ func TestInlineVerificationByAnOwedIndex(t *testing.T) {
 		p.MustEqual(t, indexed)
 	})
 }
+
+// Where a host's filter chooses rows, one that differs is shown to it also where the target's index of
+// the key has another name.
+func TestFilterIsAskedByAnotherIndex(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx := minute(t)
+		const ddl = "CREATE TABLE t (tenant INT NOT NULL, id INT NOT NULL, v INT, PRIMARY KEY (tenant, id), UNIQUE KEY "
+		p.Create(t, indexed, ddl+"id (id))")
+		p.In(t, p.SourceDB, indexed, "INSERT INTO t VALUES (1,1,1),(1,2,2),(2,3,3)")
+		p.In(t, p.TargetDB, indexed, "DROP TABLE t", ddl+"uq (id))")
+		f := &ghostferry.Ferry{Config: p.Config(indexed)}
+		f.CascadingPaginationColumnConfig = &ghostferry.CascadingPaginationColumnConfig{PerTable: map[string]map[string]string{indexed: {"t": "id"}}}
+		f.Config.CopyFilter = everyRow{}
+		f.VerifierType = ghostferry.VerifierTypeOnline
+		require.NoError(t, f.InitializeContext(ctx))
+		require.NoError(t, f.StartContext(ctx))
+		var once sync.Once
+		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
+			once.Do(func() { byHand(t, p, "INSERT INTO t VALUES (9,9,9)") })
+			return nil
+		})
+		err := harness.RunStarted(ctx, f, func() error { return nil })
+		require.NoError(t, f.Close())
+		var differs ghostferry.VerificationResult
+		require.ErrorAs(t, err, &differs)
+		require.Equal(t, []string{indexed + ".t"}, differs.IncorrectTables)
+	})
+}
