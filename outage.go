@@ -19,8 +19,9 @@ const (
 	conflictPatience = 30 * time.Second
 	// outagePause bounds the pauses between two attempts during an outage.
 	outagePause = 2 * time.Second
-	// longestWait is more than an attempt waits for a server or for locks of others before it
-	// fails. What it takes beyond was work: an ALTER may break off after hours.
+	// longestWait is more than an attempt waits for a server or for locks of rows before it
+	// fails. What it takes beyond counts as work: an ALTER may break off after hours, and a read
+	// waits for that ALTER as long (digestSetup), or for a table that others have locked.
 	longestWait = 2 * time.Minute
 )
 
