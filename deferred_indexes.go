@@ -137,10 +137,13 @@ func (d *deferredIndexes) owes() bool {
 
 // oweForced tells whether an index is owed that its table has to be verified by.
 func (d *deferredIndexes) oweForced() bool {
-	return slices.ContainsFunc(d.owed, func(t *deferredTable) bool {
-		return slices.ContainsFunc(t.record.deferred, func(i indexDefinition) bool {
-			return strings.EqualFold(i.Name, t.table.ForcedIndexForVerification)
-		})
+	return slices.ContainsFunc(d.owed, (*deferredTable).owesForced)
+}
+
+// owesForced tells whether the index that the table has to be verified by is one of its deferred ones.
+func (t *deferredTable) owesForced() bool {
+	return slices.ContainsFunc(t.record.deferred, func(i indexDefinition) bool {
+		return strings.EqualFold(i.Name, t.table.ForcedIndexForVerification)
 	})
 }
 

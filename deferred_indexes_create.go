@@ -143,6 +143,9 @@ func (d *deferredIndexes) create(ctx context.Context, t *deferredTable) error {
 	if err != nil {
 		return &TableError{Schema: t.table.Schema, Table: t.table.Name, Err: fmt.Errorf("creating the secondary indexes of %s: %w", t.quoted(), err)}
 	}
+	if t.owesForced() {
+		t.table.unhinted.Store(false) // from now on it is verified by that index
+	}
 	failpoint("index.created")
 	if err := d.settle(ctx, t); err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
@@ -126,15 +125,13 @@ func withDigestMemory(open func(ctx context.Context) (*session, error)) func(ctx
 	}
 }
 
-// fingerprint is how the rows of one table are digested. Immutable, but for unhinted.
+// fingerprint is how the rows of one table are digested. Immutable.
 type fingerprint struct {
 	table  *TableSchema
 	layout *tableLayout
 	row    string // expression: the digest of a row, 32 bytes
 	hint   string // by keys
 	forced bool   // hint is the host's choice, for ranges, too
-
-	unhinted atomic.Bool // the target has said that it lacks the index of a hint
 
 	compared    []int          // columns that are compared
 	ignored     []string       // those that are not
@@ -510,7 +507,7 @@ func (r *fingerprintReader) keyAt(ctx context.Context, f *fingerprint, keys keyR
 func (r *fingerprintReader) reading(ctx context.Context, f *fingerprint, do func(s querySession, suffix string) error) error {
 	err := r.read(ctx, do)
 	if r.side == "target" && mysqlerr.Number(err) == mysqlerr.NoSuchKey {
-		f.unhinted.Store(true)
+		f.table.unhinted.Store(true)
 		err = r.read(ctx, do)
 	}
 	return err
@@ -518,7 +515,7 @@ func (r *fingerprintReader) reading(ctx context.Context, f *fingerprint, do func
 
 // keyHint is the index by which rows are found by their keys.
 func (r *fingerprintReader) keyHint(f *fingerprint) string {
-	if r.side == "target" && f.unhinted.Load() {
+	if r.side == "target" && f.table.unhinted.Load() {
 		return ""
 	}
 	return f.hint
@@ -527,7 +524,7 @@ func (r *fingerprintReader) keyHint(f *fingerprint) string {
 // rangeHint is the index by which ranges are read.
 func (r *fingerprintReader) rangeHint(f *fingerprint) string {
 	switch {
-	case r.side == "target" && f.unhinted.Load():
+	case r.side == "target" && f.table.unhinted.Load():
 		return ""
 	case f.forced:
 		return f.hint

@@ -61,6 +61,7 @@ type TableSchema struct {
 	leafTypes    bool         // JSON documents are read with the types of their leaves
 
 	cachedLayout atomic.Pointer[tableLayout]
+	unhinted     atomic.Bool // the target has said that it lacks the index by which rows are verified
 }
 
 // columnInfo is what information_schema says about a column, beyond go-mysql's

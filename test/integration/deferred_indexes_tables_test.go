@@ -194,7 +194,8 @@ func TestIndexesTakeLongerThanTheReadTimeout(t *testing.T) {
 	})
 }
 
-// A run that verifies by an index which the process before has dropped reads without it meanwhile.
+// A run that verifies by an index which the process before has dropped reads without it until it is
+// created.
 func TestInlineVerificationByAnOwedIndex(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		ctx := minute(t)
@@ -217,10 +218,29 @@ func TestInlineVerificationByAnOwedIndex(t *testing.T) {
 		require.NoError(t, f.Close())
 		require.NotEqual(t, before, definitions(t, p.TargetDB, tables))
 
-		f = ferry()
+		f, proxy := proxiedTarget(t, p, indexed)
 		f.VerifierType, f.ForceIndexForVerification = ghostferry.VerifierTypeInline, ghostferry.ForceIndexConfig{indexed: {"t": "x"}}
-		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		var created atomic.Bool
+		var refused, by atomic.Int64 // reads before and after
+		adds, hinted := faultproxy.Query("^ALTER TABLE .* ADD "), faultproxy.Query("FORCE INDEX .`x`.")
+		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+			switch {
+			case adds(m):
+				created.Store(true)
+			case hinted(m) && created.Load():
+				by.Add(1)
+			case hinted(m):
+				refused.Add(1)
+			}
+			return false
+		}})
+		require.NoError(t, harness.Move(ctx, f, func() error {
+			p.In(t, p.SourceDB, indexed, "UPDATE t SET x=x+10")
+			return nil
+		}))
 		require.NoError(t, f.Close())
+		require.Positive(t, refused.Load())
+		require.Positive(t, by.Load())
 		require.Equal(t, before, definitions(t, p.TargetDB, tables))
 		p.MustEqual(t, indexed)
 	})
