@@ -108,6 +108,10 @@ func TestValidateConfigNotesWhatHasNoEffect(t *testing.T) {
 		{"columns that are left out", func(c *Config) {
 			c.VerifierType, c.IgnoredColumnsForVerification = "Online", ColumnIgnoreConfig{"s": {"t": {"b": {}, "a": {}}}}
 		}, []string{"columns s.t.a, s.t.b are not compared: IgnoredColumnsForVerification is set"}},
+		{"a lock that nothing takes back", func(c *Config) { c.CutoverLock.URI = "http://localhost/lock" }, []string{"CutoverLock is set without CutoverAbort: "}},
+		{"a lock that is taken back", func(c *Config) {
+			c.CutoverLock.URI, c.CutoverAbort.URI = "http://localhost/lock", "http://localhost/abort"
+		}, nil},
 		{"indexes of filtered rows", func(c *Config) { c.DeferSecondaryIndexes, c.CopyFilter = DeferIndexesAll, struct{ CopyFilter }{} },
 			[]string{"DeferSecondaryIndexes is set and has no effect: with a CopyFilter"}},
 		{"size of tables of which nothing is deferred", func(c *Config) { c.DeferSecondaryIndexesMinBytes = 1 },

@@ -193,6 +193,9 @@ func (c *Config) validateUnsupported(add addFault) {
 	if c.SkipTargetVerification {
 		c.notices = append(c.notices, "what others write to the target is not noticed: SkipTargetVerification is set")
 	}
+	if c.CutoverLock.URI != "" && c.CutoverAbort.URI == "" {
+		c.notices = append(c.notices, "CutoverLock is set without CutoverAbort: after a cutover that fails behind the lock the source's writers stay stopped until somebody lets them go on; set CutoverAbort")
+	}
 }
 
 func (c *Config) validateNumbers(add addFault) {
