@@ -89,18 +89,23 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	if err != nil {
 		return nil, err
 	}
+	existing, err := c.existingTables(ctx, db)
+	if err != nil {
+		return p, err
+	}
+	// A checkpoint begun by an early version lacks some of the tables.
+	var trafficErr error
+	if existing["traffic"] { // first: it is to be known whatever else is damaged
+		trafficErr = c.loadTraffic(ctx, db, p)
+	}
 	if err := c.loadTables(ctx, db, p); err != nil {
 		return p, err
 	}
 	if err := c.loadLanes(ctx, db, p); err != nil {
 		return p, err
 	}
-	existing, err := c.existingTables(ctx, db)
-	if err != nil {
-		return p, err
-	}
-	// A checkpoint begun by an early version lacks these tables.
-	if existing["held"] {
+	err = trafficErr
+	if err == nil && existing["held"] {
 		err = c.loadHeld(ctx, db, p)
 	}
 	if err == nil && existing["definitions"] {
@@ -108,9 +113,6 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	}
 	if err == nil && existing["collisions"] {
 		err = c.loadCollisions(ctx, db, p)
-	}
-	if err == nil && existing["traffic"] {
-		err = c.loadTraffic(ctx, db, p)
 	}
 	if err == nil {
 		err = c.loadVerification(ctx, db, p)

@@ -35,6 +35,7 @@ func (a *cutoverAttempt) abort(ctx context.Context, err error) error {
 		a.unfenced, e.UnfencedBy = true, a.hooks.names.unfence
 		f.enterPhase(PhaseUnfenced)
 	}
+	a.recordOwner(ctx, TrafficOnSource) // the writers no longer wait for it
 	select {
 	case <-f.runEnded:
 	default:

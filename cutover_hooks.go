@@ -36,16 +36,22 @@ type CutoverHooks struct {
 	// LateWrite is called, once, when the tail guard has found a change that came after the
 	// fence and after the switch. The same is logged, and returned by Cutover.
 	LateWrite func(*LateWriteError)
+	// RecordTraffic keeps in the checkpoint, as Ferry.RecordTraffic does, that the traffic is
+	// unknown before Switch is called, and who owns it after. When the first cannot be kept
+	// the cutover is given up. Such a host asks RecordedTraffic before Start.
+	RecordTraffic bool
 
 	names     struct{ unfence, blocked, lasts string } // for messages
 	switching func(ctx context.Context) error          // of a ready-made fence; nil: none
 }
 
 // hookTimeout bounds Unfence and Switch, which go on when the cutover's context has ended;
-// hastyTimeout bounds Unfence when it has, because the process has to end then.
+// hastyTimeout bounds Unfence when it has, because the process has to end then. recordTimeout
+// bounds a record of who owns the traffic: the writers wait for it.
 const (
-	hookTimeout  = 30 * time.Second
-	hastyTimeout = 3 * time.Second
+	hookTimeout   = 30 * time.Second
+	hastyTimeout  = 3 * time.Second
+	recordTimeout = 10 * time.Second
 )
 
 // allHooks completes the hooks by what is configured. Call done when the cutover is over.

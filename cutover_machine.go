@@ -216,6 +216,7 @@ type cutoverAttempt struct {
 	unfenced bool
 	switched bool
 	unknown  bool // a call of Switch may have sent the application away
+	recorded bool // the checkpoint may say that the traffic is unknown
 }
 
 func (a *cutoverAttempt) enter(phase CutoverPhase) {
@@ -270,6 +271,7 @@ func (a *cutoverAttempt) run(ctx context.Context) error {
 		return a.abort(ctx, causeIfEnded(committing, err))
 	}
 	a.report.WriteBlock = time.Since(a.began)
+	a.recordOwner(ctx, TrafficOnTarget)
 	a.switched = true
 	metricsOrGlobal(f.Metrics).Timer("CutoverTime", a.report.WriteBlock, nil, 1)
 	f.enterPhase(PhaseDone)
@@ -461,6 +463,9 @@ func (a *cutoverAttempt) commit(ctx context.Context) error {
 	if err := f.CheckLateWrites(ctx); err != nil {
 		return err
 	}
+	if err := a.recordSwitching(ctx); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -475,6 +480,30 @@ func (a *cutoverAttempt) commit(ctx context.Context) error {
 	last, cancel := lifecycle.Detach(ctx, hookTimeout)
 	defer cancel()
 	return f.callHook(last, "switch", a.switchOver)
+}
+
+// recordSwitching keeps that the traffic is about to be switched, where the host wants that.
+func (a *cutoverAttempt) recordSwitching(ctx context.Context) error {
+	if !a.hooks.RecordTraffic || a.hooks.Switch == nil {
+		return nil
+	}
+	a.recorded = true // also when the answer does not come
+	ctx, cancel := lifecycle.Detach(ctx, recordTimeout)
+	defer cancel()
+	return a.f.RecordTraffic(ctx, TrafficUnknown)
+}
+
+// recordOwner keeps who owns the traffic after all. Without it the next process has to be told,
+// and nothing is lost.
+func (a *cutoverAttempt) recordOwner(ctx context.Context, owner TrafficOwner) {
+	if !a.recorded {
+		return
+	}
+	ctx, cancel := lifecycle.Detach(ctx, recordTimeout)
+	defer cancel()
+	if err := a.f.RecordTraffic(ctx, owner); err != nil {
+		a.f.logger.WithError(err).Warnf("the application is on the %s, but the checkpoint may still say that this is not known", owner)
+	}
 }
 
 // switchOver calls Switch. What it says counts only when it has come to an end in its time:

@@ -25,6 +25,9 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 		return nil
 	}
 	if !c.begun() {
+		if f.damage != nil {
+			return f.damage
+		}
 		if f.resume == nil {
 			return errors.New("the target has no checkpoint of this run that could keep who owns the traffic")
 		}
@@ -62,12 +65,14 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 }
 
 // RecordedTraffic returns what an earlier process of the run has recorded of the traffic,
-// after Initialize. Without a record the source owns it.
+// after Initialize. Without a record the source owns it. A damaged checkpoint tells it, too; what
+// is none of the answers is damaged itself, and TrafficUnknown.
 func (f *Ferry) RecordedTraffic() TrafficOwner {
-	if f.resume == nil {
+	previous := cmp.Or(f.resume, f.damaged)
+	if previous == nil {
 		return TrafficOnSource
 	}
-	return cmp.Or(f.resume.traffic, TrafficOnSource)
+	return cmp.Or(previous.traffic, TrafficOnSource)
 }
 
 // sameOwner fails when another process has recorded another owner of the traffic than was
@@ -96,7 +101,9 @@ func (c *checkpoint) loadTraffic(ctx context.Context, db queryer, p *resumePoint
 	case err != nil:
 		return err
 	case p.traffic != TrafficUnknown && p.traffic != TrafficOnTarget:
-		return c.damaged(fmt.Sprintf("%q is nobody who could own the traffic", p.traffic))
+		err := c.damaged(fmt.Sprintf("%q is nobody who could own the traffic", p.traffic))
+		p.traffic = TrafficUnknown
+		return err
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type CopydbFerry struct {
 	wrote       bool          // something was changed on the target, and stays
 	began       time.Time     // of InitializeContext
 	block       time.Duration // how long the writers waited in the cutover
+	onSource    bool          // see ApplicationOnSource
 
 	// atomic
 
@@ -94,10 +95,31 @@ func (f *CopydbFerry) waitForReplica() error {
 // Start is [CopydbFerry.StartContext] without a context.
 func (f *CopydbFerry) Start() error { return f.StartContext(context.Background()) }
 
-// StartContext fixes where the stream begins. Nothing is written; the error is a
-// [*RefusedError] unless ctx ended.
+// StartContext fixes where the stream begins. No row is written; the error is a
+// [*RefusedError] unless ctx ended. A move that an earlier process has, or may have, ended by
+// CutoverUnlock is refused with a [*SwitchedError].
 func (f *CopydbFerry) StartContext(ctx context.Context) error {
-	return f.report(ctx, "ferry.start", f.refused(ctx, f.Ferry.StartContext(ctx)))
+	err := f.switched()
+	if err == nil && f.Ferry.RecordedTraffic() != ghostferry.TrafficOnSource {
+		err = f.Ferry.RecordTraffic(ctx, ghostferry.TrafficOnSource)
+	}
+	if err == nil {
+		err = f.Ferry.StartContext(ctx)
+	}
+	return f.report(ctx, "ferry.start", f.refused(ctx, err))
+}
+
+// ApplicationOnSource says, before Start and Restart, that the application writes to the source
+// although CutoverUnlock was, or may have been, posted: nothing of the target's rows is needed.
+func (f *CopydbFerry) ApplicationOnSource() { f.onSource = true }
+
+// switched refuses a run after an earlier process that has, or may have, sent the application
+// to the target: what it writes there would be overwritten from the source.
+func (f *CopydbFerry) switched() error {
+	if owner := f.Ferry.RecordedTraffic(); owner != ghostferry.TrafficOnSource && !f.onSource {
+		return &SwitchedError{Traffic: owner}
+	}
+	return nil
 }
 
 // ended gives the reason why ctx has ended instead of what came of it, but keeps errors
@@ -123,7 +145,7 @@ func (f *CopydbFerry) refused(ctx context.Context, err error) error {
 	if err == nil || f.wrote || interrupted(err) {
 		return err
 	}
-	return &RefusedError{err}
+	return &RefusedError{Err: err, Resuming: f.Ferry != nil && f.Ferry.Resuming()}
 }
 
 // report tells the error handler, and returns the error.
@@ -288,6 +310,7 @@ func (f *CopydbFerry) PreflightContext(ctx context.Context) (*ghostferry.Preflig
 			report.Add(ghostferry.PreflightFinding{Code: code, Check: "copydb", Severity: ghostferry.PreflightError, What: err.Error()})
 		}
 	}
+	add("copydb.switched", f.switched())
 	add("copydb.names", f.checkNames(ctx))
 	if !f.Ferry.Resuming() {
 		_, err := f.definitions(ctx)

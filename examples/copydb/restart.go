@@ -10,7 +10,8 @@ import (
 // RestartContext makes a fresh run of one that was begun: it empties the target tables
 // that the run's checkpoint knows and forgets the checkpoint. It is called between
 // InitializeContext and StartContext, before listeners are added, and does nothing
-// where there is no checkpoint. Interrupted, it has to be called again by the next run.
+// where there is no checkpoint. Interrupted, it has to be called again by the next run. As
+// StartContext it refuses a move that was switched over.
 func (f *CopydbFerry) RestartContext(ctx context.Context) error {
 	return f.report(ctx, "ferry.initialize", f.restart(ctx))
 }
@@ -19,6 +20,9 @@ func (f *CopydbFerry) restart(ctx context.Context) error {
 	if !f.Ferry.Resuming() {
 		f.logger().Info("there is no earlier run of this configuration, so that there is nothing to empty")
 		return nil
+	}
+	if err := f.switched(); err != nil {
+		return f.refused(ctx, err)
 	}
 	f.wrote = true
 	var emptied []ghostferry.TableIdentifier

@@ -28,12 +28,12 @@ const (
 	Failed Outcome = "failed"
 	// Interrupted: the move was stopped from outside and can be resumed.
 	Interrupted Outcome = "interrupted"
-	// Refused: nothing was written to the target.
+	// Refused: this process has written nothing to the target. An earlier one may have.
 	Refused Outcome = "refused"
 )
 
 // ExitStatus is the process's exit status for the outcome: 0 done, 1 refused before
-// any write, 2 failed, 3 interrupted and resumable, 4 differences found.
+// any write of this process, 2 failed, 3 interrupted and resumable, 4 differences found.
 func (o Outcome) ExitStatus() int {
 	switch o {
 	case Equal, EqualSourceNotFenced, DoneNotVerified:
@@ -113,6 +113,12 @@ func (r Result) String() string {
 	case DoneNotVerified:
 		return "done, NOT verified"
 	case Interrupted:
+		if e, ok := errors.AsType[interface { // of a cutover
+			error
+			Consequence() string
+		}](r.Err); ok {
+			return "interrupted; " + e.Consequence() + "; the same command goes on from here"
+		}
 		return "interrupted; the same command goes on from here"
 	}
 	first, others, _ := strings.Cut(fmt.Sprint(r.Err), "\n")
@@ -138,10 +144,12 @@ func (*DifferentError) Retryable() bool { return false }
 // Resumable is false: the target's rows cannot be built upon.
 func (*DifferentError) Resumable() bool { return false }
 
-// RefusedError says that a move was refused before anything was written.
+// RefusedError says that a move was refused before this process had written anything.
 type RefusedError struct {
 	// Err is the reason.
 	Err error
+	// Resuming: the rows of an earlier process of the move are on the target.
+	Resuming bool
 }
 
 // Error is the reason.
@@ -149,6 +157,73 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// SwitchedError says that an earlier process of the move has, or may have, switched the
+// application over to the target: the move must not go on from the source.
+type SwitchedError struct {
+	// Traffic is what the checkpoint says: TrafficOnTarget or TrafficUnknown.
+	Traffic ghostferry.TrafficOwner
+}
+
+// Error says where to look, and what then.
+func (e *SwitchedError) Error() string {
+	what := "an earlier run of this move has switched over, and CutoverUnlock was answered"
+	if e.Traffic != ghostferry.TrafficOnTarget {
+		what = "an earlier run of this move may have posted CutoverUnlock, and no answer is known"
+	}
+	return what + ": look where the application writes. If that is the target, which was complete and equal then, nothing is left to do, " +
+		"and going on, or -restart, would overwrite or remove what it has written. If it is the source, run this with -application-on-source"
+}
+
+// Resumable is false: only a person can tell.
+func (*SwitchedError) Resumable() bool { return false }
+
+// givenUpError is an error that has ended a cutover, with what that leaves behind.
+type givenUpError struct {
+	err         error
+	consequence string
+}
+
+func (e *givenUpError) Error() string { return e.err.Error() + "; " + e.consequence }
+func (e *givenUpError) Unwrap() error { return e.err }
+
+// Consequence is named as that of a CutoverError.
+func (e *givenUpError) Consequence() string { return e.consequence }
+
+// ResultNow is how the move ends when the process does at once, without waiting for its
+// steps. It may be called at any time, by anybody.
+func (f *CopydbFerry) ResultNow(reason error) Result {
+	phase, fenced := f.Ferry.Phase(), f.fenced()
+	if owner := f.switching(phase); owner != ghostferry.TrafficOnSource {
+		return Result{Outcome: Failed, Err: &ghostferry.CutoverError{Phase: phase, Traffic: owner, Fenced: fenced, Blocked: fenced, Err: errors.New("the process was ended before it could tell")}}
+	}
+	switch phase {
+	case ghostferry.PhaseFence, ghostferry.PhaseDrain, ghostferry.PhaseVerify, ghostferry.PhaseCommit, ghostferry.PhaseAbort, ghostferry.PhaseDone:
+		if fenced {
+			reason = &givenUpError{reason, "the source's writers may still be stopped: let them go on if this is not run again at once"}
+		}
+	default: // nobody waits
+	}
+	return Result{Outcome: Interrupted, Err: reason}
+}
+
+// Switching says that the application is being, or was, sent to the target by
+// CutoverUnlock. It may be called at any time, by anybody.
+func (f *CopydbFerry) Switching() bool {
+	return f.switching(f.Ferry.Phase()) != ghostferry.TrafficOnSource
+}
+
+func (f *CopydbFerry) switching(phase ghostferry.CutoverPhase) ghostferry.TrafficOwner {
+	switch {
+	case f.config.CutoverUnlock.URI == "":
+		return ghostferry.TrafficOnSource
+	case phase == ghostferry.PhaseCommit:
+		return ghostferry.TrafficUnknown
+	case phase == ghostferry.PhaseDone:
+		return ghostferry.TrafficOnTarget
+	}
+	return ghostferry.TrafficOnSource
+}
 
 // outcomeOf sorts an error.
 func outcomeOf(err error) Outcome {

@@ -58,12 +58,13 @@ func TestReasonOfAnInterruptionIsKept(t *testing.T) {
 
 func TestLastLine(t *testing.T) {
 	for wants, result := range map[string]Result{
-		"equal at binlog.000002:17":                       {Outcome: Equal, Coordinate: "binlog.000002:17"},
-		"equal at binlog.000002:17, source not fenced":    {Outcome: EqualSourceNotFenced, Coordinate: "binlog.000002:17"},
-		"done, NOT verified":                              {Outcome: DoneNotVerified},
-		"interrupted; the same command goes on from here": {Outcome: Interrupted, Err: errors.New("received terminated")},
-		"failed: disk full":                               {Outcome: Failed, Err: errors.New("disk full")},
-		"refused: a (and 2 more)":                         {Outcome: Refused, Err: errors.Join(errors.New("a"), errors.New("b"), errors.New("c"))},
+		"equal at binlog.000002:17":                                         {Outcome: Equal, Coordinate: "binlog.000002:17"},
+		"equal at binlog.000002:17, source not fenced":                      {Outcome: EqualSourceNotFenced, Coordinate: "binlog.000002:17"},
+		"done, NOT verified":                                                {Outcome: DoneNotVerified},
+		"interrupted; the same command goes on from here":                   {Outcome: Interrupted, Err: errors.New("received terminated")},
+		"interrupted; its writes go on; the same command goes on from here": {Outcome: Interrupted, Err: &givenUpError{errors.New("received terminated"), "its writes go on"}},
+		"failed: disk full":                                                 {Outcome: Failed, Err: errors.New("disk full")},
+		"refused: a (and 2 more)":                                           {Outcome: Refused, Err: errors.Join(errors.New("a"), errors.New("b"), errors.New("c"))},
 	} {
 		require.Equal(t, wants, result.String())
 	}

@@ -38,8 +38,9 @@ func (f *CopydbFerry) Run() {
 //
 // The error is a [*DifferentError] if the comparison found differences, wraps
 // [ghostferry.ErrInterrupted] or the context's error if ctx ended, and is a
-// [*RefusedError] if nothing was written. After any error the source is still the side
-// that counts.
+// [*RefusedError] if nothing was written. After an error the source is still the side
+// that counts, unless it is a [*ghostferry.CutoverError] that says otherwise, or a
+// [*ghostferry.LateWriteError] after the switch.
 func (f *CopydbFerry) RunContext(ctx context.Context) error {
 	err := f.run(ctx)
 	f.writeReports()
@@ -86,7 +87,7 @@ func (f *CopydbFerry) run(ctx context.Context) error {
 	if reason := ended(ctx, err); !given || reason == err { //nolint:errorlint // the very same
 		return reason
 	} else { //nolint:revive // the names belong to this branch only
-		return fmt.Errorf("%w; %s", reason, failure.Consequence())
+		return &givenUpError{reason, failure.Consequence()}
 	}
 }
 
@@ -97,7 +98,7 @@ func (f *CopydbFerry) move(ctx context.Context) error {
 	ran := make(chan error, 1)
 	go func() { ran <- f.Ferry.RunContext(ctx) }()
 
-	report, cutoverErr := f.Ferry.Cutover(ctx, ghostferry.CutoverHooks{})
+	report, cutoverErr := f.Ferry.Cutover(ctx, ghostferry.CutoverHooks{RecordTraffic: true})
 	if report.Fenced {
 		f.block = report.WriteBlock
 	}

@@ -285,6 +285,12 @@ type hooks struct {
 // serveHooks answers the callbacks; lock is what stops the writers.
 func serveHooks(t *testing.T, lock func() error) *hooks {
 	t.Helper()
+	return serveAllHooks(t, map[string]func() error{"lock": lock})
+}
+
+// serveAllHooks answers the callbacks as told, by name: "lock", "unlock", "abort".
+func serveAllHooks(t *testing.T, answers map[string]func() error) *hooks {
+	t.Helper()
 	h := &hooks{payloads: map[string]string{}}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Path, "/")
@@ -297,8 +303,8 @@ func serveHooks(t *testing.T, lock func() error) *hooks {
 		h.called = append(h.called, name)
 		h.payloads[name] = body.Payload
 		h.mu.Unlock()
-		if name == "lock" {
-			if err := lock(); err != nil {
+		if answer := answers[name]; answer != nil {
+			if err := answer(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 			}
 		}

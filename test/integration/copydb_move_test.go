@@ -252,7 +252,7 @@ func TestCopydbSurvivesKill9(t *testing.T) {
 		config := copydbSettings(p, []string{o.Database}, with(h.settings(), slowly)).file(t)
 		random := rand.New(rand.NewPCG(1, uint64(len(p.Name))))
 		for range 5 {
-			run := startCopydb(t, config)
+			run := startCopydb(t, "-application-on-source", config) // also when it was killed at the unlock
 			moment := time.NewTimer(time.Duration(random.IntN(1500)) * time.Millisecond)
 			ended := make(chan struct{})
 			go func() {
@@ -268,7 +268,7 @@ func TestCopydbSurvivesKill9(t *testing.T) {
 			}
 			writer.Resume()
 		}
-		status, run := runCopydb(t, "-json", config)
+		status, run := runCopydb(t, "-json", "-application-on-source", config)
 		require.Zero(t, status)
 		require.Equal(t, copydb.Equal, run.result().Outcome)
 		p.MustEqual(t, o.Database)

@@ -223,7 +223,7 @@ func mustBeRefused(t *testing.T, p *harness.Pair, s settings, says ...string) {
 	for _, part := range says {
 		require.Contains(t, r.Error, part)
 	}
-	require.Contains(t, run.stderr.String(), "nothing was written to the target")
+	require.Contains(t, run.stderr.String(), "this process wrote nothing to the target\n")
 
 	status, _ = runCopydb(t, "-dryrun", s.file(t))
 	require.Equal(t, 1, status, "a dry run sees it, too")

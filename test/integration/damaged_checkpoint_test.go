@@ -111,7 +111,7 @@ func TestF40DamagedCheckpoints(t *testing.T) {
 		config := copydbSettings(p, []string{"damaged"}, nil).file(t)
 		status, refused := runCopydb(t, config)
 		require.Equal(t, 1, status)
-		require.Contains(t, refused.stderr.String(), "nothing was written to the target")
+		require.Contains(t, refused.stderr.String(), "this process wrote nothing to the target, where the rows of an earlier run still are")
 		status, restarted := runCopydb(t, "-restart", config)
 		require.Zero(t, status)
 		require.Contains(t, restarted.stderr.String(), "emptied `damaged`.`t`")

@@ -59,7 +59,9 @@ func openMover(path string, stderr io.Writer) (*copydb.CopydbFerry, error) {
 	if err := config.InitializeAndValidateConfig(); err != nil {
 		return nil, err
 	}
-	return copydb.NewFerry(config), nil
+	ferry := copydb.NewFerry(config)
+	ferry.ApplicationOnSource() // whatever a process that was killed at CutoverUnlock has recorded
+	return ferry, nil
 }
 
 // moveAndTell is the whole command. The word "cutover" on standard input lets the cutover begin.

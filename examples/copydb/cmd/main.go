@@ -1,7 +1,7 @@
 // Copydb moves schemas and tables from one MySQL or MariaDB server to another while
 // applications keep writing to the source.
 //
-// Exit status: 0 done, 1 refused before anything was written, 2 failed, 3 interrupted
+// Exit status: 0 done, 1 refused before this process wrote anything, 2 failed, 3 interrupted
 // (the same command goes on), 4 the comparison found differences.
 package main
 
@@ -23,7 +23,7 @@ import (
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 )
 
-const usage = `usage: copydb [-version] [-verbose] [-json] [-dryrun] [-restart] [-repair] [-report FILE] [-resumestate FILE] CONFIG.json
+const usage = `usage: copydb [-version] [-verbose] [-json] [-dryrun] [-restart] [-application-on-source] [-repair] [-report FILE] [-resumestate FILE] CONFIG.json
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
@@ -35,7 +35,7 @@ Interrupted, the same command goes on where it was.
 
 Tells a copydb that runs with this configuration, and with ControlServerConfig.Enabled.
 
-Exit status: 0 done, 1 refused before anything was written, 2 failed, 3 interrupted,
+Exit status: 0 done, 1 refused before this process wrote anything, 2 failed, 3 interrupted,
 4 source and target differ.
 
 `
@@ -46,9 +46,9 @@ func main() {
 
 // options is the command line.
 type options struct {
-	verbose, json, dryRun, restart, repair, version bool
-	resumeState, config                             string
-	reports                                         []string
+	verbose, json, dryRun, restart, onSource, repair, version bool
+	resumeState, config                                       string
+	reports                                                   []string
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -63,6 +63,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.json, "json", false, "print how it ended as one JSON line on standard output")
 	flags.BoolVar(&o.dryRun, "dryrun", false, "print what would be done, and why it would be refused; write nothing")
 	flags.BoolVar(&o.restart, "restart", false, "begin anew: empty the target tables that an earlier run of the same configuration wrote")
+	flags.BoolVar(&o.onSource, "application-on-source", false, "go on, or begin anew with -restart, although CutoverUnlock was or may have been posted: the application writes to the source")
 	flags.BoolVar(&o.repair, "repair", false, "make rows that the verification finds different equal to the source's, and compare them again")
 	flags.Func("report", "write what was verified to this `file`.json, .md or .html (repeatable)", func(name string) error {
 		o.reports = append(o.reports, name)
@@ -198,7 +199,7 @@ func (p *program) move(ctx context.Context, stdin io.Reader) int {
 	if name := config.TokenFile(); name != "" {
 		p.logger.Infof("the token of the control server is in %s", name)
 	}
-	ferry := copydb.NewFerry(config)
+	ferry := p.newFerry(config)
 	if err = p.prepare(ctx, ferry); err == nil {
 		stop := p.watch(ferry, stdin)
 		err = ferry.RunContext(ctx)
@@ -208,6 +209,15 @@ func (p *program) move(ctx context.Context, stdin io.Reader) int {
 		p.logger.WithError(closeErr).Debug("closing the connections")
 	}
 	return p.finish(ferry.Result(err))
+}
+
+func (p *program) newFerry(config *copydb.Config) *copydb.CopydbFerry {
+	ferry := copydb.NewFerry(config)
+	if p.options.onSource {
+		ferry.ApplicationOnSource()
+	}
+	p.ferry.Store(ferry)
+	return ferry
 }
 
 // prepare does what comes before the first row.

@@ -28,7 +28,7 @@ func (p *program) dryRun(ctx context.Context) int {
 	if err != nil {
 		return p.finish(copydb.Result{Outcome: copydb.Refused, Err: err})
 	}
-	ferry := copydb.NewFerry(config)
+	ferry := p.newFerry(config)
 	defer func() { _ = ferry.Close() }()
 	found, err := rehearse(ctx, ferry)
 	if err != nil { // it did not get as far as a plan

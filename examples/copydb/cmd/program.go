@@ -25,6 +25,10 @@ import (
 // endTimeout is how long an interrupted process has to end in order.
 const endTimeout = 4500 * time.Millisecond
 
+// switchTimeout is how long it has when the application is being sent to the target: what
+// the library gives CutoverUnlock and the records of it.
+const switchTimeout = time.Minute
+
 // program is one run of the command.
 type program struct {
 	options        options
@@ -34,13 +38,16 @@ type program struct {
 	keyboard   atomic.Pointer[keyboard] // nil: no single keys; set by watch
 	confirming atomic.Bool              // the next key answers whether to cut over
 
+	ferry atomic.Pointer[copydb.CopydbFerry] // nil: there is none yet
+
 	last sync.Once       // the last line is printed once
 	quit func(why error) // interrupts the move
 }
 
 // catchSignals returns a context that SIGINT and SIGTERM end. A second signal, or too
 // long a wait after the first, ends the process: what is on the target is consistent
-// at any instant.
+// at any instant. While the application is being sent to the target it is waited for: nobody
+// else can say where it writes.
 func (p *program) catchSignals() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.quit = cancel
@@ -64,10 +71,23 @@ func (p *program) catchSignals() (ctx context.Context, stop func()) {
 		case <-ended:
 			return
 		}
+		ferry := p.ferry.Load()
+		if ferry != nil && ferry.Switching() {
+			p.logger.Warn("the application is being sent to the target: the process ends when that is known")
+			select {
+			case <-time.After(switchTimeout):
+			case <-ended:
+				return
+			}
+		}
 		if k := p.keyboard.Load(); k != nil {
 			k.restore()
 		}
-		os.Exit(p.finish(copydb.Result{Outcome: copydb.Interrupted, Err: context.Cause(ctx)}))
+		result := copydb.Result{Outcome: copydb.Interrupted, Err: context.Cause(ctx)}
+		if ferry != nil {
+			result = ferry.ResultNow(context.Cause(ctx))
+		}
+		os.Exit(p.finish(result))
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
@@ -107,13 +127,31 @@ func message(err error) string {
 func hint(result copydb.Result) string {
 	switch {
 	case result.Outcome == copydb.Refused:
-		return "nothing was written to the target"
+		if refused, ok := errors.AsType[*copydb.RefusedError](result.Err); ok && refused.Resuming {
+			return "this process wrote nothing to the target, where the rows of an earlier run still are"
+		}
+		return "this process wrote nothing to the target"
+	case mayBeOnTarget(result.Err):
+		return "look where the application writes. Before that is known do not run this again, nor with -restart: it would overwrite or remove what the application has written to the target"
 	case result.Outcome == copydb.Interrupted, result.Outcome == copydb.Failed && ghostferry.Resumable(result.Err):
 		return "the same command goes on from here"
 	case result.Outcome == copydb.Failed, result.Outcome == copydb.Different:
-		return "the target's rows cannot be built upon: find the reason, then begin anew with -restart"
+		return "the target's rows cannot be built upon: find the reason, and make sure that the application does not write to the target, then begin anew with -restart, which empties the tables there"
 	}
 	return ""
+}
+
+// mayBeOnTarget says that the application may write to the target: because it was sent there, or
+// because somebody has written there.
+func mayBeOnTarget(err error) bool {
+	if e, ok := errors.AsType[*ghostferry.CutoverError](err); ok && e.Traffic != ghostferry.TrafficOnSource {
+		return true
+	}
+	if e, ok := errors.AsType[*ghostferry.LateWriteError](err); ok && e.Switched {
+		return true
+	}
+	_, foreign := errors.AsType[*ghostferry.ForeignWriteError](err)
+	return foreign
 }
 
 // watch shows how far the move is until stop is called: on a terminal as a block of
