@@ -145,10 +145,10 @@ func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
 		if err := c.checkCompleted(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID); err != nil {
+		if err := c.checkSettled(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table("collisions")+" WHERE run_id=?", c.runID); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID); err != nil {
 			return err
 		}
 		// The same command then compares everything anew.
@@ -180,6 +180,24 @@ func (c *checkpoint) checkCompleted(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf("the end of the copy of %d tables", lost)}
+}
+
+// checkSettled makes sure that nothing is recorded any more that was settled: each such row was
+// removed together with what settled it, or behind that, so the target has lost both, or may have.
+func (c *checkpoint) checkSettled(ctx context.Context, tx *sql.Tx) error {
+	for _, of := range []struct{ table, what string }{
+		{"collisions", "the copy of %d rows that rows of others had kept out"},
+		{"deferred_indexes", "the end of the creation of indexes of %d tables"},
+	} {
+		var left int
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+c.table(of.table)+" WHERE run_id=?", c.runID).Scan(&left); err != nil {
+			return err
+		}
+		if left > 0 {
+			return &TargetLostCommitsError{RunID: c.runID, What: fmt.Sprintf(of.what, left)}
+		}
+	}
+	return nil
 }
 
 // wentBack: the checkpoint stands at an older batch than the last one acknowledged.

@@ -58,6 +58,19 @@ func TestF05TargetLosesAcknowledgedCommits(t *testing.T) {
 			return p.TryIn(ctx, p.TargetDB, "_ghostferry", "UPDATE lanes SET batch=batch-1 WHERE lane=0")
 		}))
 
+		// What was settled is recorded again: the rows and indexes that were written with it are gone, too.
+		for table, row := range map[string]string{
+			"collisions":       "SELECT run_id, 1, UNHEX(SHA2('key',256)), 'key' FROM runs",
+			"deferred_indexes": "SELECT run_id, 1, 'CREATE TABLE', '[]' FROM runs",
+		} {
+			f = ferry()
+			mustStart(t, ctx, f)
+			mustLose(f, harness.RunStarted(ctx, f, func() error {
+				return p.TryIn(ctx, p.TargetDB, "_ghostferry", "INSERT INTO "+table+" "+row)
+			}))
+			p.In(t, p.TargetDB, "_ghostferry", "DELETE FROM "+table)
+		}
+
 		f = ferry()
 		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
 		require.NoError(t, f.Close())
