@@ -28,7 +28,7 @@ import (
 //	held    one row while XA transactions are prepared, or changes are executed again because
 //	        the verifier has not seen them: the stream goes on from there, and everything up
 //	        to lane 0's position was executed once all the same
-//	definitions  how each table was defined when the run began
+//	definitions  how each table was defined when the run began, and which of its rows move where to
 //	collisions  rows that wait until a row of another move is gone, see collision_ledger.go
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
 //	origins  the source with which a run was begun that follows another since a failover
@@ -44,8 +44,10 @@ type checkpoint struct {
 	schema   string
 	runID    string
 	verifier string // its type
-	epoch    uint64
-	lanes    int // how many have a row; owned by the writing goroutine after begin
+	// definition is what is recorded of a table.
+	definition func(*TableSchema) string
+	epoch      uint64
+	lanes      int // how many have a row; owned by the writing goroutine after begin
 
 	attempts int // how often a transaction of its own is tried; 0 means without limit
 	patience *patience
@@ -339,7 +341,7 @@ func (c *checkpoint) numberTables(ctx context.Context, tx *sql.Tx, previous *res
 			c.tableNumbers[id] = number
 			numbers = append(numbers, fmt.Appendf(nil, "(0x%x,%d,0x%x,0x%x,0,%d,0)", c.runID, number, t.Schema, t.Name, tableSum(number, t.Schema, t.Name, false)))
 		}
-		definitions = append(definitions, fmt.Appendf(nil, "(0x%x,%d,0x%x)", c.runID, number, tableDefinition(t)))
+		definitions = append(definitions, fmt.Appendf(nil, "(0x%x,%d,0x%x)", c.runID, number, c.definition(t)))
 	}
 	if err := insertMany(ctx, tx, "INSERT INTO "+c.table("tables")+" (run_id, number, source_schema, source_table, completed, sum, rows_copied) VALUES ", numbers, ""); err != nil {
 		return err

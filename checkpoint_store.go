@@ -12,12 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // CheckpointStore keeps the states of runs outside of the target, for hosts that cannot
 // have the checkpoint's schema there. A state is written every StateReportFrequency
 // milliseconds and when the run has ended, when nothing moves any more; the next run of
-// the same id goes on from it. Without a RunID the id names the source: set one where a
+// the same id goes on from it, on the same target server: another one is refused
+// (*[TargetChangedError]). Without a RunID the id names the source: set one where a
 // replica may be promoted in its place. A state may be older than the rows on the target, which
 // does no harm, but must not be newer: on a target that can lose commits that it has
 // acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
@@ -164,14 +167,23 @@ func (f *Ferry) storeState(ctx context.Context) error {
 	return err
 }
 
-// storeLastState is storeState at the end of a run, whose context may have ended.
-func (f *Ferry) storeLastState(ctx context.Context) error {
+// storeLastState is storeState at the end of a run, whose context may have ended. One that was
+// done leaves nothing of what was compared: the same command then compares everything anew.
+func (f *Ferry) storeLastState(ctx context.Context, done bool) error {
 	if f.CheckpointStore == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptedTimeout)
 	defer cancel()
-	return f.storeState(ctx)
+	state, err := f.serializeState()
+	if err != nil {
+		return err
+	}
+	if done {
+		state.Verification, state.BinlogVerifyStore = nil, nil
+		state.LastStoredBinlogPositionForInlineVerifier = mysql.Position{}
+	}
+	return f.CheckpointStore.SaveState(ctx, f.runID(), state)
 }
 
 // storeStates keeps the store up to date during a run.

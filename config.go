@@ -181,8 +181,10 @@ type Config struct {
 	// CheckpointSchema is the schema on the target that holds the checkpoint.
 	// Default "_ghostferry".
 	CheckpointSchema string
-	// RunID names the run in its checkpoint. Empty means a name made from source,
-	// target and selection, so that the same configuration finds its own checkpoint.
+	// RunID names the run in its checkpoint. Empty means a name made from the source, the
+	// tables, their names on the target and the conditions of a RowFilter, so that the same
+	// configuration finds its own checkpoint. Which rows other code of a CopyFilter chooses is not
+	// in it: without a RunID such a run does not go on from a recorded one, it is refused.
 	RunID string
 
 	// VerifierType is one of the VerifierType constants; empty means Ferry.Verifier,

@@ -160,6 +160,26 @@ func (e *SchemaChangedError) Error() string {
 	return fmt.Sprintf("the definition of table %s has changed since the run began: %s; undo the change, or start again with an empty table", QuotedTableNameFromString(e.Schema, e.Table), e.Change)
 }
 
+// SelectionChangedError says that a run is to go on with another selection than it began with: a
+// table of it is left out, other rows of it move, or it goes to another table of the target.
+type SelectionChangedError struct {
+	final
+	// RunID is the run.
+	RunID string
+	// Schema and Table name the table on the source.
+	Schema, Table string
+	// Change says what is different.
+	Change string
+}
+
+// Error names run, table, change and the remedies.
+func (e *SelectionChangedError) Error() string {
+	return fmt.Sprintf("run %s moves table %s, but %s: go on with the selection that the run began with, give another selection a RunID of its own, or start afresh with empty target tables (ForgetCheckpoint, copydb: -restart)", e.RunID, QuotedTableNameFromString(e.Schema, e.Table), e.Change)
+}
+
+// Resumable is true: nothing was written, and the selection that the run began with goes on.
+func (e *SelectionChangedError) Resumable() bool { return true }
+
 // EmptySelectionError says that the table filter left nothing to move.
 type EmptySelectionError struct {
 	final

@@ -27,6 +27,9 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 	if f.checkpoint == nil || f.resume == nil {
 		return 0, errors.New("the target has no checkpoint of this run: nothing was brought that could be removed (is the configuration the same?)")
 	}
+	if err := f.checkSelection(); err != nil { // other rows than it has brought would go
+		return 0, err
+	}
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	for _, t := range f.sortedTables() {
 		if l, err := t.layout(); err != nil || l.scope == nil {

@@ -125,6 +125,9 @@ func (f *Ferry) Close() error {
 }
 
 func (f *Ferry) closeConnections() {
+	if f.stateStored { // it is of this run only, and another Ferry may have the same Config
+		f.StateToResumeFrom, f.stateStored = nil, false
+	}
 	f.stopWatch()
 	f.BinlogStreamer.releaseSeat() // of a move that ends before it streams
 	if v, ok := f.Verifier.(interface{ Close() error }); ok {

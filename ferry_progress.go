@@ -43,6 +43,9 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.sourceServer != nil {
 		state.SourceIdentity = f.sourceServer.Identity
 	}
+	if f.targetServer != nil {
+		state.TargetIdentity = f.targetServer.Identity
+	}
 	return state, nil
 }
 

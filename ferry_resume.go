@@ -21,7 +21,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 		f.resuming = f.StateToResumeFrom != nil
 		return err
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), verifier: f.VerifierType, attempts: f.DBWriteRetries, patience: f.targetPatience}
+	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), verifier: f.VerifierType, attempts: f.DBWriteRetries, patience: f.targetPatience, definition: f.recordedDefinition}
 	if f.resume, err = f.checkpoint.load(ctx); err == nil && f.resume == nil && f.RunID == "" {
 		err = f.findFailedOver(ctx)
 	}
@@ -80,6 +80,42 @@ func (f *Ferry) derivedRunID(source string) string {
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }
 
+// rowsInCode reports whether only code of the host's tells which rows move: then the id that is made
+// of the configuration does not tell it. A table's condition does, as a rule the others' rows, too.
+func (f *Ferry) rowsInCode() bool {
+	if _, whole := f.CopyFilter.(*RowFilter); f.CopyFilter == nil || whole {
+		return false
+	}
+	for _, t := range f.Tables {
+		if l, err := t.layout(); err == nil && l.scope != nil && len(l.scope.columns) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// checkRunIsNamed refuses to go on from a run that may have moved other rows of the same tables:
+// those would count as moved that it never looked at.
+func (f *Ferry) checkRunIsNamed() error {
+	if f.RunID != "" || f.resume == nil && !f.stateStored || !f.rowsInCode() {
+		return nil
+	}
+	id := f.CheckpointRunID()
+	return &ConfigError{
+		Field:   "RunID",
+		Problem: "a run of these tables is recorded as " + id + ", and it may have moved other rows: RunID is empty, and the id that is made of the configuration does not tell which rows the CopyFilter chooses",
+		Remedy:  "set RunID to one that names these rows, such as the tenant's; to go on with the recorded run, if its rows are these, set it to " + id,
+	}
+}
+
+// warnOfUnnamedRun says at the beginning what checkRunIsNamed will say.
+func (f *Ferry) warnOfUnnamedRun() {
+	kept := f.checkpoint != nil || f.CheckpointStore != nil
+	if kept && !f.resuming && f.RunID == "" && f.rowsInCode() {
+		f.logger.Warn("RunID is empty and code of the CopyFilter chooses the rows: when this run is interrupted it goes on only with the RunID " + f.CheckpointRunID() + ", and a run of other rows of these tables is refused without a RunID of its own")
+	}
+}
+
 // earlier is what is known of the process before, from its checkpoint or its state.
 func (f *Ferry) earlier() (source sourceProcess, mark logMark, readEnd BinlogCoordinate, err error) {
 	if f.resume != nil {
@@ -101,6 +137,15 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 	}
 	if f.damage != nil {
 		return f.damage
+	}
+	if err := f.checkRunIsNamed(); err != nil {
+		return err
+	}
+	if s := f.StateToResumeFrom; f.resume == nil && s.TargetIdentity != "" && s.TargetIdentity != f.targetServer.Identity {
+		return &TargetChangedError{Was: s.TargetIdentity, Is: f.targetServer.Identity}
+	}
+	if err := f.checkSelection(); err != nil {
+		return err
 	}
 	at := f.resumePosition()
 	if at.IsZero() {
@@ -283,6 +328,22 @@ func (e *SourceLacksError) Error() string {
 // Resumable is true: a server that has the transactions may come back.
 func (e *SourceLacksError) Resumable() bool { return true }
 
+// TargetChangedError says that a state is to be gone on from with another target server than the
+// one that the rows were copied to, which the state does not tell of.
+type TargetChangedError struct {
+	final
+	// Was and Is are the servers: server_uuid, or what MariaDB has in its place.
+	Was, Is string
+}
+
+// Error names both servers and the remedy.
+func (e *TargetChangedError) Error() string {
+	return fmt.Sprintf("the state to resume from is of a move to target server %s, and this one is %s: go on with that server; give a move to another one a RunID of its own, or start it afresh (ForgetCheckpoint, copydb: -restart); if this is the same server under another identity, or a copy of it that has lost nothing, clear TargetIdentity in the state", e.Was, e.Is)
+}
+
+// Resumable is true: nothing was written, and the other server may come back.
+func (e *TargetChangedError) Resumable() bool { return true }
+
 // PurgedLogError says that the source no longer has a part of its binary log that a run
 // still needs.
 type PurgedLogError struct {
@@ -331,28 +392,50 @@ func (f *Ferry) checkLogHolds(ctx context.Context, at BinlogCoordinate) error {
 // since, or somebody has emptied it on the target. Such a table is copied again, which is
 // right in every case.
 func (f *Ferry) checkRowsAreThere(ctx context.Context) error {
-	if f.resume == nil {
-		return nil
-	}
-	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	for id, t := range f.resume.tables {
-		if t.rows == 0 && len(t.chunks) == 0 || f.Tables.Get(id.SchemaName, id.TableName) == nil {
+	f.emptied = map[string]bool{}
+	for _, t := range f.sortedTables() {
+		if !f.rowsWereCopied(t) {
 			continue
 		}
-		schema, table := names.table(id.SchemaName, id.TableName)
-		waits := f.tellOfWaiting(fullTableName(id.SchemaName, id.TableName), sqlesc.Table(schema, table))
-		onTarget, err := hasRows(ctx, f.TargetDB, f.Tables.Get(id.SchemaName, id.TableName), schema, table)
-		waits.Stop()
+		gone, err := f.rowsAreGone(ctx, t)
 		if err != nil {
-			return fmt.Errorf("the checkpoint of run %s says that rows were copied to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.checkpoint.runID, sqlesc.Table(schema, table), err)
+			return err
 		}
-		if !onTarget {
-			f.logger.WithField(fieldTable, fullTableName(id.SchemaName, id.TableName)).Info("the target's table is empty although rows were copied to it: it is copied again")
-			*t = resumeTable{number: t.number, again: true, next: 1}
-			f.StateTracker.forgetTable(fullTableName(id.SchemaName, id.TableName))
+		if !gone {
+			continue
 		}
+		f.logger.WithField(fieldTable, t.String()).Info("the target's table is empty although rows were copied to it: it is copied again")
+		if f.resume == nil {
+			f.emptied[t.String()] = true
+		} else {
+			before := f.resume.tables[NewTableIdentifierFromSchemaTable(t)]
+			*before = resumeTable{number: before.number, again: true, next: 1}
+		}
+		f.StateTracker.forgetTable(t.String())
 	}
 	return nil
+}
+
+// rowsWereCopied reports whether the earlier process has copied rows of a table. A state does not
+// tell a complete table without rows from others.
+func (f *Ferry) rowsWereCopied(t *TableSchema) bool {
+	if f.resume != nil {
+		before := f.resume.tables[NewTableIdentifierFromSchemaTable(t)]
+		return before != nil && (before.rows > 0 || len(before.chunks) > 0)
+	}
+	s, name := f.StateToResumeFrom, t.String()
+	return s.CompletedTables[name] || s.LastSuccessfulPaginationKeys[name] != nil || len(s.CopiedRanges[name]) > 0
+}
+
+func (f *Ferry) rowsAreGone(ctx context.Context, t *TableSchema) (bool, error) {
+	schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
+	waits := f.tellOfWaiting(t.String(), sqlesc.Table(schema, table))
+	defer waits.Stop()
+	onTarget, err := hasRows(ctx, f.TargetDB, t, schema, table)
+	if err != nil {
+		return false, fmt.Errorf("run %s has copied rows to %s, which cannot be read: %w: put it back, or start afresh (copydb: -restart)", f.CheckpointRunID(), sqlesc.Table(schema, table), err)
+	}
+	return !onTarget, nil
 }
 
 // quietWait is how long a resumed run waits for a table of the target without a word.

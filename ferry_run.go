@@ -60,6 +60,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 	}
 	f.listen()
 	f.warnOfBounds()
+	f.warnOfUnnamedRun()
 	f.started = true
 	return nil
 }
@@ -272,9 +273,9 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	group.Go("phases", f.phases)
 	err = group.Wait()
 	services.Cancel(nil)
-	_ = services.Wait()               // a failure has ended the run
-	_ = f.BatchWriter.Close()         // of connections that are idle
-	storeErr := f.storeLastState(ctx) // nothing moves any more
+	_ = services.Wait()                           // a failure has ended the run
+	_ = f.BatchWriter.Close()                     // of connections that are idle
+	storeErr := f.storeLastState(ctx, err == nil) // nothing moves any more
 	if err != nil {
 		f.saveLast(ctx)
 		if storeErr != nil {

@@ -250,9 +250,11 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	if err != nil {
 		return nil, err
 	}
+	added := f.newToRun()
 	for _, t := range f.sortedTables() {
 		table := preflight.Table{Schema: t.Schema, Name: t.Name, KeyColumns: t.keyColumnNames(), Bytes: t.dataLength}
 		table.IndexesComeLater = later[NewTableIdentifierFromSchemaTable(t)]
+		table.NewToRun = added[t.String()]
 		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
 		if l, err := t.layout(); err == nil && l.scope != nil {
 			table.Scope = l.scope.predicate
@@ -379,7 +381,7 @@ func PreflightChecks() []PreflightCheck {
 		all = append(all, check)
 	}
 	return append(all, PreflightCheck{
-		Name: "resume", Looks: "what an interrupted run still needs: the source's binary log from its position on (nothing purged, nothing lost), the copied rows",
+		Name: "resume", Looks: "what an interrupted run still needs: the source's binary log from its position on (nothing purged, nothing lost), the copied rows, the tables, rows and names that it began with",
 		Codes: []string{"resume.refused"},
 	})
 }

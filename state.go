@@ -52,6 +52,9 @@ type SerializableState struct {
 	// SourceStartedAt is when the source's process began that rows were read of, in unix
 	// seconds; 0 when that is not known.
 	SourceStartedAt int64
+	// TargetIdentity is the server that the rows are on, as SourceIdentity. Empty in states of
+	// upstream and of versions before it was told.
+	TargetIdentity string
 	// LastWrittenLogMark tells the last transaction up to the position from another that the
 	// source's log may have in its place after a crash or a reset; empty when none is known.
 	LastWrittenLogMark string
@@ -127,6 +130,7 @@ type serializableStateJSON struct {
 	LastExecutedBinlogCoordinate              *BinlogCoordinate `json:",omitempty"`
 	SourceIdentity                            string            `json:",omitempty"`
 	SourceStartedAt                           int64             `json:",omitempty"`
+	TargetIdentity                            string            `json:",omitempty"`
 	LastWrittenLogMark                        string            `json:",omitempty"`
 	LastReadBinlogCoordinate                  *BinlogCoordinate `json:",omitempty"`
 	BinlogVerifyStore                         BinlogVerifySerializedStore
@@ -160,6 +164,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastWrittenGTIDSet:                        s.LastWrittenGTIDSet,
 		SourceIdentity:                            s.SourceIdentity,
 		SourceStartedAt:                           s.SourceStartedAt,
+		TargetIdentity:                            s.TargetIdentity,
 		LastWrittenLogMark:                        s.LastWrittenLogMark,
 		LastReadBinlogCoordinate:                  s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
@@ -213,6 +218,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastWrittenGTIDSet:                        raw.LastWrittenGTIDSet,
 		SourceIdentity:                            raw.SourceIdentity,
 		SourceStartedAt:                           raw.SourceStartedAt,
+		TargetIdentity:                            raw.TargetIdentity,
 		LastWrittenLogMark:                        raw.LastWrittenLogMark,
 		LastReadBinlogCoordinate:                  raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,

@@ -3,9 +3,11 @@ package ghostferry
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/ghostferry-go/ghostferry/internal/intern"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
 // tableDefinition describes what rows on their way depend on, as text: columns in their
@@ -40,6 +42,46 @@ func tableDefinition(t *TableSchema) string {
 	}
 	fmt.Fprintf(&b, "the key\t%s\n", strings.Join(key, ", "))
 	return b.String()
+}
+
+// Subjects of what a run records behind a table's definition.
+const (
+	rowsSubject   = "the rows"
+	targetSubject = "the target table"
+)
+
+// recordedDefinition is what a run records of a table: its definition, which of its rows move, and,
+// where it is another one, its name on the target.
+func (f *Ferry) recordedDefinition(t *TableSchema) string {
+	rows, target := f.selectionOf(t)
+	text := tableDefinition(t) + rowsSubject + "\t" + rows + "\n"
+	if target != strconv.Quote(QuotedTableName(t)) {
+		text += targetSubject + "\t" + target + "\n"
+	}
+	return text
+}
+
+// selectionOf says which rows of a table move, and where to.
+func (f *Ferry) selectionOf(t *TableSchema) (rows, target string) {
+	schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
+	rows, target = "all", sqlesc.Table(schema, table)
+	_, whole := f.CopyFilter.(*RowFilter)
+	switch l, err := t.layout(); {
+	case err == nil && l.scope != nil && len(l.scope.columns) > 0:
+		rows = l.scope.predicate
+	case err == nil && l.scope == nil && f.CopyFilter != nil && !whole:
+		rows = "as the CopyFilter's code says"
+	}
+	return strconv.Quote(rows), strconv.Quote(target)
+}
+
+// cutSelection parts what was recorded into the table's definition and the rest, which is empty in
+// what earlier versions have recorded.
+func cutSelection(recorded string) (definition, selection string) {
+	if i := strings.LastIndex(recorded, "\n"+rowsSubject+"\t"); i >= 0 {
+		return recorded[:i+1], recorded[i+1:]
+	}
+	return recorded, ""
 }
 
 func (t *TableSchema) indexParts(index indexInfo) string {
@@ -124,15 +166,17 @@ func (f *Ferry) checkDefinitions(ctx context.Context) error {
 	var faults []error
 	for _, name := range sortedNames(f.Tables) {
 		t := f.Tables[name]
-		definitions[name] = texts.Of(tableDefinition(t)) // tables that are made by one pattern share it
+		now := tableDefinition(t)
+		definitions[name] = texts.Of(f.recordedDefinition(t)) // tables that are made by one pattern share it
 		var change string
 		if live[name] == nil {
 			change = "it no longer exists"
 		} else {
-			change = definitionDifference(definitions[name], tableDefinition(live[name]))
+			change = definitionDifference(now, tableDefinition(live[name]))
 		}
 		if then := f.definitionBefore(t); then != "" && change == "" {
-			change = definitionDifference(then, definitions[name])
+			before, _ := cutSelection(then)
+			change = definitionDifference(before, now)
 			definitions[name] = then
 		}
 		if change != "" {
@@ -153,6 +197,100 @@ func (f *Ferry) definitionBefore(t *TableSchema) string {
 		}
 	case f.resuming:
 		return f.StateToResumeFrom.TableDefinitions[t.String()]
+	}
+	return ""
+}
+
+// recordedTables returns the tables of the earlier process. whole says that they are all of them: a
+// state of an early version does not have those whose copy had not begun.
+func (f *Ferry) recordedTables() (tables map[string]TableIdentifier, whole bool) {
+	tables = map[string]TableIdentifier{}
+	if f.resume != nil {
+		for id := range f.resume.tables {
+			tables[fullTableName(id.SchemaName, id.TableName)] = id
+		}
+		return tables, true
+	}
+	s := f.StateToResumeFrom
+	add := func(name string) {
+		schema, table, _ := strings.Cut(name, ".")
+		tables[name] = TableIdentifier{schema, table}
+	}
+	for name := range s.TableDefinitions {
+		add(name)
+	}
+	for name := range s.LastSuccessfulPaginationKeys {
+		add(name)
+	}
+	for name := range s.CompletedTables {
+		add(name)
+	}
+	for name := range s.CopiedRanges {
+		add(name)
+	}
+	for name := range s.LastKnownTableSchemaCache {
+		add(name)
+	}
+	return tables, len(s.TableDefinitions)+len(s.LastKnownTableSchemaCache) > 0
+}
+
+// newToRun returns the tables of which no earlier process of the run that is resumed may have
+// written rows.
+func (f *Ferry) newToRun() map[string]bool {
+	if f.resume == nil && f.StateToResumeFrom == nil { // a new run, or the checkpoint is damaged
+		return nil
+	}
+	added := map[string]bool{}
+	recorded, whole := f.recordedTables()
+	for name := range f.Tables {
+		if _, known := recorded[name]; whole && !known {
+			added[name] = true
+		}
+	}
+	return added
+}
+
+// checkSelection refuses to go on with other tables, rows or target tables than those that the run
+// began with: changes of a table that was left out for a while, and rows that a filter has come to
+// choose, would be missing without a word. Tables that are new to the run are copied as a whole.
+func (f *Ferry) checkSelection() error {
+	var faults []error
+	tables, _ := f.recordedTables()
+	for _, name := range sortedNames(tables) {
+		id := tables[name]
+		t := f.Tables[name]
+		change := "it is not selected any more, or the source does not have it any more"
+		if t != nil {
+			_, then := cutSelection(f.definitionBefore(t))
+			change = f.selectionChange(t, then)
+		}
+		if change != "" {
+			faults = append(faults, &SelectionChangedError{RunID: f.CheckpointRunID(), Schema: id.SchemaName, Table: id.TableName, Change: change})
+		}
+	}
+	return joinErrors(faults)
+}
+
+// selectionChange says what differs from what was recorded, empty when nothing does or nothing was.
+func (f *Ferry) selectionChange(t *TableSchema, then string) string {
+	if then == "" {
+		return ""
+	}
+	rowsThen, targetThen := "", strconv.Quote(QuotedTableName(t))
+	for _, line := range definitionLines(then) {
+		switch line.subject {
+		case rowsSubject:
+			rowsThen = line.description
+		case targetSubject:
+			targetThen = line.description
+		}
+	}
+	rows, target := f.selectionOf(t)
+	switch {
+	case rows != rowsThen:
+		return fmt.Sprintf("its rows that move were %s and are %s", rowsThen, rows)
+	case target != targetThen:
+		return fmt.Sprintf("its name on the target was %s and is %s", targetThen, target)
 	}
 	return ""
 }

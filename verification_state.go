@@ -332,7 +332,7 @@ func (f *Ferry) savedVerification() *VerificationState {
 // copiedAnew reports that a table's rows are copied again by this process.
 func (f *Ferry) copiedAnew(table *TableSchema) bool {
 	if f.resume == nil {
-		return false
+		return f.emptied[table.String()]
 	}
 	t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
 	return t == nil || t.again || t.emptied

@@ -29,6 +29,8 @@ type Table struct {
 	Bytes uint64
 	// IndexesComeLater: secondary indexes that the target's table lacks are created by the run.
 	IndexesComeLater bool
+	// NewToRun: the run is resumed, and the earlier one had not written to this target table.
+	NewToRun bool
 }
 
 // String returns schema.table of the source.

@@ -15,11 +15,11 @@ import (
 
 // checkTargetRows refuses to move into tables that hold rows: they would end up among ours.
 func (r *run) checkTargetRows(ctx context.Context) error {
-	if r.Resuming {
-		return nil
-	}
 	var tables []Table
 	for _, t := range r.Tables {
+		if r.Resuming && !t.NewToRun {
+			continue
+		}
 		if s := r.target.table(t.TargetSchema, t.TargetName); s == nil || s.kind != "BASE TABLE" || r.deniedTarget[t.Target()] || r.PartOfRows && t.Scope == "" {
 			continue
 		}
