@@ -44,6 +44,8 @@ func TestReportHasEveryPartThatWasMeasured(t *testing.T) {
 		{Bench: "hot", System: ghostferrySystem, Rows: 30, Seconds: 1},
 		{Bench: "lag", System: ghostferrySystem, Rows: 1, Seconds: 1, LagMax: 1.25},
 		{Bench: "scale", System: scaleSystem(1), Rows: 1, Seconds: 2},
+		{Bench: "scale", System: scaleLimit(1), Rows: 1, Seconds: 1},
+		{Bench: "scale", System: scaleLimit(10), Rows: 10, Seconds: 11},
 		{Bench: "scale", System: scaleSystem(10), Rows: 10, Seconds: 21, Busy: []float64{0.75, 0.5}},
 		memoryCase("9 tables", 5, 1<<20),
 		{Bench: soakPart, System: ghostferrySystem, Rows: 1, Seconds: 1},
@@ -56,6 +58,7 @@ func TestReportHasEveryPartThatWasMeasured(t *testing.T) {
 	f := r.figures()
 	require.Equal(t, 3.0, f.HotVsDrain)
 	require.Equal(t, []float64{10.5}, f.ScaleTimes)
+	require.Equal(t, []float64{11}, f.ScaleLimitTimes)
 	require.Equal(t, 0.5, f.ScaleBusy)
 	require.NoError(t, errors.Join(r.writeMarkdown(f), r.close()))
 	text, err := os.ReadFile(strings.TrimSuffix(r.path, "jsonl") + "md")

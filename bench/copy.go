@@ -6,18 +6,24 @@ import (
 	"slices"
 )
 
-// benchCopy measures every system in every run, in an order that rotates so that none
-// profits from its place.
+// benchCopy measures every system.
 func benchCopy(ctx context.Context, l *lab, o options, r *report) error {
-	all := slices.DeleteFunc(l.systems(o), func(s system) bool { return slices.Contains(o.without, s.name) })
+	return inTurn(o, l.systems(o), func(s system, run int) error {
+		m := measurement{Bench: "copy", System: s.name, Run: run, Rows: o.rows}
+		if err := l.measureCopy(ctx, s, o, &m); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		return r.add(m)
+	})
+}
+
+// inTurn measures every system that is not left out in every run, in an order that rotates
+// so that none profits from its place.
+func inTurn(o options, systems []system, measure func(s system, run int) error) error {
+	systems = slices.DeleteFunc(systems, func(s system) bool { return slices.Contains(o.without, s.name) })
 	for run := 1; run <= o.runs; run++ {
-		for i := range all {
-			s := all[(i+run-1)%len(all)]
-			m := measurement{Bench: "copy", System: s.name, Run: run, Rows: o.rows}
-			if err := l.measureCopy(ctx, s, o, &m); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			if err := r.add(m); err != nil {
+		for i := range systems {
+			if err := measure(systems[(i+run-1)%len(systems)], run); err != nil {
 				return err
 			}
 		}

@@ -25,9 +25,11 @@ type headline struct {
 // was not measured is left out.
 type figures struct {
 	headline
-	// Of a table with five secondary indexes, and of many tables.
-	DeferredVsKept   float64 `json:"deferred_vs_kept,omitempty"`
+	// Of a table with five secondary indexes.
+	DeferredVsKept float64 `json:"deferred_vs_kept,omitempty"`
+	// Of many tables; 1 of the limit is what the target can take.
 	TablesVsMyloader float64 `json:"tables_vs_myloader,omitempty"`
+	TablesVsLimit    float64 `json:"tables_vs_limit,omitempty"`
 	// Over a slow link.
 	CompressedVsPlain float64 `json:"compressed_vs_plain,omitempty"`
 	// The same for our copy by INSERT.
@@ -67,9 +69,10 @@ type figures struct {
 	WideJSONMBPerS float64 `json:"wide_json_mb_per_s,omitempty"`
 	WideBlobMBPerS float64 `json:"wide_blob_mb_per_s,omitempty"`
 	// ScaleTimes is how many times as long a table of ten times as many rows takes, the small
-	// step first, and ScaleBusy the least busy processor's share of the largest copy.
-	ScaleTimes []float64 `json:"scale_times,omitempty"`
-	ScaleBusy  float64   `json:"scale_busy,omitempty"`
+	// step first, ScaleLimitTimes the same of the target's limit, and ScaleBusy the least busy processor's share of the largest copy.
+	ScaleTimes      []float64 `json:"scale_times,omitempty"`
+	ScaleLimitTimes []float64 `json:"scale_limit_times,omitempty"`
+	ScaleBusy       float64   `json:"scale_busy,omitempty"`
 	// MemoryVsAllowed is the worst part of what the memory may be; above 1 it is too much.
 	MemoryVsAllowed float64            `json:"memory_vs_allowed,omitempty"`
 	MemoryPeak      map[string]float64 `json:"memory_peak_rss_mb,omitempty"`
@@ -110,6 +113,7 @@ func (r *report) figures() figures {
 		headline:          r.headline(),
 		DeferredVsKept:    r.timesAsFast("indexes", "deferred", "kept"),
 		TablesVsMyloader:  r.timesAsFast("tables", ghostferrySystem, mydumperSystem),
+		TablesVsLimit:     r.timesAsFast("tables", ghostferrySystem, limitSystem),
 		CompressedVsPlain: r.timesAsFast("link", "compressed", "plain"),
 		InsertVsMysqldump: r.timesAsFast("copy", insertSystem, mysqldumpSystem),
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
@@ -184,13 +188,21 @@ func (r *report) wideFigures(out *figures) {
 }
 
 func (r *report) scaleFigures(out *figures) {
-	systems := r.systemsOf("scale")
-	for i := 1; i < len(systems); i++ {
-		out.ScaleTimes = append(out.ScaleTimes, r.timesAsFast("scale", systems[i-1], systems[i]))
-	}
+	limit := func(system string) bool { return strings.HasSuffix(system, limitSystem) }
+	out.ScaleLimitTimes = r.growth(slices.DeleteFunc(r.systemsOf("scale"), func(s string) bool { return !limit(s) }))
+	systems := slices.DeleteFunc(r.systemsOf("scale"), limit)
+	out.ScaleTimes = r.growth(systems)
 	if len(systems) > 0 {
 		out.ScaleBusy = round(median(r.values("scale", systems[len(systems)-1], func(m measurement) float64 { return slices.Min(append(m.Busy, 1)) })))
 	}
+}
+
+// growth is how many times as long each system of the part scale takes as the one before.
+func (r *report) growth(systems []string) (times []float64) {
+	for i := 1; i < len(systems); i++ {
+		times = append(times, r.timesAsFast("scale", systems[i-1], systems[i]))
+	}
+	return times
 }
 
 func (r *report) memoryFigures(out *figures) {

@@ -6,17 +6,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
-	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
 )
 
 // What a target can take at most: the same rows without a way to it. Both leave the
-// index away and add it at the end.
+// index of a large table away and add it at the end.
 const (
 	limitSystem        = "limit: LOAD DATA"
 	insertSelectSystem = "limit: INSERT SELECT"
@@ -24,114 +22,149 @@ const (
 	loadThreads = 3
 )
 
-// loadReadyFiles loads files that lie ready on this machine. They are written once.
-func (l *lab) loadReadyFiles(ctx context.Context, m *measurement) error {
-	index, err := l.dropIndex(ctx, quoted)
+// limit loads files that lie ready on this machine; they are written once. The time ends
+// when the index that is not there meanwhile is.
+func (l *lab) limit(ctx context.Context, m *measurement) error {
+	files, err := l.readyFiles(ctx, quoted, l.rows, loadThreads)
 	if err != nil {
 		return err
 	}
-	if err := l.readyFiles(ctx); err != nil {
+	index, err := l.dropIndex(ctx)
+	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	if err := l.loadFiles(ctx, quoted); err != nil {
+	m.Seconds, err = elapsed(func() error {
+		if err := l.loadFiles(ctx, files, quoted); err != nil {
+			return err
+		}
+		_, err := l.targetDB.ExecContext(ctx, index)
 		return err
-	}
-	if _, err := l.targetDB.ExecContext(ctx, index); err != nil {
-		return err
-	}
-	m.Seconds = time.Since(begun).Seconds()
-	return nil
+	})
+	return err
 }
 
 // insertSelect copies inside the target, from a table that was filled before the clock.
 func (l *lab) insertSelect(ctx context.Context, m *measurement) error {
 	const from = "`" + schema + "`.`ready`"
-	if err := l.readyFiles(ctx); err != nil {
+	files, err := l.readyFiles(ctx, quoted, l.rows, loadThreads)
+	if err != nil {
 		return err
 	}
 	if _, err := l.targetDB.ExecContext(ctx, "CREATE TABLE "+from+" LIKE "+quoted); err != nil {
 		return err
 	}
-	if err := l.loadFiles(ctx, from); err != nil {
+	if err := l.loadFiles(ctx, files, from); err != nil {
 		return err
 	}
-	index, err := l.dropIndex(ctx, quoted)
+	index, err := l.dropIndex(ctx)
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	for _, statement := range []string{"INSERT INTO " + quoted + " SELECT * FROM " + from, index} {
-		if _, err := l.targetDB.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+	m.Seconds, err = elapsed(func() error {
+		for _, statement := range []string{"INSERT INTO " + quoted + " SELECT * FROM " + from, index} {
+			if _, err := l.targetDB.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("%s: %w", statement, err)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	m.Seconds = time.Since(begun).Seconds()
 	_, err = l.targetDB.ExecContext(ctx, "DROP TABLE "+from)
 	return err
 }
 
 // dropIndex drops sysbench's index and returns the statement that creates it again.
-func (l *lab) dropIndex(ctx context.Context, table string) (create string, err error) {
-	_, err = l.targetDB.ExecContext(ctx, "ALTER TABLE "+table+" DROP KEY k_1")
-	return "ALTER TABLE " + table + " ADD KEY k_1 (k)", err
+func (l *lab) dropIndex(ctx context.Context) (create string, err error) {
+	_, err = l.targetDB.ExecContext(ctx, "ALTER TABLE "+quoted+" DROP KEY k_1")
+	return "ALTER TABLE " + quoted + " ADD KEY k_1 (k)", err
 }
 
-func (l *lab) readyFile(i int) string {
-	return filepath.Join(l.directory, fmt.Sprintf("ready-%d.txt", i))
+// limit loads ready files into the schema's only table, or the same file into each of its
+// tables, which all have the first one's rows, with as many threads in all. Indexes are kept:
+// such tables have none, or are so small that this is faster.
+func (w *world) limit(rows int) func(ctx context.Context, m *measurement) error {
+	return func(ctx context.Context, m *measurement) error {
+		atOnce := min(loadThreads, len(w.tables))
+		files, err := w.l.readyFiles(ctx, w.tables[0], rows, loadThreads/atOnce)
+		if err != nil {
+			return err
+		}
+		m.Seconds, err = elapsed(func() error {
+			group, ctx := errgroup.WithContext(ctx)
+			group.SetLimit(atOnce)
+			for _, table := range w.tables {
+				group.Go(func() error { return w.l.loadFiles(ctx, files, table) })
+			}
+			return group.Wait()
+		})
+		return err
+	}
 }
 
-// readyFiles writes the source's rows as LOAD DATA reads them. sysbench's are digits,
+// readyFiles writes a source's table's rows as LOAD DATA reads them, unless it has done so:
+// as many files as are asked for, by ranges of the key id. All that the benchmark's tables have are digits,
 // which need no escaping.
-func (l *lab) readyFiles(ctx context.Context) error {
-	if _, err := os.Stat(l.readyFile(0)); err == nil {
-		return nil
+func (l *lab) readyFiles(ctx context.Context, table string, rows, parts int) ([]string, error) {
+	files := make([]string, parts)
+	for i := range files {
+		files[i] = filepath.Join(l.directory, fmt.Sprintf("ready-%s-%d.txt", strings.ReplaceAll(table, "`", ""), i))
+	}
+	if _, err := os.Stat(files[0]); err == nil {
+		return files, nil
 	}
 	progress("writing ready files for LOAD DATA")
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range loadThreads {
-		group.Go(func() (err error) {
-			file, err := os.Create(l.readyFile(i))
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, file.Close()) }()
-			out := bufio.NewWriterSize(file, 1<<20)
-			rows, err := l.sourceDB.QueryContext(ctx, "SELECT id, k, c, pad FROM "+quoted+" WHERE id>? AND id<=? ORDER BY id", l.rows*i/loadThreads, l.rows*(i+1)/loadThreads)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = rows.Close() }()
-			var id, k, c, pad sql.RawBytes
-			for rows.Next() {
-				if err := rows.Scan(&id, &k, &c, &pad); err != nil {
-					return err
-				}
-				if _, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\n", id, k, c, pad); err != nil {
-					return err
-				}
-			}
-			return errors.Join(rows.Err(), out.Flush())
+	for i, path := range files {
+		group.Go(func() error {
+			return writeRows(ctx, l.sourceDB, path, "SELECT * FROM "+table+" WHERE id>? AND id<=? ORDER BY id", rows*i/len(files), rows*(i+1)/len(files))
 		})
 	}
-	return group.Wait()
+	return files, group.Wait()
 }
 
-func (l *lab) loadFiles(ctx context.Context, table string) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range loadThreads {
-		group.Go(func() error {
-			name := fmt.Sprintf("ready-%d", i)
-			file, err := os.Open(l.readyFile(i))
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			mysql.RegisterReaderHandler(name, func() io.Reader { return file })
-			defer mysql.DeregisterReaderHandler(name)
-			_, err = l.targetDB.ExecContext(ctx, "LOAD DATA LOCAL INFILE 'Reader::"+name+"' INTO TABLE "+table)
+func writeRows(ctx context.Context, db *sql.DB, path, query string, args ...any) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	out := bufio.NewWriterSize(file, 1<<20)
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	values, into := make([]sql.RawBytes, len(columns)), make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
 			return err
-		})
+		}
+		for i, value := range values {
+			end := byte('\t')
+			if i == len(values)-1 {
+				end = '\n'
+			}
+			_, _ = out.Write(value) // Flush says what went wrong
+			_ = out.WriteByte(end)
+		}
+	}
+	return errors.Join(rows.Err(), out.Flush())
+}
+
+// loadFiles loads all files into a table, at once.
+func (l *lab) loadFiles(ctx context.Context, files []string, table string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, path := range files {
+		group.Go(func() error { return loadFile(ctx, l.targetDB, path, table, "utf8mb4") })
 	}
 	return group.Wait()
 }

@@ -35,29 +35,25 @@ func benchIndexes(ctx context.Context, l *lab, o options, r *report) (err error)
 	return nil
 }
 
-// benchTables measures many small tables beside mydumper and myloader.
+// benchTables measures many small tables beside mydumper and myloader, and what the target
+// takes of ready files.
 func benchTables(ctx context.Context, l *lab, o options, r *report) (err error) {
-	const rows = 10_000
-	tables := max(1, o.rows/rows)
-	progress("tables: making %d tables of %d rows", tables, rows)
+	const perTable = 10_000
+	tables := max(1, o.rows/perTable)
+	progress("tables: making %d tables of %d rows", tables, perTable)
 	w, err := l.newWorld(ctx, "many", "CREATE TABLE %s (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL, KEY k (k))", tables,
-		fmt.Sprintf("INSERT INTO %%s (k, c, pad) SELECT k, c, pad FROM %s WHERE id<=%d", quoted, min(rows, o.rows)))
+		fmt.Sprintf("INSERT INTO %%s (k, c, pad) SELECT k, c, pad FROM %s WHERE id<=%d", quoted, min(perTable, o.rows)))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.drop(ctx)) }()
-	for run := 1; run <= o.runs; run++ {
-		m := measurement{Bench: "tables", Run: run, Rows: tables * min(rows, o.rows)}
-		m.System = ghostferrySystem
-		if err := w.measure(ctx, o, r, m, w.ours(o.ours...)); err != nil {
-			return err
-		}
-		m.System = mydumperSystem
-		if err := w.measure(ctx, o, r, m, w.mydumper); err != nil {
-			return err
-		}
+	rows := min(perTable, o.rows)
+	systems := []system{
+		{ghostferrySystem, w.ours(o.ours...)},
+		{mydumperSystem, w.mydumper},
+		{limitSystem, w.limit(rows)},
 	}
-	return nil
+	return w.inTurn(ctx, o, r, measurement{Bench: "tables", Rows: tables * rows}, systems)
 }
 
 // mydumper moves the whole schema; see copyWithMydumper.

@@ -21,7 +21,10 @@ func scaleSizes(o options) []int {
 
 func scaleSystem(rows int) string { return fmt.Sprintf("%d narrow rows", rows) }
 
-// benchScale copies tables each ten times as large as the one before. The mover's start is
+func scaleLimit(rows int) string { return scaleSystem(rows) + ", " + limitSystem }
+
+// benchScale copies tables each ten times as large as the one before, beside what the target
+// takes of ready files. Our mover's start is
 // left out of the seconds: it would make the smallest look slow, and so the growth small.
 func benchScale(ctx context.Context, l *lab, o options, r *report) error {
 	for _, rows := range scaleSizes(o) {
@@ -40,15 +43,12 @@ func scaleRows(ctx context.Context, l *lab, o options, r *report, rows int) (err
 	}
 	defer func() { err = errors.Join(err, w.drop(ctx)) }()
 	move := w.ours(o.ours...)
-	for run := 1; run <= o.runs; run++ {
-		m := measurement{Bench: "scale", System: scaleSystem(rows), Run: run, Rows: rows}
-		if err := w.measure(ctx, o, r, m, func(ctx context.Context, m *measurement) error {
+	return w.inTurn(ctx, o, r, measurement{Bench: "scale", Rows: rows}, []system{
+		{scaleSystem(rows), func(ctx context.Context, m *measurement) error {
 			err := move(ctx, m)
 			m.Seconds -= m.LoadSeconds
 			return err
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
+		}},
+		{scaleLimit(rows), w.limit(rows)},
+	})
 }

@@ -138,6 +138,14 @@ func (w *world) measure(ctx context.Context, o options, r *report, m measurement
 	return r.add(m)
 }
 
+// inTurn measures every system; m says what all of them have in common.
+func (w *world) inTurn(ctx context.Context, o options, r *report, m measurement, systems []system) error {
+	return inTurn(o, systems, func(s system, run int) error {
+		m.System, m.Run = s.name, run
+		return w.measure(ctx, o, r, m, s.copy)
+	})
+}
+
 // ours is our mover with further flags on the schema.
 func (w *world) ours(flags ...string) func(ctx context.Context, m *measurement) error {
 	return func(ctx context.Context, m *measurement) error {

@@ -51,7 +51,7 @@ func (l *lab) systems(o options) []system {
 		{verifiedSystem, func(ctx context.Context, m *measurement) error {
 			return l.copyWithOurs(ctx, slices.Concat(o.ours, []string{"-verifier", "Online"}), m)
 		}},
-		{limitSystem, l.loadReadyFiles},
+		{limitSystem, l.limit},
 		{insertSelectSystem, l.insertSelect},
 		{mysqldumpSystem, l.copyWithMysqldump},
 		{mydumperSystem, l.copyWithMydumper},

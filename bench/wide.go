@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,16 +68,7 @@ func (l *lab) measureWide(ctx context.Context, kind wideKind, o options, r *repo
 			return err
 		}},
 	}
-	for run := 1; run <= o.runs; run++ {
-		for _, s := range systems {
-			m := measurement{Bench: "wide", System: s.name, Run: run, Rows: o.wideRows, DataMB: float64(size) / 1e6}
-			if err := w.measure(ctx, o, r, m, s.copy); err != nil {
-				return err
-			}
-		}
-		slices.Reverse(systems)
-	}
-	return nil
+	return w.inTurn(ctx, o, r, measurement{Bench: "wide", Rows: o.wideRows, DataMB: float64(size) / 1e6}, systems)
 }
 
 // write makes a file as LOAD DATA reads it and returns how many bytes the values have.
