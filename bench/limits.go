@@ -20,12 +20,13 @@ const (
 	insertSelectSystem = "limit: INSERT SELECT"
 	// loadThreads load a ready file each.
 	loadThreads = 3
+	readyEnding = ".ready.txt"
 )
 
 // limit loads files that lie ready on this machine; they are written once. The time ends
 // when the index that is not there meanwhile is.
 func (l *lab) limit(ctx context.Context, m *measurement) error {
-	files, err := l.readyFiles(ctx, quoted, l.rows, loadThreads)
+	files, err := l.readyFiles(ctx, quoted, loadThreads)
 	if err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func (l *lab) limit(ctx context.Context, m *measurement) error {
 // insertSelect copies inside the target, from a table that was filled before the clock.
 func (l *lab) insertSelect(ctx context.Context, m *measurement) error {
 	const from = "`" + schema + "`.`ready`"
-	files, err := l.readyFiles(ctx, quoted, l.rows, loadThreads)
+	files, err := l.readyFiles(ctx, quoted, loadThreads)
 	if err != nil {
 		return err
 	}
@@ -84,41 +85,43 @@ func (l *lab) dropIndex(ctx context.Context) (create string, err error) {
 // limit loads ready files into the schema's only table, or the same file into each of its
 // tables, which all have the first one's rows, with as many threads in all. Indexes are kept:
 // such tables have none, or are so small that this is faster.
-func (w *world) limit(rows int) func(ctx context.Context, m *measurement) error {
-	return func(ctx context.Context, m *measurement) error {
-		atOnce := min(loadThreads, len(w.tables))
-		files, err := w.l.readyFiles(ctx, w.tables[0], rows, loadThreads/atOnce)
-		if err != nil {
-			return err
-		}
-		m.Seconds, err = elapsed(func() error {
-			group, ctx := errgroup.WithContext(ctx)
-			group.SetLimit(atOnce)
-			for _, table := range w.tables {
-				group.Go(func() error { return w.l.loadFiles(ctx, files, table) })
-			}
-			return group.Wait()
-		})
+func (w *world) limit(ctx context.Context, m *measurement) error {
+	atOnce := min(loadThreads, len(w.tables))
+	files, err := w.l.readyFiles(ctx, w.tables[0], loadThreads/atOnce)
+	if err != nil {
 		return err
 	}
+	m.Seconds, err = elapsed(func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(atOnce)
+		for _, table := range w.tables {
+			group.Go(func() error { return w.l.loadFiles(ctx, files, table) })
+		}
+		return group.Wait()
+	})
+	return err
 }
 
 // readyFiles writes a source's table's rows as LOAD DATA reads them, unless it has done so:
 // as many files as are asked for, by ranges of the key id. All that the benchmark's tables have are digits,
 // which need no escaping.
-func (l *lab) readyFiles(ctx context.Context, table string, rows, parts int) ([]string, error) {
+func (l *lab) readyFiles(ctx context.Context, table string, parts int) ([]string, error) {
 	files := make([]string, parts)
 	for i := range files {
-		files[i] = filepath.Join(l.directory, fmt.Sprintf("ready-%s-%d.txt", strings.ReplaceAll(table, "`", ""), i))
+		files[i] = filepath.Join(l.directory, fmt.Sprintf("%s-%d%s", strings.ReplaceAll(table, "`", ""), i, readyEnding))
 	}
 	if _, err := os.Stat(files[0]); err == nil {
 		return files, nil
 	}
 	progress("writing ready files for LOAD DATA")
+	var last int
+	if err := l.sourceDB.QueryRowContext(ctx, "SELECT MAX(id) FROM "+table).Scan(&last); err != nil {
+		return nil, err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for i, path := range files {
 		group.Go(func() error {
-			return writeRows(ctx, l.sourceDB, path, "SELECT * FROM "+table+" WHERE id>? AND id<=? ORDER BY id", rows*i/len(files), rows*(i+1)/len(files))
+			return writeRows(ctx, l.sourceDB, path, "SELECT * FROM "+table+" WHERE id>? AND id<=? ORDER BY id", last*i/parts, last*(i+1)/parts)
 		})
 	}
 	return files, group.Wait()

@@ -51,7 +51,7 @@ func benchTables(ctx context.Context, l *lab, o options, r *report) (err error) 
 	systems := []system{
 		{ghostferrySystem, w.ours(o.ours...)},
 		{mydumperSystem, w.mydumper},
-		{limitSystem, w.limit(rows)},
+		{limitSystem, w.limit},
 	}
 	return w.inTurn(ctx, o, r, measurement{Bench: "tables", Rows: tables * rows}, systems)
 }

@@ -49,6 +49,6 @@ func scaleRows(ctx context.Context, l *lab, o options, r *report, rows int) (err
 			m.Seconds -= m.LoadSeconds
 			return err
 		}},
-		{scaleLimit(rows), w.limit(rows)},
+		{scaleLimit(rows), w.limit},
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +56,17 @@ func (l *lab) newWorld(ctx context.Context, schema, definition string, tables in
 }
 
 // drop removes the schema from both servers, and their logs, which nobody reads between
-// parts.
+// parts, and the schema's ready files.
 func (w *world) drop(ctx context.Context) error {
+	ready, err := filepath.Glob(filepath.Join(w.l.directory, w.schema+".*"+readyEnding))
+	if err != nil {
+		return err
+	}
+	for _, path := range ready {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
 	for _, db := range []execer{w.l.sourceDB, w.l.targetDB} {
 		for _, statement := range []string{"DROP DATABASE IF EXISTS " + w.schema, "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW()"} {
 			if _, err := db.ExecContext(ctx, statement); err != nil {
