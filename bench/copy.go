@@ -39,7 +39,7 @@ func (l *lab) measureCopy(ctx context.Context, s system, o options, m *measureme
 	if err != nil {
 		return err
 	}
-	if err := s.copy(ctx, m); err != nil {
+	if err := s.do(ctx, m); err != nil {
 		return err
 	}
 	if err := clocks.stop(m); err != nil {

@@ -72,21 +72,21 @@ func (l *lab) drain(ctx context.Context, rep *replica, what load, o options, r *
 	if err := l.update(ctx, what, uint64(run)); err != nil {
 		return err
 	}
-	systems := []struct {
-		name  string
-		drain func(ctx context.Context, m *measurement) error
-	}{
+	systems := []system{
 		{ghostferrySystem, func(ctx context.Context, m *measurement) error { return l.drainWithOurs(ctx, o, m) }},
 		{decodeSystem, func(ctx context.Context, m *measurement) error { return l.decode(ctx, from, m) }},
 		{replicaSystem, func(ctx context.Context, m *measurement) error { return l.drainWithReplica(ctx, rep, o, m) }},
 	}
+	if what.perTransaction == 1 {
+		systems = append(systems, system{updateLimitSystem, func(ctx context.Context, m *measurement) error {
+			return l.updateLimit(ctx, what, uint64(run), m)
+		}})
+	}
+	systems = slices.DeleteFunc(systems, func(s system) bool { return slices.Contains(o.without, s.name) })
 	for i := range systems {
 		s := systems[(i+run-1)%len(systems)]
-		if slices.Contains(o.without, s.name) {
-			continue
-		}
 		m := measurement{Bench: what.bench, System: s.name, Run: run, Rows: what.updates}
-		if err := s.drain(ctx, &m); err != nil {
+		if err := s.do(ctx, &m); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		if err := r.add(m); err != nil {

@@ -38,7 +38,9 @@ type figures struct {
 	// The same with the index there all along.
 	KeptVsMysqldump float64 `json:"copy_kept_vs_mysqldump,omitempty"`
 	KeptVsMyloader  float64 `json:"copy_kept_vs_myloader,omitempty"`
-	DrainPeakRSSMB  float64 `json:"drain_peak_rss_mb,omitempty"`
+	// DrainVsLimit of 1 is what the target can take.
+	DrainVsLimit   float64 `json:"drain_vs_limit,omitempty"`
+	DrainPeakRSSMB float64 `json:"drain_peak_rss_mb,omitempty"`
 	// CPU time of the target and of our mover for each update that is drained.
 	DrainTargetCPU float64 `json:"drain_target_cpu_us_per_row,omitempty"`
 	DrainMoverCPU  float64 `json:"drain_mover_cpu_us_per_row,omitempty"`
@@ -119,6 +121,7 @@ func (r *report) figures() figures {
 		InsertVsMyloader:  r.timesAsFast("copy", insertSystem, mydumperSystem),
 		KeptVsMysqldump:   r.timesAsFast("copy", keptSystem, mysqldumpSystem),
 		KeptVsMyloader:    r.timesAsFast("copy", keptSystem, mydumperSystem),
+		DrainVsLimit:      r.timesAsFast("drain", ghostferrySystem, updateLimitSystem),
 		DrainTargetCPU:    r.cpuPerRow("drain", func(m measurement) float64 { return m.TargetCPU }),
 		DrainMoverCPU:     r.cpuPerRow("drain", func(m measurement) float64 { return m.MoverCPU }),
 		HotRowsPerS:       math.Round(r.rowsPerS("hot")),

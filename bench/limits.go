@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +20,7 @@ import (
 const (
 	limitSystem        = "limit: LOAD DATA"
 	insertSelectSystem = "limit: INSERT SELECT"
+	updateLimitSystem  = "limit: UPDATE" // for the drain
 	// loadThreads load a ready file each.
 	loadThreads = 3
 	readyEnding = ".ready.txt"
@@ -170,4 +173,86 @@ func (l *lab) loadFiles(ctx context.Context, files []string, table string) error
 		group.Go(func() error { return loadFile(ctx, l.targetDB, path, table, "utf8mb4") })
 	}
 	return group.Wait()
+}
+
+const (
+	updateThreads  = 4
+	updatesInBatch = 2_500 // of a thread, in one transaction, as ours has
+)
+
+// updateLimit executes updates like those that are drained, of rows chosen like those, in
+// the target, from statements that lie ready: ours, which were the fastest of all that were
+// tried (docs/decisions/011), with all rows in the order of their keys. It has a copy of the
+// table, so that the rows that ours goes on from stay as they are.
+func (l *lab) updateLimit(ctx context.Context, what load, seed uint64, m *measurement) (err error) {
+	const ready = "`" + schema + "`.`ready`"
+	for _, statement := range []string{"CREATE TABLE " + ready + " LIKE " + quoted, "INSERT INTO " + ready + " SELECT * FROM " + quoted} {
+		if _, err := l.targetDB.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	defer func() {
+		_, dropErr := l.targetDB.ExecContext(ctx, "DROP TABLE "+ready)
+		err = errors.Join(err, dropErr)
+	}()
+	random := rand.New(rand.NewPCG(seed, 0))
+	keys := random.Perm(what.keys)[:min(what.updates, what.keys)]
+	slices.Sort(keys)
+	lanes := make([][]string, updateThreads)
+	for i := range lanes {
+		lanes[i] = readyUpdates(ready, keys[len(keys)*i/updateThreads:len(keys)*(i+1)/updateThreads], random)
+	}
+	clocks, err := startMeter(ctx, l.source, l.target, 0)
+	if err != nil {
+		return err
+	}
+	m.Rows = len(keys)
+	m.Seconds, err = elapsed(func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		for _, statements := range lanes {
+			group.Go(func() error { return execute(ctx, l.targetDB, statements) })
+		}
+		return group.Wait()
+	})
+	if err != nil {
+		return err
+	}
+	return clocks.stop(m)
+}
+
+// readyUpdates are statements that change rows in turn as updateRows does.
+func readyUpdates(table string, keys []int, random *rand.Rand) []string {
+	statements := []string{"BEGIN"}
+	for batch := range slices.Chunk(keys, updatesInBatch) {
+		for i, column := range []struct {
+			name   string
+			digits int
+		}{{"k", 9}, {"c", 119}} {
+			var in, values strings.Builder
+			for at := i; at < len(batch); at += 2 {
+				fmt.Fprintf(&in, ",%d", batch[at]+1)
+				fmt.Fprintf(&values, ",'%s'", digits(random)[:column.digits])
+			}
+			if in.Len() > 0 {
+				statements = append(statements, fmt.Sprintf("UPDATE %s SET %s=ELT(INTERVAL(id%s)%s) WHERE id IN (%s)", table, column.name, &in, &values, in.String()[1:]))
+			}
+		}
+		statements = append(statements, "COMMIT", "BEGIN")
+	}
+	return append(statements, "COMMIT")
+}
+
+// execute executes statements by one connection.
+func execute(ctx context.Context, db *sql.DB, statements []string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	for _, statement := range statements {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%.100s: %w", statement, err)
+		}
+	}
+	return nil
 }

@@ -153,7 +153,7 @@ func (w *world) measure(ctx context.Context, o options, r *report, m measurement
 func (w *world) inTurn(ctx context.Context, o options, r *report, m measurement, systems []system) error {
 	return inTurn(o, systems, func(s system, run int) error {
 		m.System, m.Run = s.name, run
-		return w.measure(ctx, o, r, m, s.copy)
+		return w.measure(ctx, o, r, m, s.do)
 	})
 }
 

@@ -31,11 +31,11 @@ const (
 // loaderThreads is for mydumper and myloader.
 const loaderThreads = 4
 
-// system copies the table to an empty one and says how long it took; the caller fills
-// in what it can know itself.
+// system does what is measured, such as to copy the table to an empty one, and says how long
+// it took; the caller fills in what it can know itself.
 type system struct {
 	name string
-	copy func(ctx context.Context, m *measurement) error
+	do   func(ctx context.Context, m *measurement) error
 }
 
 // systems returns everything that the copy compares.
