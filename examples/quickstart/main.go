@@ -11,9 +11,9 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
+	"syscall"
 
 	"github.com/ghostferry-go/ghostferry"
 )
@@ -31,10 +31,12 @@ func (shop) ApplicableTables(all []*ghostferry.TableSchema) ([]*ghostferry.Table
 
 func main() {
 	config := &ghostferry.Config{TableFilter: shop{}, VerifierType: ghostferry.VerifierTypeOnline, AutomaticCutover: true}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // or writers would stay stopped
 	err := ghostferry.DecodeConfig(os.Stdin, config)
 	if err == nil {
-		err = move(context.Background(), config, ghostferry.CutoverHooks{Fence: writers("stop"), Unfence: writers("start"), Switch: writers("target")})
+		err = move(ctx, config, ghostferry.CutoverHooks{Fence: writers("stop"), Unfence: writers("start"), Switch: writers("target")})
 	}
+	stop()
 	if err != nil {
 		log.Fatal(err) // it says who has the traffic; while that is the source, run it again: it goes on where it was
 	}
@@ -57,14 +59,16 @@ func move(ctx context.Context, config *ghostferry.Config, hooks ghostferry.Cutov
 	if err := ferry.StartContext(ctx); err != nil {
 		return err
 	}
-	run, runCtx := errgroup.WithContext(ctx)
-	run.Go(func() error { return ferry.RunContext(runCtx) })
-	run.Go(func() error {
-		report, err := ferry.Cutover(runCtx, hooks)
-		if err == nil {
-			fmt.Printf("%d rows copied, %d changes followed, equal at %v, writers stopped for %s\n", rows.Load(), changes.Load(), report.Coordinate, report.WriteBlock)
-		}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	run := make(chan error, 1)
+	go func() { run <- ferry.RunContext(running) }()
+	report, err := ferry.Cutover(ctx, hooks)
+	if err != nil { // also where the run has failed; it knows best where the application's writes go now
+		stop()
+		<-run
 		return err
-	})
-	return run.Wait()
+	}
+	fmt.Printf("%d rows copied, %d changes followed, equal at %v, writers stopped for %s\n", rows.Load(), changes.Load(), report.Coordinate, report.WriteBlock)
+	return <-run
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestQuickstart(t *testing.T) {
 
 var errStays = errors.New("the application goes on")
 
-// A hook that fails ends the move.
+// A hook that fails ends the move; what Cutover says is not lost where the run has failed before it.
 func TestQuickstartGivesUp(t *testing.T) {
 	options := servers.Options{Flavour: servers.MariaDB}
 	source, target, err := servers.StartPair(t.Context(), options, options)
@@ -65,15 +66,32 @@ func TestQuickstartGivesUp(t *testing.T) {
 		require.NoError(t, source.Stop())
 		require.NoError(t, target.Stop())
 	})
+	var targetDB *sql.DB
 	for _, server := range []*servers.Server{source, target} {
-		db, err := server.DB(t.Context())
+		targetDB, err = server.DB(t.Context())
 		require.NoError(t, err)
-		require.NoError(t, application.CreateSchema(t.Context(), db, "shop"))
+		require.NoError(t, application.CreateSchema(t.Context(), targetDB, "shop"))
 	}
-	require.ErrorIs(t, move(t.Context(), &ghostferry.Config{
-		Source: database(source), Target: database(target), TableFilter: shop{}, AutomaticCutover: true,
-		VerifierType: ghostferry.VerifierTypeOnline,
-	}, ghostferry.CutoverHooks{Fence: func(context.Context) error { return errStays }}), errStays)
+	give := func(hooks ghostferry.CutoverHooks) error {
+		return move(t.Context(), &ghostferry.Config{
+			Source: database(source), Target: database(target), TableFilter: shop{}, AutomaticCutover: true,
+			VerifierType: ghostferry.VerifierTypeOnline,
+		}, hooks)
+	}
+	require.ErrorIs(t, give(ghostferry.CutoverHooks{Fence: func(context.Context) error { return errStays }}), errStays)
+
+	err = give(ghostferry.CutoverHooks{
+		Fence: func(ctx context.Context) error {
+			_, err := targetDB.ExecContext(ctx, "INSERT INTO shop.customers (email, name, country) VALUES ('x', 'by somebody else', 'de')")
+			return err
+		},
+		Fenced:  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, // until the run has failed by that row
+		Unfence: func(context.Context) error { return errStays },
+	})
+	failure, ok := errors.AsType[*ghostferry.CutoverError](err)
+	require.True(t, ok, "%v", err)
+	require.True(t, failure.Blocked, "%v", err)
+	require.ErrorIs(t, err, errStays)
 }
 
 func database(s *servers.Server) *ghostferry.DatabaseConfig {
