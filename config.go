@@ -134,7 +134,8 @@ type Config struct {
 	// and which certificate they are shown; nil means the system's authorities and none.
 	CallbackTLS *TLSConfig
 	// CutoverLock is posted when writes to the source have to stop; they must have
-	// stopped when it answers 200.
+	// stopped when it answers 200, within 30 s. A host that needs longer gives Cutover a
+	// CutoverHooks.Fence instead.
 	CutoverLock HTTPCallback
 	// CutoverUnlock is posted when the target may be written.
 	CutoverUnlock HTTPCallback

@@ -62,8 +62,7 @@ func (f *Ferry) Progress() *Progress {
 	}
 	p.LastSuccessfulBinlogPos = f.BinlogStreamer.GetLastStreamedBinlogPosition()
 	p.FinalBinlogPos = f.StopCoordinate().Position()
-	p.BinlogStreamerLag = f.BinlogStreamer.lag().Seconds()
-	p.BinlogWriterLag = f.writerLag().Seconds()
+	p.BinlogStreamerLag, p.BinlogWriterLag = secondsOrZero(f.BinlogStreamer.lag()), secondsOrZero(f.writerLag())
 	p.Throttled, p.Throttle = f.Throttler.Throttled(), f.throttleReport()
 	p.CopyPace = f.DataIterator.pace.now()
 	p.Waits = slices.DeleteFunc(f.waits.stats(), func(w WaitStats) bool { return w.Count == 0 })
@@ -91,6 +90,14 @@ func (f *Ferry) writerLag() time.Duration {
 		return f.BinlogStreamer.lag()
 	}
 	return f.BinlogStreamer.clock.age(time.Unix(last, 0))
+}
+
+// secondsOrZero is 0 for a lag that is not known.
+func secondsOrZero(lag time.Duration) float64 {
+	if seconds := knownSeconds(lag); seconds != nil {
+		return *seconds
+	}
+	return 0
 }
 
 // lateChanges is how long a change may wait on its way to the target before the copy lets it go

@@ -51,9 +51,9 @@ type Progress struct {
 
 	// LastSuccessfulBinlogPos is the last streamed position, not the last applied.
 	LastSuccessfulBinlogPos mysql.Position
-	// BinlogStreamerLag is the age of the last event read from the source.
+	// BinlogStreamerLag is the age of the last event read from the source, in seconds; 0 before the first.
 	BinlogStreamerLag float64
-	// BinlogWriterLag is the age of the last event written to the target.
+	// BinlogWriterLag is the age of the last event written to the target, likewise.
 	BinlogWriterLag float64
 	// Throttled says whether the run is pausing now.
 	Throttled bool

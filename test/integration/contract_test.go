@@ -284,7 +284,7 @@ func TestProgressOfARun(t *testing.T) {
 		if err := f.InitializeContext(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if progress := f.Progress(); progress.ETA != 0 || progress.FinalBinlogPos.Name != "" || progress.CustomPayload != "mine" || progress.ActiveDataIterators != 0 {
+		if progress := f.Progress(); progress.ETA != 0 || progress.BinlogStreamerLag != 0 || progress.BinlogWriterLag != 0 || progress.FinalBinlogPos.Name != "" || progress.CustomPayload != "mine" || progress.ActiveDataIterators != 0 {
 			t.Errorf("before the start: %+v", progress)
 		}
 		f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error {
