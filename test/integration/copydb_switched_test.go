@@ -99,6 +99,25 @@ func TestCopydbDoesNotKnowWhetherItSwitched(t *testing.T) {
 	})
 }
 
+// A process that has stood still while another one took the move over and ended it tells nobody to
+// empty the tables.
+func TestCopydbThatWasTakenOverSaysSo(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		switchedWorld(t, p)
+		first := startCopydb(t, copydbSettings(p, []string{switchedSchema}, settings{"AutomaticCutover": false}).file(t))
+		first.stderr.until(t, "the rows are copied")
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGSTOP))
+		status, _ := runCopydb(t, copydbSettings(p, []string{switchedSchema}, nil).file(t))
+		require.Zero(t, status)
+		p.In(t, p.SourceDB, switchedSchema, "INSERT INTO t VALUES (3)")
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGCONT))
+		require.Equal(t, 2, first.ended())
+		require.Contains(t, first.stderr.String(), "another process has taken this move over")
+		require.NotContains(t, first.stderr.String(), "begin anew")
+		require.Equal(t, 2, harness.Count(t, p.TargetDB, switchedSchema+".t"))
+	})
+}
+
 // A switch that has not happened leaves no record: the same command goes on.
 func TestCutoverRecordsTheTraffic(t *testing.T) {
 	p := harness.Shared(t, harness.Settings[0])

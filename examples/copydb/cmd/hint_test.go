@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,10 +11,12 @@ import (
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
 )
 
-// Nobody is told to go on, or to begin anew, where the application may write to the target.
+// Nobody is told to go on, or to begin anew, where the application may write to the target or
+// another process makes the move.
 func TestHint(t *testing.T) {
-	const look, goOn, anew = "look where the application writes", "the same command goes on", "then begin anew with -restart"
+	const look, goOn, anew, leave = "look where the application writes", "the same command goes on", "then begin anew with -restart", "another process has taken this move over"
 	reason := errors.New("disk full")
+	fenced := fmt.Errorf("recording the position: %w", &ghostferry.FencedError{RunID: "r", Epoch: 2})
 	for _, c := range []struct {
 		outcome copydb.Outcome
 		err     error
@@ -23,6 +26,10 @@ func TestHint(t *testing.T) {
 		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnTarget, Err: reason}, look},
 		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnSource, Err: &ghostferry.LateWriteError{}}, goOn},
 		{copydb.Failed, &ghostferry.LateWriteError{Switched: true}, look},
+		{copydb.Failed, fenced, leave},
+		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnSource, Err: fenced}, leave},
+		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnTarget, Err: fenced}, look},
+		{copydb.Refused, &copydb.RefusedError{Err: fenced, Resuming: true}, leave},
 		{copydb.Different, &ghostferry.ForeignWriteError{}, look},
 		{copydb.Different, &copydb.DifferentError{}, "make sure that the application does not write to the target, " + anew},
 		{copydb.Interrupted, ghostferry.ErrInterrupted, goOn},

@@ -126,6 +126,8 @@ func message(err error) string {
 // hint says how to go on.
 func hint(result copydb.Result) string {
 	switch {
+	case takenOver(result.Err) && !mayBeOnTarget(result.Err):
+		return "another process has taken this move over, and its last line says how the move ends: let it finish. Before it has ended do not run this again, least of all with -restart, which takes the move from it and empties the tables"
 	case result.Outcome == copydb.Refused:
 		if refused, ok := errors.AsType[*copydb.RefusedError](result.Err); ok && refused.Resuming {
 			return "this process wrote nothing to the target, where the rows of an earlier run still are"
@@ -139,6 +141,12 @@ func hint(result copydb.Result) string {
 		return "the target's rows cannot be built upon: find the reason, and make sure that the application does not write to the target, then begin anew with -restart, which empties the tables there"
 	}
 	return ""
+}
+
+// takenOver says that another process of the move goes on with it.
+func takenOver(err error) bool {
+	_, fenced := errors.AsType[*ghostferry.FencedError](err)
+	return fenced
 }
 
 // mayBeOnTarget says that the application may write to the target: because it was sent there, or
