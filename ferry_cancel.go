@@ -96,7 +96,8 @@ func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool, known *r
 	}
 	if known != nil {
 		now := &resumePoint{}
-		if err := c.loadTraffic(ctx, tx, now); err != nil {
+		err := c.loadTraffic(ctx, tx, now)
+		if _, damaged := errors.AsType[*DamagedCheckpointError](err); err != nil && !damaged { // which is TrafficUnknown
 			return err
 		}
 		if err := now.sameOwner(known.traffic); err != nil {

@@ -428,8 +428,10 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 
 // ForgetCheckpoint removes the run's checkpoint from the target, after Initialize and
 // before Start: the run then begins afresh. The rows of the earlier run have to be
-// removed from the target's tables first, or they would be kept for ever. Indexes that it
-// had dropped and not created yet are created.
+// removed from the target's tables first, or they would be kept for ever, and before that
+// RecordTraffic(ctx, TrafficOnSource) takes the run over from a process that may still make it, or
+// switch the traffic meanwhile. Otherwise that is done here, with the same errors. Indexes that
+// the run had dropped and not created yet are created.
 func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	if f.CheckpointStore != nil {
 		if err := f.CheckpointStore.ForgetState(ctx, f.runID()); err != nil {
@@ -445,6 +447,11 @@ func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	previous := cmp.Or(f.resume, f.damaged)
 	if previous == nil {
 		return nil
+	}
+	if !f.checkpoint.begun() {
+		if err := f.fenceOutOthers(ctx); err != nil {
+			return err
+		}
 	}
 	if err := f.indexes.restore(ctx, f.sortedTables(), previous); err != nil && f.damage == nil {
 		return err

@@ -18,23 +18,20 @@ import (
 //
 // Called after Initialize and not after Run has begun, it takes the run over first. Another
 // process that owns the run makes it fail with a [*FencedError]. Without a checkpoint it does
-// nothing.
+// nothing. In a damaged one only TrafficOnSource can be recorded.
 func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 	c := f.checkpoint
 	if c == nil {
 		return nil
 	}
 	if !c.begun() {
-		if f.damage != nil {
+		if f.damage != nil && owner != TrafficOnSource {
 			return f.damage
 		}
-		if f.resume == nil {
+		if cmp.Or(f.resume, f.damaged) == nil {
 			return errors.New("the target has no checkpoint of this run that could keep who owns the traffic")
 		}
-		if err := c.create(ctx); err != nil { // an older version's has no place for it
-			return err
-		}
-		if err := c.fenceOut(ctx, true, f.resume); err != nil {
+		if err := f.fenceOutOthers(ctx); err != nil {
 			return err
 		}
 	}
@@ -58,10 +55,19 @@ func (f *Ferry) RecordTraffic(ctx context.Context, owner TrafficOwner) error {
 	if err != nil {
 		return fmt.Errorf("recording that the traffic is %s: %w", owner, err)
 	}
-	if f.resume != nil {
-		f.resume.traffic = owner
+	if previous := cmp.Or(f.resume, f.damaged); previous != nil {
+		previous.traffic = owner
 	}
 	return nil
+}
+
+// fenceOutOthers takes the run over from whoever else makes it, for what is done to it without Run,
+// unless another process has recorded another owner of the traffic since Initialize.
+func (f *Ferry) fenceOutOthers(ctx context.Context) error {
+	if err := f.checkpoint.create(ctx); err != nil { // an older version's has no place for the traffic
+		return err
+	}
+	return f.checkpoint.fenceOut(ctx, true, cmp.Or(f.resume, f.damaged))
 }
 
 // RecordedTraffic returns what an earlier process of the run has recorded of the traffic,

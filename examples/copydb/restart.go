@@ -24,9 +24,13 @@ func (f *CopydbFerry) restart(ctx context.Context) error {
 	if err := f.switched(); err != nil {
 		return f.refused(ctx, err)
 	}
-	f.wrote = true
 	var emptied []ghostferry.TableIdentifier
 	for _, table := range f.Ferry.CheckpointTables() {
+		// Another process may make the move, have switched it over since Initialize, or begin at any time.
+		if err := f.Ferry.RecordTraffic(ctx, ghostferry.TrafficOnSource); err != nil {
+			return f.refused(ctx, err)
+		}
+		f.wrote = true
 		target := f.target(ghostferry.NewTableIdentifierFromSchemaTable(table))
 		if err := f.empty(ctx, target); err != nil {
 			return fmt.Errorf("emptying %s on the target: %w", quoteTable(target), err)
@@ -43,8 +47,9 @@ func (f *CopydbFerry) restart(ctx context.Context) error {
 		}
 	}
 	if err := f.Ferry.ForgetCheckpoint(ctx); err != nil {
-		return err
+		return f.refused(ctx, err)
 	}
+	f.wrote = true
 	f.logger().Warn("forgot the checkpoint of the earlier run")
 	return nil
 }

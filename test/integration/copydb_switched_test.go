@@ -66,6 +66,9 @@ func TestCopydbLeavesASwitchedTargetAlone(t *testing.T) {
 		p.In(t, p.TargetDB, switchedSchema, "DELETE FROM t WHERE id=1000")
 		p.In(t, p.SourceDB, switchedSchema, "INSERT INTO t VALUES (3)")
 		for _, order := range [][]string{nil, {"-restart"}} {
+			if order != nil { // a record that is none does not keep it from being forgotten
+				p.In(t, p.TargetDB, "_ghostferry", "UPDATE traffic SET owner='nobody'")
+			}
 			status, _ = runCopydb(t, append(order, "-application-on-source", config)...)
 			require.Zero(t, status, order)
 			p.MustEqual(t, switchedSchema)
@@ -115,6 +118,36 @@ func TestCopydbThatWasTakenOverSaysSo(t *testing.T) {
 		require.Contains(t, first.stderr.String(), "another process has taken this move over")
 		require.NotContains(t, first.stderr.String(), "begin anew")
 		require.Equal(t, 2, harness.Count(t, p.TargetDB, switchedSchema+".t"))
+	})
+}
+
+// -restart removes nothing of a move that another process has switched over since it looked.
+func TestCopydbRestartsNothingThatSwitchedMeanwhile(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		writeOnTarget := switchedWorld(t, p)
+		h := serveHooks(t, func() error { return nil })
+		s := copydbSettings(p, []string{switchedSchema}, h.settings())
+		s["AutomaticCutover"] = false
+		other := startCopydb(t, s.file(t))
+		other.stderr.until(t, "the rows are copied")
+		ferry := copydb.NewFerry(s.config(t))
+		defer func() { _ = ferry.Close() }()
+		require.NoError(t, ferry.InitializeContext(t.Context()))
+		_, err := fmt.Fprintln(other.stdin, "cutover")
+		require.NoError(t, err)
+		require.Zero(t, other.ended())
+		require.Equal(t, []string{"lock", "unlock"}, h.calls())
+
+		writeOnTarget()
+		before := contents(t, p.TargetDB)
+		err = ferry.RestartContext(t.Context())
+		require.ErrorIs(t, err, ghostferry.ErrTrafficUnknown)
+		require.ErrorAs(t, err, new(*copydb.RefusedError))
+		require.ErrorIs(t, ferry.Ferry.ForgetCheckpoint(t.Context()), ghostferry.ErrTrafficUnknown)
+		require.Equal(t, before, contents(t, p.TargetDB))
+		status, _ := runCopydb(t, "-restart", s.file(t))
+		require.Equal(t, 1, status, "it is known now")
+		require.Equal(t, before, contents(t, p.TargetDB))
 	})
 }
 
