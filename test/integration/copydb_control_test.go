@@ -61,7 +61,9 @@ func TestCopydbIsDrivenThroughItsControlServer(t *testing.T) {
 	require.Contains(t, text, "no copydb answers")
 
 	run := startCopydb(t, "-json", config)
-	run.stderr.until(t, "the rows are copied")
+	require.NoError(t, run.stdin.Close())
+	run.stderr.until(t, "standard input has ended; run copydb cutover "+config)
+	run.stderr.until(t, "the rows are copied; ")
 	named := regexp.MustCompile(`the token of the control server is in ([^ "]+)`).FindStringSubmatch(run.stderr.String())
 	require.Len(t, named, 2, run.stderr.String())
 	require.Equal(t, os.Getenv("XDG_CONFIG_HOME"), filepath.Dir(filepath.Dir(named[1])))

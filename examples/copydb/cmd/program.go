@@ -37,6 +37,7 @@ type program struct {
 
 	keyboard   atomic.Pointer[keyboard] // nil: no single keys; set by watch
 	confirming atomic.Bool              // the next key answers whether to cut over
+	unattended atomic.Bool              // standard input has ended: no word comes any more
 
 	ferry atomic.Pointer[copydb.CopydbFerry] // nil: there is none yet
 
@@ -165,15 +166,13 @@ func mayBeOnTarget(err error) bool {
 // watch shows how far the move is until stop is called: on a terminal as a block of
 // lines below the log, otherwise as log lines. It also takes the word for the cutover.
 func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()) {
-	manual := !ferry.Ferry.AutomaticCutover
 	var v view = &plainView{logger: p.logger}
-	cutOver := `type "cutover" and Enter`
 	if p.live(p.stderr) {
 		live := newLiveView(p.stderr)
 		if p.live(stdin) {
 			if k := takeKeyboard(stdin.(*os.File)); k != nil { //nolint:errcheck,forcetypeassert // only a file is a terminal
 				p.keyboard.Store(k)
-				live.keys, cutOver = p.keyLine, "press c"
+				live.keys = p.keyLine
 			}
 		}
 		live.start()
@@ -187,12 +186,12 @@ func (p *program) watch(ferry *copydb.CopydbFerry, stdin io.Reader) (stop func()
 	}
 
 	m := &meter{began: time.Now()}
-	prompt := manual
+	prompt := !ferry.Ferry.AutomaticCutover
 	show := func() {
 		s := m.read(time.Now(), ferry.Phase(), ferry.Ferry.Overview(), ferry.Ferry.Progress().Tables)
 		if prompt && s.phase == ghostferry.StateWaitingForCutover {
 			prompt = false
-			p.logger.Warnf("the rows are copied; %s to switch over", cutOver)
+			p.logger.Warnf("the rows are copied; %s to switch over", p.cutOverBy(ferry.Ferry))
 		}
 		v.show(s)
 	}
@@ -244,11 +243,26 @@ func (p *program) listen(stdin io.Reader, ferry *copydb.CopydbFerry) {
 	if ferry.Ferry.AutomaticCutover || ferry.Ferry.CutoverAllowed() {
 		return
 	}
+	p.unattended.Store(true)
 	reason := lines.Err()
 	if reason == nil {
 		reason = errors.New("standard input has ended")
 	}
-	p.logger.Warnf("%v: the cutover cannot be started from here; interrupt, set AutomaticCutover and run the same command to go on", reason)
+	p.logger.Warnf("%v; %s to switch over when the rows are copied", reason, p.cutOverBy(ferry.Ferry))
+}
+
+// cutOverBy says how the cutover is started.
+func (p *program) cutOverBy(ferry *ghostferry.Ferry) string {
+	order := "copydb cutover " + p.options.config
+	switch {
+	case p.keyboard.Load() != nil:
+		return "press c"
+	case !p.unattended.Load():
+		return `type "cutover" and Enter`
+	case ferry.ControlServer != nil:
+		return "run " + order + ", or use the page of the control server,"
+	}
+	return "interrupt, set AutomaticCutover, or ControlServerConfig.Enabled for " + order + ", and run the same command"
 }
 
 // obey does what a word says.

@@ -168,3 +168,24 @@ func TestWordsOnStandardInput(t *testing.T) {
 		require.True(t, step.is(), step.word)
 	}
 }
+
+// Who has started it without a terminal is told what there is instead of the word.
+func TestNothingOnStandardInput(t *testing.T) {
+	for _, c := range []struct {
+		control *ghostferry.ControlServer
+		says    string
+	}{
+		{nil, "interrupt, set AutomaticCutover, or ControlServerConfig.Enabled for copydb cutover shop.json, and run the same command"},
+		{&ghostferry.ControlServer{}, "run copydb cutover shop.json, or use the page of the control server,"},
+	} {
+		var said bytes.Buffer
+		logger := logrus.New()
+		logger.SetOutput(&said)
+		p := &program{logger: logger, options: options{config: "shop.json"}}
+		f := &ghostferry.Ferry{Config: &ghostferry.Config{}, ControlServer: c.control}
+		require.Contains(t, p.cutOverBy(f), `type "cutover"`)
+		p.listen(new(bytes.Buffer), &copydb.CopydbFerry{Ferry: f})
+		require.Contains(t, said.String(), "standard input has ended; "+c.says+" to switch over")
+		require.Equal(t, c.says, p.cutOverBy(f), "later, too")
+	}
+}
