@@ -188,7 +188,7 @@ func (f *CopydbFerry) undo(ctx context.Context, created []definition) error {
 			}
 		}
 		if _, err := conn.ExecContext(ctx, step.drop); err != nil {
-			return fmt.Errorf("dropping %s, which was created before: %w", step.name, err)
+			return fmt.Errorf("dropping %s, which was created before: %w: grant the account DROP; what stays is empty: drop it by hand, or run the same command again, which knows it as its own (not with Checkpoint \"off\")", step.name, err)
 		}
 		f.logger().Infof("dropped %s again", step.name)
 	}

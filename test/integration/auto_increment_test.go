@@ -35,14 +35,7 @@ func TestF30AutoIncrementWithLeastPrivileges(t *testing.T) {
 			return p.TryIn(t.Context(), p.SourceDB, schema, "INSERT INTO late (id) VALUES (2),(3)", "DELETE FROM late WHERE id > 1", "INSERT INTO nothing VALUES (500)", "DELETE FROM nothing")
 		})
 		config := copydbSettings(p, []string{schema, many}, hooks.settings())
-		log, target := "REPLICATION SLAVE, REPLICATION CLIENT ON *.*", "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER"
-		if p.IsMariaDB() {
-			log = "REPLICATION SLAVE, BINLOG MONITOR ON *.*"
-		} else {
-			target += ", REFERENCES, TRIGGER"
-		}
-		account(t, p.SourceDB, config["Source"].(settings), "SELECT ON `copydb\\_numbers`.*", "SELECT ON `copydb\\_counters`.*", log)
-		account(t, p.TargetDB, config["Target"].(settings), target+" ON `copydb\\_numbers`.*", target+" ON `copydb\\_counters`.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON `\\_ghostferry`.*", log)
+		documentedAccounts(t, p, config, schema, many)
 		status, run := runCopydb(t, "-json", config.file(t))
 		require.Zero(t, status)
 		require.Equal(t, copydb.Equal, run.result().Outcome)

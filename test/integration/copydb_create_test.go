@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -253,23 +254,33 @@ func (l *alteringLogger) Fire(entry *logrus.Entry) error {
 	return nil
 }
 
-// What copydb itself has created with another default than the source's is an error, and goes again.
+// What copydb itself has created with another default than the source's is an error, and goes again, as
+// far as the account may drop it.
 func TestCopydbRefusesAnotherDefault(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
 		freshSchemas(t, p, "copydb_default")
 		harness.Exec(t, p.SourceDB, "CREATE DATABASE copydb_default;\nCREATE TABLE copydb_default.t (id INT PRIMARY KEY, n INT NOT NULL)")
-		config := copydbSettings(p, []string{"copydb_default"}, nil).config(t)
-		logger := logrus.New()
-		logger.SetOutput(io.Discard)
-		logger.SetLevel(logrus.DebugLevel)
-		logger.AddHook(&alteringLogger{alter: func() { harness.Exec(t, p.TargetDB, "ALTER TABLE copydb_default.t ALTER n SET DEFAULT 7") }})
-		config.Logger = logger
-		err := created(t.Context(), copydb.NewFerry(config))
-		var refused *copydb.RefusedError
-		require.ErrorAs(t, err, &refused)
-		var creation *copydb.CreationError
-		require.ErrorAs(t, err, &creation)
-		require.Contains(t, err.Error(), "the default of column n is none on the source and 7 on the target")
-		require.Zero(t, harness.Count(t, p.TargetDB, "information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'copydb_default'"))
+		s := copydbSettings(p, []string{"copydb_default"}, nil)
+		documentedAccounts(t, p, s, "copydb_default")
+		creating := func() error {
+			config := s.config(t)
+			logger := logrus.New()
+			logger.SetOutput(io.Discard)
+			logger.SetLevel(logrus.DebugLevel)
+			logger.AddHook(&alteringLogger{alter: func() { harness.Exec(t, p.TargetDB, "ALTER TABLE copydb_default.t ALTER n SET DEFAULT 7") }})
+			config.Logger = logger
+			err := created(t.Context(), copydb.NewFerry(config))
+			require.ErrorAs(t, err, new(*copydb.CreationError))
+			require.ErrorContains(t, err, "the default of column n is none on the source and 7 on the target")
+			return err
+		}
+		require.ErrorAs(t, creating(), new(*copydb.RefusedError))
+		require.Zero(t, harness.Count(t, p.TargetDB, "information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('copydb_default', '_ghostferry')"))
+
+		harness.Exec(t, p.TargetDB, "REVOKE DROP ON `copydb\\_default`.* FROM "+s["Target"].(settings)["User"].(string))
+		err := creating()
+		require.ErrorContains(t, err, "dropping `copydb_default`.`t`, which was created before")
+		require.ErrorContains(t, err, "grant the account DROP")
+		require.False(t, errors.As(err, new(*copydb.RefusedError)))
 	})
 }

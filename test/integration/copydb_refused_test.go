@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -249,6 +251,38 @@ func account(t *testing.T, db *sql.DB, s settings, grants ...string) {
 		harness.Exec(t, db, fmt.Sprintf("GRANT %s TO %s", grant, user))
 	}
 	s["User"], s["Pass"] = "copydb_weak", "weak secret 1"
+}
+
+// documentedAccounts replaces root in the settings by accounts as docs/operations.md creates them for
+// a move of these schemas.
+func documentedAccounts(t *testing.T, p *harness.Pair, s settings, schemas ...string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(text), "\n### Accounts\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "```sql\n")
+	require.Len(t, blocks, 3)
+	block := blocks[1]
+	if p.IsMariaDB() {
+		block = blocks[2]
+	}
+	source, target, found := strings.Cut(block, "-- on the target\n")
+	require.True(t, found)
+	grants := func(statements string) (all []string) {
+		for _, found := range regexp.MustCompile("(?m)^GRANT (.* ON (.*)) TO 'ferry'@'%';$").FindAllStringSubmatch(statements, -1) {
+			if found[2] != "`shop`.*" {
+				all = append(all, found[1])
+				continue
+			}
+			for _, schema := range schemas {
+				all = append(all, strings.Replace(found[1], "shop", strings.ReplaceAll(schema, "_", `\_`), 1))
+			}
+		}
+		return all
+	}
+	account(t, p.SourceDB, s["Source"].(settings), grants(source)...)
+	account(t, p.TargetDB, s["Target"].(settings), grants(target)...)
 }
 
 // global sets a variable until the end of the test.
