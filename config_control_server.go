@@ -49,6 +49,10 @@ type ControlServerConfig struct {
 	Token     string `json:"-"`
 	ReadToken string `json:"-"`
 
+	// Selection is a short text of the host's about what it has chosen to move, set in code. The
+	// overview repeats it, so that who gives an order can tell the run from others at this address.
+	Selection string `json:"-"`
+
 	// AllowedHosts are further names by which browsers may address the server, beside the
 	// address that it is bound to and, on loopback, localhost.
 	AllowedHosts []string

@@ -12,6 +12,8 @@ type ControlServerOverview struct {
 	GhostferryVersion string
 	// RunID names the run; POST /api/cutover has to repeat it.
 	RunID string
+	// Selection is that of the control server's configuration, empty where the host has set none.
+	Selection string
 	// SourceHostPort and TargetHostPort are "host:port".
 	SourceHostPort, TargetHostPort string
 	// State is one of the State constants, Phase what the run does in more detail.
@@ -144,6 +146,9 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 		o.StartTime = &start
 	}
 	o.SourceHostPort, o.TargetHostPort = hostPort(f.Source), hostPort(f.Target)
+	if s.Config != nil {
+		o.Selection = s.Config.Selection
+	}
 	if o.State, _ = f.OverallState.Load().(string); o.State == "" {
 		o.State = StateStarting
 	}

@@ -146,6 +146,9 @@ func (c *Config) InitializeAndValidateConfig() error {
 	if name != "" {
 		c.tokenFile = name
 	}
+	if c.ControlServerConfig != nil {
+		c.ControlServerConfig.Selection = c.Selection()
+	}
 	if err := c.ValidateConfig(); err != nil {
 		faults = append(faults, err)
 	}

@@ -187,3 +187,27 @@ func TestStaticTableFilter(t *testing.T) {
 		require.Equal(t, c.wants, chosen)
 	}
 }
+
+// What tells the runs of several configurations apart does not depend on the order of names, nor on
+// whether the configuration was validated.
+func TestSelection(t *testing.T) {
+	read := func(text string) *Config {
+		config, err := ReadConfig(strings.NewReader(text))
+		require.NoError(t, err)
+		return config
+	}
+	seen := map[string]string{}
+	for _, text := range []string{
+		`{}`, `{"RunID": "one"}`, `{"Databases": {"Whitelist": ["a", "b"]}}`, `{"Databases": {"Blacklist": ["a", "b"]}}`,
+		`{"Databases": {"Whitelist": ["a"]}}`, `{"Tables": {"Whitelist": ["a"]}}`, `{"Tables": {"Rewrites": {"a": "b"}}}`, `{"Databases": {"Rewrites": {"a": "b"}}}`,
+	} {
+		config := read(text)
+		selection := config.Selection()
+		require.Empty(t, seen[selection], text)
+		seen[selection] = text
+		require.Error(t, config.InitializeAndValidateConfig(), "it has no servers")
+		require.Equal(t, selection, config.Selection(), text)
+	}
+	require.Equal(t, `{"Databases": {"Whitelist": ["a", "b"]}}`, seen[read(`{"Databases": {"Whitelist": ["b", "a"]}, "DataIterationBatchSize": 7}`).Selection()])
+	require.Equal(t, `{"Tables": {"Rewrites": {"a": "b"}}}`, seen[read(`{"TableRewrites": {"a": "b"}}`).Selection()])
+}

@@ -2,10 +2,14 @@ package copydb
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/ghostferry-go/ghostferry"
 )
@@ -59,6 +63,28 @@ func tokenFile(addrs ...string) (string, error) {
 		}
 	}
 	return filepath.Join(dir, "token-"+string(safe)), nil
+}
+
+// Selection is a digest of what the configuration chooses and what it calls that on the target: of
+// two configurations that have the same, an order to the one's control server is meant for the
+// other's run, too. It is the same before and after InitializeAndValidateConfig.
+func (c *Config) Selection() string {
+	kept := func(string, string, string) {} // what contradicts itself is refused elsewhere
+	text, err := json.Marshal(struct {
+		RunID                                      string
+		Databases, NotDatabases, Tables, NotTables []string
+		DatabaseRewrites, TableRewrites            map[string]string
+	}{
+		c.RunID,
+		slices.Sorted(slices.Values(c.Databases.Whitelist)), slices.Sorted(slices.Values(c.Databases.Blacklist)),
+		slices.Sorted(slices.Values(c.Tables.Whitelist)), slices.Sorted(slices.Values(c.Tables.Blacklist)),
+		oneRewrites(c.DatabaseRewrites, c.Databases.Rewrites, "Database", kept), oneRewrites(c.TableRewrites, c.Tables.Rewrites, "Table", kept),
+	})
+	if err != nil { // unreachable: it is text
+		return err.Error()
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:12])
 }
 
 // TokenFile is where the control server's token is when the configuration names none: set

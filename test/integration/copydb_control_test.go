@@ -82,12 +82,13 @@ func TestCopydbIsDrivenThroughItsControlServer(t *testing.T) {
 	told("verify")
 	harness.Await(t, "the verification has ended", says(" rows differ, equal"))
 	other := copydbSettings(p, []string{"copydb_other"}, controlled).file(t)
-	for _, word := range []string{"pause", "cutover"} { // by another configuration with the same address and token
-		text, status = order(t, word, other)
+	more := copydbSettings(p, []string{o.Database, "copydb_other"}, controlled).file(t)
+	for _, config := range []string{other, more} { // with the same address and token
+		text, status = order(t, "cutover", config)
 		require.Equal(t, copydb.Failed.ExitStatus(), status, text)
-		require.Contains(t, text, "it moves copydb_control.")
+		require.Contains(t, text, "it was started with other Databases, Tables or rewrites")
 	}
-	require.NotContains(t, told("status"), "throttled")
+	require.Contains(t, told("status"), "held back, ")
 	require.Empty(t, h.calls())
 	require.Contains(t, told("cutover"), "cutover of run ")
 	require.Zero(t, run.ended())

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -183,33 +182,10 @@ func (r *remote) meant(ctx context.Context) (*ghostferry.ControlServerOverview, 
 	if r.config.RunID != "" && o.RunID != "" && r.config.RunID != o.RunID {
 		return nil, other("this configuration's RunID is " + r.config.RunID)
 	}
-	text, err := r.do(ctx, http.MethodGet, "/api/tables?limit=200", nil)
-	if err != nil {
-		return nil, err
-	}
-	var page ghostferry.ControlServerTables
-	if err := json.Unmarshal(text, &page); err != nil {
-		return nil, err
-	}
-	for _, table := range page.Tables {
-		if !r.chooses(table.Name) {
-			return nil, other("it moves " + table.Name + ", which this configuration does not")
-		}
+	if o.Selection != r.config.Selection() {
+		return nil, other("it was started with other Databases, Tables or rewrites than this configuration has now, or by another version of copydb")
 	}
 	return o, nil
-}
-
-// chooses tells whether the configuration moves a table, "schema.table", of which either name may
-// have dots.
-func (r *remote) chooses(name string) bool {
-	filter := copydb.NewStaticTableFilter(r.config.Databases, r.config.Tables)
-	for i := range name {
-		if name[i] == '.' && slices.Contains(filter.Dbs, name[:i]) != filter.DbsIsBlacklist &&
-			slices.Contains(filter.Tables, name[i+1:]) != filter.TablesIsBlacklist {
-			return true
-		}
-	}
-	return false
 }
 
 // hostPort is as in an overview.

@@ -91,12 +91,21 @@ func TestARunningCopydbIsTold(t *testing.T) {
 	written, err := os.ReadFile(file)
 	require.NoError(t, err)
 	other := filepath.Join(t.TempDir(), "other.json")
-	for setting, value := range map[string]any{
-		"Source": map[string]any{"Host": "elsewhere", "Port": 7}, "Target": map[string]any{"Host": "elsewhere", "Port": 7},
+	elsewhere := map[string]any{"Host": "elsewhere", "Port": 7}
+	for setting, c := range map[string]struct {
+		value any
+		says  string
+	}{
+		"Source":        {elsewhere, "this configuration's Source is elsewhere:7"},
+		"Target":        {elsewhere, "this configuration's Target is elsewhere:7"},
+		"RunID":         {"mine", "another version of copydb"}, // the run has made one itself
+		"Databases":     {map[string]any{"Whitelist": []string{"shop"}}, "other Databases"},
+		"Tables":        {map[string]any{"Blacklist": []string{"sessions"}}, "other Databases, Tables"},
+		"TableRewrites": {map[string]any{"orders": "purchases"}, "other Databases, Tables or rewrites"},
 	} {
 		config := map[string]any{}
 		require.NoError(t, json.Unmarshal(written, &config))
-		config[setting] = value
+		config[setting] = c.value
 		changed, err := json.Marshal(config)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(other, changed, 0o600))
@@ -108,7 +117,7 @@ func TestARunningCopydbIsTold(t *testing.T) {
 				continue
 			}
 			require.Equal(t, 2, status, order)
-			require.Contains(t, stderr.String(), "this configuration's "+setting+" is elsewhere:7")
+			require.Contains(t, stderr.String(), c.says)
 		}
 	}
 	require.False(t, f.Throttler.Throttled())
