@@ -14,13 +14,14 @@ var keyHelp = []struct{ key, word, what string }{
 	{"p", "pause", "copy and apply stand still until r"},
 	{"r", "resume", "the pause is over"},
 	{"c", "cut over", "lets the switch-over begin when the rows are copied; asks first"},
+	{"h", "hold", "takes that back, until the writers are being stopped"},
 	{"v", "verify", "starts a verification, when the rows are copied"},
 	{"q", "quit", "ends this process; the same command goes on"},
 	{"?", "help", "this list"},
 }
 
 const (
-	keysLine    = "p pause  r resume  c cut over  v verify  q quit  ? help"
+	keysLine    = "p pause  r resume  c cut over  h hold  v verify  q quit  ? help"
 	confirmLine = "cut over as soon as the rows are copied? y: yes, any other key: no"
 )
 
@@ -98,7 +99,7 @@ func (p *program) press(key byte, ferry *copydb.CopydbFerry) {
 		for _, k := range keyHelp {
 			p.logger.Infof("%s  %-8s  %s", k.key, k.word, k.what)
 		}
-	case key == 'p', key == 'r', key == 'v', key == 'q':
+	case key == 'p', key == 'r', key == 'h', key == 'v', key == 'q':
 		p.obey(string(key), ferry.Ferry)
 	}
 }

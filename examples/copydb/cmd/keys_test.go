@@ -49,4 +49,6 @@ func TestKeys(t *testing.T) {
 	require.False(t, ferry.Ferry.Throttler.Throttled())
 	require.True(t, ferry.Ferry.CutoverAllowed())
 	require.Equal(t, 1, quits)
+	press("h")
+	require.False(t, ferry.Ferry.CutoverAllowed())
 }

@@ -27,11 +27,11 @@ const usage = `usage: copydb [-version] [-verbose] [-json] [-dryrun] [-restart] 
 
 Moves the schemas and tables that CONFIG.json names, while the source is written. When
 the rows are copied and AutomaticCutover is not set, the word "cutover" on standard
-input starts the switch-over ("pause", "resume", "verify" and "quit" are words, too);
-on a terminal single keys do: c, p, r, v, q, and ? for help.
+input starts the switch-over ("hold" takes that back; "pause", "resume", "verify" and "quit"
+are words, too); on a terminal single keys do: c, h, p, r, v, q, and ? for help.
 Interrupted, the same command goes on where it was.
 
-       copydb status|pause|resume|cutover|verify CONFIG.json
+       copydb status|pause|resume|cutover|hold|verify CONFIG.json
 
 Tells a copydb that runs with this configuration, and with ControlServerConfig.Enabled.
 

@@ -229,8 +229,8 @@ func (p *program) live(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd())) && term.IsTerminal(int(p.stderr.Fd()))
 }
 
-// listen takes the words on standard input: "cutover", "pause", "resume", "verify", "quit",
-// or their first letters. The end of standard input means nothing: the program may have
+// listen takes the words on standard input: "cutover", "hold", "pause", "resume", "verify",
+// "quit", or their first letters. The end of standard input means nothing: the program may have
 // been started without one.
 func (p *program) listen(stdin io.Reader, ferry *copydb.CopydbFerry) {
 	lines := bufio.NewScanner(stdin)
@@ -272,6 +272,12 @@ func (p *program) obey(word string, ferry *ghostferry.Ferry) {
 	case "cutover", "c":
 		p.logger.Info("cutover asked for")
 		ferry.AllowCutover()
+	case "hold", "h":
+		if ferry.DenyCutover() {
+			p.logger.Info("the cutover is held back until it is asked for again")
+		} else {
+			p.logger.Warn("the cutover is under way and cannot be held back any more: only an interruption gives it up, as long as the application is not being sent to the target")
+		}
 	case "pause", "p":
 		p.logger.Info("paused")
 		ferry.Throttler.SetPaused(true)
@@ -283,7 +289,7 @@ func (p *program) obey(word string, ferry *ghostferry.Ferry) {
 	case "quit", "q":
 		p.quit(fmt.Errorf("quit was asked for: %w", ghostferry.ErrInterrupted))
 	default:
-		p.logger.Warnf(`%q means nothing here; "cutover" starts the switch-over, and there are "pause", "resume", "verify" and "quit"`, word)
+		p.logger.Warnf(`%q means nothing here; "cutover" starts the switch-over, "hold" takes that back, and there are "pause", "resume", "verify" and "quit"`, word)
 	}
 }
 

@@ -25,7 +25,8 @@ var orders = map[string]func(r *remote, ctx context.Context) error{
 	"status":  (*remote).status,
 	"pause":   func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/pause") },
 	"resume":  func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/unpause") },
-	"cutover": (*remote).cutover,
+	"cutover": func(r *remote, ctx context.Context) error { return r.permit(ctx, "automatic", "allowed") },
+	"hold":    func(r *remote, ctx context.Context) error { return r.permit(ctx, "manual", "held back") },
 	"verify":  func(r *remote, ctx context.Context) error { return r.order(ctx, "/api/verify") },
 }
 
@@ -204,8 +205,8 @@ func (r *remote) order(ctx context.Context, path string) error {
 	return r.post(ctx, path, nil)
 }
 
-// cutover allows the cutover of the run that answers.
-func (r *remote) cutover(ctx context.Context) error {
+// permit allows the cutover of the run that answers, or holds it back, as POST /api/cutover calls it.
+func (r *remote) permit(ctx context.Context, what, done string) error {
 	o, err := r.meant(ctx)
 	if err != nil {
 		return err
@@ -213,10 +214,10 @@ func (r *remote) cutover(ctx context.Context) error {
 	if o.Failed {
 		return errors.New("the run has failed: " + o.Error)
 	}
-	if err := r.post(ctx, "/api/cutover", map[string]string{"type": "automatic", "run-id": o.RunID}); err != nil {
+	if err := r.post(ctx, "/api/cutover", map[string]string{"type": what, "run-id": o.RunID}); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "cutover of run %s, %s → %s allowed\n", o.RunID, o.SourceHostPort, o.TargetHostPort)
+	fmt.Fprintf(r.stdout, "cutover of run %s, %s → %s %s\n", o.RunID, o.SourceHostPort, o.TargetHostPort, done)
 	return nil
 }
 

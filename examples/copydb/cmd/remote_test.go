@@ -127,6 +127,10 @@ func TestARunningCopydbIsTold(t *testing.T) {
 	require.Zero(t, status, complaint)
 	require.Contains(t, text, "cutover of run ")
 	require.True(t, f.CutoverAllowed())
+	status, text, complaint = said("hold")
+	require.Zero(t, status, complaint)
+	require.Contains(t, text, "held back\n")
+	require.False(t, f.CutoverAllowed())
 	status, _, complaint = said("verify")
 	require.Equal(t, 2, status)
 	require.Contains(t, complaint, "no verifier")
@@ -171,6 +175,7 @@ func TestWordsOnStandardInput(t *testing.T) {
 		{"nonsense", func() bool { return !f.CutoverAllowed() && quit == 0 }},
 		{"verify", func() bool { return true }},
 		{"cutover", f.CutoverAllowed},
+		{"hold", func() bool { return !f.CutoverAllowed() }},
 		{"q", func() bool { return quit == 1 }},
 	} {
 		p.obey(step.word, f)
