@@ -105,7 +105,7 @@ type BinlogStreamer struct {
 	seat       *sharedSeat // asked for or taken; nil: none
 	joined     time.Time   // when a seat was asked for last
 	lagTold    time.Time   // when the lag was sent as a metric last
-	memo       *sharedRows // of the shared event being handled
+	memo       *sharedRows // of the shared event being handled; nil: it is unwrapped, or nobody shares it
 
 	stamped uint32 // time of the last event; owned by the goroutine that handles events
 	clock   serverClock

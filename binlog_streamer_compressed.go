@@ -28,6 +28,7 @@ type heldEnd struct {
 func (s *BinlogStreamer) payload(ev *rawEvent) error {
 	held := &heldEnd{}
 	s.held = held
+	s.memo = nil // it keeps the rows of one row event, and these are several
 	var handling error
 	err := binlog.EachPayloadEvent(ev.body, s.largestEvent(), func(h binlog.InnerEvent) error {
 		inner := &rawEvent{

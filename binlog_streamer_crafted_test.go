@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -237,6 +238,30 @@ func TestALargeCompressedTransactionHasAMark(t *testing.T) {
 	require.Len(t, r.events, 1)
 	require.Equal(t, markOf("log.000001", uint64(60+size), raw), mark)
 	require.Empty(t, ev.RawData)
+}
+
+// A compressed transaction has several row events, which are unwrapped into the same memory one after
+// the other: whoever shares it gets the rows of each, and keeps none for others.
+func TestASharedCompressedTransactionHasItsOwnRows(t *testing.T) {
+	inner := func(kind replication.EventType, body []byte) []byte {
+		return craftedEvent(kind, 0, uint32(replication.EventHeaderSize+len(body)), body).RawData
+	}
+	insert := func(id byte) []byte { // all other columns are NULL
+		return inner(replication.WRITE_ROWS_EVENTv2, []byte{1, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0xff, 0xfe, id, 0, 0, 0})
+	}
+	events := slices.Concat(inner(replication.TABLE_MAP_EVENT, craftedTableMap(1, "fuzz", "t", false)), insert(101), insert(102), inner(replication.XID_EVENT, make([]byte, 8)))
+	shared := &sharedRows{decoded: new(atomic.Uint64)}
+	for range 2 { // subscribers
+		r := newRecordedStream(t, false)
+		require.NoError(t, r.handle(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))))
+		r.memo = shared
+		require.NoError(t, r.handle(craftedEvent(replication.TRANSACTION_PAYLOAD_EVENT, 1000, 940, append([]byte{2, 3, 0xfc, 255, 0, 0}, events...))))
+		require.Len(t, r.events, 2)
+		for i, ev := range r.events {
+			require.EqualValues(t, 101+i, ev.NewValues()[0])
+		}
+		require.Empty(t, shared.mu.done)
+	}
 }
 
 // Only rows of tables that are moved are decoded: what nobody could decode ends the stream

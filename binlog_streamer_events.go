@@ -435,7 +435,7 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
-	rows, err := s.memo.rows(body, t.layout.columns, func() (*codec.Rows, error) {
+	rows, err := s.memo.rows(t.layout.columns, func() (*codec.Rows, error) {
 		size := len(header.Body) + len(header.Body)/2
 		if len(header.Body) >= largeRow { // mostly few and long values, which take here what they take there
 			size = len(header.Body) + len(header.Body)/16

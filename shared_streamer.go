@@ -69,7 +69,8 @@ type SharedStreamerStats struct {
 	// Left counts how often one went on with a connection of its own.
 	Left uint64
 	// RowEventsDecoded counts row events; one counts once, however many moves get it, as
-	// long as the table has the same columns for them.
+	// long as the table has the same columns for them. Those of transactions that the log
+	// holds compressed (MySQL) are decoded by each move, and not counted.
 	RowEventsDecoded uint64
 }
 

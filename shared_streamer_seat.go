@@ -20,7 +20,9 @@ type sharedEvent struct {
 	begins bool // no event: a connection has begun
 }
 
-// sharedRows keeps the rows that one subscriber has decoded of an event for the others.
+// sharedRows keeps the rows that one subscriber has decoded of a row event for the others. Row
+// events inside of a compressed transaction are none of its: each subscriber unwraps that for
+// itself, piece by piece, and keeps no more of it than a stream of its own does.
 type sharedRows struct {
 	decoded *atomic.Uint64 // counts
 
@@ -30,30 +32,28 @@ type sharedRows struct {
 	}
 }
 
-// decodedRows are the rows of one event for tables of the same columns. Row events inside of
-// a compressed one are decoded by each subscriber, which unwraps it for itself.
+// decodedRows are the rows of the event for tables of the same columns.
 type decodedRows struct {
-	body    *byte // where the rows begin
 	columns []codec.Column
 	rows    *codec.Rows
 }
 
-// rows returns the decoded rows of an event's body, decoding them at the first call.
-func (m *sharedRows) rows(body []byte, columns []codec.Column, decode func() (*codec.Rows, error)) (*codec.Rows, error) {
-	if m == nil || len(body) == 0 {
+// rows returns the decoded rows of the event, decoding them at the first call.
+func (m *sharedRows) rows(columns []codec.Column, decode func() (*codec.Rows, error)) (*codec.Rows, error) {
+	if m == nil {
 		return decode()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range m.mu.done {
-		if d.body == &body[0] && slices.Equal(d.columns, columns) {
+		if slices.Equal(d.columns, columns) {
 			return d.rows, nil
 		}
 	}
 	rows, err := decode()
 	if err == nil {
 		m.decoded.Add(1)
-		m.mu.done = append(m.mu.done, decodedRows{&body[0], columns, rows})
+		m.mu.done = append(m.mu.done, decodedRows{columns, rows})
 	}
 	return rows, err
 }
