@@ -187,7 +187,8 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 		}
 	}
 	s.releaseSeat() // of another beginning
-	if at.IsZero() && s.shared != nil {
+	now := at.IsZero()
+	if now && s.shared != nil {
 		if s.seat, err = s.shared.begin(ctx, s); err != nil {
 			return at, fmt.Errorf("beginning at the shared stream: %w", err)
 		}
@@ -201,7 +202,7 @@ func (s *BinlogStreamer) connect(ctx context.Context, at BinlogCoordinate) (Binl
 		}
 	}
 	var executed *binlog.GTIDSet
-	if at.GTIDSet != "" {
+	if at.GTIDSet != "" || now && s.srv.GTIDMode && !s.srv.IsMariaDB() { // that of a new server is empty
 		if executed, err = binlog.ParseGTIDSet(at.GTIDSet, s.srv.IsMariaDB()); err != nil {
 			return at, err
 		}
@@ -229,15 +230,19 @@ func committedCoordinate(ctx context.Context, db *sql.DB, srv *server.Server) (B
 		at, err := srv.ConsistentSnapshot(ctx, s.conn)
 		return BinlogCoordinate{File: at.File, Pos: at.Pos, GTIDSet: at.GTIDSet}, err
 	}
-	var set string
-	var err error
-	if srv.GTIDMode {
-		if set, err = srv.ExecutedGTIDSet(ctx, db); err != nil {
-			return BinlogCoordinate{}, err
-		}
-	}
 	end, err := srv.LogEnd(ctx, db)
-	return BinlogCoordinate{File: end.File, Pos: end.Pos, GTIDSet: set}, err
+	at := BinlogCoordinate{File: end.File, Pos: end.Pos}
+	if err != nil || !srv.GTIDMode {
+		return at, err
+	}
+	at.GTIDSet, err = srv.ExecutedGTIDSet(ctx, db)
+	if at.GTIDSet == "" {
+		// A new server. A place with an empty set is a file and an offset to whoever goes on from
+		// it, so it has to stand before what is in the log and still committing. All of that is in
+		// the file that was the last one: a server begins another when the commits are done.
+		at.Pos = fileHeader
+	}
+	return at, err
 }
 
 func (s *BinlogStreamer) initialize() {

@@ -2,6 +2,9 @@ package integration
 
 import (
 	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,4 +99,36 @@ func TestF18ResetLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A move begins on a server that has executed nothing with GTIDs yet while its first transaction
+// is in the log and not committed: that belongs to the move, and to the set that is recorded.
+func TestFirstTransactionOfTheLogIsCommitting(t *testing.T) {
+	t.Parallel() // with servers of its own
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := harness.New(t, harness.Settings[0])
+	p.Create(t, "fresh_log", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	p.In(t, p.SourceDB, "fresh_log", "INSERT INTO t VALUES (1,1),(2,2)")
+	stall := p.Stall(t, "fresh_log", "ROLLBACK", "RESET BINARY LOGS AND GTIDS", "BEGIN", "UPDATE t SET v=7 WHERE id=1")
+	harness.Await(t, "the transaction is in the new log", func() bool {
+		return strings.Contains(strings.Join(harness.Rows(t, p.SourceDB, "SHOW BINLOG EVENTS"), "\n"), "Xid")
+	})
+	require.Equal(t, 1, harness.Count(t, p.SourceDB, "DUAL WHERE @@GLOBAL.gtid_executed=''"))
+	f := shopFerry(p, "fresh_log", 10)
+	f.Config.VerifierType = ghostferry.VerifierTypeNoVerification
+	require.NoError(t, f.InitializeContext(ctx))
+	var read atomic.Bool
+	f.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { read.Store(true); return nil })
+	ran := move(ctx, f)
+	harness.Await(t, "rows are read, or wait for the transaction", func() bool {
+		list, err := harness.Processes(ctx, p.SourceDB)
+		require.NoError(t, err)
+		return read.Load() || slices.ContainsFunc(list, func(one harness.Process) bool { return strings.Contains(one.Info, "WAIT_FOR_EXECUTED_GTID_SET") })
+	})
+	require.NoError(t, stall.Release())
+	require.NoError(t, <-ran)
+	require.Regexp(t, ":1$", f.StateTracker.Serialize(nil, nil).LastWrittenGTIDSet)
+	require.NoError(t, f.Close())
+	mustHaveEqualRows(t, p, "fresh_log.t")
 }
