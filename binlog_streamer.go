@@ -99,7 +99,7 @@ type BinlogStreamer struct {
 	rowEvents  int            // row events of our tables in the transaction
 	handed     bool           // listeners were given rows of it
 	savepoints map[string]int // rowEvents at each savepoint; nil without any
-	query      []byte         // statement of the row events that follow
+	query      []byte         // statement of the row events that follow: its leading comment, or all of it for custom handlers
 	tableIDs   map[uint64]*streamedTable
 	failure    error       // what handling an event failed with
 	seat       *sharedSeat // asked for or taken; nil: none

@@ -1,7 +1,6 @@
 package ghostferry
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -33,9 +32,6 @@ func (s *BinlogStreamer) payload(ev *rawEvent) error {
 	err := binlog.EachPayloadEvent(ev.body, s.largestEvent(), func(h binlog.InnerEvent) error {
 		inner := &rawEvent{
 			kind: replication.EventType(h.Type), flags: h.Flags, server: h.ServerID, time: h.Timestamp, end: ev.end, body: h.Body, whole: ev.whole,
-		}
-		if inner.kind == replication.ROWS_QUERY_EVENT {
-			inner.body = bytes.Clone(h.Body) // the text is kept, the buffer used again
 		}
 		switch {
 		case held.at != nil:

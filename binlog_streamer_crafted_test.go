@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -261,6 +262,51 @@ func TestASharedCompressedTransactionHasItsOwnRows(t *testing.T) {
 			require.EqualValues(t, 101+i, ev.NewValues()[0])
 		}
 		require.Empty(t, shared.mu.done)
+	}
+}
+
+// Of a statement in the log its rows keep the comment, which tells who wrote them: the text can be
+// longer than they are, and waits with each. Custom handlers are given all of it.
+func TestRowsKeepTheCommentOfTheirStatement(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	for text, want := range map[string]string{
+		"/*app:shop*/ INSERT INTO t VALUES ('" + long + "')": "/*app:shop*/",
+		"INSERT INTO t VALUES ('" + long + "') /*behind*/":   "",
+		"/*/ INSERT INTO t VALUES ('" + long + "')":          "",
+	} {
+		for _, handled := range []bool{false, true} {
+			r := newRecordedStream(t, false)
+			var given string
+			if handled {
+				require.NoError(t, r.AddBinlogEventHandler(replication.INTVAR_EVENT, func(_ *replication.BinlogEvent, statement []byte, _ *BinlogEventState) ([]byte, error) {
+					given = string(statement)
+					return statement, nil
+				}))
+			}
+			row := []byte{1, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0xff, 0xfe, 7, 0, 0, 0}
+			for _, ev := range []*replication.BinlogEvent{
+				craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1)),
+				craftedEvent(replication.ROWS_QUERY_EVENT, 100, 40, append([]byte{0}, text...)),
+				craftedEvent(replication.INTVAR_EVENT, 120, 20, make([]byte, 9)),
+				craftedEvent(replication.TABLE_MAP_EVENT, 200, 80, craftedTableMap(1, "fuzz", "t", false)),
+				craftedEvent(replication.WRITE_ROWS_EVENTv2, 300, 100, row),
+			} {
+				require.NoError(t, r.handle(ev))
+			}
+			require.Len(t, r.events, 1)
+			kept, err := rowEventOf(r.events[0])
+			require.NoError(t, err)
+			require.NotNil(t, kept.query)
+			require.Equal(t, want, string(kept.query))
+			require.Less(t, cap(kept.query), 100)
+			require.Equal(t, eventOverhead+kept.rows.RowBytes(kept.new)+len(want), kept.size())
+			comment, err := r.events[0].Annotation()
+			require.NoError(t, err)
+			require.Equal(t, strings.Trim(want, "/*"), comment)
+			if handled {
+				require.Equal(t, text, given)
+			}
+		}
 	}
 }
 

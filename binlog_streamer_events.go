@@ -89,9 +89,9 @@ func (s *BinlogStreamer) dispatch(ev *rawEvent) error {
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
 		return s.statement(ev, ev.body)
 	case replication.ROWS_QUERY_EVENT:
-		s.query = bytes.Clone(binlog.ParseRowsQuery(ev.body, false))
+		s.followStatement(binlog.ParseRowsQuery(ev.body, false))
 	case replication.MARIADB_ANNOTATE_ROWS_EVENT:
-		s.query = bytes.Clone(binlog.ParseRowsQuery(ev.body, true))
+		s.followStatement(binlog.ParseRowsQuery(ev.body, true))
 	case replication.ROTATE_EVENT:
 		return s.rotate(ev)
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
@@ -412,6 +412,16 @@ func (s *BinlogStreamer) tableOf(body []byte) *streamedTable {
 	return s.tableIDs[id]
 }
 
+// followStatement notes the statement of the row events that follow. Who wrote them is told by its
+// leading comment. The rest may be longer than the rows and wait with each of them, and nobody
+// reads it but custom handlers.
+func (s *BinlogStreamer) followStatement(text []byte) {
+	if len(s.handlers) == 0 {
+		text = binlog.LeadingComment(text)
+	}
+	s.query = bytes.Clone(text)
+}
+
 // rows decodes a row event of a known table and hands its rows to the listeners.
 func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	t := s.tableOf(body)
@@ -460,6 +470,9 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	}
 	s.rowEvents++
 	part := rowsPart{table: t, rows: rows, kind: kind, query: s.query}
+	if len(s.handlers) > 0 {
+		part.query = bytes.Clone(binlog.LeadingComment(s.query))
+	}
 	if s.xa.reading != nil {
 		return s.keepXA(part)
 	}

@@ -95,7 +95,7 @@ func (s *BinlogStreamer) keepXA(part rowsPart) error {
 		return nil
 	}
 	group.changes(part.table.table)
-	size := preparedOverhead + part.rows.Bytes()
+	size := preparedOverhead + part.rows.Bytes() + len(part.query)
 	group.parts, group.bytes = append(group.parts, part), group.bytes+size
 	s.xa.bytes += size
 	if s.xa.bytes > preparedBytes {

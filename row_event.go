@@ -29,7 +29,7 @@ type rowEvent struct {
 
 	end       BinlogCoordinate // end of the event
 	resumable mysql.Position   // end of the last transaction before it
-	query     []byte           // statement text, nil when not in the log
+	query     []byte           // leading comment of the statement (a host may have made it of the whole text), nil when not in the log
 	timestamp time.Time
 
 	// set are the columns in which the images of an update differ, where it may be written in
@@ -97,7 +97,7 @@ const eventOverhead = 640
 
 // size is how much memory the event holds, for budgets.
 func (e *rowEvent) size() int {
-	n := eventOverhead
+	n := eventOverhead + len(e.query)
 	if e.old >= 0 {
 		n += e.rows.RowBytes(e.old)
 	}

@@ -4,6 +4,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -101,4 +102,15 @@ func ParseRowsQuery(body []byte, mariadb bool) []byte {
 		body = body[1:]
 	}
 	return body
+}
+
+// LeadingComment is the comment that a statement begins with, from /* to */; empty when there is
+// none, nil for no statement.
+func LeadingComment(statement []byte) []byte {
+	if bytes.HasPrefix(statement, []byte("/*")) {
+		if end := bytes.Index(statement[2:], []byte("*/")); end >= 0 {
+			return statement[:2+end+2]
+		}
+	}
+	return statement[:0]
 }
