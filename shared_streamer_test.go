@@ -1,11 +1,14 @@
 package ghostferry
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry/internal/codec"
 )
 
 // Nobody waits for a seat that was given back, full as its queue may be, and nothing more is
@@ -52,4 +55,28 @@ func TestSharedLargeEventStaysWhole(t *testing.T) {
 	core.tap = nil // a connection of one's own
 	require.NoError(t, core.handleStreamed(t.Context(), large))
 	require.Empty(t, large.RawData)
+}
+
+// What a move has learnt of the JSON documents that it has read is no difference of the rows of an
+// event: they are decoded once for all.
+func TestSharedRowsWithDocumentsAreDecodedOnce(t *testing.T) {
+	shared := &sharedRows{decoded: new(atomic.Uint64)}
+	var got []*codec.Rows
+	for range 2 { // subscribers
+		r := newRecordedStream(t, false)
+		for _, table := range r.TableSchema {
+			table.leafTypes = true
+		}
+		require.NoError(t, r.handle(craftedEvent(replication.GTID_EVENT, 60, 56, craftedGTID(1))))
+		require.NoError(t, r.handle(craftedEvent(replication.TABLE_MAP_EVENT, 140, 80, craftedTableMap(1, "fuzz", "t", false))))
+		r.memo = shared
+		require.NoError(t, r.handle(craftedEvent(replication.WRITE_ROWS_EVENTv2, 180, 40, []byte{1, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0xff, 0xfe, 7, 0, 0, 0})))
+		require.Len(t, r.events, 1)
+		row, err := rowEventOf(r.events[0])
+		require.NoError(t, err)
+		require.NotEmpty(t, row.layout.documents)
+		got = append(got, row.rows)
+	}
+	require.Same(t, got[0], got[1])
+	require.EqualValues(t, 1, shared.decoded.Load())
 }
