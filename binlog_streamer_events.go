@@ -259,12 +259,24 @@ func (s *BinlogStreamer) reached(e transactionEnd) error {
 	return nil
 }
 
-// passed notes the end of an event that belongs to no transaction. Those at the head of a
-// file, which a stream that begins in its middle is sent, too, lie before its start.
+// passed notes the end of an event that belongs to no transaction. A stream that begins in the
+// middle of a file is sent those at its head, too.
 func (s *BinlogStreamer) passed(ev *rawEvent) {
-	if s.txn == nil && ev.end.Pos > 0 && ev.flags&artificialFlag == 0 && ev.time != 0 && ev.end.CompareFilePos(s.resumeFrom()) >= 0 {
-		_ = s.reached(transactionEnd{at: ev.end})
+	if s.txn == nil && ev.end.Pos > 0 && ev.flags&artificialFlag == 0 && ev.time != 0 {
+		_ = s.cameTo(ev.end)
 	}
+}
+
+// cameTo publishes a place outside any transaction to which nothing but the log itself has come,
+// unless that has been seen before: a shared stream may be behind the place where it is joined.
+func (s *BinlogStreamer) cameTo(at BinlogCoordinate) error {
+	s.mu.Lock()
+	seen := at.CompareFilePos(s.start) < 0
+	s.mu.Unlock()
+	if seen {
+		return nil
+	}
+	return s.reached(transactionEnd{at: at})
 }
 
 // heartbeat: the server has nothing to send; its log ends where the heartbeat says.
@@ -285,7 +297,7 @@ func (s *BinlogStreamer) heartbeat(ev *rawEvent) {
 		}
 	}
 	if at.Pos > 0 && at.File != "" {
-		_ = s.reached(transactionEnd{at: at})
+		_ = s.cameTo(at)
 	}
 }
 
@@ -335,7 +347,7 @@ func (s *BinlogStreamer) rotate(ev *rawEvent) error {
 	s.mu.Unlock()
 	if ev.time != 0 && ev.flags&artificialFlag == 0 && s.txn == nil {
 		failpoint("stream.rotated")
-		return s.reached(transactionEnd{at: BinlogCoordinate{File: file, Pos: pos}})
+		return s.cameTo(BinlogCoordinate{File: file, Pos: pos})
 	}
 	return nil
 }

@@ -318,10 +318,8 @@ func (s *BinlogStreamer) followShared(ctx context.Context, seat *sharedSeat) err
 	s.mu.Lock()
 	s.file, s.pos = seat.place.File, seat.place.Pos
 	s.mu.Unlock()
-	if seat.at.CompareFilePos(skip) >= 0 {
-		if err := s.reached(transactionEnd{at: BinlogCoordinate{File: seat.at.File, Pos: seat.at.Pos}}); err != nil {
-			return &streamError{err}
-		}
+	if err := s.cameTo(BinlogCoordinate{File: seat.at.File, Pos: seat.at.Pos}); err != nil {
+		return &streamError{err}
 	}
 	for {
 		item, err := seat.next(ctx, s.stopped)
@@ -355,8 +353,11 @@ func (s *BinlogStreamer) followShared(ctx context.Context, seat *sharedSeat) err
 
 // handleShared is handle for events some of which may have been seen on an own connection.
 func (s *BinlogStreamer) handleShared(ev *replication.BinlogEvent, skip BinlogCoordinate) error {
-	if ev.Header.EventType == replication.ROTATE_EVENT || ev.Header.EventType == replication.FORMAT_DESCRIPTION_EVENT {
-		return s.handle(ev)
+	switch ev.Header.EventType {
+	case replication.ROTATE_EVENT, replication.FORMAT_DESCRIPTION_EVENT:
+		return s.handle(ev) // it tells which file the others are of
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		return s.handle(ev) // it tells that nothing else comes
 	}
 	s.mu.Lock()
 	file, pos := s.file, s.pos

@@ -80,3 +80,26 @@ func TestSharedRowsWithDocumentsAreDecodedOnce(t *testing.T) {
 	require.Same(t, got[0], got[1])
 	require.EqualValues(t, 1, shared.decoded.Load())
 }
+
+// A move that joins a shared stream which is behind it keeps its place while that comes through a
+// rotation, and is told by the heartbeats of an idle source that there is nothing more.
+func TestSharedStreamIsBehind(t *testing.T) {
+	r := newRecordedStream(t, false)
+	skip := BinlogCoordinate{File: "log.000002", Pos: 900}
+	r.start, r.streamed = skip, skip // by its own connection; the shared one is in the file before
+	for _, ev := range []*replication.BinlogEvent{
+		craftedEvent(replication.HEARTBEAT_EVENT, 500, 39, []byte("log.000001")),
+		craftedEvent(replication.ROTATE_EVENT, 540, 40, append([]byte{4, 0, 0, 0, 0, 0, 0, 0}, "log.000002"...)),
+		craftedEvent(replication.FORMAT_DESCRIPTION_EVENT, 126, 122, nil),
+		craftedEvent(replication.GTID_EVENT, 186, 60, craftedGTID(1)),
+		craftedEvent(replication.XID_EVENT, 900, 31, make([]byte, 8)),
+	} {
+		require.NoError(t, r.handleShared(ev, skip))
+		require.Equal(t, skip, r.lastStreamed())
+		require.Equal(t, skip, r.resumeFrom())
+	}
+	require.Empty(t, r.ends)
+	require.NoError(t, r.handleShared(craftedEvent(replication.HEARTBEAT_EVENT, 900, 39, []byte("log.000002")), skip))
+	require.Equal(t, []BinlogCoordinate{skip}, r.ends)
+	require.False(t, r.lastEvent().IsZero())
+}
