@@ -257,7 +257,7 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 		table.NewToRun = added[t.String()]
 		table.TargetSchema, table.TargetName = names.table(t.Schema, t.Name)
 		if l, err := t.layout(); err == nil && l.scope != nil {
-			table.Scope = l.scope.predicate
+			table.Scope, table.ScopeColumns = l.scope.predicate, l.scope.columnNames()
 		}
 		in.Tables = append(in.Tables, table)
 	}

@@ -97,6 +97,15 @@ func (s *tableScope) check(table *TableSchema) error {
 	return nil
 }
 
+// columnNames are the names of the condition's columns.
+func (s *tableScope) columnNames() []string {
+	names := make([]string, len(s.columns))
+	for i, c := range s.columns {
+		names[i] = c.column.Name
+	}
+	return names
+}
+
 // sql is the condition as a predicate.
 func (s *tableScope) sql() string {
 	if len(s.columns) == 0 {

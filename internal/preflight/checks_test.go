@@ -63,11 +63,12 @@ func TestFlavours(t *testing.T) {
 }
 
 // What a target lacks is told with the remedies that would be accepted: another collation in a
-// table that is prepared, but not for a unique key, nor in another character set.
+// table that is prepared, but not for a unique key or a row filter, nor in another character set.
 func TestRemediesBetweenFlavours(t *testing.T) {
 	for definition, c := range map[string]struct{ code, remedy string }{
 		"id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_ja_0900_as_cs":              {"create.collation", "create the target's table yourself, with a collation of the same character set"},
 		"id INT PRIMARY KEY, v VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, UNIQUE KEY (v)": {"create.collation", "leave the table out"},
+		"id INT PRIMARY KEY, owner VARCHAR(9) COLLATE utf8mb4_0900_ai_ci":             {"create.collation", "leave the table out"},
 		"id INT PRIMARY KEY, v VARCHAR(9) CHARACTER SET gb18030":                      {"create.collation", "leave the table out"},
 		"id INT PRIMARY KEY, v INT GENERATED ALWAYS AS (id+1) VIRTUAL NOT NULL":       {"types.target-lacks", "create the target's table yourself, without NOT NULL"},
 		"id INT, v INT GENERATED ALWAYS AS (id+1) STORED PRIMARY KEY":                 {"types.target-lacks", "give the table another key"},
@@ -78,6 +79,7 @@ func TestRemediesBetweenFlavours(t *testing.T) {
 			key = "v"
 		}
 		w.one(t, "docs", definition, key)
+		w.in.Tables[0].ScopeColumns = []string{"Owner"} // of a row filter
 		report := w.run(t)
 		require.Equal(t, 1, report.Count(preflight.Error), report.Table())
 		for _, f := range report.Findings {

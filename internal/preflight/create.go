@@ -84,7 +84,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		for c := range source.allColumns() {
 			if c.collation != "" && !target.has(c.collation) {
 				lacking[c.collation] = append(lacking[c.collation], c.name)
-				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || !target.charsets[c.charset]
+				onlyBySource[c.collation] = onlyBySource[c.collation] || source.inUnique(c.name) || t.scopedBy(c.name) || !target.charsets[c.charset]
 			}
 		}
 		if lacking[source.collation] == nil {
@@ -93,7 +93,7 @@ func (r *run) checkCollations(ctx context.Context, tables []Table) error {
 		for collation, columns := range lacking {
 			remedy := "create the target's table yourself, with a collation of the same character set that the target has: the values are kept, comparing and sorting differ"
 			if onlyBySource[collation] {
-				// Another collation takes other values of a unique key for equal.
+				// Another collation takes other values for equal, of a unique key as of a row filter.
 				remedy = leaveOut + ", or give the columns a collation on the source that both servers have"
 			}
 			r.fault("collation", t.String(), fmt.Sprintf("the target does not have the collation %s of %s", collation, someOf(columns)), remedy)

@@ -7,6 +7,8 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +27,8 @@ type Table struct {
 	NoKey error
 	// Scope is a predicate that is true for the rows that move; empty: not known, or all.
 	Scope string
+	// ScopeColumns are the columns that Scope compares.
+	ScopeColumns []string
 	// Bytes is about how large the table is on the source.
 	Bytes uint64
 	// IndexesComeLater: secondary indexes that the target's table lacks are created by the run.
@@ -38,6 +42,11 @@ func (t Table) String() string { return t.Schema + "." + t.Name }
 
 // Target returns schema.table of the target.
 func (t Table) Target() string { return t.TargetSchema + "." + t.TargetName }
+
+// scopedBy tells whether the column's values decide which rows move.
+func (t Table) scopedBy(column string) bool {
+	return slices.ContainsFunc(t.ScopeColumns, func(c string) bool { return strings.EqualFold(c, column) })
+}
 
 // Input is what is to be checked.
 type Input struct {

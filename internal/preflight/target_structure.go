@@ -48,9 +48,12 @@ func (r *run) compareColumn(t Table, source, target *structure, c column) {
 	if c.charset != other.charset {
 		differs(r.fault, "column-charset", "the character set", c.charset, other.charset, "")
 	} else if canonicalCollation(c.collation) != canonicalCollation(other.collation) {
-		// It decides which values are equal, which matters in a unique key alone.
+		// It decides which values are equal, which matters where that decides which rows there are.
 		find, consequence := r.warn, ": the values are kept, comparing and sorting differ"
-		if source.inUnique(c.name) || target.inUnique(c.name) {
+		switch {
+		case t.scopedBy(c.name):
+			find, consequence = r.fault, ": the row filter would choose other rows there"
+		case source.inUnique(c.name) || target.inUnique(c.name):
 			find, consequence = r.fault, ""
 		}
 		differs(find, "column-collation", "the collation", c.collation, other.collation, consequence)

@@ -146,7 +146,7 @@ func (m *matrix) markdown() string {
 		"to one ends with an error that names the table, and no row is changed. The matrix does not measure these two; where it\n" +
 		"names a test, that shows it.\n" +
 		"Columns in collations that the target does not have (MySQL's utf8mb4_0900_* on MariaDB, but utf8mb4_0900_bin) can be moved into a table that was\n" +
-		"made beforehand with another collation of the same character set, unless a unique key holds them: under another collation\n" +
+		"made beforehand with another collation of the same character set, unless a unique key or a row filter holds them: under another collation\n" +
 		"other values of it are equal. MariaDB has no generated columns that are NOT NULL: outside of keys make them without it.\n\nRoads: ")
 	b.WriteString(strings.Join(roadNames(), " · ") + ".\n\n| case |")
 	for _, p := range m.pairs {

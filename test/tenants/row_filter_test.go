@@ -247,6 +247,15 @@ func TestRowFilterRefused(t *testing.T) {
 			})
 		}
 		require.Equal(t, 1, harness.Count(t, p.TargetDB, "tenants.t"))
+
+		// Under another collation the target would take other rows for ours than the source.
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, owner VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,'acme'),(2,'Acme')")
+		p.In(t, p.TargetDB, schema, "ALTER TABLE t MODIFY owner VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+		config := p.Config(schema)
+		config.CopyFilter = &ghostferry.RowFilter{Where: ghostferry.RowCondition{"Owner": {"acme"}}}
+		ferry := &ghostferry.Ferry{Config: config}
+		require.ErrorContains(t, ferry.InitializeContext(t.Context()), "target-structure.column-collation")
 	})
 }
 
