@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
+	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 )
 
 // filteredJob copies the rows of a host's query: one batch at a time, in order,
@@ -58,14 +60,11 @@ func (j *filteredJob) schema() *TableSchema { return j.table }
 // rows may come and go, and both are seen by the second one or by the stream.
 func (j *filteredJob) copyBatch(ctx context.Context) error {
 	size := j.batchSize()
-	first, err := j.readEnd(ctx, size)
-	if err == nil && first.Size() > 0 {
-		err = j.advances(first)
-	}
+	first, err := j.nextKeys(ctx, size)
 	if err != nil {
 		return j.failed(err)
 	}
-	if first.Size() == 0 || j.beyond(first) {
+	if first == nil {
 		j.ended(nil)
 		return nil
 	}
@@ -81,12 +80,81 @@ func (j *filteredJob) copyBatch(ctx context.Context) error {
 	return nil
 }
 
+// nextKeys reads the keys of the next batch, nil when all are copied. A row whose transaction was in
+// the log before the stream's start does not come by the stream: where only locks tell that there is
+// one, the end is believed when no row in front of it is locked.
+func (j *filteredJob) nextKeys(ctx context.Context, size uint64) (*RowBatch, error) {
+	for waited := !j.d.reader.lockingReads(); ; waited = true {
+		keys, err := j.readEnd(ctx, size)
+		if err == nil && keys.Size() > 0 {
+			err = j.advances(keys)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if keys.Size() > 0 && !j.beyond(keys) {
+			return keys, nil
+		}
+		if waited {
+			return nil, nil
+		}
+		reader := j.d.reader
+		err = reader.patience.doWhile(ctx, j.attempts(), retryableRead, func(ctx context.Context, _ int) error {
+			return reader.readOnce(ctx, deliveredMark{}, func(s *session, suffix string) error {
+				return j.waitForLocks(ctx, s, keyRange{j.last, j.high}, suffix)
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lockedAtOnce is how many rows one statement locks: those of others, too, which the application changes.
+const lockedAtOnce = 10000
+
+// waitForLocks returns when the transactions that hold rows of a range locked have ended, and are
+// visible to later reads. A host's query does not wait for them by itself: what is in a derived table, or
+// in a secondary index alone, is read without locks.
+func (j *filteredJob) waitForLocks(ctx context.Context, s *session, r keyRange, suffix string) error {
+	l := j.layout
+	for {
+		stmt := append(s.statement(), "SELECT "+l.keySelectList()+l.besideKeyIndex(j.table)+" FROM "+sqlesc.Table(j.table.Schema, j.table.Name)+l.forceKeyIndex()+" WHERE "...)
+		stmt = append(l.appendRange(stmt, r), " ORDER BY "+l.keyOrder(false)+" LIMIT 1 OFFSET "+strconv.Itoa(lockedAtOnce-1)+suffix...)
+		last, err := l.queryKey(ctx, s, stmt)
+		if err != nil || last == nil {
+			return err
+		}
+		r.low = last
+	}
+}
+
+// besideKeyIndex is one more column to select, for which a read by the key's index looks at the rows
+// themselves: in a secondary index alone it does not meet the locks of changes of other columns.
+func (l *tableLayout) besideKeyIndex(table *TableSchema) string {
+	beside := ""
+	for i := range l.columns {
+		c := &l.columns[i]
+		if l.keyIndex == "PRIMARY" || c.Generated || slices.Contains(l.keys, i) || slices.Contains(table.PKColumns, i) {
+			continue
+		}
+		beside = ", " + sqlesc.Ident(c.Name)
+		if c.Kind != codec.Text && c.Kind != codec.Binary && c.Kind != codec.JSON { // which may be long
+			break
+		}
+	}
+	return beside
+}
+
+// attempts is how often a read is made that locks or changes keep from being made.
+func (j *filteredJob) attempts() int { return max(1, j.d.CursorConfig.ReadRetries) }
+
 // readEnd reads the keys of the next batch, and whole rows where the host's query names other
 // columns that it selects (HAVING).
 func (j *filteredJob) readEnd(ctx context.Context, size uint64) (keys *RowBatch, err error) {
 	read := func(columns []string, fp *fingerprint) error {
 		return j.d.reader.read(ctx, deliveredMark{}, func(s *session, _ string) (err error) {
-			keys, err = j.fetch(ctx, s, size, nil, "", columns, fp, nil)
+			keys, err = j.fetch(ctx, s, size, nil, columns, fp, nil)
 			return err
 		})
 	}
@@ -116,11 +184,16 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 		if err := lease.take(ctx, c.large); err != nil {
 			return nil, err
 		}
-		err := d.reader.patience.doWhile(ctx, max(1, d.CursorConfig.ReadRetries), retryableRead, func(ctx context.Context, _ int) error {
+		err := d.reader.patience.doWhile(ctx, j.attempts(), retryableRead, func(ctx context.Context, _ int) error {
 			g, mark := d.reader.gate.openChunk(j.table, c.low, upper)
 			err := d.reader.readOnce(ctx, mark, d.reader.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
+				if suffix != "" {
+					if err := j.waitForLocks(ctx, s, c.keyRange, suffix); err != nil {
+						return err
+					}
+				}
 				return withLeaves(func(leaves leafReports) (err error) {
-					batch, err = j.fetch(ctx, s, size, upper, suffix, j.layout.selectColumns(j.print, leaves), j.print, lease.extend)
+					batch, err = j.fetch(ctx, s, size, upper, j.layout.selectColumns(j.print, leaves), j.print, lease.extend)
 					return err
 				})
 			}))
@@ -209,12 +282,12 @@ func (j *filteredJob) query(size uint64, upper keyTuple, columns []string) (stri
 	return builder.ToSql()
 }
 
-func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, suffix string, columns []string, fp *fingerprint, room func(bytes int) bool) (*RowBatch, error) {
+func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper keyTuple, columns []string, fp *fingerprint, room func(bytes int) bool) (*RowBatch, error) {
 	query, args, err := j.query(size, upper, columns)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.conn.QueryContext(ctx, query+suffix, args...)
+	rows, err := s.conn.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,13 @@ func (p *Pair) AwaitBlockedRead(t *testing.T) {
 	})
 }
 
+// RowLockAwaited reports whether a statement on the source, a MySQL, waits for a row that another
+// transaction has locked.
+func (p *Pair) RowLockAwaited(t *testing.T) bool {
+	t.Helper()
+	return Count(t, p.SourceDB, "performance_schema.global_status WHERE VARIABLE_NAME='Innodb_row_lock_current_waits' AND VARIABLE_VALUE>0") > 0
+}
+
 func (p *Pair) begun(t *testing.T) (n int) {
 	t.Helper()
 	var name string

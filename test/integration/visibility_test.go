@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 )
@@ -160,6 +162,49 @@ func TestStartDuringStalledCommit(t *testing.T) {
 			changeExecuted(t, p) // before or after rows are read: reads begun later wait for it
 		}
 		arrives(t, p, stall, f, ran)
+	})
+}
+
+// CE-8 under a host's query, which takes no locks where it finds its keys: a row that is committed behind
+// the tenant's others, in front of one of another tenant, and one that comes to the tenant among them, in a
+// table whose key is a secondary index that the change does not touch.
+func TestHostQueryDuringStalledCommit(t *testing.T) {
+	harness.OnSettings(t, harness.Settings[1:2], true, func(t *testing.T, p *harness.Pair) { // only there reads have to lock
+		for _, change := range []string{"INSERT INTO t VALUES (101,0.101,1,1)", "UPDATE t SET tenant=1 WHERE id=2"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			p.Create(t, stalledSchema, "CREATE TABLE t (id INT NOT NULL UNIQUE, f FLOAT PRIMARY KEY, tenant INT, v INT)")
+			p.In(t, p.SourceDB, stalledSchema, "INSERT INTO t VALUES (1,0.1,1,1),(2,0.2,2,1),(3,0.3,1,1),(50,0.5,2,1),(102,0.102,2,1)")
+			stall := p.Stall(t, stalledSchema, change)
+			f := settled(t, p, []string{stalledSchema}, func(f *ghostferry.Ferry) {
+				f.CopyFilter = &tenant{id: 1, asked: map[string][]ghostferry.PaginationKey{}}
+			})
+			if err := f.InitializeContext(ctx); err != nil {
+				t.Fatal(err)
+			}
+			copied := make(chan struct{})
+			f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
+			ran := move(ctx, f)
+			harness.Await(t, "a read waits for the transaction, or none does", func() bool {
+				select {
+				case <-copied:
+					return true
+				default:
+					return p.RowLockAwaited(t)
+				}
+			})
+			if err := stall.Release(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ran; err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			const ours = "SELECT * FROM stalled.t WHERE tenant=1 ORDER BY id"
+			require.Equal(t, harness.Rows(t, p.SourceDB, ours), harness.Rows(t, p.TargetDB, ours), change)
+		}
 	})
 }
 
