@@ -2,6 +2,7 @@ package sharding
 
 import (
 	"context"
+	sqlorig "database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -61,7 +62,8 @@ type joinedTables struct {
 	movers         string // quoted table of what the moves are that bring them
 	run            string
 	// locking is what makes a read of the source wait for transactions that are in the log and
-	// not visible yet: set for finish, when nobody reads behind it any more.
+	// not visible yet: set for finish, when nobody reads behind it any more, and before where nothing
+	// but locks could tell.
 	locking string
 
 	mu struct {
@@ -225,11 +227,47 @@ func (j *joinedTables) prepare(ctx context.Context, config *Config) error {
 	return nil
 }
 
-// copyAll looks at every joined row of the tenant, and at those that were brought before.
+// copyAll looks at every joined row of the tenant, and at those that were brought before. What the log
+// had before the stream's start, or before an earlier process ended, names no keys to this one: it has to
+// be visible first.
 func (j *joinedTables) copyAll(ctx context.Context) error {
+	visible, err := j.ferry.WaitUntilReadsCatchUp(ctx)
+	if err == nil && !visible {
+		err = j.waitForPointers(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	for _, t := range j.tables {
 		if err := j.copyTable(ctx, t); err != nil {
 			return fmt.Errorf("joined table %s: %w", t.schema, err)
+		}
+	}
+	return nil
+}
+
+// waitForPointers returns when every read sees the tenant's rows that point to joined ones as the log had
+// them, and has the joined rows themselves read with locks. It keeps none: under READ COMMITTED a row that
+// the condition refuses is unlocked at once.
+func (j *joinedTables) waitForPointers(ctx context.Context) (err error) {
+	if j.locking, err = sharedLock(ctx, j.source); err != nil {
+		return err
+	}
+	for _, t := range j.tables {
+		for _, from := range t.joins {
+			// The column, and not 1: read in an index without it, a row does not wait for a change of it.
+			query := "SELECT " + from.quoted + " FROM " + from.onSource + " WHERE " + from.predicate + " AND RAND() < 0" + j.locking
+			err := again(func() error {
+				tx, err := j.source.BeginTx(ctx, &sqlorig.TxOptions{Isolation: sqlorig.LevelReadCommitted})
+				if err != nil {
+					return err
+				}
+				defer func() { _ = tx.Rollback() }()
+				return each(ctx, tx, query, nil, func([][]byte) {})
+			})
+			if err != nil {
+				return fmt.Errorf("waiting for rows of %s that are being committed: %w", from.onSource, err)
+			}
 		}
 	}
 	return nil

@@ -253,6 +253,30 @@ func TestShardingWaitsForPointersInTheLog(t *testing.T) {
 	})
 }
 
+// A change of a joined row that was in the log before the stream's start names no key to it, and no read
+// of the source sees it yet when the rows are copied: they are read with locks where nothing else could tell.
+func TestShardingStartsDuringStalledCommit(t *testing.T) {
+	harness.OnSettings(t, harness.Settings[1:2], true, func(t *testing.T, p *harness.Pair) { // MySQL without GTIDs
+		fillShard(t, p)
+		stall := p.Stall(t, shard, "UPDATE photos SET size=2 WHERE id=21")
+		locked, released := make(chan struct{}), make(chan error, 1)
+		go func() {
+			harness.Await(t, "a read waits for the transaction, or none does", func() bool {
+				select {
+				case <-locked:
+					return true
+				default:
+					return p.RowLockAwaited(t)
+				}
+			})
+			released <- stall.Release()
+		}()
+		_, err := startCallbacks(t).moveTenant(t, p, func(context.CancelFunc) error { close(locked); return <-released }, "")
+		require.NoError(t, err)
+		require.Equal(t, shardRows(t, p, false, true), shardRows(t, p, true, true))
+	})
+}
+
 // Rows of others on the target that are in the way of the tenant's end the move, by table,
 // key and index, and stay as they are: its own row, a joined row that they share and that
 // differs, and one that has a joined row's unique value. When they are gone the same command
