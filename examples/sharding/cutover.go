@@ -127,14 +127,16 @@ func (f *ShardingFerry) askForTraffic(ctx context.Context) error {
 // has: then, and only then, CutoverUnlock is right whether or not it was obeyed before.
 func (f *ShardingFerry) sourceStoodStill(ctx context.Context) error {
 	err := f.checkLateWrites(ctx)
+	var changed []string
+	if err == nil && f.joined != nil {
+		changed, err = f.joined.changedTables(ctx)
+	}
 	what := "that the source was not written since cannot be told: " + fmt.Sprint(err)
 	var late *ghostferry.LateWriteError
 	if errors.As(err, &late) {
 		what = "since then the source was written, in " + strings.Join(late.Tables, ", ")
-	} else if err == nil && f.joined != nil {
-		if tables := f.joined.changedTables(); len(tables) > 0 {
-			err, what = ghostferry.ErrTrafficUnknown, "since then joined rows have changed on the source, in "+strings.Join(tables, ", ")
-		}
+	} else if len(changed) > 0 {
+		err, what = ghostferry.ErrTrafficUnknown, "since then joined rows of the tenant have changed on the source, in "+strings.Join(changed, ", ")
 	}
 	if err == nil || ctx.Err() != nil {
 		return err

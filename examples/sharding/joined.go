@@ -417,15 +417,43 @@ func (j *joinedTables) finish(ctx context.Context) error {
 	}
 }
 
-// changedTables are the joined tables of which changes were noted.
-func (j *joinedTables) changedTables() (names []string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for t := range j.mu.changed {
-		names = append(names, t.schema.String())
+// changedTables are the joined tables of which changes were noted, of rows that are the tenant's or were
+// brought for it: those of others concern nobody here.
+func (j *joinedTables) changedTables(ctx context.Context) (names []string, err error) {
+	if j.locking, err = sharedLock(ctx, j.source); err != nil {
+		return nil, err
+	}
+	changed, _ := j.takeChanged()
+	for t, noted := range changed {
+		for keys := range slices.Chunk(slices.Collect(maps.Values(noted)), joinedPage) {
+			concerned, err := j.concerned(ctx, t, keys)
+			if err != nil {
+				return nil, fmt.Errorf("joined table %s: %w", t.schema, err)
+			}
+			if concerned {
+				names = append(names, t.schema.String())
+				break
+			}
+		}
 	}
 	slices.Sort(names)
-	return names
+	return names, nil
+}
+
+// concerned reports whether a row with one of the keys is the tenant's, or was brought by this move.
+func (j *joinedTables) concerned(ctx context.Context, t *joinedTable, keys []any) (bool, error) {
+	args := make([]any, len(keys))
+	for i, key := range keys {
+		args[i] = t.number(key)
+	}
+	marks := placeholders(len(args))
+	wanted, err := j.sourceRows(ctx, t, marks, args)
+	if err != nil || len(wanted) > 0 {
+		return err == nil, err
+	}
+	brought, err := column(ctx, j.target, "SELECT 1 FROM "+t.onTarget+" AS j WHERE j."+t.key+" IN ("+marks+") AND EXISTS (SELECT 1 FROM "+j.record+
+		" WHERE name=? AND row_key=CAST(j."+t.key+" AS BINARY) AND run_id=?) LIMIT 1", append(args, t.schema.Name, j.run)...)
+	return len(brought) > 0, err
 }
 
 func (j *joinedTables) takeChanged() (changed map[*joinedTable]map[string]any, n int) {
