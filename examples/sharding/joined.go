@@ -128,7 +128,11 @@ func newJoinedTables(config *Config, ferry *ghostferry.Ferry) (*joinedTables, er
 			return nil, fmt.Errorf("joined table %s.%s: its key %s is text with collation %s, and joined tables may have keys of numbers, bytes, or text in utf8mb4, utf8mb3 or ascii: leave it out and copy it by itself", config.SourceDB, name, table.GetPaginationColumn().Name, collation)
 		}
 		for i := range table.Columns {
-			if c := &table.Columns[i]; !c.IsVirtual && !c.IsStored {
+			c := &table.Columns[i]
+			if c.Type == schema.TYPE_JSON && !c.IsVirtual && !c.IsStored {
+				return nil, fmt.Errorf("joined table %s.%s: its column %s is JSON, of which joined rows would carry the text without the types of its values (DECIMAL, dates): leave the table out and copy it by itself", config.SourceDB, name, c.Name)
+			}
+			if !c.IsVirtual && !c.IsStored {
 				t.columns, t.ordinals = append(t.columns, ghostferry.QuoteField(c.Name)), append(t.ordinals, i)
 			}
 		}

@@ -117,6 +117,22 @@ func TestShardingRefusesJoinedKeysOfSeveralColumns(t *testing.T) {
 	})
 }
 
+// JSON of MySQL has types that its text does not tell, and joined rows are carried as text.
+func TestShardingRefusesJoinedJSON(t *testing.T) {
+	harness.OnSettings(t, harness.Settings[:1], true, func(t *testing.T, p *harness.Pair) {
+		const schema = "joined_json"
+		p.Create(t, schema, "CREATE TABLE orders (id INT PRIMARY KEY, tenant INT, item INT, KEY by_tenant (tenant))",
+			"CREATE TABLE items (id INT PRIMARY KEY, name VARCHAR(20), meta JSON)")
+		ferry, err := sharding.NewFerry(&sharding.Config{
+			Config: p.Config(schema), ShardingKey: "tenant", ShardingValue: 1, SourceDB: schema, TargetDB: schema,
+			JoinedTables: map[string][]sharding.JoinTable{"items": {{TableName: "orders", JoinColumn: "item"}}},
+		})
+		require.NoError(t, err)
+		require.ErrorContains(t, ferry.InitializeContext(t.Context()), "joined table joined_json.items: its column meta is JSON")
+		require.NoError(t, ferry.Close())
+	})
+}
+
 // A joining column is refused whose values in the log are not text that a connection understands:
 // joined rows would be looked up by other text.
 func TestJoinColumnOfAnotherCharacterSet(t *testing.T) {
