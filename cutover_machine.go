@@ -265,10 +265,12 @@ func (a *cutoverAttempt) run(ctx context.Context) error {
 	begun := time.Now()
 	committing, released := a.withinCommitLimit(attempt)
 	defer released()
-	err = a.commit(committing)
+	if err = causeIfEnded(committing, a.commit(committing)); err == nil {
+		err = a.switchTraffic(committing)
+	}
 	a.report.Commit = time.Since(begun)
 	if err != nil {
-		return a.abort(ctx, causeIfEnded(committing, err))
+		return a.abort(ctx, err)
 	}
 	a.report.WriteBlock = time.Since(a.began)
 	a.recordOwner(ctx, TrafficOnTarget)
@@ -431,8 +433,8 @@ func (a *cutoverAttempt) withinBudgetByEstimate(v fencedVerifier) error {
 	return nil
 }
 
-// commit ends the stream, waits for the run's last words, and switches the traffic. Once
-// Switch is called there is no way back that would be safe without the host's word.
+// commit ends the stream and waits for the run's last words: what has to be over before the
+// traffic is switched.
 func (a *cutoverAttempt) commit(ctx context.Context) error {
 	f := a.f
 	if err := f.BinlogStreamer.flushAndStop(ctx); err != nil {
@@ -466,20 +468,21 @@ func (a *cutoverAttempt) commit(ctx context.Context) error {
 	if err := a.recordSwitching(ctx); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if ctx.Err() == nil && a.hooks.switching != nil {
+		return a.hooks.switching(ctx)
 	}
-	if a.hooks.switching != nil {
-		if err := a.hooks.switching(ctx); err != nil {
-			return err
-		}
-	}
+	return nil
+}
+
+// switchTraffic calls Switch. From here on there is no way back that would be safe without the
+// host's word, so its error counts, and not that ctx has ended meanwhile.
+func (a *cutoverAttempt) switchTraffic(ctx context.Context) error {
 	if a.hooks.Switch == nil {
 		return nil
 	}
 	last, cancel := lifecycle.Detach(ctx, hookTimeout)
 	defer cancel()
-	return f.callHook(last, "switch", a.switchOver)
+	return a.f.callHook(last, "switch", a.switchOver)
 }
 
 // recordSwitching keeps that the traffic is about to be switched, where the host wants that.

@@ -237,7 +237,7 @@ func TestCutoverFailures(t *testing.T) {
 	p := harness.Shared(t, harness.Settings[0])
 	refused := errors.New("no")
 	for name, test := range map[string]struct {
-		spoil    func(h *hooked)
+		spoil    func(h *hooked, interrupt func())
 		phase    ghostferry.CutoverPhase
 		traffic  ghostferry.TrafficOwner
 		complete bool
@@ -245,25 +245,25 @@ func TestCutoverFailures(t *testing.T) {
 		calls    []string
 	}{
 		"fence": {
-			func(h *hooked) {
+			func(h *hooked, _ func()) {
 				h.hooks.Fence = func(context.Context) error { h.called("fence"); return refused }
 			},
 			ghostferry.PhaseFence, ghostferry.TrafficOnSource, false, true, []string{"fence", "unfence"},
 		},
 		"fenced": {
-			func(h *hooked) {
+			func(h *hooked, _ func()) {
 				h.hooks.Fenced = func(context.Context) error { h.called("fenced"); return refused }
 			},
 			ghostferry.PhaseDrain, ghostferry.TrafficOnSource, true, true, []string{"fence", "fenced", "unfence"},
 		},
 		"switch": {
-			func(h *hooked) {
+			func(h *hooked, _ func()) {
 				h.hooks.Switch = func(context.Context) error { h.called("switch"); return refused }
 			},
 			ghostferry.PhaseCommit, ghostferry.TrafficOnSource, true, false, []string{"fence", "fenced", "fenced", "switch", "unfence"},
 		},
 		"switch unknown": {
-			func(h *hooked) {
+			func(h *hooked, _ func()) {
 				h.hooks.Switch = func(context.Context) error {
 					h.called("switch")
 					return errors.Join(refused, ghostferry.ErrTrafficUnknown)
@@ -271,8 +271,24 @@ func TestCutoverFailures(t *testing.T) {
 			},
 			ghostferry.PhaseCommit, ghostferry.TrafficUnknown, true, false, []string{"fence", "fenced", "fenced", "switch"},
 		},
+		"switch, interrupted": {
+			func(h *hooked, interrupt func()) {
+				h.hooks.Switch = func(context.Context) error { h.called("switch"); interrupt(); return refused }
+			},
+			ghostferry.PhaseCommit, ghostferry.TrafficOnSource, true, false, []string{"fence", "fenced", "fenced", "switch", "unfence"},
+		},
+		"switch unknown, interrupted": {
+			func(h *hooked, interrupt func()) {
+				h.hooks.Switch = func(context.Context) error {
+					h.called("switch")
+					interrupt()
+					return errors.Join(refused, ghostferry.ErrTrafficUnknown)
+				}
+			},
+			ghostferry.PhaseCommit, ghostferry.TrafficUnknown, true, false, []string{"fence", "fenced", "fenced", "switch"},
+		},
 		"panic": {
-			func(h *hooked) {
+			func(h *hooked, _ func()) {
 				h.hooks.Fenced = func(context.Context) error { h.called("fenced"); panic(refused) }
 			},
 			ghostferry.PhaseDrain, ghostferry.TrafficOnSource, true, true, []string{"fence", "fenced", "unfence"},
@@ -280,8 +296,11 @@ func TestCutoverFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHooked(t, p, "cutover_failures", nil)
-			test.spoil(h)
-			_, err := h.ferry.Cutover(cutoverContext(t), h.hooks)
+			h.hooks.RecordTraffic = true
+			ctx, interrupt := context.WithCancel(cutoverContext(t))
+			defer interrupt()
+			test.spoil(h, interrupt)
+			_, err := h.ferry.Cutover(ctx, h.hooks)
 			failure, ok := errors.AsType[*ghostferry.CutoverError](err)
 			require.True(t, ok, "%v", err)
 			require.Contains(t, err.Error(), refused.Error())
@@ -291,9 +310,14 @@ func TestCutoverFailures(t *testing.T) {
 			require.Equal(t, test.follows, failure.Following)
 			require.Equal(t, test.traffic == ghostferry.TrafficUnknown, failure.Blocked)
 			require.Equal(t, test.calls, h.allCalls())
-			if !test.follows {
-				require.NoError(t, <-h.ran)
+			if test.follows {
+				return
 			}
+			require.NoError(t, <-h.ran)
+			next := &ghostferry.Ferry{Config: p.Config(h.shop.Database)}
+			require.NoError(t, next.InitializeContext(cutoverContext(t)))
+			require.Equal(t, test.traffic, next.RecordedTraffic())
+			require.NoError(t, next.Close())
 		})
 	}
 }
