@@ -99,7 +99,7 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 		return true, errors.New(a.hooks.names.blocked)
 	}
 	limit := hookTimeout
-	if ctx.Err() != nil {
+	if a.interrupted() {
 		limit = hastyTimeout
 	}
 	ctx, cancel := lifecycle.Detach(ctx, limit)
@@ -108,6 +108,13 @@ func (a *cutoverAttempt) unfence(ctx context.Context, reason error) (blocked boo
 		return true, fmt.Errorf("may still be blocked, because %s failed: unblock them: %w", a.hooks.names.unfence, err)
 	}
 	return false, nil
+}
+
+// interrupted reports whether the caller's context has ended, which means that the process has to
+// end. One that has ended because the run failed, as an errgroup's does, does not say that.
+func (a *cutoverAttempt) interrupted() bool {
+	cause := context.Cause(a.host)
+	return cause != nil && !(a.f.runFailed() && errors.Is(cause, a.f.runErr))
 }
 
 // takenOver reports whether another process has the run by now, whatever this attempt was given

@@ -11,7 +11,8 @@ import (
 
 // CutoverHooks are what a cutover needs of the host. Each is idempotent: it may be called
 // again after an error, or when it is not known what an earlier call did. Their context
-// ends with the cutover's budget, Unfence's and Switch's after half a minute.
+// ends with the cutover's budget, Unfence's and Switch's after half a minute; Unfence's after
+// three seconds when Cutover's own has ended for another reason than that the run has failed.
 //
 // A hook that is nil is replaced by what the configuration has: the ready-made CutoverFence
 // for Fence, Unfence and Fenced; or callbacks: CutoverLock for Fence, CutoverAbort for Unfence, CutoverUnlock for Switch, of which only status 200
@@ -46,7 +47,7 @@ type CutoverHooks struct {
 }
 
 // hookTimeout bounds Unfence and Switch, which go on when the cutover's context has ended;
-// hastyTimeout bounds Unfence when it has, because the process has to end then. recordTimeout
+// hastyTimeout bounds Unfence when the caller's has, because the process has to end then. recordTimeout
 // bounds a record of who owns the traffic: the writers wait for it.
 const (
 	hookTimeout   = 30 * time.Second

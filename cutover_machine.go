@@ -43,8 +43,6 @@ func (f *Ferry) Cutover(ctx context.Context, hooks CutoverHooks) (CutoverReport,
 	f.prepareChannels()
 	f.cut.driven.Store(true)
 	defer f.cut.driven.Store(false)
-	ctx, cancel := f.untilRunEnds(ctx)
-	defer cancel()
 	hooks, done, err := f.allHooks(hooks)
 	if err != nil {
 		return CutoverReport{}, err
@@ -78,7 +76,9 @@ func (f *Ferry) endFences() {
 }
 
 // cutOver tries until it is done, or fails otherwise than by taking too long.
-func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report CutoverReport, err error) {
+func (f *Ferry) cutOver(host context.Context, hooks CutoverHooks) (report CutoverReport, err error) {
+	ctx, cancel := f.untilRunEnds(host)
+	defer cancel()
 	ready := f.readyForCutover
 	if hooks.Fence != nil {
 		ready = f.readyWithinBudget
@@ -87,7 +87,7 @@ func (f *Ferry) cutOver(ctx context.Context, hooks CutoverHooks) (report Cutover
 		if err := f.takePermission(ctx, ready); err != nil {
 			return report, err
 		}
-		a := &cutoverAttempt{f: f, hooks: hooks, report: CutoverReport{Attempts: n, Fenced: hooks.Fence != nil}}
+		a := &cutoverAttempt{f: f, host: host, hooks: hooks, report: CutoverReport{Attempts: n, Fenced: hooks.Fence != nil}}
 		err := a.run(ctx)
 		report = a.report
 		if err == nil {
@@ -205,6 +205,7 @@ type fencedVerifier interface {
 // cutoverAttempt is one way from fence to commit or abort.
 type cutoverAttempt struct {
 	f      *Ferry
+	host   context.Context // the caller's; what the attempt is given ends with the run, too
 	hooks  CutoverHooks
 	drill  bool // stops before the commit
 	report CutoverReport

@@ -148,7 +148,7 @@ var errDrill = errors.New("the drill is over")
 // DrillCutover is Cutover up to the commit: the writers are stopped, the rest is drained and
 // both sides are compared, and then the writers go on, whatever the verdict. It measures the
 // write block, and it proves the hooks. The run follows the source as before.
-func (f *Ferry) DrillCutover(ctx context.Context, hooks CutoverHooks) (CutoverReport, error) {
+func (f *Ferry) DrillCutover(host context.Context, hooks CutoverHooks) (CutoverReport, error) {
 	var report CutoverReport
 	if !f.cut.running.TryLock() {
 		return report, errors.New("a cutover is under way already")
@@ -157,7 +157,7 @@ func (f *Ferry) DrillCutover(ctx context.Context, hooks CutoverHooks) (CutoverRe
 	f.prepareChannels()
 	f.cut.driven.Store(true)
 	defer f.cut.driven.Store(false)
-	ctx, cancel := f.untilRunEnds(ctx)
+	ctx, cancel := f.untilRunEnds(host)
 	defer cancel()
 	hooks, done, err := f.allHooks(hooks)
 	if err != nil {
@@ -170,7 +170,7 @@ func (f *Ferry) DrillCutover(ctx context.Context, hooks CutoverHooks) (CutoverRe
 	if err := f.readyForCutover(ctx); err != nil {
 		return report, err
 	}
-	a := &cutoverAttempt{f: f, hooks: hooks, drill: true, report: CutoverReport{Attempts: 1, Fenced: hooks.Fence != nil}}
+	a := &cutoverAttempt{f: f, host: host, hooks: hooks, drill: true, report: CutoverReport{Attempts: 1, Fenced: hooks.Fence != nil}}
 	err = a.run(ctx)
 	if failure, ok := errors.AsType[*CutoverError](err); ok && errors.Is(failure.Err, errDrill) && !failure.Blocked {
 		f.cutoverFailed(nil)

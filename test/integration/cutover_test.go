@@ -609,3 +609,41 @@ func TestCutoverOfAnOvertakenProcess(t *testing.T) {
 		})
 	}
 }
+
+// A run that fails behind the fence leaves Unfence its half minute, also where its error ends the
+// caller's context, as an errgroup's does; an interruption does not.
+func TestUnfenceHasItsTime(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	for name, test := range map[string]struct {
+		ends  func(h *hooked, cancel context.CancelCauseFunc)
+		hasty bool
+	}{
+		"the run":              {func(h *hooked, _ context.CancelCauseFunc) { h.end() }, false},
+		"the run, in a group":  {func(h *hooked, cancel context.CancelCauseFunc) { h.end(); cancel(<-h.ran) }, false},
+		"the caller's context": {func(_ *hooked, cancel context.CancelCauseFunc) { cancel(nil) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHooked(t, p, "cutover_unfence", nil)
+			ctx, cancel := context.WithCancelCause(cutoverContext(t))
+			defer cancel(nil)
+			h.hooks.Fenced = func(ctx context.Context) error {
+				test.ends(h, cancel)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			unfence := h.hooks.Unfence
+			var given time.Duration
+			h.hooks.Unfence = func(ctx context.Context) error {
+				until, _ := ctx.Deadline()
+				given = time.Until(until)
+				return unfence(ctx)
+			}
+			_, err := h.ferry.Cutover(ctx, h.hooks)
+			failure, ok := errors.AsType[*ghostferry.CutoverError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, ghostferry.TrafficOnSource, failure.Traffic)
+			require.False(t, failure.Blocked)
+			require.Equal(t, test.hasty, given < 4*time.Second, "%s", given)
+		})
+	}
+}
