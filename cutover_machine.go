@@ -337,6 +337,9 @@ func (a *cutoverAttempt) drain(ctx context.Context, cancel context.CancelCauseFu
 	if err != nil {
 		return fmt.Errorf("reading the source's log end: %w", err)
 	}
+	if err := f.mustBePrimary(ctx); err != nil { // asked after the ends were: they are all that was written
+		return err
+	}
 	a.report.Coordinate = end
 	f.cut.late.arm(end, func(e *LateWriteError) { cancel(e) })
 	if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {

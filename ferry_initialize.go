@@ -155,6 +155,11 @@ func (f *Ferry) prepareReplicaGate(ctx context.Context) error {
 	if gate.MasterDB == nil {
 		return errors.New("WaitUntilReplicaIsCaughtUpToMaster needs MasterDB, a connection to the primary of the source")
 	}
+	master, err := server.Detect(ctx, gate.MasterDB)
+	if err != nil {
+		return fmt.Errorf("cannot use the primary of the source (WaitUntilReplicaIsCaughtUpToMaster.MasterDB): %w", err)
+	}
+	gate.master = master
 	if _, err := gate.IsCaughtUpContext(ctx, BinlogCoordinate{}.Position(), 1); err != nil {
 		return fmt.Errorf("asking the source replica how far it is: %w", err)
 	}

@@ -19,12 +19,12 @@ func ShowMasterStatusBinlogPosition(db *sql.DB) (mysql.Position, error) {
 	return binlogEnd(context.Background(), db)
 }
 
-func binlogEnd(ctx context.Context, db *sql.DB) (mysql.Position, error) {
-	detected, err := server.Detect(ctx, db)
+func binlogEnd(ctx context.Context, q server.Querier) (mysql.Position, error) {
+	detected, err := server.Detect(ctx, q)
 	if err != nil {
 		return mysql.Position{}, err
 	}
-	end, err := detected.LogEnd(ctx, db)
+	end, err := detected.LogEnd(ctx, q)
 	if err != nil {
 		return mysql.Position{}, err
 	}
@@ -52,7 +52,7 @@ func CheckDbIsAReplica(db *sql.DB) (bool, error) {
 	return isReadOnly(context.Background(), db)
 }
 
-func isReadOnly(ctx context.Context, db *sql.DB) (bool, error) {
+func isReadOnly(ctx context.Context, db server.Querier) (bool, error) {
 	var readOnly bool
 	err := db.QueryRowContext(ctx, "SELECT @@read_only").Scan(&readOnly)
 	return readOnly, err

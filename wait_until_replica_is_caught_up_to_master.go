@@ -9,6 +9,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -52,6 +53,9 @@ type WaitUntilReplicaIsCaughtUpToMaster struct {
 
 	// ReplicaDB is the replica; a Ferry sets it to its source.
 	ReplicaDB *sql.DB
+
+	// master is the server that MasterDB led to when the Ferry was initialized; nil without a Ferry.
+	master *server.Server
 }
 
 // IsCaughtUp says whether the replica has reached a position of the primary. The
@@ -107,10 +111,17 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) WaitContext(ctx context.Context) er
 
 func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
 	var target mysql.Position
+	var changed *PrimaryChangedError
 	err := WithRetriesContext(ctx, replicaWaitRetries, replicaWaitPollInterval, w.logger(), "read current master binlog position", func() (err error) {
-		target, err = binlogEnd(ctx, w.MasterDB)
+		target, err = w.masterEnd(ctx)
+		if errors.As(err, &changed) { // which no retry changes
+			return nil
+		}
 		return err
 	})
+	if changed != nil {
+		return changed
+	}
 	if err != nil {
 		return fmt.Errorf("position of the primary: %w", err)
 	}
@@ -130,6 +141,35 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// masterEnd is where the log of the primary ends. Another server's has other files and offsets: the
+// replica would seem to have reached them.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) masterEnd(ctx context.Context) (mysql.Position, error) {
+	conn, err := w.MasterDB.Conn(ctx)
+	if err != nil {
+		return mysql.Position{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := w.sameMaster(ctx, conn); err != nil {
+		return mysql.Position{}, err
+	}
+	return binlogEnd(ctx, conn)
+}
+
+// sameMaster fails when a connection of MasterDB leads to another server than in the beginning.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) sameMaster(ctx context.Context, conn server.Querier) error {
+	if w.master == nil {
+		return nil
+	}
+	identity, same, err := w.master.SameServer(ctx, conn)
+	switch {
+	case err != nil:
+		return fmt.Errorf("asking the primary of the source: %w", err)
+	case same:
+		return nil
+	}
+	return &PrimaryChangedError{Was: w.master.Identity, Is: identity}
 }
 
 func (w *WaitUntilReplicaIsCaughtUpToMaster) logger() Logger {

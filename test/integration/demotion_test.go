@@ -1,19 +1,23 @@
 package integration
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
 
 // A source that has become the read-only replica of another server ends the run, whether it
 // waits for the cutover or is in it; the same run goes on when the source is a primary again.
-// One that is only read-only was fenced by its operator.
+// One that is only read-only was fenced by its operator. The primary of a source that is a replica
+// is asked in its place, and ends no run.
 func TestDemotedSourceEndsTheRun(t *testing.T) {
 	t.Parallel()
 	for _, s := range harness.OneFlavour(t) {
@@ -66,6 +70,64 @@ func TestDemotedSourceEndsTheRun(t *testing.T) {
 			}))
 			require.NoError(t, fenced.Close())
 			p.MustEqual(t, "demoted")
+
+			p.In(t, p.SourceDB, "", "SET GLOBAL read_only = OFF")
+			replica, replicaDB := p.StartReplica(t)
+			p.Create(t, "demoted_above", "CREATE TABLE t (id INT PRIMARY KEY)")
+			p.In(t, p.SourceDB, "demoted_above", "INSERT INTO t VALUES (1),(2)")
+			address, err := faultproxy.Start(addressOf(p.Source))
+			require.NoError(t, err)
+			defer func() { require.NoError(t, address.Close()) }()
+			lead := func(to *servers.Server) { address.Lead(addressOf(to)); address.ResetAll() }
+			below := process()
+			below.TableFilter = p.Config("demoted_above").TableFilter
+			below.Source.Port = uint16(address.Port()) //nolint:gosec // a port
+			primary, err := below.Source.SqlDB(nil)
+			require.NoError(t, err)
+			defer func() { _ = primary.Close() }()
+			below.Source.Host, below.Source.Port, below.Source.User, below.Source.Pass = replica.Host, uint16(replica.Port), replica.User(), replica.Password() //nolint:gosec // a port
+			gate := &ghostferry.WaitUntilReplicaIsCaughtUpToMaster{
+				MasterDB:                        primary,
+				ReplicatedMasterPositionFetcher: ghostferry.ReplicatedMasterPositionViaCustomQuery{Query: p.Heartbeat(t, "demoted_beat", replicaDB)},
+			}
+			below.WaitUntilReplicaIsCaughtUpToMaster = gate
+			mustStart(t, ctx, below)
+			go func() { ran <- below.RunContext(ctx) }()
+			fences := 0
+			hooks := ghostferry.CutoverHooks{
+				Fence:   func(context.Context) error { fences++; demote(); return nil },
+				Unfence: func(context.Context) error { return nil },
+			}
+			mustRefuse := func(err error) *ghostferry.PrimaryChangedError {
+				t.Helper()
+				changed, ok := errors.AsType[*ghostferry.PrimaryChangedError](err)
+				require.True(t, ok, "%v", err)
+				require.True(t, ghostferry.Resumable(err))
+				require.Equal(t, 1, fences)
+				return changed
+			}
+			_, err = below.Cutover(ctx, hooks)
+			changed := mustRefuse(err)
+			require.Equal(t, changed.Was, changed.Is)
+			failure, ok := errors.AsType[*ghostferry.CutoverError](err)
+			require.True(t, ok, "%v", err)
+			require.True(t, failure.Following)
+			_, err = below.Cutover(ctx, hooks)
+			mustRefuse(err) // before the fence
+			p.In(t, p.SourceDB, "", leave...)
+
+			lead(p.Target)
+			_, err = below.Cutover(ctx, hooks)
+			require.NotEqual(t, changed.Was, mustRefuse(err).Is)
+			mustRefuse(gate.WaitContext(ctx))
+			lead(p.Source)
+
+			hooks.Fence = hooks.Unfence
+			_, err = below.Cutover(ctx, hooks)
+			require.NoError(t, err)
+			require.NoError(t, <-ran)
+			require.NoError(t, below.Close())
+			p.MustEqual(t, "demoted_above")
 		})
 	}
 }
