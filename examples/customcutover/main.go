@@ -1,7 +1,7 @@
 // Customcutover moves the schema "shop" for an application that has its own ideas about
 // nearly everything: which tables move, when to go slowly, what equal means, whom to tell
 // about errors, and how traffic is switched. It speaks the vocabulary that hosts written for
-// Shopify's Ghostferry know, and CheckLateWrites.
+// Shopify's Ghostferry know, with a context and errors, and CheckLateWrites.
 //
 //	customcutover ROUTER < CONFIG.json
 //

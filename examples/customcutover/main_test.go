@@ -161,6 +161,15 @@ func TestCustomCutoverGivesUp(t *testing.T) {
 				return err
 			}
 		}, []string{"block", "source"}, "rows on the source"},
+		{"the stream cannot be stopped", "", func(m *move) {
+			s.router.onBlock = func() error {
+				m.ferry.CutoverFence = &ghostferry.FenceConfig{Kind: ghostferry.FenceLockTables} // which the steps refuse
+				return nil
+			}
+		}, []string{"block", "source"}, "CutoverFence"},
+		{"a fence that nobody would close", "", func(m *move) {
+			m.ferry.CutoverFence = &ghostferry.FenceConfig{Kind: ghostferry.FenceLockTables}
+		}, nil, "here the router stops the writes"},
 		{"the router does not take the target", "target", func(*move) { s.router.onBlock = nil }, []string{"block", "target"}, "ask it who has the traffic"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,18 +47,21 @@ func newMove(config *ghostferry.Config, r router) *move {
 // unless the error says otherwise.
 func (m *move) run(ctx context.Context) (*moveReport, error) {
 	defer m.ferry.Close()
-	if err := m.ferry.Initialize(); err != nil {
+	if m.ferry.CutoverFence != nil { // which this cutover would find out behind "block"
+		return nil, &ghostferry.ConfigError{
+			Field: "CutoverFence", Problem: "CutoverFence is closed by Ferry.Cutover only, and here the router stops the writes", Remedy: "remove it",
+		}
+	}
+	if err := m.ferry.InitializeContext(ctx); err != nil {
 		return nil, err
 	}
 	// Before Start: these see rows and changes before they are written.
 	m.ferry.DataIterator.AddBatchListener(m.onBatch)
 	m.ferry.BinlogStreamer.AddEventListener(m.sawChanges)
-	if err := m.ferry.Start(); err != nil {
+	if err := m.ferry.StartContext(ctx); err != nil {
 		return nil, err
 	}
-	var streams sync.WaitGroup
-	streams.Go(m.ferry.Run)
-	blocked, err := m.cutOver(ctx, &streams)
+	blocked, err := m.cutOver(ctx, m.runStreams(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -79,25 +82,44 @@ func (m *move) sawChanges(events []ghostferry.DMLEvent) error {
 	return nil
 }
 
+// runStreams starts the run, and returns what waits for its end: after an error it ends the run first,
+// which goes on as long as nobody tells it to stop.
+func (m *move) runStreams(ctx context.Context) (end func(err error)) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var streams sync.WaitGroup
+	streams.Go(func() {
+		if err := m.ferry.RunContext(ctx); err != nil {
+			m.failure.Fatal("run", err)
+		}
+	})
+	return func(err error) {
+		if err != nil {
+			cancel(err)
+		}
+		streams.Wait()
+		cancel(nil)
+	}
+}
+
 // cutOver waits for the rows, blocks the writes, and gives them to the target, or back to
 // the source when anything goes wrong before that.
-func (m *move) cutOver(ctx context.Context, streams *sync.WaitGroup) (blocked time.Duration, err error) {
-	m.ferry.WaitUntilRowCopyIsComplete()
-	if err := m.failure.first(); err != nil {
-		streams.Wait()
+func (m *move) cutOver(ctx context.Context, end func(err error)) (blocked time.Duration, err error) {
+	if err = m.ferry.WaitUntilRowCopyIsCompleteContext(ctx); err == nil {
+		m.throttle.SetDisabled(true) // from here on every moment counts
+		err = m.ferry.WaitUntilBinlogStreamerCatchesUpContext(ctx)
+	}
+	if err != nil {
+		end(err)
 		return 0, fmt.Errorf("before the cutover, the source has the traffic: %w", err)
 	}
-	m.throttle.SetDisabled(true) // from here on every moment counts
-	m.ferry.WaitUntilBinlogStreamerCatchesUp()
 
 	began := time.Now()
 	if err = m.router.set(ctx, "block"); err == nil {
-		m.ferry.FlushBinlogAndStopStreaming()
-		streams.Wait()
+		err = m.ferry.FlushBinlogAndStopStreamingContext(ctx)
+	}
+	end(err)
+	if err == nil {
 		err = m.judge(ctx)
-	} else {
-		m.ferry.FlushBinlogAndStopStreaming() // ends the run
-		streams.Wait()
 	}
 	if err == nil {
 		err = m.router.set(ctx, "target")
