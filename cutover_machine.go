@@ -152,7 +152,38 @@ func (f *Ferry) readyForCutover(ctx context.Context) error {
 			return origin("verifier", err)
 		}
 	}
+	late := time.AfterFunc(quietCatchUp, func() {
+		f.logger.Warn("the cutover waits: the source is a replica that has not applied yet what its primary had; see that its replication runs")
+	})
+	err := f.waitForReplica(ctx)
+	late.Stop()
+	if err != nil {
+		return err
+	}
 	return f.WaitUntilBinlogStreamerCatchesUpContext(ctx)
+}
+
+// waitForReplica waits until a source that is a replica has what its primary has now. The
+// writers go on meanwhile, so that the gate's Timeout does not count.
+func (f *Ferry) waitForReplica(ctx context.Context) error {
+	gate := f.WaitUntilReplicaIsCaughtUpToMaster
+	if gate == nil {
+		return nil
+	}
+	if err := gate.wait(ctx, Logger.Debugf); err != nil {
+		return origin("wait_replica", causeOf(ctx, err))
+	}
+	return nil
+}
+
+// drainTime measures what drain would wait for, while the writers go on.
+func (f *Ferry) drainTime(ctx context.Context) (time.Duration, error) {
+	begun := time.Now()
+	if err := f.waitForReplica(ctx); err != nil {
+		return 0, err
+	}
+	_, err := f.catchUp(ctx)
+	return time.Since(begun), err
 }
 
 // readyWithinBudget is readyForCutover when the drain, as far as it can be told, fits the
@@ -162,7 +193,7 @@ func (f *Ferry) readyWithinBudget(ctx context.Context) error {
 		if err := f.readyForCutover(ctx); err != nil {
 			return err
 		}
-		took, err := f.catchUp(ctx)
+		took, err := f.drainTime(ctx)
 		budget := f.UpdatableConfig.maxWriteBlock()
 		if err != nil || budget == 0 || took <= budget {
 			return err

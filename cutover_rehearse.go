@@ -111,13 +111,7 @@ func (f *Ferry) rehearse(ctx context.Context) (r CutoverRehearsal, err error) {
 		err := do()
 		return time.Since(begun), err
 	}
-	if r.Drain, err = took(func() error {
-		end, err := f.sourceLogEnd(ctx)
-		if err != nil {
-			return err
-		}
-		return f.BinlogWriter.WaitUntilApplied(ctx, end)
-	}); err != nil {
+	if r.Drain, err = f.drainTime(ctx); err != nil {
 		return r, err
 	}
 	if v, ok := f.Verifier.(fencedVerifier); ok {

@@ -15,6 +15,7 @@ import (
 
 const (
 	replicaWaitPollInterval = 600 * time.Millisecond
+	replicaWaitFirstPoll    = 20 * time.Millisecond // doubled up to the interval: writers may be stopped meanwhile
 	replicaWaitRetries      = 100
 )
 
@@ -68,19 +69,23 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUp(targetMasterPos mysql.Po
 // IsCaughtUpContext is IsCaughtUp with a context. A question that waits when it ends is not
 // waited for.
 func (w *WaitUntilReplicaIsCaughtUpToMaster) IsCaughtUpContext(ctx context.Context, targetMasterPos mysql.Position, retries int) (bool, error) {
-	var current mysql.Position
-	err := WithRetriesContext(ctx, retries, replicaWaitPollInterval, w.logger(), "get replicated master position", func() (err error) {
+	current, err := w.current(ctx, retries)
+	if err != nil || current.Compare(targetMasterPos) < 0 {
+		return false, err
+	}
+	w.tell(Logger.Infof, current, "replica has reached %s, wanted %s", current, targetMasterPos)
+	return true, nil
+}
+
+func (w *WaitUntilReplicaIsCaughtUpToMaster) current(ctx context.Context, retries int) (current mysql.Position, err error) {
+	err = WithRetriesContext(ctx, retries, replicaWaitPollInterval, w.logger(), "get replicated master position", func() (err error) {
 		current, err = answerWithin(ctx, func() (mysql.Position, error) { return w.ReplicatedMasterPositionFetcher.Current(w.ReplicaDB) })
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("replicated position of the primary: %w", err)
+		return current, fmt.Errorf("replicated position of the primary: %w", err)
 	}
-	if current.Compare(targetMasterPos) >= 0 {
-		w.logger().WithField(fieldCoordinate, coordinateFromPosition(current).String()).Infof("replica has reached %s, wanted %s", current, targetMasterPos)
-		return true, nil
-	}
-	return false, nil
+	return current, nil
 }
 
 // Wait is [WaitUntilReplicaIsCaughtUpToMaster.WaitContext] without a context.
@@ -92,9 +97,6 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) Wait() error {
 // it. Past Timeout it ends with "timeout reached before replica is caught up to
 // master".
 func (w *WaitUntilReplicaIsCaughtUpToMaster) WaitContext(ctx context.Context) error {
-	if w.MasterDB == nil || w.ReplicaDB == nil || w.ReplicatedMasterPositionFetcher == nil {
-		return errors.New("waiting for a replica needs MasterDB, ReplicaDB and ReplicatedMasterPositionFetcher")
-	}
 	waitCtx := ctx
 	if w.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -102,14 +104,18 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) WaitContext(ctx context.Context) er
 		defer cancel()
 	}
 
-	err := w.wait(waitCtx)
+	err := w.wait(waitCtx, Logger.Infof)
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
 		return fmt.Errorf("timeout reached before replica is caught up to master: %w", err)
 	}
 	return err
 }
 
-func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
+// wait says by line what it waits for.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context, line logLine) error {
+	if w.MasterDB == nil || w.ReplicaDB == nil || w.ReplicatedMasterPositionFetcher == nil {
+		return errors.New("waiting for a replica needs MasterDB, ReplicaDB and ReplicatedMasterPositionFetcher")
+	}
 	var target mysql.Position
 	var changed *PrimaryChangedError
 	err := WithRetriesContext(ctx, replicaWaitRetries, replicaWaitPollInterval, w.logger(), "read current master binlog position", func() (err error) {
@@ -126,21 +132,32 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context) error {
 		return fmt.Errorf("position of the primary: %w", err)
 	}
 
-	w.logger().WithField(fieldCoordinate, coordinateFromPosition(target).String()).Infof("waiting for the replica to reach %s", target)
+	w.tell(line, target, "waiting for the replica to reach %s", target)
 	end := func() {}
 	defer func() { end() }()
-	for first := true; ; first = false {
-		caughtUp, err := w.IsCaughtUpContext(ctx, target, replicaWaitRetries)
-		if err != nil || caughtUp {
+	for n := 0; ; n++ {
+		current, err := w.current(ctx, replicaWaitRetries)
+		if err != nil {
 			return err
 		}
-		if first {
+		if current.Compare(target) >= 0 {
+			w.tell(line, current, "replica has reached %s, wanted %s", current, target)
+			return nil
+		}
+		if n == 0 {
 			end = waitingFor(ctx, waitReplica)
 		}
-		if err := retry.Sleep(ctx, replicaWaitPollInterval); err != nil {
+		if err := retry.Sleep(ctx, min(replicaWaitFirstPoll<<min(n, 10), replicaWaitPollInterval)); err != nil {
 			return err
 		}
 	}
+}
+
+// logLine logs at a level.
+type logLine func(logger Logger, format string, args ...any)
+
+func (w *WaitUntilReplicaIsCaughtUpToMaster) tell(line logLine, at mysql.Position, format string, args ...any) {
+	line(w.logger().WithField(fieldCoordinate, coordinateFromPosition(at).String()), format, args...)
 }
 
 // masterEnd is where the log of the primary ends. Another server's has other files and offsets: the

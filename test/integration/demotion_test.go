@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -122,9 +124,30 @@ func TestDemotedSourceEndsTheRun(t *testing.T) {
 			mustRefuse(gate.WaitContext(ctx))
 			lead(p.Source)
 
-			hooks.Fence = hooks.Unfence
-			_, err = below.Cutover(ctx, hooks)
-			require.NoError(t, err)
+			// Nor are writers stopped while the replica is later than they may be kept waiting.
+			delay := func(seconds int) {
+				if s.Flavour == servers.MariaDB {
+					harness.Exec(t, replicaDB, fmt.Sprintf("STOP SLAVE;\nCHANGE MASTER TO MASTER_DELAY=%d;\nSTART SLAVE", seconds))
+				} else {
+					harness.Exec(t, replicaDB, fmt.Sprintf("STOP REPLICA;\nCHANGE REPLICATION SOURCE TO SOURCE_DELAY=%d;\nSTART REPLICA", seconds))
+				}
+			}
+			delay(2) // which servers count in whole seconds
+			below.Update(ghostferry.UpdatableConfig{MaxWriteBlock: ghostferry.Duration(500 * time.Millisecond)})
+			hooks.Fence = func(context.Context) error { fences++; return nil }
+			cut := make(chan error, 1)
+			go func() {
+				_, err := below.Cutover(ctx, hooks)
+				cut <- err
+			}()
+			harness.Await(t, "the cutover waits", func() bool {
+				return slices.ContainsFunc(below.Progress().Waits, func(w ghostferry.WaitStats) bool { return w.Cause == "next_cutover" && w.Count > 0 })
+			})
+			require.Equal(t, 1, below.Progress().Cutover.Attempts, "of the one before")
+			delay(0)
+			below.Update(ghostferry.UpdatableConfig{MaxWriteBlock: -1})
+			require.NoError(t, <-cut)
+			require.Equal(t, 2, fences)
 			require.NoError(t, <-ran)
 			require.NoError(t, below.Close())
 			p.MustEqual(t, "demoted_above")
