@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -58,7 +59,8 @@ type DatabaseConfig struct {
 	// Collation is the connection's; a utf8mb4 one. Empty means the server's default
 	// for utf8mb4.
 	Collation string
-	// Params are session variables, as SET would take them: text in quotes.
+	// Params are session variables, as SET would take them: text in quotes. autocommit and
+	// sql_select_limit are not taken from here: each statement commits, and no read is cut.
 	Params map[string]string
 	// TLS encrypts the connection; nil means plain. With it a server that does not offer
 	// TLS is refused.
@@ -276,16 +278,20 @@ func (c *DatabaseConfig) validateParams(fault func(field, problem, remedy string
 // sessionParams are the configured session variables with the required ones. The
 // charset is left out: the driver has an option of its own for it.
 func sessionParams(configured map[string]string) map[string]string {
-	params := make(map[string]string, len(configured)+2)
+	params := make(map[string]string, len(configured)+4)
 	for name, value := range configured {
 		switch strings.ToLower(name) {
-		case "charset", "time_zone", "sql_mode":
+		case "charset", "time_zone", "sql_mode", "autocommit", "sql_select_limit":
 		default:
 			params[name] = value
 		}
 	}
 	params["time_zone"] = requiredTimeZone
 	params["sql_mode"] = requiredSQLMode
+	// Whatever the server's global values are: definitions would be read in part, and the
+	// checkpoint written and never committed.
+	params["autocommit"] = "1"
+	params["sql_select_limit"] = server.NoSelectLimit
 	return params
 }
 

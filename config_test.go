@@ -353,7 +353,7 @@ func TestDatabaseConfig(t *testing.T) {
 	database := &DatabaseConfig{
 		Host: "::1", Port: 3306, User: "u", Pass: "secret", ReadTimeout: 7,
 		Params: map[string]string{
-			"charset": "utf8mb4", "wait_timeout": "100",
+			"charset": "utf8mb4", "wait_timeout": "100", "AutoCommit": "0",
 			"sql_mode": "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'", // upstream's value asks for less than it gets
 		},
 	}
@@ -367,7 +367,7 @@ func TestDatabaseConfig(t *testing.T) {
 	require.Equal(t, 0, config.MaxAllowedPacket)
 	require.Equal(t, "7s", config.ReadTimeout.String())
 	require.Equal(t, map[string]string{
-		"wait_timeout": "100", "time_zone": requiredTimeZone, "sql_mode": requiredSQLMode,
+		"wait_timeout": "100", "time_zone": requiredTimeZone, "sql_mode": requiredSQLMode, "autocommit": "1", "sql_select_limit": "18446744073709551615",
 	}, config.Params, "the charset must not be sent as SET charset=…")
 
 	masked := MaskedDSN(config)

@@ -295,9 +295,11 @@ func account(t *testing.T, db *sql.DB, s *server.Server, grants ...string) *sql.
 }
 
 // An account without any privilege can take on every role; the settings arrive both as statements
-// and as the driver's parameters.
+// and as the driver's parameters, whatever the server gives to new sessions.
 func TestSessions(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *sql.DB, s *server.Server) {
+		exec(t, db, "SET GLOBAL sql_select_limit=2", "SET GLOBAL autocommit=0")
+		defer exec(t, db, "SET GLOBAL sql_select_limit="+server.NoSelectLimit, "SET GLOBAL autocommit=1")
 		poor := account(t, db, s, "USAGE ON *.*")
 		for role, want := range map[server.Role]string{
 			server.Target:         "READ-COMMITTED 0 1",
@@ -314,6 +316,7 @@ func TestSessions(t *testing.T) {
 				require.Equal(t, want, show(t, c, "CONCAT_WS(' ', @@%isolation, IF(@@foreign_key_checks, 1, 0), IF(@@unique_checks, 1, 0))", s))
 				require.Equal(t, "+00:00 1 600 600", show(t, c, "CONCAT_WS(' ', @@time_zone, IF(@@autocommit, 1, 0), @@net_write_timeout, @@net_read_timeout)", s))
 				require.Equal(t, "none", show(t, c, "COALESCE(@@character_set_results, 'none')", s))
+				require.Equal(t, server.NoSelectLimit, show(t, c, "@@sql_select_limit", s))
 				mode := show(t, c, "@@sql_mode", s)
 				require.Contains(t, mode, "STRICT_ALL_TABLES")
 				require.Contains(t, mode, "NO_BACKSLASH_ESCAPES")

@@ -35,6 +35,10 @@ const (
 	StrictMode = "'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'"
 )
 
+// NoSelectLimit is the sql_select_limit of sessions, as an SQL expression: a limit would silently
+// shorten every read. DEFAULT is none where the server has one, because it is the global value.
+const NoSelectLimit = "18446744073709551615"
+
 // netTimeout is the session's net_write_timeout and net_read_timeout in seconds: how long the
 // server waits for a client that has stopped reading, or pauses while sending.
 const netTimeout = "600"
@@ -47,8 +51,8 @@ const netTimeout = "600"
 func (s *Server) SessionVariables(role Role) map[string]string {
 	vars := map[string]string{
 		"time_zone":         "'+00:00'",
-		"autocommit":        "1",       // a server's init_connect may have switched it off
-		"sql_select_limit":  "DEFAULT", // a limit would silently shorten every read
+		"autocommit":        "1", // a server's init_connect may have switched it off
+		"sql_select_limit":  NoSelectLimit,
 		"sql_safe_updates":  "0",
 		"net_write_timeout": netTimeout,
 		"net_read_timeout":  netTimeout,

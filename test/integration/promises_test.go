@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +130,31 @@ func TestF34UnloggedWrites(t *testing.T) {
 			keys = append(keys, m.Key+" "+string(m.Kind))
 		}
 		require.ElementsMatch(t, []string{"2 " + string(ghostferry.MismatchRowChecksumDifference), "3 " + string(ghostferry.MismatchRowMissingOnSource)}, keys)
+	})
+}
+
+// Servers that cut what new sessions read, or commit nothing for them, do so neither to
+// definitions nor to rows, checkpoint and comparison.
+func TestServersThatLimitTheirSessions(t *testing.T) {
+	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+		const schema = "limited"
+		var more strings.Builder // columns: a table that has lost its last ones is still one
+		for i := range 60 {
+			fmt.Fprintf(&more, ", c%d INT DEFAULT 1", i)
+		}
+		p.Create(t, schema, "CREATE TABLE a (id INT PRIMARY KEY, b INT, UNIQUE KEY (b))", "CREATE TABLE wide (id INT PRIMARY KEY"+more.String()+")")
+		p.In(t, p.SourceDB, schema, "INSERT INTO a SELECT 10*d.n+e.n, 10*d.n+e.n FROM "+digits("d")+" JOIN "+digits("e"), "INSERT INTO wide (id, c59) SELECT id, b FROM a")
+		for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
+			global(t, db, "sql_select_limit", "50", "DEFAULT")
+			global(t, db, "autocommit", "0", "1")
+		}
+		f := &ghostferry.Ferry{Config: p.Config(schema)}
+		require.NoError(t, harness.Move(t.Context(), f, func() error {
+			return p.TryIn(t.Context(), p.SourceDB, schema, "UPDATE a SET b=b+1000", "COMMIT")
+		}))
+		require.NoError(t, f.Close())
+		const sums = "SELECT COUNT(*), SUM(a.id), SUM(a.b), SUM(c58), SUM(c59) FROM limited.a JOIN limited.wide USING (id)"
+		require.Equal(t, harness.Rows(t, p.SourceDB, sums), harness.Rows(t, p.TargetDB, sums))
 	})
 }
 
