@@ -106,6 +106,8 @@ type BinlogStreamer struct {
 	joined     time.Time   // when a seat was asked for last
 	lagTold    time.Time   // when the lag was sent as a metric last
 	memo       *sharedRows // of the shared event being handled; nil: it is unwrapped, or nobody shares it
+	// watched has the tables of which rows of somebody else were seen, where own is set.
+	watched map[*TableSchema]*watchedColumns
 
 	stamped uint32 // time of the last event; owned by the goroutine that handles events
 	clock   serverClock
@@ -135,6 +137,9 @@ type streamedTable struct {
 	mapped *codec.TableMap
 	table  *TableSchema
 	layout *tableLayout
+	// columns are its rows' in the log, order where those of the layout stand among them; nil: one to one.
+	columns []codec.Column
+	order   []int
 }
 
 // AddEventListener appends a listener for the row events of one binary log event.

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -123,7 +124,7 @@ func (s *BinlogStreamer) otherEvent(ev *rawEvent) error {
 		switch {
 		case t == nil:
 			return s.unsupported(ev, nil, "a row event without its table map", "start again; the log may be damaged")
-		case t.table == nil:
+		case t.table == nil || s.passedOver(t, ev):
 			return nil
 		}
 		return s.unsupported(ev, t.table, "a partial JSON update", "set binlog_row_value_options='' for every session of the source and start again")
@@ -358,30 +359,23 @@ func (s *BinlogStreamer) tableMap(ev *rawEvent) error {
 	if err != nil {
 		return fmt.Errorf("table map at %s: %w", ev.end, err)
 	}
-	switch {
-	case t.table == nil:
-	case !s.countFits(t):
+	if t.table == nil || s.own != nil { // a target's table is as it may be; its rows are looked at when they are not ours
+		return nil
+	}
+	t.columns, t.mapped.Hidden = t.layout.columns, t.mapped.Columns()-len(t.layout.columns)
+	if t.mapped.Hidden != t.table.hiddenColumns() {
 		return s.unsupported(ev, t.table, fmt.Sprintf("a row with %d columns where the table had %d", t.mapped.Columns(), len(t.layout.columns)),
 			"its definition was changed during the run: start again with an empty target table")
-	case s.own == nil: // a target may have other types
-		if i := t.mapped.Differs(t.layout.columns); i >= 0 {
-			return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column `%s` has another type than the table had", t.layout.columns[i].Name),
-				"its definition was changed during the run, out of the log's sight: start again with an empty target table")
-		}
-		if i, name := t.mapped.Renamed(t.layout.columns); i >= 0 {
-			return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column %d is named %s where the table had %s", i+1, QuoteField(name), QuoteField(t.layout.columns[i].Name)),
-				"its definition was changed during the run, out of the log's sight: start again with an empty target table")
-		}
+	}
+	if i := t.mapped.Differs(t.layout.columns); i >= 0 {
+		return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column `%s` has another type than the table had", t.layout.columns[i].Name),
+			"its definition was changed during the run, out of the log's sight: start again with an empty target table")
+	}
+	if i, name := t.mapped.Renamed(t.layout.columns); i >= 0 {
+		return s.unsupported(ev, t.table, fmt.Sprintf("a row whose column %d is named %s where the table had %s", i+1, QuoteField(name), QuoteField(t.layout.columns[i].Name)),
+			"its definition was changed during the run, out of the log's sight: start again with an empty target table")
 	}
 	return nil
-}
-
-// countFits compares the number of columns with the table's, and notes how many of them are
-// hidden. A target may not have those of its unique indexes.
-func (s *BinlogStreamer) countFits(t *streamedTable) bool {
-	hidden := t.mapped.Columns() - len(t.layout.columns)
-	t.mapped.Hidden = hidden
-	return hidden == t.table.hiddenColumns() || s.own != nil && hidden >= 0 && hidden < t.table.hiddenColumns()
 }
 
 func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {
@@ -443,8 +437,13 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if t.table == nil {
 		return nil
 	}
-	if s.own != nil && s.query != nil && s.own(s.query) || s.exempt != nil && s.exempt(t.table, ev.end) {
+	if s.passedOver(t, ev) {
 		return nil
+	}
+	if s.own != nil {
+		if known, err := s.watch(t); err != nil || !known {
+			return cmp.Or(err, s.unreadable(ev, t, "a row of another definition than the table had", "start again with an empty target table"))
+		}
 	}
 	if group := s.xa.reading; group != nil && group.again {
 		group.changes(t.table)
@@ -457,13 +456,13 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
 	}
-	rows, err := s.memo.rows(t.layout.columns, func() (*codec.Rows, error) {
+	rows, err := s.memo.rows(t.columns, func() (*codec.Rows, error) {
 		size := len(header.Body) + len(header.Body)/2
 		if len(header.Body) >= largeRow { // mostly few and long values, which take here what they take there
 			size = len(header.Body) + len(header.Body)/16
 		}
-		rows := s.arena.NewRows(len(t.layout.columns), 2, size)
-		err := t.mapped.DecodeRows(header, t.layout.columns, rows)
+		rows := s.arena.NewRows(len(t.columns), 2, size)
+		err := t.mapped.DecodeRows(header, t.columns, rows)
 		s.arena.Keep(rows) // others may share them from here on
 		return rows, err
 	})
@@ -473,6 +472,9 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 			return s.unsupported(ev, t.table, "a row image without column `"+missing.Column+"`", "set binlog_row_image=FULL for every session of the source and start again")
 		}
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)
+	}
+	if t.order != nil {
+		rows = rows.Pick(t.order)
 	}
 	if s.held == nil { // else it is one of several in a packet, which is asked for again at their end
 		s.dropPacket()

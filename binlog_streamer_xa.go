@@ -203,7 +203,7 @@ func (s *BinlogStreamer) replayXA(group *preparedXA, xid string, deliver func(ro
 	again := &BinlogStreamer{
 		DB: s.DB, DBConfig: s.DBConfig, TableSchema: s.TableSchema, LogTag: s.LogTag + "_xa",
 		DatabaseRewrites: s.DatabaseRewrites, TableRewrites: s.TableRewrites,
-		logger: s.logger, srv: s.srv,
+		own: s.own, logger: s.logger, srv: s.srv,
 	}
 	again.xa.replay = &xaReplay{gtid: group.gtid, xid: xid, deliver: deliver}
 	_, err := again.connect(s.ctx, group.from)

@@ -79,15 +79,20 @@ func (e *DMLEventBase) Annotation() (string, error) {
 	if e.event.query == nil {
 		return "", errors.New("could not get query from DML event")
 	}
-	text, ok := bytes.CutPrefix(e.event.query, []byte("/*"))
+	return annotation(e.event.query), nil
+}
+
+// annotation is the text of the comment at the very start of a statement, empty without one.
+func annotation(statement []byte) string {
+	text, ok := bytes.CutPrefix(statement, []byte("/*"))
 	if !ok {
-		return "", nil
+		return ""
 	}
 	comment, _, ok := bytes.Cut(text, []byte("*/"))
 	if !ok {
-		return "", nil
+		return ""
 	}
-	return string(comment), nil
+	return string(comment)
 }
 
 func (e *DMLEventBase) engineEvent() *rowEvent { return &e.event }

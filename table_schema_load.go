@@ -196,6 +196,20 @@ func (r *schemaReader) readColumns(ctx context.Context, schemaName string, byNam
 		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? ORDER BY TABLE_NAME, ORDINAL_POSITION`, schemaName)
 }
 
+// columnNames lists the columns of a table in their order.
+func (r *schemaReader) columnNames(ctx context.Context, schemaName, tableName string) (names []string, err error) {
+	err = r.query(ctx, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	}, "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION", schemaName, tableName)
+	if err != nil {
+		return nil, fmt.Errorf("read the columns of table %s: %w", fullTableName(schemaName, tableName), err)
+	}
+	return names, nil
+}
+
 // addColumn lets go-mysql describe the column and corrects what it reads wrongly:
 // attributes that stand beside others, and the values of ENUM and SET with commas or
 // quotes in them.

@@ -17,7 +17,7 @@ type ForeignWriteError struct {
 	ruined
 	// Schema and Table name the table on the source.
 	Schema, Table string
-	// Key is the row's key in String form.
+	// Key is the row's key in String form, empty when the row could not be read.
 	Key string
 	// Change is "insert", "update" or "delete".
 	Change string
@@ -34,8 +34,12 @@ func (e *ForeignWriteError) Error() string {
 	if e.Comment != "" {
 		comment = fmt.Sprintf("the comment %q", e.Comment)
 	}
-	return fmt.Sprintf("row data with paginationKey %s on %s has been corrupted by a change directly performed in the target at binlog file: %s and position: %d; it was a row %s by a statement with %s: stop who writes there, and start again with an empty table",
-		e.Key, QuotedTableNameFromString(e.Schema, e.Table), e.Coordinate.Name, e.Coordinate.Pos, e.Change, comment)
+	which := "row data"
+	if e.Key != "" {
+		which += " with paginationKey " + e.Key
+	}
+	return fmt.Sprintf("%s on %s has been corrupted by a change directly performed in the target at binlog file: %s and position: %d; it was a row %s by a statement with %s: stop who writes there, and start again with an empty table",
+		which, QuotedTableNameFromString(e.Schema, e.Table), e.Coordinate.Name, e.Coordinate.Pos, e.Change, comment)
 }
 
 // TargetVerifier watches the target's binary log for rows that somebody else wrote. A

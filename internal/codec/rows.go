@@ -100,6 +100,17 @@ func (r *Rows) LiteralBytes(row int) int {
 	return n
 }
 
+// Pick returns the same rows with those of their columns only, in that order.
+func (r *Rows) Pick(columns []int) *Rows {
+	picked := NewRows(len(columns), r.Len(), len(r.buf))
+	for row := range r.Len() {
+		for _, c := range columns {
+			picked.Add(r.Value(row, c))
+		}
+	}
+	return picked
+}
+
 // Add appends one value; nil is NULL.
 func (r *Rows) Add(v []byte) {
 	if v == nil {

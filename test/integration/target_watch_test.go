@@ -14,21 +14,27 @@ import (
 )
 
 // A row that somebody else writes to the target ends the run at once, with table, key,
-// coordinate and the comment of the statement; writes to other tables do no harm.
+// coordinate and the comment of the statement; writes to other tables, and to rows of others,
+// do no harm. The target's tables have their columns in another order, and one more.
 func TestForeignWritesAreNoticed(t *testing.T) {
-	for _, c := range []struct{ name, statement, change, key, comment string }{
-		{"insert", "INSERT INTO t VALUES (1000, 'x')", "insert", "1000", ""},
-		{"update", "/*application:shop*/ UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "application:shop"},
-		{"delete", "DELETE /* not in front */ FROM t WHERE id = 2", "delete", "2", ""},
-		{"key of bytes", "UPDATE b SET v = 1 WHERE k = x'00ff'", "update", "00ff", ""},
+	for _, c := range []struct {
+		name, statement, change, key, comment string
+		filter                                ghostferry.CopyFilter
+	}{
+		{"insert", "INSERT INTO t (id, v) VALUES (1000, 'x')", "insert", "1000", "", nil},
+		{"update", "/*application:shop*/ UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "application:shop", nil},
+		{"delete", "DELETE /* not in front */ FROM t WHERE id = 2", "delete", "2", "", nil},
+		{"key of bytes", "UPDATE b SET v = 1 WHERE k = x'00ff'", "update", "00ff", "", nil},
+		{"row of a tenant", "UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "", &ghostferry.RowFilter{Where: ghostferry.RowCondition{"owner": {7}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onSomeSettings(t, func(t *testing.T, p *harness.Pair) {
-				p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))", "CREATE TABLE b (k VARBINARY(4) PRIMARY KEY, v INT)")
-				p.In(t, p.SourceDB, "watched", "INSERT INTO t VALUES (1,'a'),(2,'b'),(3,'c')", "INSERT INTO b VALUES (x'00ff', 0)")
+				p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20), owner INT DEFAULT 7)", "CREATE TABLE b (k VARBINARY(4) PRIMARY KEY, v INT, owner INT DEFAULT 7)")
+				p.In(t, p.SourceDB, "watched", "INSERT INTO t (id,v) VALUES (1,'a'),(2,'b'),(3,'c')", "INSERT INTO b (k,v) VALUES (x'00ff', 0)")
+				p.In(t, p.TargetDB, "watched", "ALTER TABLE t ADD more VARCHAR(300) DEFAULT 'filled' FIRST, MODIFY owner INT FIRST")
 				p.In(t, p.TargetDB, "", "DROP DATABASE IF EXISTS not_moved", "CREATE DATABASE not_moved", "CREATE TABLE not_moved.t (id INT PRIMARY KEY)")
 				config := p.Config("watched")
-				config.AutomaticCutover = false
+				config.AutomaticCutover, config.CopyFilter = false, c.filter
 				f := &ghostferry.Ferry{Config: config}
 				require.NoError(t, f.InitializeContext(t.Context()))
 				require.NoError(t, f.StartContext(t.Context()))
@@ -36,9 +42,16 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 				f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
 				ran := make(chan error, 1)
 				go func() { ran <- f.RunContext(context.Background()) }()
-				<-copied
+				select {
+				case <-copied:
+				case err := <-ran:
+					require.NoError(t, err)
+				}
 				harness.Await(t, "the watch has seen a change", func() bool { return f.Progress().TargetBinlogStreamerLag > 0 })
 				p.In(t, p.TargetDB, "", "INSERT INTO not_moved.t VALUES (1)")
+				if c.filter != nil {
+					p.In(t, p.TargetDB, "watched", "INSERT INTO t (id, v, owner) VALUES (7, 'of another', 3)", "UPDATE t SET v='x' WHERE id=7")
+				}
 				p.In(t, p.TargetDB, "watched", c.statement)
 				var err error
 				select {
