@@ -108,6 +108,8 @@ type BinlogStreamer struct {
 	memo       *sharedRows // of the shared event being handled; nil: it is unwrapped, or nobody shares it
 	// watched has the tables of which rows of somebody else were seen, where own is set.
 	watched map[*TableSchema]*watchedColumns
+	// byName has TableSchema by the names on the streamed server, folded where it folds them; made when first asked.
+	byName map[TableIdentifier]*TableSchema
 
 	stamped uint32 // time of the last event; owned by the goroutine that handles events
 	clock   serverClock

@@ -387,19 +387,7 @@ func (s *BinlogStreamer) learnTable(body []byte) (*streamedTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema, name := mapped.Schema, mapped.Table
-	if known, ok := s.DatabaseRewrites[schema]; ok {
-		schema = known
-	}
-	if known, ok := s.TableRewrites[name]; ok {
-		name = known
-	}
-	t := &streamedTable{raw: body, mapped: mapped, table: s.TableSchema.Get(schema, name)}
-	if t.table != nil {
-		if schema, name := s.streamedName(t.table); schema != mapped.Schema || name != mapped.Table {
-			t.table = nil // a namesake: ours has another name on this server
-		}
-	}
+	t := &streamedTable{raw: body, mapped: mapped, table: s.tableNamed(mapped.Schema, mapped.Table)}
 	if t.table != nil {
 		if t.layout, err = t.table.layout(); err != nil {
 			return nil, err

@@ -256,6 +256,23 @@ func (s *BinlogStreamer) readings(q binlog.Query, st *binlog.Statement) ([]*binl
 // foldsCase: the streamed server does not tell names of tables apart by case.
 func (s *BinlogStreamer) foldsCase() bool { return s.srv.LowerCaseTableNames != 0 }
 
+// tableNamed returns the table that has that name on the streamed server, nil when it is none of ours.
+func (s *BinlogStreamer) tableNamed(schema, name string) *TableSchema {
+	id := func(schema, name string) TableIdentifier {
+		if s.foldsCase() {
+			schema, name = strings.ToLower(schema), strings.ToLower(name)
+		}
+		return TableIdentifier{schema, name}
+	}
+	if s.byName == nil {
+		s.byName = make(map[TableIdentifier]*TableSchema, len(s.TableSchema))
+		for _, table := range s.TableSchema {
+			s.byName[id(s.streamedName(table))] = table
+		}
+	}
+	return s.byName[id(schema, name)]
+}
+
 // streamedName returns the name of a known table as the streamed server has it.
 func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) {
 	schema, name = table.Schema, table.Name
@@ -268,6 +285,9 @@ func (s *BinlogStreamer) streamedName(table *TableSchema) (schema, name string) 
 		if known == table.Name {
 			name = streamed
 		}
+	}
+	if s.srv.LowerCaseTableNames == 1 { // however it was created there
+		schema, name = strings.ToLower(schema), strings.ToLower(name)
 	}
 	return schema, name
 }

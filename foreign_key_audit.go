@@ -118,7 +118,7 @@ func (f *Ferry) onlyOnTarget(ctx context.Context, s *session, k *foreignKeyAudit
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	for _, t := range f.Tables {
 		schema, table := names.table(t.Schema, t.Name)
-		if (TableIdentifier{schema, table}) != k.parent {
+		if !f.targetServer.SameName(schema, k.parent.SchemaName) || !f.targetServer.SameName(table, k.parent.TableName) {
 			continue
 		}
 		there, err := k.find(ctx, s, NewTableIdentifierFromSchemaTable(k.table), NewTableIdentifierFromSchemaTable(t), orphans)

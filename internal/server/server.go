@@ -126,6 +126,11 @@ var detected = []string{
 	"max_allowed_packet", "lower_case_table_names", "read_only", "super_read_only", "local_infile",
 }
 
+// SameName reports whether two names of schemas or tables are one to the server.
+func (s *Server) SameName(a, b string) bool {
+	return a == b || s.LowerCaseTableNames != 0 && strings.ToLower(a) == strings.ToLower(b) //nolint:staticcheck // EqualFold keeps İ and i apart, which the server does not
+}
+
 // Detect asks a server what it is, in one round trip. It needs no privilege.
 func Detect(ctx context.Context, q Querier) (*Server, error) {
 	vars, err := globalVariables(ctx, q, detected)
