@@ -127,6 +127,9 @@ func (s *BinlogStreamer) otherEvent(ev *rawEvent) error {
 		case t.table == nil || s.passedOver(t, ev):
 			return nil
 		}
+		if s.own != nil {
+			return s.unreadable(ev, t, "a partial JSON update", "set binlog_row_value_options='' for every session of the target and start again")
+		}
 		return s.unsupported(ev, t.table, "a partial JSON update", "set binlog_row_value_options='' for every session of the source and start again")
 	case replication.MARIADB_START_ENCRYPTION_EVENT:
 		return nil // the server decrypts what it sends
@@ -457,6 +460,9 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 	if err != nil {
 		var missing *codec.MissingColumnError
 		if errors.As(err, &missing) {
+			if s.own != nil {
+				return s.unreadable(ev, t, "a row image without column `"+missing.Column+"`", "set binlog_row_image=FULL for every session of the target and start again")
+			}
 			return s.unsupported(ev, t.table, "a row image without column `"+missing.Column+"`", "set binlog_row_image=FULL for every session of the source and start again")
 		}
 		return fmt.Errorf("row event of %s at %s: %w", t.table, ev.end, err)

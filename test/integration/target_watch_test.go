@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 		{"update", "/*application:shop*/ UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "application:shop", nil},
 		{"delete", "DELETE /* not in front */ FROM t WHERE id = 2", "delete", "2", "", nil},
 		{"key of bytes", "UPDATE b SET v = 1 WHERE k = x'00ff'", "update", "00ff", "", nil},
+		{"part of a row", "SET binlog_row_image='MINIMAL';UPDATE t SET v = 'x' WHERE id = 3", "update", "", "", nil},
 		{"row of a tenant", "UPDATE t SET v = 'x' WHERE id = 3", "update", "3", "", &ghostferry.RowFilter{Where: ghostferry.RowCondition{"owner": {7}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,7 +54,7 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 				if c.filter != nil {
 					p.In(t, p.TargetDB, "watched", "INSERT INTO t (id, v, owner) VALUES (7, 'of another', 3)", "UPDATE t SET v='x' WHERE id=7")
 				}
-				p.In(t, p.TargetDB, "watched", c.statement)
+				p.In(t, p.TargetDB, "watched", strings.Split(c.statement, ";")...)
 				var err error
 				select {
 				case err = <-ran:
@@ -65,12 +67,38 @@ func TestForeignWritesAreNoticed(t *testing.T) {
 				require.Equal(t, c.key, foreign.Key)
 				require.Equal(t, c.comment, foreign.Comment)
 				require.NotZero(t, foreign.Coordinate.Pos)
-				require.Contains(t, err.Error(), fmt.Sprintf("row data with paginationKey %s on `watched`.`%s` has been corrupted by a change directly performed in the target at binlog file: binlog.", c.key, foreign.Table))
+				row := "row data"
+				if c.key != "" {
+					row += " with paginationKey " + c.key
+				}
+				require.Contains(t, err.Error(), fmt.Sprintf("%s on `watched`.`%s` has been corrupted by a change directly performed in the target at binlog file: binlog.", row, foreign.Table))
 				require.False(t, ghostferry.Resumable(err))
 				require.NoError(t, f.Close())
 			})
 		})
 	}
+}
+
+// A target that logs updates of JSON documents in part does so for ours, too, which nobody reads.
+// Such an update by somebody else is noticed.
+func TestPartialUpdatesOnTheTarget(t *testing.T) {
+	p := harness.Shared(t, harness.Settings[0])
+	p.Create(t, "watched", "CREATE TABLE t (id INT PRIMARY KEY, doc JSON)")
+	p.In(t, p.SourceDB, "watched", "INSERT INTO t VALUES (1,JSON_OBJECT('a',REPEAT('x',200),'b',1))")
+	global(t, p.TargetDB, "binlog_row_value_options", "'PARTIAL_JSON'", "''")
+	f := &ghostferry.Ferry{Config: p.Config("watched")}
+	err := harness.Move(t.Context(), f, func() error {
+		if err := p.TryIn(t.Context(), p.SourceDB, "watched", "UPDATE t SET doc=JSON_SET(doc,'$.b',2)"); err != nil {
+			return err
+		}
+		harness.Await(t, "our update has arrived", func() bool { return harness.Count(t, p.TargetDB, "watched.t WHERE doc->'$.b'=2") == 1 })
+		return p.TryIn(t.Context(), p.TargetDB, "watched", "SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE t SET doc=JSON_SET(doc,'$.b',3)")
+	})
+	require.NoError(t, f.Close())
+	foreign, noticed := errors.AsType[*ghostferry.ForeignWriteError](err)
+	require.True(t, noticed, "%v", err)
+	require.Equal(t, "update", foreign.Change)
+	require.Empty(t, foreign.Key)
 }
 
 // So does what loses rows, or writes some that are not ours: a table that is dropped, which
