@@ -1,9 +1,11 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,18 +56,20 @@ func (c *comparer) walkFiltered(ctx context.Context, w *tableWalk, still bool) e
 	}
 }
 
+// compareFiltered compares a range page by page, until the query has no row any more: a page that
+// is short says nothing, see [CopyFilter].
 func (c *comparer) compareFiltered(ctx context.Context, w *tableWalk, r keyRange, still bool) error {
 	targetTable := c.onTarget(w.f.table)
-	for at := r.low; ; {
+	for {
 		if err := c.throttle(ctx, still); err != nil {
 			return err
 		}
-		source, last, err := c.filteredRows(ctx, w.f, c.servers.source, w.f.table, keyRange{at, r.high}, filteredPage)
+		source, last, err := c.filteredRows(ctx, w.f, c.servers.source, w.f.table, r, filteredPage)
 		if err != nil {
 			return err
 		}
-		page := keyRange{at, r.high}
-		if len(source.keys) >= filteredPage {
+		page := r // behind the source's last row: what only the target has
+		if last != nil {
 			page.high = last
 		}
 		target, err := c.filteredUpTo(ctx, w.f, targetTable, page)
@@ -77,10 +81,10 @@ func (c *comparer) compareFiltered(ctx context.Context, w *tableWalk, r keyRange
 		if !equal {
 			c.queue.add(w.f, differingKeys(source.byKey(), target.byKey())...)
 		}
-		if len(source.keys) < filteredPage {
+		if last == nil {
 			return nil
 		}
-		at = last
+		r.low = last
 	}
 }
 
@@ -103,7 +107,7 @@ func (c *comparer) filteredUpTo(ctx context.Context, f *fingerprint, table *Tabl
 			return nil, err
 		}
 		all.keys, all.digests = append(all.keys, page.keys...), append(all.digests, page.digests...)
-		if len(page.keys) < filteredPage {
+		if last == nil || slices.EqualFunc(last, r.high, bytes.Equal) {
 			all.digest = chunkDigestOf(uint64(len(all.keys)), all.digests)
 			return all, nil
 		}
@@ -126,7 +130,8 @@ func (s *selectedRows) byKey() map[string]string {
 	return rows
 }
 
-// filteredRows runs the filter's query for the rows after the range's beginning.
+// filteredRows runs the filter's query for the rows after the range's beginning. The key is that of
+// the last of them, nil when there is none.
 func (c *comparer) filteredRows(ctx context.Context, f *fingerprint, reader *fingerprintReader, table *TableSchema, r keyRange, size int) (*selectedRows, keyTuple, error) {
 	last := f.layout.belowAll(table)
 	if r.low != nil {
@@ -150,10 +155,15 @@ func (c *comparer) filteredRows(ctx context.Context, f *fingerprint, reader *fin
 			return rows.add(f, names, values)
 		})
 	})
-	rows.digest = chunkDigestOf(uint64(len(rows.keys)), rows.digests)
-	var end keyTuple
-	if n := len(rows.keys); n > 0 {
-		end = f.splitKey(rows.keys[n-1])
+	n := len(rows.keys)
+	if err != nil || n == 0 {
+		rows.digest = chunkDigestOf(0, nil)
+		return rows, nil, reader.failed(f, err)
+	}
+	rows.digest = chunkDigestOf(uint64(n), rows.digests)
+	end, err := f.layout.endOfPage(table, r.low, n, func(i int) keyTuple { return f.splitKey(rows.keys[i]) })
+	if err != nil {
+		err = fmt.Errorf("the copy filter's query: %w", err)
 	}
 	return rows, end, reader.failed(f, err)
 }

@@ -232,25 +232,31 @@ func (j *filteredJob) copyUpTo(ctx context.Context, upper keyTuple, size uint64)
 	return c.high, nil
 }
 
-// advances makes sure that a batch ends behind the one before, or the table would be read for ever,
-// and that its last row has the highest key: rows behind that would be left out.
 func (j *filteredJob) advances(batch *RowBatch) error {
-	l, last := j.layout, batch.lastKey(j.layout)
-	if j.last != nil && (slices.EqualFunc(last, j.last, bytes.Equal) || l.keyOrdered && l.compareKeys(last, j.last) < 0) {
-		return errStandsStill(l.paginationKey(j.table, last), j.table)
+	_, err := j.layout.endOfPage(j.table, j.last, batch.Size(), func(row int) keyTuple { return batch.keyAt(j.layout, row) })
+	return err
+}
+
+// endOfPage returns the key of the last of the rows that a host's query has returned after a key.
+// It makes sure that it is behind that one, or the table would be read for ever, and the highest of
+// all: rows behind that would be left out.
+func (l *tableLayout) endOfPage(table *TableSchema, after keyTuple, rows int, keyAt func(row int) keyTuple) (keyTuple, error) {
+	last := keyAt(rows - 1)
+	if after != nil && (slices.EqualFunc(last, after, bytes.Equal) || l.keyOrdered && l.compareKeys(last, after) < 0) {
+		return nil, errStandsStill(l.paginationKey(table, last), table)
 	}
 	if !l.keyOrdered {
-		return nil
+		return last, nil
 	}
-	before := batch.keyAt(l, 0)
-	for row := 1; row < batch.Size(); row++ {
-		key := batch.keyAt(l, row)
+	before := keyAt(0)
+	for row := 1; row < rows; row++ {
+		key := keyAt(row)
 		if l.compareKeys(before, key) > 0 {
-			return fmt.Errorf("its row %s comes after the row %s: they must be in the order of the pagination key %s", l.describeKey(key), l.describeKey(before), l.keyNames())
+			return nil, fmt.Errorf("its row %s comes after the row %s: they must be in the order of the pagination key %s", l.describeKey(key), l.describeKey(before), l.keyNames())
 		}
 		before = key
 	}
-	return nil
+	return last, nil
 }
 
 // beyond tells whether all rows of a batch lie beyond the highest key at the start: they come by

@@ -84,7 +84,30 @@ func (oneTenant) ApplicableEvent(ev DMLEvent) (bool, error) {
 	return false, nil
 }
 
-// With a filter the rows of others do no harm, and ours are compared on both sides.
+// fewAtOnce is oneTenant with a limit of its own.
+type fewAtOnce struct{ oneTenant }
+
+func (f fewAtOnce) BuildSelect(columns []string, table *TableSchema, last PaginationKey, size uint64) (squirrel.SelectBuilder, error) {
+	return f.oneTenant.BuildSelect(columns, table, last, min(size, 500))
+}
+
+// amongAll is oneTenant with a limit that counts the rows of others, too.
+type amongAll struct{ oneTenant }
+
+func (amongAll) BuildSelect(columns []string, table *TableSchema, last PaginationKey, size uint64) (squirrel.SelectBuilder, error) {
+	ids, args, err := squirrel.Select("id").From(QuotedTableName(table)).Where(squirrel.Gt{"id": last.SQLValue()}).OrderBy("id").Limit(size).ToSql()
+	return squirrel.Select(columns...).From(QuotedTableName(table)).Join("("+ids+") AS batch USING (id)", args...).Where(squirrel.Eq{"tenant": 1}).OrderBy("id"), err
+}
+
+// sameAgain is oneTenant that does not heed the key.
+type sameAgain struct{ oneTenant }
+
+func (f sameAgain) BuildSelect(columns []string, table *TableSchema, _ PaginationKey, size uint64) (squirrel.SelectBuilder, error) {
+	return f.oneTenant.BuildSelect(columns, table, Int64Key{Column: "id", Value: -1}, size)
+}
+
+// With a filter the rows of others do no harm, and ours are compared on both sides, also when its
+// query returns fewer rows than its limit although there are more.
 func TestOnlineVerifierObeysACopyFilter(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
 		verifySides(t, db, "t (id INT PRIMARY KEY, tenant INT, v INT)")
@@ -97,20 +120,28 @@ func TestOnlineVerifierObeysACopyFilter(t *testing.T) {
 		}
 		mustExec(t, db, "INSERT INTO "+verifySource+".t VALUES "+strings.Join(source, ","), "INSERT INTO "+verifyTarget+".t VALUES "+strings.Join(target, ","),
 			"INSERT INTO "+verifyTarget+".t VALUES (10,7,7),(100000,7,7)")
-		filtered := func() *OnlineVerifier {
+		filtered := func(filter CopyFilter) *OnlineVerifier {
 			v := newTestVerifier(t, db)
 			c, err := v.core()
 			require.NoError(t, err)
-			c.filter = oneTenant{}
+			c.filter = filter
 			return v
 		}
-		v := filtered()
-		requireEqual(t, v, "rows of others")
-		require.Equal(t, uint64(2500), v.Stats().RowsCompared)
-		mustExec(t, db, "UPDATE "+verifyTarget+".t SET v = 2 WHERE id = 4999", "DELETE FROM "+verifyTarget+".t WHERE id = 1",
-			"INSERT INTO "+verifyTarget+".t VALUES (2,1,1),(200000,1,1)", "UPDATE "+verifyTarget+".t SET tenant = 3 WHERE id = 7")
-		requireMismatches(t, filtered(), "ours", "t 4999: "+string(MismatchRowChecksumDifference), "t 1: "+string(MismatchRowMissingOnTarget),
-			"t 2: "+string(MismatchRowMissingOnSource), "t 200000: "+string(MismatchRowMissingOnSource), "t 7: "+string(MismatchRowMissingOnTarget))
+		filters := []CopyFilter{oneTenant{}, fewAtOnce{}, amongAll{}}
+		for _, filter := range filters {
+			v := filtered(filter)
+			requireEqual(t, v, fmt.Sprintf("rows of others, %T", filter))
+			require.Equal(t, uint64(2500), v.Stats().RowsCompared, "%T", filter)
+		}
+		_, err := filtered(sameAgain{}).VerifyDuringCutover()
+		require.ErrorContains(t, err, "the copy filter's query: pagination key 3999 of "+verifySource+".t does not advance")
+		mustExec(t, db, "UPDATE "+verifyTarget+".t SET v = 2 WHERE id = 4999", "DELETE FROM "+verifyTarget+".t WHERE id IN (1, 4501)",
+			"INSERT INTO "+verifyTarget+".t VALUES (2,1,1),(4502,1,1),(200000,1,1)", "UPDATE "+verifyTarget+".t SET tenant = 3 WHERE id = 7")
+		for _, filter := range filters {
+			requireMismatches(t, filtered(filter), fmt.Sprintf("ours, %T", filter), "t 4999: "+string(MismatchRowChecksumDifference), "t 1: "+string(MismatchRowMissingOnTarget),
+				"t 4501: "+string(MismatchRowMissingOnTarget), "t 2: "+string(MismatchRowMissingOnSource), "t 4502: "+string(MismatchRowMissingOnSource),
+				"t 200000: "+string(MismatchRowMissingOnSource), "t 7: "+string(MismatchRowMissingOnTarget))
+		}
 	})
 }
 
