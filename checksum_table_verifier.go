@@ -71,7 +71,7 @@ func (v *ChecksumTableVerifier) VerifyDuringCutoverContext(ctx context.Context) 
 		return VerificationResult{}, fmt.Errorf("cannot find table %s during verification: %w", tableOfError(err), err)
 	case err != nil:
 		return VerificationResult{}, err
-	case c.counters.rows.Load() == 0:
+	case !c.sawRows():
 		return VerificationResult{}, c.nothingCompared()
 	case result.DataCorrect:
 		return result, nil

@@ -120,6 +120,7 @@ type comparerCounters struct {
 // tableStats is what was done for one table.
 type tableStats struct {
 	rows, chunks, differing, rechecks uint64
+	seen                              bool      // a side had a row to compare, in a walk or by its key
 	sum                               digestSum // of the source's rows, when first compared
 	took                              time.Duration
 }
@@ -400,6 +401,23 @@ func (c *comparer) mismatches() []OnlineVerifierMismatch {
 	c.found.Lock()
 	defer c.found.Unlock()
 	return append([]OnlineVerifierMismatch(nil), c.found.mismatches...)
+}
+
+// sawRows reports that there was a row to compare. Tables that were empty when they were walked
+// may have got rows since, by the stream.
+func (c *comparer) sawRows() bool {
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	return c.sawRowsLocked()
+}
+
+func (c *comparer) sawRowsLocked() bool {
+	for _, t := range c.stats.tables {
+		if t.seen {
+			return true
+		}
+	}
+	return false
 }
 
 // nothingCompared is the error of a verification that has seen no row.

@@ -360,6 +360,12 @@ func (c *comparer) countRechecked(b keyBatch, took time.Duration) {
 	t.took += took
 }
 
+func (c *comparer) sawRowOf(f *fingerprint) {
+	c.stats.Lock()
+	defer c.stats.Unlock()
+	c.stats.tables[f].seen = true
+}
+
 // batches splits the keys into statements, in the order of their bytes so that the
 // servers read neighbours together.
 func (work verifyWork) batches() []keyBatch {
@@ -392,6 +398,9 @@ func (c *comparer) compareBatch(ctx context.Context, b keyBatch) (map[string]obs
 	target, err := c.servers.target.keys(ctx, b.f, b.keys)
 	if err != nil {
 		return nil, err
+	}
+	if len(source)+len(target) > 0 {
+		c.sawRowOf(b.f)
 	}
 	differing := differingKeys(source, target)
 	if len(differing) == 0 {

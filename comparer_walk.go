@@ -245,6 +245,7 @@ func (c *comparer) count(w *tableWalk, source, target chunkDigest, equal bool) {
 	defer c.stats.Unlock()
 	t := c.stats.tables[w.f]
 	t.chunks++
+	t.seen = t.seen || source.rows+target.rows > 0
 	if w.first {
 		t.rows += source.rows
 		t.sum.add(&source.total)

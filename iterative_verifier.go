@@ -157,7 +157,7 @@ func (v *IterativeVerifier) VerifyOnce() (VerificationResult, error) {
 	}
 	c.compareEverything()
 	result, err := c.duringCutover(context.Background())
-	if err == nil && c.counters.rows.Load() == 0 {
+	if err == nil && !c.sawRows() {
 		return VerificationResult{}, c.nothingCompared()
 	}
 	if err != nil || result.DataCorrect {
@@ -204,7 +204,7 @@ func (v *IterativeVerifier) VerifyDuringCutoverContext(ctx context.Context) (Ver
 		return VerificationResult{}, err
 	}
 	result, err := c.duringCutover(ctx)
-	if err == nil && c.counters.rows.Load() == 0 && result.DataCorrect {
+	if err == nil && !c.sawRows() && result.DataCorrect {
 		return VerificationResult{}, c.nothingCompared()
 	}
 	if err != nil || result.DataCorrect {

@@ -170,11 +170,11 @@ func (v *OnlineVerifier) VerifyDuringCutoverContext(ctx context.Context) (Verifi
 	if err != nil {
 		return VerificationResult{}, err
 	}
-	if v.CompareAllDuringCutover && c.counters.rows.Load() > 0 {
+	if v.CompareAllDuringCutover {
 		c.compareEverything()
 	}
 	result, err := c.duringCutover(ctx)
-	if err == nil && c.counters.rows.Load() == 0 && result.DataCorrect {
+	if err == nil && !c.sawRows() && result.DataCorrect {
 		return VerificationResult{}, c.nothingCompared()
 	}
 	return result, err

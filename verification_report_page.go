@@ -41,11 +41,11 @@ func (r *VerificationReport) verdict() string {
 	switch {
 	case r.Result == reportDifferent:
 		return fmt.Sprintf("Rows that differ: %s, of %s that were compared%s.", grouped(uint64(len(r.Mismatches))), tables, at)
-	case r.Rows+r.RowsRechecked == 0:
+	case r.Result == reportIncomplete && r.Rows+r.RowsRechecked == 0:
 		return "No row was compared: this says nothing about whether source and target are equal."
 	case r.Result == reportIncomplete:
 		return fmt.Sprintf("Not everything was compared: %s so far, and none of them differs.", plural(int(r.Rows), "row"))
-	case r.Verifier == VerifierTypeInline:
+	case r.Verifier == VerifierTypeInline || r.Rows == 0: // no row was there when the tables were walked
 		return fmt.Sprintf("The rows of %s that were copied or changed by the run are equal on both servers%s.", tables, at)
 	}
 	return fmt.Sprintf("All %s of %s were compared on both servers, and are equal%s.", plural(int(r.Rows), "row"), tables, at)

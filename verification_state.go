@@ -46,8 +46,10 @@ type TableVerificationState struct {
 	First  []CopiedRangeKeys `json:",omitempty"`
 	Ranges []CopiedRangeKeys `json:",omitempty"`
 	Keys   []string          `json:",omitempty"`
-	// Rows and Chunks were compared; Sum is that of the rows' digests.
+	// Rows and Chunks were compared; Sum is that of the rows' digests. Seen: a row was
+	// compared, which may have been one that changed: Rows does not count those.
 	Rows, Chunks uint64
+	Seen         bool `json:",omitempty"`
 	Sum          string
 }
 
@@ -116,7 +118,7 @@ func (c *comparer) save() map[string]*TableVerificationState {
 	defer c.stats.Unlock()
 	for _, f := range c.prints {
 		t, s := tables[f.table.String()], c.stats.tables[f]
-		t.Rows, t.Chunks, t.Sum = s.rows, s.chunks, hex.EncodeToString(s.sum.bytes())
+		t.Rows, t.Chunks, t.Seen, t.Sum = s.rows, s.chunks, s.seen, hex.EncodeToString(s.sum.bytes())
 	}
 	return tables
 }
@@ -152,7 +154,7 @@ func (c *comparer) load(tables map[string]*TableVerificationState, anew func(*Ta
 			c.counters.tablesDone.Add(1)
 		}
 		c.stats.Lock()
-		c.stats.tables[f].rows, c.stats.tables[f].chunks = t.Rows, t.Chunks
+		c.stats.tables[f].rows, c.stats.tables[f].chunks, c.stats.tables[f].seen = t.Rows, t.Chunks, t.Seen || t.Rows > 0
 		c.stats.tables[f].sum.addDigest(sum)
 		c.stats.Unlock()
 	}
