@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -360,28 +361,47 @@ func (c *comparer) equalAt(at BinlogCoordinate) {
 	c.stats.coordinate = at
 }
 
-// throttle waits while the run is throttled, unless the writers wait for us.
-func (c *comparer) throttle(ctx context.Context, still bool) error {
-	if still || c.throttler == nil {
-		return nil
-	}
-	return WaitForThrottleContext(ctx, c.throttler)
+// passWorker is one of the goroutines that compare in a pass.
+type passWorker struct {
+	throttler Throttler     // nil: never waits
+	held      time.Duration // for how long it was throttled
 }
 
-// parallel runs f on every worker and waits for all.
-func (c *comparer) parallel(ctx context.Context, f func(ctx context.Context) error) error {
+// throttle waits while the run is throttled.
+func (w *passWorker) throttle(ctx context.Context) error {
+	if w.throttler == nil {
+		return nil
+	}
+	began := time.Now()
+	defer func() { w.held += time.Since(began) }()
+	return WaitForThrottleContext(ctx, w.throttler)
+}
+
+// parallel runs f on every worker and waits for all. It returns how long that would have taken if
+// nobody had been throttled, which they are unless the writers wait for us.
+func (c *comparer) parallel(ctx context.Context, still bool, f func(ctx context.Context, worker *passWorker) error) (time.Duration, error) {
 	workers := c.concurrency
 	if workers <= 0 {
 		workers = defaultVerifierConcurrency
 	}
+	throttler := c.throttler
+	if still {
+		throttler = nil
+	}
+	took := make([]time.Duration, workers)
 	group, _ := lifecycle.New(ctx)
-	for range workers {
-		group.Go("verification", f)
+	for i := range workers {
+		group.Go("verification", func(ctx context.Context) error {
+			began, worker := time.Now(), &passWorker{throttler: throttler}
+			err := f(ctx, worker)
+			took[i] = time.Since(began) - worker.held
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
-		return endOf(ctx, err)
+		return 0, endOf(ctx, err)
 	}
-	return ctx.Err() // a worker that was told to stop has not failed, nor finished
+	return slices.Max(took), ctx.Err() // a worker that was told to stop has not failed, nor finished
 }
 
 // verdict is the result as far as rows were compared.

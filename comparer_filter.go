@@ -35,7 +35,7 @@ func (c *comparer) filterOf(f *fingerprint) CopyFilter {
 //
 // A table is walked by one worker. An interrupted walk begins again at the range's
 // beginning.
-func (c *comparer) walkFiltered(ctx context.Context, w *tableWalk, still bool) error {
+func (c *comparer) walkFiltered(ctx context.Context, w *tableWalk, worker *passWorker) error {
 	for {
 		w.mu.Lock()
 		if len(w.mu.ranges) == 0 {
@@ -47,21 +47,21 @@ func (c *comparer) walkFiltered(ctx context.Context, w *tableWalk, still bool) e
 		chunk := w.claimedLocked(&walkedChunk{keyRange: w.mu.ranges[0]})
 		w.mu.ranges = w.mu.ranges[1:]
 		w.mu.Unlock()
-		started := time.Now()
-		if err := c.compareFiltered(ctx, w, chunk.keyRange, still); err != nil {
+		started, held := time.Now(), worker.held
+		if err := c.compareFiltered(ctx, w, chunk.keyRange, worker); err != nil {
 			return err
 		}
-		c.tookTime(w.f, time.Since(started))
+		c.tookTime(w.f, time.Since(started)-(worker.held-held))
 		w.done(chunk, 0, 0)
 	}
 }
 
 // compareFiltered compares a range page by page, until the query has no row any more: a page that
 // is short says nothing, see [CopyFilter].
-func (c *comparer) compareFiltered(ctx context.Context, w *tableWalk, r keyRange, still bool) error {
+func (c *comparer) compareFiltered(ctx context.Context, w *tableWalk, r keyRange, worker *passWorker) error {
 	targetTable := c.onTarget(w.f.table)
 	for {
-		if err := c.throttle(ctx, still); err != nil {
+		if err := worker.throttle(ctx); err != nil {
 			return err
 		}
 		source, last, err := c.filteredRows(ctx, w.f, c.servers.source, w.f.table, r, filteredPage)

@@ -36,13 +36,12 @@ func (c *comparer) shrink(ctx context.Context) error {
 	previous, extra := int(^uint(0)>>1), 0
 	var took time.Duration
 	for range maxVerifyPasses {
-		started := time.Now()
-		walked, err := c.pass(ctx, false)
+		passed, err := c.pass(ctx, false)
 		if err != nil {
 			return err
 		}
-		took = time.Since(started)
-		if walked {
+		took = passed.took
+		if passed.walked {
 			continue // what it found is queued
 		}
 		keys, ranges := c.queue.counts()
@@ -177,40 +176,48 @@ func (c *comparer) end() {
 	c.taken.work, c.taken.walks = nil, nil
 }
 
+// passed is what a pass was.
+type passed struct {
+	walked bool          // ranges were compared; keys of them that differ are queued
+	took   time.Duration // to compare: the cutover's pass waits for no throttler, nor for changes under way
+}
+
 // pass compares once everything that is queued, and the keys that differed in the last
 // pass. Every change taken is on the target before that is read, so that a change under
-// way explains a difference only if it is delivered later. walked says that ranges were
-// compared; keys of them that differ are queued.
-func (c *comparer) pass(ctx context.Context, still bool) (walked bool, err error) {
+// way explains a difference only if it is delivered later.
+func (c *comparer) pass(ctx context.Context, still bool) (p passed, err error) {
 	waiting := c.collisions.snapshot() // before anything is read
 	work, previous := c.begin()
 	defer c.end()
 	if keys, ranges := work.counts(); keys+ranges == 0 {
-		return false, nil
+		return p, nil
 	}
 	c.counters.passes.Add(1)
 	if !still {
 		if err := c.waitUntilApplied(ctx); err != nil {
-			return false, err
+			return p, err
 		}
 	}
 	c.taken.Lock()
 	walks := c.newWalks(work)
 	c.taken.walks = walks
 	c.taken.Unlock()
-	if err := c.walk(ctx, walks, still); err != nil {
-		return true, err
-	}
-	differing, err := c.compareKeys(ctx, work, still)
+	p.walked = len(walks) > 0
+	walking, err := c.walk(ctx, walks, still)
 	if err != nil {
-		return true, err
+		return p, err
 	}
+	differing, comparing, err := c.compareKeys(ctx, work, still)
+	if err != nil {
+		return p, err
+	}
+	p.took = walking + comparing
 	suspects, err := c.judge(ctx, differing, previous, waiting, still)
 	if err != nil {
-		return true, err
+		return p, err
 	}
 	c.judged(work, suspects)
-	return len(walks) > 0, nil
+	return p, nil
 }
 
 // judge decides which differing keys are differing rows; the others are suspects.
@@ -311,10 +318,10 @@ type keyBatch struct {
 
 // compareKeys compares the keys of the work on all workers and returns those that
 // differ.
-func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool) (map[*fingerprint]map[string]observation, error) {
+func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool) (differing map[*fingerprint]map[string]observation, took time.Duration, err error) {
 	batches := work.batches()
 	if len(batches) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	var next atomic.Int64
 	var result struct {
@@ -322,14 +329,14 @@ func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool)
 		differing map[*fingerprint]map[string]observation
 	}
 	result.differing = map[*fingerprint]map[string]observation{}
-	err := c.parallel(ctx, func(ctx context.Context) error {
+	took, err = c.parallel(ctx, still, func(ctx context.Context, worker *passWorker) error {
 		for {
 			i := int(next.Add(1)) - 1
 			if i >= len(batches) {
 				return nil
 			}
 			b := batches[i]
-			if err := c.throttle(ctx, still); err != nil {
+			if err := worker.throttle(ctx); err != nil {
 				return err
 			}
 			started := time.Now()
@@ -346,7 +353,7 @@ func (c *comparer) compareKeys(ctx context.Context, work verifyWork, still bool)
 			result.Unlock()
 		}
 	})
-	return result.differing, err
+	return result.differing, took, err
 }
 
 func (c *comparer) countRechecked(b keyBatch, took time.Duration) {

@@ -6,7 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/go-mysql-org/go-mysql/schema"
 	"github.com/stretchr/testify/require"
 
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -63,4 +66,46 @@ func TestWhatIsLeftAtAnyMoment(t *testing.T) {
 		readers.Wait()
 		require.Zero(t, missed.Load())
 	})
+}
+
+// minuteLate takes a minute to bring changes to the target.
+type minuteLate struct{}
+
+func (minuteLate) WaitUntilApplied(context.Context, BinlogCoordinate) error {
+	time.Sleep(time.Minute)
+	return nil
+}
+
+// throttledUntil is a throttler that lets go at a time.
+type throttledUntil struct {
+	PauserThrottler
+	end time.Time
+}
+
+func (t *throttledUntil) Throttled() bool { return time.Now().Before(t.end) }
+
+// What the cutover's comparison does not wait for, a throttler and changes on their way, does not
+// count as the time that it takes.
+func TestMaxExpectedDowntimeIsOfComparing(t *testing.T) {
+	for limit, allowed := range map[time.Duration]bool{3 * time.Second: true, time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fingerprint{table: &TableSchema{Table: &schema.Table{}}, layout: &tableLayout{keys: []int{0}, keyBytes: true}}
+			reader := &fingerprintReader{read: func(context.Context, func(querySession, string) error) error {
+				time.Sleep(time.Second)
+				return nil // no row
+			}}
+			c := newComparer(nil, nil, rewrites{}, []*fingerprint{f})
+			c.servers = &verifiedServers{source: reader, target: reader}
+			c.maxDowntime, c.logger = limit, quietLogger()
+			c.applied, c.logEnd = minuteLate{}, func(context.Context) (BinlogCoordinate, error) { return BinlogCoordinate{}, nil }
+			c.throttler = &throttledUntil{end: time.Now().Add(10 * time.Minute)}
+			c.queue.add(f, encodedKey(1))
+			err := c.shrink(t.Context())
+			if allowed {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, "(took 2s)")
+			}
+		})
+	}
 }

@@ -64,13 +64,13 @@ func (c *comparer) newWalks(work verifyWork) []*tableWalk {
 }
 
 // walk compares the chunks of all walks; differing keys are added to the queue.
-func (c *comparer) walk(ctx context.Context, walks []*tableWalk, still bool) error {
+func (c *comparer) walk(ctx context.Context, walks []*tableWalk, still bool) (took time.Duration, err error) {
 	if len(walks) == 0 {
-		return nil
+		return 0, nil
 	}
-	return c.parallel(ctx, func(ctx context.Context) error {
+	return c.parallel(ctx, still, func(ctx context.Context, worker *passWorker) error {
 		for _, w := range walks {
-			if err := c.walkTable(ctx, w, still); err != nil {
+			if err := c.walkTable(ctx, w, worker); err != nil {
 				return err
 			}
 		}
@@ -94,12 +94,12 @@ func (w *tableWalk) left() []keyRange {
 }
 
 // walkTable compares chunks of one table until none is left to claim.
-func (c *comparer) walkTable(ctx context.Context, w *tableWalk, still bool) error {
+func (c *comparer) walkTable(ctx context.Context, w *tableWalk, worker *passWorker) error {
 	if c.filterOf(w.f) != nil {
-		return c.walkFiltered(ctx, w, still)
+		return c.walkFiltered(ctx, w, worker)
 	}
 	for {
-		if err := c.throttle(ctx, still); err != nil {
+		if err := worker.throttle(ctx); err != nil {
 			return err
 		}
 		chunk, err := w.claim(ctx)
