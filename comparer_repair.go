@@ -1,9 +1,13 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -32,17 +36,12 @@ type repairer struct {
 	ferry *Ferry // nil in a literal: then no checkpoint fences us
 
 	// Owned by whoever holds the comparer's phase.
-	todo  map[*fingerprint][]repairable
-	tried map[*fingerprint]map[string]int
-}
-
-type repairable struct {
-	key      string
-	mismatch OnlineVerifierMismatch
+	todo  map[*fingerprint]map[string]OnlineVerifierMismatch // by key
+	tried map[*fingerprint]map[string]int                    // how often a row was written
 }
 
 func newRepairer(c *comparer, f *Ferry) *repairer {
-	return &repairer{c: c, ferry: f, todo: map[*fingerprint][]repairable{}, tried: map[*fingerprint]map[string]int{}}
+	return &repairer{c: c, ferry: f, todo: map[*fingerprint]map[string]OnlineVerifierMismatch{}, tried: map[*fingerprint]map[string]int{}}
 }
 
 // take notes a differing row, and reports whether it is going to be repaired.
@@ -50,92 +49,143 @@ func (r *repairer) take(f *fingerprint, key string, m OnlineVerifierMismatch) bo
 	if r == nil || r.tried[f][key] >= maxRepairs {
 		return false
 	}
-	if r.tried[f] == nil {
-		r.tried[f] = map[string]int{}
+	if r.todo[f] == nil {
+		r.todo[f] = map[string]OnlineVerifierMismatch{}
 	}
-	r.tried[f][key]++
-	r.todo[f] = append(r.todo[f], repairable{key, m})
+	r.todo[f][key] = m
 	return true
 }
 
-// repair rewrites everything noted, and queues it to be compared again.
+// repair rewrites everything noted, and queues it to be compared again. What an error leaves is
+// found again.
 func (r *repairer) repair(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	for f, rows := range r.todo {
-		delete(r.todo, f)
-		for len(rows) > 0 {
-			n := min(len(rows), keysPerRead)
-			if err := r.rewrite(ctx, f, rows[:n]); err != nil {
-				return &TableError{Schema: f.table.Schema, Table: f.table.Name, Err: fmt.Errorf("repairing %d rows, the first with key %s: %w", n, rows[0].mismatch.Key, err)}
+	todo := r.todo
+	r.todo = map[*fingerprint]map[string]OnlineVerifierMismatch{}
+	for f, rows := range todo {
+		keys := slices.Sorted(maps.Keys(rows))
+		for len(keys) > 0 {
+			n := min(len(keys), keysPerRead)
+			written, err := r.rewrite(ctx, f, keys[:n])
+			if err != nil {
+				return &TableError{Schema: f.table.Schema, Table: f.table.Name, Err: fmt.Errorf("repairing %d rows, the first with key %s: %w", n, rows[keys[0]].Key, err)}
 			}
-			rows = rows[n:]
+			for _, key := range keys[:written] {
+				r.audit(f, key, rows[key])
+			}
+			keys = keys[written:]
 		}
 	}
 	return nil
 }
 
-// rewrite makes some rows of a table equal in one transaction on either side.
-func (r *repairer) rewrite(ctx context.Context, f *fingerprint, rows []repairable) error {
-	keys := make([]string, len(rows))
-	for i := range rows {
-		keys[i] = rows[i].key
-	}
-	sourceServer, err := server.Detect(ctx, r.c.sourceDB)
+// rewrite makes the rows of the first keys equal, as many of them as are not too large together.
+// While one server is waited for, nothing is locked on the other.
+func (r *repairer) rewrite(ctx context.Context, f *fingerprint, keys []string) (written int, err error) {
+	srv, err := detectPatiently(ctx, r.c.targetDB, r.c.targetPatience)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	source, err := openSession(ctx, r.c.sourceDB, sourceServer, server.SourceSnapshot)
+	schema, name := r.c.names.table(f.table.Schema, f.table.Name)
+	tw, err := newTableWriter(f.table, schema, name, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer source.discard() // with it goes its transaction, and the locks
-	images, err := r.lock(ctx, source, sourceServer, f, keys)
-	if err != nil {
-		return err
-	}
-	if err := r.write(ctx, source, f, keys, images); err != nil {
-		return err
-	}
-	r.audit(f, rows)
-	return nil
+	var ofSource error // no matter of the target's patience
+	err = r.c.targetPatience.do(ctx, fingerprintAttempts, func(ctx context.Context, _ int) error {
+		var ofTarget error
+		ofSource = r.c.sourcePatience.do(ctx, fingerprintAttempts, func(ctx context.Context, _ int) (err error) {
+			err, ofTarget = r.attempt(ctx, f, srv, tw, keys)
+			for errors.Is(err, errLargeTogether) {
+				keys = keys[:len(keys)/2]
+				err, ofTarget = r.attempt(ctx, f, srv, tw, keys)
+			}
+			return err
+		})
+		if ofSource != nil {
+			return nil
+		}
+		return ofTarget
+	})
+	return len(keys), cmp.Or(err, ofSource)
 }
 
+// attempt makes some rows of a table equal in one transaction on either side. What is done twice,
+// because a COMMIT had no answer, does no harm: it is what the source has then.
+func (r *repairer) attempt(ctx context.Context, f *fingerprint, srv *server.Server, tw *tableWriter, keys []string) (ofSource, ofTarget error) {
+	followed := r.c.servers.planning
+	if r.ferry != nil {
+		followed = r.ferry.reader // knows which process of the server the stream follows
+	}
+	source, err := openSession(ctx, r.c.sourceDB, followed.server, server.SourceSnapshot, "SET innodb_lock_wait_timeout="+readLockWait)
+	if err != nil {
+		return err, nil
+	}
+	defer source.discard() // with it goes its transaction, and the locks
+	if err := followed.mayRead(ctx, source); err != nil {
+		return err, nil
+	}
+	images, err := r.lock(ctx, source, followed, f, keys)
+	if err != nil {
+		return err, nil
+	}
+	target, err := openWriter(ctx, r.c.targetDB, srv)
+	if err != nil {
+		return nil, err
+	}
+	defer target.discard()
+	if err := r.write(ctx, target, f, tw, keys, images); err != nil {
+		return nil, err
+	}
+	// Alive now: its locks were held while the rows were written.
+	if _, err := source.execText(ctx, "DO 0"); err != nil {
+		return fmt.Errorf("the source's locks were lost, nothing was repaired: %w", err), nil
+	}
+	if _, err := target.execText(ctx, "COMMIT"); err != nil {
+		return nil, err
+	}
+	_, err = source.execText(ctx, "COMMIT")
+	return err, nil
+}
+
+// repairBytes bounds the rows that are repaired together, unless it is one.
+const repairBytes = 16 << 20
+
+// errLargeTogether says that rows exceed repairBytes.
+var errLargeTogether = errors.New("the rows are too large to be repaired together")
+
 // lock reads the rows with their keys, and keeps rows and gaps locked.
-func (r *repairer) lock(ctx context.Context, s *session, srv *server.Server, f *fingerprint, keys []string) (*codec.Rows, error) {
+func (r *repairer) lock(ctx context.Context, s *session, followed *sourceReader, f *fingerprint, keys []string) (*codec.Rows, error) {
 	if _, err := s.execText(ctx, "START TRANSACTION"); err != nil {
 		return nil, err
 	}
 	images := codec.NewRows(len(f.layout.columns), len(keys), 256*len(keys))
 	stmt := append(s.statement(), "SELECT "+f.layout.reading(allLeaves)+" FROM "+QuotedTableName(f.table)+f.layout.forceKeyIndex()+" WHERE "...)
-	stmt = append(f.appendKeys(stmt, keys), srv.LockingReadSuffix()...)
+	stmt = append(f.appendKeys(stmt, keys), followed.server.LockingReadSuffix()...)
+	ctx, cut := context.WithCancel(ctx) // which ends the connection, or the rest would be read
+	defer cut()
+	large := false
 	err := s.query(ctx, stmt, func(values []driver.Value) error {
+		if large = len(keys) > 1 && images.Bytes() > repairBytes; large {
+			cut()
+			return errLargeTogether
+		}
 		return f.layout.appendRow(images, values)
 	})
-	return images, err
+	if large {
+		return nil, errLargeTogether
+	}
+	return images, followed.waitsForRows(ctx, err)
 }
 
 // write sets the keys on the target to the images: what has none is deleted.
-func (r *repairer) write(ctx context.Context, source *session, f *fingerprint, keys []string, images *codec.Rows) error {
-	srv, err := server.Detect(ctx, r.c.targetDB)
-	if err != nil {
-		return err
-	}
-	target, err := openWriter(ctx, r.c.targetDB, srv)
-	if err != nil {
-		return err
-	}
-	defer target.discard()
+func (r *repairer) write(ctx context.Context, target *session, f *fingerprint, tw *tableWriter, keys []string, images *codec.Rows) error {
 	if r.ferry != nil && r.ferry.checkpoint.begun() {
 		if err := r.ferry.checkpoint.lockEpoch(ctx, target); err != nil {
 			return err
 		}
-	}
-	schema, name := r.c.names.table(f.table.Schema, f.table.Name)
-	tw, err := newTableWriter(f.table, schema, name, srv.UpsertRowAlias(), srv.MaxAllowedPacket)
-	if err != nil {
-		return err
 	}
 	tuples := make([]keyTuple, len(keys))
 	for i, key := range keys {
@@ -146,31 +196,26 @@ func (r *repairer) write(ctx context.Context, source *session, f *fingerprint, k
 	}
 	// A row that another one keeps out differs when it is compared again: that one has
 	// to be repaired first.
-	if _, err := tw.insertAbsent(ctx, target, allRows(images)); err != nil {
-		return err
-	}
-	// Alive now: its locks were held while the rows were written.
-	if _, err := source.execText(ctx, "DO 0"); err != nil {
-		return fmt.Errorf("the source's locks were lost, nothing was repaired: %w", err)
-	}
-	if _, err := target.execText(ctx, "COMMIT"); err != nil {
-		return err
-	}
-	_, err = source.execText(ctx, "COMMIT")
+	_, err := tw.insertAbsent(ctx, target, allRows(images))
 	return err
 }
 
-func (r *repairer) audit(f *fingerprint, rows []repairable) {
-	actions := map[mismatchType]string{MismatchRowMissingOnTarget: "inserted", MismatchRowMissingOnSource: "deleted"}
+// audit tells of a repaired row, and queues it.
+func (r *repairer) audit(f *fingerprint, key string, m OnlineVerifierMismatch) {
+	action := "rewritten"
+	switch m.Kind {
+	case MismatchRowMissingOnTarget:
+		action = "inserted"
+	case MismatchRowMissingOnSource:
+		action = "deleted"
+	}
+	if r.tried[f] == nil {
+		r.tried[f] = map[string]int{}
+	}
+	r.tried[f][key]++
 	r.c.found.Lock()
 	defer r.c.found.Unlock()
-	for _, row := range rows {
-		action := actions[row.mismatch.Kind]
-		if action == "" {
-			action = "rewritten"
-		}
-		r.c.found.repaired = append(r.c.found.repaired, RepairedRow{row.mismatch, action, time.Now().UTC()})
-		r.c.log().WithFields(Fields{fieldTable: row.mismatch.Table, fieldKey: row.mismatch.Key, "kind": row.mismatch.Kind}).Warnf("a differing row of the target was %s", action)
-		r.c.queue.add(f, row.key)
-	}
+	r.c.found.repaired = append(r.c.found.repaired, RepairedRow{m, action, time.Now().UTC()})
+	r.c.log().WithFields(Fields{fieldTable: m.Table, fieldKey: m.Key, "kind": m.Kind}).Warnf("a differing row of the target was %s", action)
+	r.c.queue.add(f, key)
 }

@@ -51,7 +51,7 @@ func (e *OutageError) Resumable() bool { return true }
 
 // RowsLockedError says that rows could not be read for as long as Config.MaxOutageSeconds
 // allows because another transaction keeps them locked. Only MySQL without GTIDs, where
-// visibility is known by row locks, reads so that it has to wait for them.
+// visibility is known by row locks, reads so that it has to wait for them, and a repair.
 type RowsLockedError struct {
 	final
 	// XIDs are the XA transactions that are prepared there, which may be the ones; as XA

@@ -166,7 +166,15 @@ func (r *sourceReader) readOnce(ctx context.Context, mark deliveredMark, f func(
 
 // lockedRows explains a lock that was not granted.
 func (r *sourceReader) lockedRows(ctx context.Context, err error) error {
-	if !r.lockingReads() || mysqlerr.Classify(err) != mysqlerr.LockWait {
+	if !r.lockingReads() {
+		return err
+	}
+	return r.waitsForRows(ctx, err)
+}
+
+// waitsForRows is lockedRows for a read that locks on any server.
+func (r *sourceReader) waitsForRows(ctx context.Context, err error) error {
+	if mysqlerr.Classify(err) != mysqlerr.LockWait {
 		return err
 	}
 	locked := &RowsLockedError{Err: err}

@@ -407,6 +407,22 @@ func TestRepairOfAStillTarget(t *testing.T) {
 		require.Equal(t, map[string]string{"t 1": "rewritten", "t 2": "rewritten", "t 3": "inserted", "t 4": "rewritten", "t 5": "deleted", "c abc": "rewritten"}, actions)
 		require.GreaterOrEqual(t, v.Stats().Repaired, 6, "a row that another one kept out is repaired twice")
 		requireEqual(t, newTestVerifier(t, db), "by another verifier")
+
+		// Large rows are repaired by few.
+		mustExec(t, db, "CREATE TABLE "+verifySource+".large (id INT PRIMARY KEY, v LONGBLOB)", "CREATE TABLE "+verifyTarget+".large (id INT PRIMARY KEY, v LONGBLOB)",
+			"INSERT INTO "+verifySource+".large VALUES (1,REPEAT('a',5<<20)),(2,REPEAT('b',5<<20)),(3,REPEAT('c',5<<20)),(4,REPEAT('d',5<<20)),(5,REPEAT('e',5<<20))")
+		v = newTestVerifier(t, db)
+		v.Repair = true
+		c, err := v.core()
+		require.NoError(t, err)
+		require.NoError(t, c.run(t.Context(), &c.counters.before, func(ctx context.Context) error {
+			f := c.byName[TableIdentifier{verifySource, "large"}]
+			written, err := c.repairer.rewrite(ctx, f, []string{encodedKey(1), encodedKey(2), encodedKey(3), encodedKey(4), encodedKey(5)})
+			require.Equal(t, 2, written)
+			return err
+		}))
+		requireEqual(t, v, "after the repair of the others")
+		require.Equal(t, 3, v.Stats().Repaired)
 	})
 }
 

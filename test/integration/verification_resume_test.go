@@ -95,6 +95,42 @@ func TestVerificationGoesOn(t *testing.T) {
 	})
 }
 
+// A repair that collides with others, or loses a connection, is made again.
+func TestRepairIsMadeAgain(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		const schema = "repaired_again"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		f, target := proxiedTarget(t, p, schema)
+		source, err := faultproxy.Start(fmt.Sprintf("%s:%d", p.Source.Host, p.Source.Port))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, source.Close()) })
+		f.Source.Host, f.Source.Port = "127.0.0.1", uint16(source.Port())
+		f.SkipTargetVerification = true // whose business it would be
+		f.OnlineVerifierConfig.Repair = true
+		mustStart(t, t.Context(), f)
+		var faults []*faultproxy.Trigger
+		f.DataIterator.AddDoneListener(func() error {
+			for _, fault := range []struct {
+				proxy *faultproxy.Proxy
+				of    string
+				code  uint16
+			}{{source, "FROM `" + schema + "`.`t` .*(FOR SHARE|LOCK IN SHARE MODE)$", 1205}, {target, "^DELETE FROM `" + schema + "`.`t`", 1213}} {
+				faults = append(faults, fault.proxy.On(faultproxy.Rule{Match: faultproxy.Query(fault.of), Do: faultproxy.Refuse, Error: fault.code, Times: 3}),
+					fault.proxy.On(faultproxy.Rule{Match: faultproxy.Query(fault.of), Do: faultproxy.Reset}))
+			}
+			return p.TryIn(t.Context(), p.TargetDB, schema, "UPDATE t SET v = 7 WHERE id = 2", "DELETE FROM t WHERE id = 3")
+		})
+		require.NoError(t, harness.RunStarted(t.Context(), f, func() error { return nil }))
+		p.MustEqual(t, schema)
+		require.Len(t, f.Verifier.(ghostferry.ReportingVerifier).Report().Repaired, 2)
+		for i, fault := range faults {
+			require.Positive(t, fault.Taken(), "fault %d", i)
+		}
+		require.NoError(t, f.Close())
+	})
+}
+
 // Rows that differ during a move are repaired while the application writes.
 func TestRepairUnderWrites(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
