@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	sqlorig "database/sql"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -12,7 +13,8 @@ import (
 )
 
 // ChecksumTableVerifier compares whole tables at the cutover, when nobody writes. It
-// works as a literal of its exported fields.
+// works as a literal of its exported fields. A Ferry's compares the rows that its CopyFilter
+// selects on both servers.
 //
 // It compares the digests of chunks, which agree between servers of different versions
 // and flavours, and names the rows that differ; CHECKSUM TABLE, which does neither, is
@@ -30,6 +32,7 @@ type ChecksumTableVerifier struct {
 	UseChecksumStatement bool
 
 	logger     Logger
+	filter     CopyFilter // nil: whole tables
 	background backgroundRun
 	found      lastComparison
 }
@@ -51,6 +54,9 @@ func (v *ChecksumTableVerifier) VerifyDuringCutoverContext(ctx context.Context) 
 		return VerificationResult{}, fmt.Errorf("%w: there is no table to compare", IncompleteVerificationError{})
 	}
 	if v.UseChecksumStatement {
+		if v.filter != nil {
+			return VerificationResult{}, errors.New("CHECKSUM TABLE compares whole tables, and the run's CopyFilter chooses rows: unset UseChecksumStatement")
+		}
 		return v.byStatement(ctx)
 	}
 	var prints []*fingerprint
@@ -62,7 +68,7 @@ func (v *ChecksumTableVerifier) VerifyDuringCutoverContext(ctx context.Context) 
 		prints = append(prints, f)
 	}
 	c := newComparer(v.SourceDB, v.TargetDB, newRewrites(v.DatabaseRewrites, v.TableRewrites), prints)
-	c.logger = taggedLogger(v.logger, "checksum_verifier")
+	c.logger, c.filter = taggedLogger(v.logger, "checksum_verifier"), v.filter
 	c.compareEverything()
 	v.found.set(c)
 	result, err := c.duringCutover(ctx)

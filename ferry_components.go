@@ -171,7 +171,7 @@ func (f *Ferry) NewChecksumTableVerifier() *ChecksumTableVerifier {
 	f.ensureInitialized()
 	return &ChecksumTableVerifier{
 		Tables: f.sortedTables(), DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
-		SourceDB: f.SourceDB, TargetDB: f.TargetDB, logger: f.logger,
+		SourceDB: f.SourceDB, TargetDB: f.TargetDB, logger: f.logger, filter: f.CopyFilter,
 	}
 }
 

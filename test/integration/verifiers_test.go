@@ -76,7 +76,7 @@ func (f ofTenant) ApplicableEvent(ev ghostferry.DMLEvent) (bool, error) {
 // One tenant's rows are compared where others live on both sides, while they are written.
 func TestVerifiersOfOneTenant(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
-		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline} {
+		for _, verifier := range []string{ghostferry.VerifierTypeOnline, ghostferry.VerifierTypeInline, ghostferry.VerifierTypeChecksumTable} {
 			t.Run(verifier, func(t *testing.T) {
 				p.Create(t, "one_tenant", "CREATE TABLE t (id INT PRIMARY KEY, tenant INT NOT NULL, v INT)")
 				var rows []string
@@ -95,6 +95,11 @@ func TestVerifiersOfOneTenant(t *testing.T) {
 				const ours = "SELECT * FROM one_tenant.t WHERE tenant = 1 ORDER BY id"
 				require.Equal(t, harness.Rows(t, p.SourceDB, ours), harness.Rows(t, p.TargetDB, ours))
 				require.Equal(t, 2, harness.Count(t, p.TargetDB, "one_tenant.t WHERE tenant <> 1"), "rows of others stay")
+				if v, ok := f.Verifier.(*ghostferry.ChecksumTableVerifier); ok {
+					v.UseChecksumStatement = true
+					_, err := v.VerifyDuringCutover()
+					require.ErrorContains(t, err, "unset UseChecksumStatement")
+				}
 				require.NoError(t, f.Close())
 			})
 		}
