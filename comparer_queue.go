@@ -95,6 +95,13 @@ func (t *recheckQueue) addFirst(f *fingerprint, r keyRange) {
 	w.first = append(w.first, r)
 }
 
+// setFirst makes ranges those of a table that were never compared.
+func (t *recheckQueue) setFirst(f *fingerprint, ranges []keyRange) {
+	t.lockToChange()
+	defer t.mu.Unlock()
+	t.mu.work.of(f).first = ranges
+}
+
 // take removes and returns everything.
 func (t *recheckQueue) take() verifyWork {
 	t.lockToChange()

@@ -91,6 +91,9 @@ func (f *Ferry) takeRunOver(ctx context.Context) (found *resumePoint, err error)
 func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 	moved := found.batch != f.resume.batch
 	*f.resume = *found // the components hold it, too
+	if err := f.queueCopiedByOthers(); err != nil {
+		return err
+	}
 	if err := f.queueRechecks(); err != nil {
 		return err
 	}

@@ -230,8 +230,22 @@ func (f *Ferry) resumeVerificationOf(c *comparer) error {
 	return f.queueRechecks()
 }
 
+// queueCopiedByOthers is queueCopied for an inline verifier that does not go on from its own progress.
+func (f *Ferry) queueCopiedByOthers() error {
+	v, inline := f.Verifier.(*InlineVerifier)
+	if state := f.savedVerification(); !inline || state != nil && state.VerifierType == f.VerifierType {
+		return nil
+	}
+	c, err := v.core()
+	if err != nil {
+		return err
+	}
+	f.queueCopied(c)
+	return nil
+}
+
 // queueCopied has what an earlier process has copied compared once; the rest is compared when it is
-// copied.
+// copied. A later look at what is copied takes the place of an earlier one.
 func (f *Ferry) queueCopied(c *comparer) {
 	for _, table := range f.sortedTables() {
 		fp := c.byName[NewTableIdentifierFromSchemaTable(table)]
@@ -239,18 +253,20 @@ func (f *Ferry) queueCopied(c *comparer) {
 			continue
 		}
 		if f.resume == nil { // a state does not tell it as well
-			c.queue.addFirst(fp, keyRange{})
+			c.queue.setFirst(fp, []keyRange{{}})
 			continue
 		}
 		t := f.resume.tables[NewTableIdentifierFromSchemaTable(table)]
 		switch {
 		case t == nil || t.again:
 		case t.completed:
-			c.queue.addFirst(fp, keyRange{})
+			c.queue.setFirst(fp, []keyRange{{}})
 		default:
+			var copied []keyRange
 			for _, chunk := range t.chunks {
-				c.queue.addFirst(fp, chunk.keyRange)
+				copied = append(copied, chunk.keyRange)
 			}
+			c.queue.setFirst(fp, copied)
 		}
 	}
 }

@@ -195,6 +195,32 @@ func TestInlineVerifierTakesOver(t *testing.T) {
 	})
 }
 
+// So it is with what another process copies between this one's first look at the checkpoint and
+// the moment in which it takes the run over.
+func TestInlineVerifierTakesOverFromALiveProcess(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "inline_late"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4)")
+		stopAtFirstChunk(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeNoVerification))
+		first := harness.Count(t, p.TargetDB, schema+".t")
+		f := unwatched(p, schema, ghostferry.VerifierTypeInline)
+		require.NoError(t, f.InitializeContext(ctx))
+		stopAtFirstChunk(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeNoVerification))
+		copied := harness.Count(t, p.TargetDB, schema+".t")
+		require.Greater(t, copied, first)
+		p.In(t, p.TargetDB, schema, "UPDATE t SET v=v+10")
+		require.NoError(t, f.StartContext(ctx))
+		err := harness.RunStarted(ctx, f, func() error { return nil })
+		for id := range copied {
+			require.ErrorContains(t, err, fmt.Sprintf("%d (type: rows checksum difference", id+1))
+		}
+		require.NoError(t, f.Close())
+	})
+}
+
 // So it is with a table that was empty when it was copied, and filled since; and what was compared
 // only then is in the report.
 func TestInlineVerifierTakesOverChanges(t *testing.T) {
