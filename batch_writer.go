@@ -191,7 +191,8 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 		if w.ledger == nil {
 			return &TargetConflictError{Table: tw.quoted, Key: l.describeKey(decodeTuple([]byte(skipped[0])))}
 		}
-		if err := w.ledger.add(ctx, table, skipped); err != nil {
+		w.ledger.note(table, skipped, false) // before the state claims the batch
+		if err := w.ledger.bind(ctx, table, skipped); err != nil {
 			return err
 		}
 	}

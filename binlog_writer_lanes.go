@@ -1,9 +1,11 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,7 +69,7 @@ func (w *BinlogWriter) lanesFor(b *applyBatch) int {
 }
 
 // settleDebts strikes the keys that the batch has executed off the ledger, then adds
-// those that it had to leave out.
+// those that it had to leave out: before the batch is claimed as executed anywhere else.
 func (w *BinlogWriter) settleDebts(ctx context.Context, b *applyBatch, skipped map[*TableSchema][]string) error {
 	if w.ledger == nil {
 		for table, keys := range skipped {
@@ -79,26 +81,41 @@ func (w *BinlogWriter) settleDebts(ctx context.Context, b *applyBatch, skipped m
 		}
 		return nil
 	}
+	w.ledger.struck()
 	if !w.ledger.empty() {
+		for table, key := range b.executed() {
+			w.ledger.paid(table, key)
+		}
+	}
+	for table, keys := range skipped {
+		w.ledger.note(table, keys, w.checkpoint != nil)
+	}
+	for table, keys := range skipped {
+		if err := w.ledger.bind(ctx, table, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// executed are the keys whose changes the batch has.
+func (b *applyBatch) executed() iter.Seq2[*TableSchema, string] {
+	return func(yield func(*TableSchema, string) bool) {
 		for _, t := range b.tables {
 			for _, c := range t.ordered {
-				w.ledger.paid(t.writer.table, c.key)
+				if !yield(t.writer.table, c.key) {
+					return
+				}
 			}
 			for _, ev := range t.serial {
 				for _, image := range []int{ev.old, ev.new} {
-					if image >= 0 {
-						w.ledger.paid(t.writer.table, ev.key(image))
+					if image >= 0 && !yield(t.writer.table, ev.key(image)) {
+						return
 					}
 				}
 			}
 		}
 	}
-	for table, keys := range skipped {
-		if err := w.ledger.add(ctx, table, keys); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // batchAttempt is one attempt to write a batch.
@@ -144,15 +161,15 @@ func (a *batchAttempt) run(ctx context.Context) (map[*TableSchema][]string, erro
 		images = nil
 	}
 	lanes := time.Since(began)
-	serial, err := a.commitPosition(ctx, images)
+	left, err := a.commitPosition(ctx, images, skipped)
 	if errors.Is(err, errBatchCommitted{}) {
 		traceLanded(nil)
-		return nil, nil
+		return left, nil
 	}
 	if err == nil && a.lanes > 1 {
 		a.w.pace(a.batch.changes, lanes, time.Since(began)-lanes)
 	}
-	return mergeSkipped(serial, skipped...), err
+	return left, err
 }
 
 // committedBefore reports whether an attempt whose COMMIT got no answer was committed
@@ -175,10 +192,17 @@ func (a *batchAttempt) committedBefore(ctx context.Context) (bool, error) {
 	return committed == a.number, err
 }
 
-// commitPosition is the batch's last transaction: what only one lane writes, and the position.
-func (a *batchAttempt) commitPosition(ctx context.Context, images func(ctx context.Context, s *session, lane int) error) (serial map[*TableSchema][]string, err error) {
+// commitPosition is the batch's last transaction: what only one lane writes, the position, and what
+// the batch and its lanes, as skipped says, have left out, which it returns.
+func (a *batchAttempt) commitPosition(ctx context.Context, images func(ctx context.Context, s *session, lane int) error, skipped []map[*TableSchema][]string) (left map[*TableSchema][]string, err error) {
 	err = a.transaction(ctx, func(s *session) error {
-		if err := a.recordPosition(ctx, s); err != nil {
+		err := a.recordPosition(ctx, s)
+		if errors.Is(err, errBatchCommitted{}) { // what that attempt has left out is on the record
+			recorded, failed := a.recordedDebts(ctx, s)
+			left = mergeSkipped(append(skipped, recorded)...)
+			return cmp.Or(failed, err)
+		}
+		if err != nil {
 			return err
 		}
 		if images != nil {
@@ -186,16 +210,51 @@ func (a *batchAttempt) commitPosition(ctx context.Context, images func(ctx conte
 				return err
 			}
 		}
-		var err error
-		serial, err = a.writeSerial(ctx, s)
-		return err
+		serial, err := a.writeSerial(ctx, s)
+		if err != nil {
+			return err
+		}
+		left = mergeSkipped(append(skipped, serial)...)
+		return a.recordDebts(ctx, s, left)
 	})
-	return serial, err
+	return left, err
 }
 
-func mergeSkipped(first map[*TableSchema][]string, others ...map[*TableSchema][]string) map[*TableSchema][]string {
+// recordDebts records what the batch leaves out, and strikes what it pays.
+func (a *batchAttempt) recordDebts(ctx context.Context, s *session, left map[*TableSchema][]string) error {
+	c, ledger := a.w.checkpoint, a.w.ledger
+	if c == nil || ledger == nil {
+		return nil
+	}
+	exec := func(stmt []byte) error {
+		_, err := s.exec(ctx, append(s.statement(), stmt...))
+		return err
+	}
+	if err := c.strikeDebts(ledger.struckBy(a.batch.executed(), left), exec); err != nil {
+		return err
+	}
+	return c.recordDebts(left, exec)
+}
+
+// recordedDebts returns what is on the record of the batch's tables.
+func (a *batchAttempt) recordedDebts(ctx context.Context, s *session) (map[*TableSchema][]string, error) {
+	c, recorded := a.w.checkpoint, map[*TableSchema][]string{}
+	byNumber := map[int]*TableSchema{}
+	for _, t := range a.batch.tables {
+		byNumber[c.number(t.writer.table)] = t.writer.table
+	}
+	err := c.eachKey(ctx, s.conn, debtsTable, debtWhat, func(number int, key string) error {
+		if table := byNumber[number]; table != nil {
+			recorded[table] = append(recorded[table], key)
+		}
+		return nil
+	})
+	return recorded, err
+}
+
+func mergeSkipped(parts ...map[*TableSchema][]string) map[*TableSchema][]string {
 	merged := map[*TableSchema][]string{}
-	for _, part := range append(others, first) {
+	for _, part := range parts {
 		for table, keys := range part {
 			merged[table] = append(merged[table], keys...)
 		}

@@ -30,6 +30,7 @@ import (
 //	        to lane 0's position was executed once all the same
 //	definitions  how each table was defined when the run began, and which of its rows move where to
 //	collisions  rows that wait until a row of another move is gone, see collision_ledger.go
+//	debts  rows that the apply has left out and that are owed, see checkpoint_debts.go
 //	deferred_indexes  what to create when a table's rows are there, see checkpoint_indexes.go
 //	origins  the source with which a run was begun that follows another since a failover
 //	fences  what a cutover has closed and how to open it, see checkpoint_fence.go
@@ -85,6 +86,8 @@ type resumePoint struct {
 	verification *VerificationState
 	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
 	collisions   map[TableIdentifier][]string // encoded keys of rows that wait until a row of another move is gone
+	debts        map[TableIdentifier][]string // encoded keys of rows that the apply has left out
+	debtsKept    bool                         // they are all of them
 }
 
 // process is the one of the source that was followed.
@@ -158,7 +161,8 @@ func (c *checkpoint) create(ctx context.Context) error {
   run_id VARBINARY(64) NOT NULL, table_number INT NOT NULL, definition LONGBLOB NOT NULL, PRIMARY KEY (run_id, table_number)) ENGINE=InnoDB`,
 		"CREATE TABLE IF NOT EXISTS " + c.table("origins") + ` (
   run_id VARBINARY(64) NOT NULL PRIMARY KEY, source VARCHAR(255) NOT NULL) ENGINE=InnoDB`,
-		c.createCollisions(),
+		c.createKeys(collisionsTable),
+		c.createKeys(debtsTable),
 		c.createIndexRecords(),
 		c.createFences(),
 		c.createTraffic(),
@@ -179,8 +183,9 @@ func (c *checkpoint) create(ctx context.Context) error {
 // begin takes the run over: it raises the epoch in every row that a writer locks, and,
 // for a new run, records where the stream starts. From then on an older process of the
 // run can commit nothing. It returns what that process has left behind, nil for a new
-// run: it may have gone on since previous was loaded.
-func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source sourceProcess, at BinlogCoordinate, mark logMark, lanes int, tables []*TableSchema) (*resumePoint, error) {
+// run: it may have gone on since previous was loaded. Of a new run, owed are rows that an earlier
+// process has left out which has kept a state only.
+func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source sourceProcess, at BinlogCoordinate, mark logMark, lanes int, tables []*TableSchema, owed map[*TableSchema][]string) (*resumePoint, error) {
 	s, err := openWriter(ctx, c.db, c.server)
 	if err != nil {
 		return nil, err
@@ -224,6 +229,9 @@ func (c *checkpoint) begin(ctx context.Context, previous *resumePoint, source so
 		}
 	}
 	if err := c.numberTables(ctx, tx, previous, tables); err != nil {
+		return nil, err
+	}
+	if err := c.keepDebts(ctx, tx, previous, owed); err != nil {
 		return nil, err
 	}
 	failpoint("resume.before_commit")
@@ -491,7 +499,7 @@ func (c *checkpoint) forget(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", "collisions", "origins", "traffic"} {
+	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", collisionsTable, debtsTable, "origins", "traffic"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (c *checkpoint) lockOwned(ctx context.Context, tx *sql.Tx) error {
 func (c *checkpoint) chunkRecorded(table *TableSchema) {
 	c.recorded.Lock()
 	defer c.recorded.Unlock()
-	c.recorded.chunks[c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]]++
+	c.recorded.chunks[c.number(table)]++
 }
 
 // noteRead remembers how far the source's log reached when rows of a table, or that there
@@ -49,7 +49,7 @@ func (c *checkpoint) noteRead(table *TableSchema, end BinlogCoordinate) {
 	}
 	c.recorded.Lock()
 	defer c.recorded.Unlock()
-	c.noteReadLocked(c.tableNumbers[NewTableIdentifierFromSchemaTable(table)], end)
+	c.noteReadLocked(c.number(table), end)
 }
 
 func (c *checkpoint) noteReadLocked(number int, end BinlogCoordinate) {
@@ -89,7 +89,7 @@ func (c *checkpoint) countRecorded(previous *resumePoint) {
 // completeTable records that a table's copy is complete; its chunks need no rows any
 // more. It is the moment to notice that the target lost chunks it had acknowledged.
 func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) error {
-	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	number := c.number(table)
 	c.recorded.Lock()
 	recorded := c.recorded.chunks[number]
 	c.recorded.Unlock()
@@ -131,9 +131,9 @@ func (c *checkpoint) completeTable(ctx context.Context, table *TableSchema) erro
 }
 
 // finish marks the run as done after so many batches, if this process still owns it and
-// the target still has everything that it acknowledged. The run's rows stay, so that the
-// same command finds them.
-func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
+// the target still has everything that it acknowledged. settled are rows on the record of debts that
+// are not owed any more. The run's rows stay, so that the same command finds them.
+func (c *checkpoint) finish(ctx context.Context, batches uint64, settled map[*TableSchema][]string) error {
 	return c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var batch uint64
 		if err := tx.QueryRowContext(ctx, "SELECT batch FROM "+c.table("lanes")+" WHERE run_id=? AND lane=0", c.runID).Scan(&batch); err != nil {
@@ -146,6 +146,9 @@ func (c *checkpoint) finish(ctx context.Context, batches uint64) error {
 			return err
 		}
 		if err := c.checkSettled(ctx, tx); err != nil {
+			return err
+		}
+		if err := c.endDebts(ctx, tx, settled); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE "+c.table("runs")+" SET finished=1 WHERE run_id=?", c.runID); err != nil {

@@ -111,8 +111,11 @@ func (c *checkpoint) loadFrom(ctx context.Context, db queryer) (*resumePoint, er
 	if err == nil && existing["definitions"] {
 		err = c.loadDefinitions(ctx, db, p)
 	}
-	if err == nil && existing["collisions"] {
-		err = c.loadCollisions(ctx, db, p)
+	if err == nil && existing[collisionsTable] {
+		p.collisions, err = c.loadKeys(ctx, db, collisionsTable, "a row that waits for another move", p)
+	}
+	if err == nil && existing[debtsTable] {
+		err = c.loadDebts(ctx, db, p)
 	}
 	if err == nil {
 		err = c.loadVerification(ctx, db, p)

@@ -14,7 +14,7 @@ import (
 // still owns the run: its result is one row, or none when fenced or recorded before.
 func (c *checkpoint) appendChunk(dst []byte, ch *chunk, rows int) []byte {
 	dst = append(dst, "INSERT INTO "+c.table("chunks")+" (run_id, table_number, number, low, high, rows_copied, sum, read_file, read_pos) SELECT run_id,"...)
-	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
+	dst = strconv.AppendInt(dst, int64(c.number(ch.table)), 10)
 	dst = append(dst, ',')
 	dst = strconv.AppendUint(dst, ch.number, 10)
 	dst = append(dst, ',')
@@ -42,7 +42,7 @@ func (c *checkpoint) sumOf(ch *chunk, debts []byte) uint32 {
 	if ch.low != nil {
 		low = []byte(ch.low.encode())
 	}
-	return chunkSum(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)], ch.number, low, []byte(ch.high.encode()), debts)
+	return chunkSum(c.number(ch.table), ch.number, low, []byte(ch.high.encode()), debts)
 }
 
 // appendDebts appends the statement that keeps a chunk's skipped keys with its record.
@@ -58,7 +58,7 @@ func (c *checkpoint) appendDebts(dst []byte, ch *chunk, keys []string) []byte {
 
 func (c *checkpoint) appendWhereChunk(dst []byte, ch *chunk) []byte {
 	dst = append(appendHex(append(dst, " WHERE run_id="...), []byte(c.runID)), " AND table_number="...)
-	dst = strconv.AppendInt(dst, int64(c.tableNumbers[NewTableIdentifierFromSchemaTable(ch.table)]), 10)
+	dst = strconv.AppendInt(dst, int64(c.number(ch.table)), 10)
 	return strconv.AppendUint(append(dst, " AND number="...), ch.number, 10)
 }
 
@@ -76,7 +76,7 @@ func (c *checkpoint) debtsOf(ctx context.Context, s *session, ch *chunk) (keys [
 // appendRechecks appends the statement that remembers rows to be compared again.
 func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []string) []byte {
 	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key, sum) VALUES "...)
-	number := c.tableNumbers[NewTableIdentifierFromSchemaTable(table)]
+	number := c.number(table)
 	for i, key := range keys {
 		if i > 0 {
 			dst = append(dst, ',')

@@ -91,7 +91,7 @@ func (c *collisionLedger) leave(ctx context.Context, s *session, w *tableWriter,
 		}
 	}
 	key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
-	if _, err := s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, []string{key})); err != nil {
+	if _, err := s.exec(ctx, c.checkpoint.appendKeys(s.statement(), collisionsTable, c.checkpoint.number(w.table), []string{key})); err != nil {
 		return false, err
 	}
 	// Should the transaction be rolled back, the row is looked at for nothing.
@@ -407,7 +407,7 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 	if err := c.checkpoint.lockEpoch(ctx, s); err != nil {
 		return nil, err
 	}
-	_, err = s.exec(ctx, c.checkpoint.appendCollisions(s.statement(), w.table, keys))
+	_, err = s.exec(ctx, c.checkpoint.appendKeys(s.statement(), collisionsTable, c.checkpoint.number(w.table), keys))
 	if mysqlerr.Classify(err) == mysqlerr.LockWait {
 		kept.passing = fmt.Errorf("rows that are left out are still being recorded: %w", err)
 		for _, key := range keys {
@@ -433,7 +433,7 @@ func (c *collisionLedger) write(ctx context.Context, w *tableWriter, keys []stri
 	}
 	settled := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return kept.keys[key] })
 	if len(settled) > 0 {
-		if _, err := s.exec(ctx, c.checkpoint.appendSettled(s.statement(), w.table, settled)); err != nil {
+		if _, err := s.exec(ctx, c.checkpoint.appendStruck(s.statement(), collisionsTable, c.checkpoint.number(w.table), settled)); err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,8 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/schema"
@@ -23,12 +25,21 @@ func TestDebtsArePaid(t *testing.T) {
 		logEnd: func(context.Context) (BinlogCoordinate, error) {
 			return BinlogCoordinate{File: "log.1", Pos: end}, nil
 		},
-		present: func(_ context.Context, _ *TableSchema, key string) (target, source bool, err error) {
-			return onTarget[key], key != deleted, nil
+		unpaid: func(_ context.Context, _ *TableSchema, keys []string) (unpaid []string, err error) {
+			for _, key := range keys {
+				if !onTarget[key] && key != deleted {
+					unpaid = append(unpaid, key)
+				}
+			}
+			return unpaid, nil
 		},
 	}
+	leave := func(keys ...string) {
+		ledger.note(table, keys, true)
+		require.NoError(t, ledger.bind(t.Context(), table, keys))
+	}
 	at := func(pos uint64) BinlogCoordinate { return BinlogCoordinate{File: "log.1", Pos: pos} }
-	require.NoError(t, ledger.add(t.Context(), table, []string{changed, seen, deleted, forgotten}))
+	leave(changed, seen, deleted, forgotten)
 	ledger.paid(table, changed)
 	require.NoError(t, ledger.check(t.Context(), at(99), false))
 	require.True(t, ledger.owes(table), "not due yet")
@@ -39,7 +50,31 @@ func TestDebtsArePaid(t *testing.T) {
 	require.ErrorAs(t, ledger.check(t.Context(), at(150), true), &owed)
 	require.Equal(t, []string{"4"}, owed.Keys)
 
-	require.NoError(t, ledger.add(t.Context(), table, []string{seen, changed}))
+	require.Equal(t, []string{forgotten}, ledger.all()[table], "it is still owed")
+
+	// What is on the record is struck by the batch that executes a change of it, or behind the look.
+	require.Equal(t, []string{seen, deleted}, ledger.settledKeys()[table])
+	executed := maps.All(map[*TableSchema]string{table: forgotten})
+	require.Equal(t, []string{seen, deleted, forgotten}, ledger.struckBy(executed, nil)[table])
+	left := map[*TableSchema][]string{table: {seen, forgotten}}
+	require.Equal(t, []string{deleted}, ledger.struckBy(executed, left)[table], "what is left out again stays")
+	ledger.struck()
+	require.Empty(t, ledger.settledKeys())
+	ledger.paid(table, forgotten)
+	require.Empty(t, ledger.struckBy(executed, nil))
+
+	// The log's end cannot be told: the debt is kept all the same, and is due at once.
+	ended := errors.New("the source has ended")
+	ledger.logEnd = func(context.Context) (BinlogCoordinate, error) { return BinlogCoordinate{}, ended }
+	ledger.note(table, []string{forgotten}, false)
+	require.ErrorIs(t, ledger.bind(t.Context(), table, []string{forgotten}), ended)
+	require.ErrorIs(t, ledger.check(t.Context(), at(1), false), ended)
+	require.Equal(t, []string{forgotten}, ledger.all()[table])
+	ledger.paid(table, forgotten)
+	require.Empty(t, ledger.struckBy(executed, nil), "it was not on the record")
+
+	ledger.logEnd = func(context.Context) (BinlogCoordinate, error) { return at(end), nil }
+	leave(seen, changed)
 	ledger.paid(table, changed)
 	require.NoError(t, ledger.check(t.Context(), at(150), true))
 	require.True(t, ledger.empty())

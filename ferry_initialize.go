@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -208,7 +209,7 @@ func (f *Ferry) build() error {
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience
 	f.reader.unconfirmed = &unconfirmedReads{}
-	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, present: f.rowPresence}
+	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, unpaid: f.unpaidRows}
 	f.collisions = f.newCollisionLedger()
 	samples := f.DataIterationConcurrency * 10
 	if f.resume == nil && f.StateToResumeFrom != nil {
@@ -249,7 +250,8 @@ func (f *Ferry) buildTargetVerifier() error {
 	return err
 }
 
-// rememberCopied tells the tracker and the ledger what the checkpoint says of the copy.
+// rememberCopied tells the tracker and the ledgers what the checkpoint says of the copy, and of rows
+// that were left out.
 func (f *Ferry) rememberCopied() {
 	if f.resume == nil {
 		return
@@ -259,41 +261,65 @@ func (f *Ferry) rememberCopied() {
 			f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
 		}
 		table := f.Tables.Get(id.SchemaName, id.TableName)
-		if waiting := f.resume.collisions[id]; table != nil && len(waiting) > 0 {
+		if table == nil { // Start refuses to go on without it
+			continue
+		}
+		if waiting := f.resume.collisions[id]; len(waiting) > 0 {
 			f.collisions.add(table, waiting...)
 		}
+		f.ledger.note(table, f.resume.debts[id], true)
 		for _, c := range t.chunks {
-			if table != nil && len(c.debts) > 0 {
-				f.ledger.mu.Lock()
-				f.ledger.addLocked(table, c.debts, BinlogCoordinate{}) // due at once: looked up again
-				f.ledger.mu.Unlock()
-			}
+			f.ledger.note(table, c.debts, false)
 		}
 	}
 }
 
-// rowPresence looks a key up on both sides, for the debt ledger.
-func (f *Ferry) rowPresence(ctx context.Context, table *TableSchema, key string) (target, source bool, err error) {
+// unpaidRows returns those of the keys that are on the source and not on the target, for the debt
+// ledger.
+func (f *Ferry) unpaidRows(ctx context.Context, table *TableSchema, keys []string) ([]string, error) {
 	schema, name := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(table.Schema, table.Name)
 	tw, err := newTableWriter(table, schema, name, f.targetServer.UpsertRowAlias(), f.targetServer.MaxAllowedPacket)
 	if err != nil {
-		return false, false, err
+		return nil, err
 	}
-	tuple := decodeTuple([]byte(key))
-	s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+	tuples, err := tw.layout.decodeKeys(keys)
 	if err != nil {
-		return false, false, err
+		return nil, err
 	}
-	defer s.discard()
-	if target, err = tw.exists(ctx, s, tw.quoted, tuple); err != nil || target {
-		return target, true, err
-	}
-	err = f.reader.read(ctx, f.gate.mark(), func(s *session, suffix string) error {
-		var err error
-		source, err = tw.exists(ctx, s, QuotedTableName(table), tuple)
+	var missing, gone []string
+	err = f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error {
+		s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+		if err != nil {
+			return err
+		}
+		defer s.discard()
+		missing, err = tw.missingKeys(ctx, s, tw.quoted, "", tuples)
 		return err
 	})
-	return target, source, err
+	if err != nil || len(missing) == 0 {
+		return nil, err
+	}
+	if tuples, err = tw.layout.decodeKeys(missing); err != nil {
+		return nil, err
+	}
+	err = f.sourcePatience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error {
+		return f.reader.readOnce(ctx, f.gate.mark(), func(s *session, suffix string) (err error) {
+			gone, err = tw.missingKeys(ctx, s, QuotedTableName(table), suffix, tuples)
+			return err
+		})
+	})
+	return slices.DeleteFunc(missing, func(key string) bool { return slices.Contains(gone, key) }), err
+}
+
+// decodeKeys reads keys that were kept encoded.
+func (l *tableLayout) decodeKeys(keys []string) ([]keyTuple, error) {
+	tuples := make([]keyTuple, len(keys))
+	for i, key := range keys {
+		if tuples[i] = decodeTuple([]byte(key)); len(tuples[i]) != len(l.keys) || tuples[i].encode() != key {
+			return nil, fmt.Errorf("%x is not a key of %d columns: what is kept of an earlier process is damaged: start afresh with empty target tables", key, len(l.keys))
+		}
+	}
+	return tuples, nil
 }
 
 func (f *Ferry) chooseVerifier() error {

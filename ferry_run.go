@@ -496,7 +496,7 @@ func (f *Ferry) finish(ctx context.Context) error {
 	}
 	if f.checkpoint != nil {
 		failpoint("cutover.drained")
-		if err := f.checkpoint.finish(ctx, f.BinlogWriter.batch); err != nil {
+		if err := f.checkpoint.finish(ctx, f.BinlogWriter.batch, f.ledger.settledKeys()); err != nil {
 			return fmt.Errorf("recording the end of the run: %w", err)
 		}
 	}

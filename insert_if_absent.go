@@ -165,17 +165,25 @@ func (w *tableWriter) insertAbsent(ctx context.Context, s *session, rows []rowRe
 
 // missing returns the encoded keys of rows that are not on the target.
 func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([]string, error) {
-	if !w.layout.keyBytes {
-		return w.missingOneByOne(ctx, s, rows)
+	keys := make([]keyTuple, len(rows))
+	for i, r := range rows {
+		keys[i] = keyOf(r.rows, r.row, w.layout.keys)
 	}
-	found := make(map[string]struct{}, len(rows))
-	for from := 0; from < len(rows); {
-		stmt := append(s.statement(), "SELECT "+w.layout.keySelectList()+" FROM "+w.quoted+" WHERE "...)
-		stmt, n := w.layout.appendKeyList(stmt, len(rows)-from, w.maxBytes(), func(i int) keyTuple {
-			return keyOf(rows[from+i].rows, rows[from+i].row, w.layout.keys)
-		})
+	return w.missingKeys(ctx, s, w.quoted, "", keys)
+}
+
+// missingKeys returns those of the keys, encoded, that no row has of a table of either side. suffix
+// is a lock clause.
+func (w *tableWriter) missingKeys(ctx context.Context, s *session, quotedTable, suffix string, keys []keyTuple) ([]string, error) {
+	if !w.layout.keyBytes {
+		return w.missingOneByOne(ctx, s, quotedTable, suffix, keys)
+	}
+	found := make(map[string]struct{}, len(keys))
+	for from := 0; from < len(keys); {
+		stmt := append(s.statement(), "SELECT "+w.layout.keySelectList()+" FROM "+quotedTable+" WHERE "...)
+		stmt, n := w.layout.appendKeyList(stmt, len(keys)-from, w.maxBytes(), func(i int) keyTuple { return keys[from+i] })
 		from += n
-		err := s.query(ctx, stmt, func(values []driver.Value) error {
+		err := s.query(ctx, append(stmt, suffix...), func(values []driver.Value) error {
 			var key []byte
 			for i, k := range w.layout.keys {
 				v, err := w.layout.columns[k].AppendDriver([]byte{}, values[i])
@@ -192,10 +200,10 @@ func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([
 		}
 	}
 	var missing []string
-	for _, r := range rows {
-		key := string(r.rows.AppendKey(nil, r.row, w.layout.keys))
-		if _, ok := found[key]; !ok {
-			missing = append(missing, key)
+	for _, key := range keys {
+		encoded := key.encode()
+		if _, ok := found[encoded]; !ok {
+			missing = append(missing, encoded)
 		}
 	}
 	return missing, nil
@@ -203,27 +211,21 @@ func (w *tableWriter) missing(ctx context.Context, s *session, rows []rowRef) ([
 
 // missingOneByOne asks for each key by itself: only the server knows which keys of a
 // collated column are equal.
-func (w *tableWriter) missingOneByOne(ctx context.Context, s *session, rows []rowRef) ([]string, error) {
+func (w *tableWriter) missingOneByOne(ctx context.Context, s *session, quotedTable, suffix string, keys []keyTuple) ([]string, error) {
 	var missing []string
-	for _, r := range rows {
-		key := keyOf(r.rows, r.row, w.layout.keys)
-		exists, err := w.exists(ctx, s, w.quoted, key)
+	for _, key := range keys {
+		stmt := append(s.statement(), "SELECT 1 FROM "+quotedTable+" WHERE "...)
+		stmt, _ = w.layout.appendKeyList(stmt, 1, 0, func(int) keyTuple { return key })
+		found := false
+		err := s.query(ctx, append(stmt, suffix...), func([]driver.Value) error { found = true; return nil })
 		if err != nil {
 			return nil, err
 		}
-		if !exists {
+		if !found {
 			missing = append(missing, key.encode())
 		}
 	}
 	return missing, nil
-}
-
-func (w *tableWriter) exists(ctx context.Context, s *session, quotedTable string, key keyTuple) (bool, error) {
-	stmt := append(s.statement(), "SELECT 1 FROM "+quotedTable+" WHERE "...)
-	stmt, _ = w.layout.appendKeyList(stmt, 1, 0, func(int) keyTuple { return key })
-	found := false
-	err := s.query(ctx, stmt, func([]driver.Value) error { found = true; return nil })
-	return found, err
 }
 
 // deleteKeys deletes the rows with the given keys.

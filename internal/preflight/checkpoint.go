@@ -13,7 +13,7 @@ func (r *run) checkCheckpoint(ctx context.Context) error {
 		return nil
 	}
 	var tables, ours int
-	err := r.Target.QueryRowContext(ctx, "SELECT COUNT(*), COUNT(CASE WHEN TABLE_NAME IN ('runs', 'lanes', 'tables', 'chunks', 'held', 'definitions', 'deferred_indexes', 'fences', 'rechecks', 'verifications', 'collisions', 'origins', 'traffic') THEN 1 END) "+
+	err := r.Target.QueryRowContext(ctx, "SELECT COUNT(*), COUNT(CASE WHEN TABLE_NAME IN ('runs', 'lanes', 'tables', 'chunks', 'held', 'definitions', 'deferred_indexes', 'fences', 'rechecks', 'verifications', 'collisions', 'debts', 'origins', 'traffic') THEN 1 END) "+
 		"FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME NOT IN ('copydb_tables', 'joined_rows', 'joined_movers')", r.CheckpointSchema).Scan(&tables, &ours)
 	if err != nil {
 		return fmt.Errorf("look for the checkpoint's schema: %w", err)

@@ -38,6 +38,9 @@ var damages = []struct{ name, statement, says string }{
 	{"a row to compare again of another table", "INSERT INTO rechecks (run_id, table_number, row_key, sum) SELECT run_id, 77, 'x', 0 FROM runs", "table number 77"},
 	{"the key of a row to compare again", "INSERT INTO rechecks (run_id, table_number, row_key, sum) SELECT run_id, number, 'x', 0 FROM tables", "is to be compared again does not fit its checksum"},
 	{"the key of a row that waits", "INSERT INTO collisions SELECT run_id, number, REPEAT('x', 32), 0x0000000178 FROM tables", "waits for another move"},
+	{"the key of a row that is owed", "INSERT INTO debts SELECT run_id, number, REPEAT('x', 32), 0x0000000178 FROM tables", "a row that is owed does not fit its digest"},
+	{"a row that is owed of another table", "INSERT INTO debts SELECT run_id, 77, UNHEX(SHA2(0x0000000178,256)), 0x0000000178 FROM runs", "table number 77"},
+	{"a key that is cut off", "INSERT INTO debts SELECT run_id, number, UNHEX(SHA2(0x0000000278,256)), 0x0000000278 FROM tables", "cannot be read"},
 	{"a newer version", "UPDATE runs SET format=format+1", "finish the run with the version that began it"},
 }
 
