@@ -109,6 +109,7 @@ func goldenState() *SerializableState {
 		LastStoredBinlogPositionForInlineVerifier: mysql.Position{Name: "mysql-bin.000003", Pos: 1200},
 		TableDefinitions:                          map[string]string{"shop.orders": "id bigint unsigned NOT NULL; PRIMARY (id)"},
 		SourceStartedAt:                           1_790_000_000,
+		Debts:                                     map[string][]string{"shop.orders": {"0000000137"}},
 		TargetIdentity:                            "4f22ab58-82db-22f2-8f44-d91bb0530503",
 		LastWrittenLogMark:                        "1234 1300 9f",
 		LastReadBinlogCoordinate:                  &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1300},

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"maps"
@@ -114,6 +115,20 @@ func (d *debtLedger) all() map[*TableSchema][]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return sortedKeys(d.mu.debts)
+}
+
+// serialize returns what is owed as a state has it.
+func (d *debtLedger) serialize() map[string][]string {
+	out := map[string][]string{}
+	if d == nil {
+		return out
+	}
+	for table, keys := range d.all() {
+		for _, key := range keys {
+			out[table.String()] = append(out[table.String()], hex.EncodeToString([]byte(key)))
+		}
+	}
+	return out
 }
 
 // settledKeys returns what is on the record and not owed any more.

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -219,6 +220,9 @@ func (f *Ferry) build() error {
 	}
 	f.StateTracker.unconfirmed = f.reader.unconfirmed
 	f.rememberCopied()
+	if err := f.rememberDebts(); err != nil {
+		return fmt.Errorf("the state to resume from is damaged: %w", err)
+	}
 	if err := f.DataIterationBatchSizePerTableOverride.UpdateBatchSizes(f.SourceDB, f.Tables); err != nil {
 		f.logger.WithError(err).Warn("batch sizes by row size could not be computed; the default is used")
 	}
@@ -272,6 +276,37 @@ func (f *Ferry) rememberCopied() {
 			f.ledger.note(table, c.debts, false)
 		}
 	}
+}
+
+// rememberDebts tells the ledger what the state says of rows that were left out. A checkpoint that
+// is begun from the state records them, too.
+func (f *Ferry) rememberDebts() error {
+	if f.resume != nil || f.StateToResumeFrom == nil {
+		return nil
+	}
+	for name, texts := range f.StateToResumeFrom.Debts {
+		table := f.Tables[name]
+		if table == nil { // Start refuses to go on without it
+			continue
+		}
+		l, err := table.layout()
+		if err != nil {
+			return err
+		}
+		keys := make([]string, len(texts))
+		for i, text := range texts {
+			key, err := hex.DecodeString(text)
+			if err != nil {
+				return fmt.Errorf("the key of a row of %s that is owed: %w", name, err)
+			}
+			keys[i] = string(key)
+		}
+		if _, err := l.decodeKeys(keys); err != nil {
+			return fmt.Errorf("rows of %s that are owed: %w", name, err)
+		}
+		f.ledger.note(table, keys, f.checkpoint != nil)
+	}
+	return nil
 }
 
 // unpaidRows returns those of the keys that are on the source and not on the target, for the debt

@@ -36,6 +36,7 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 		}
 	}
 	state := f.StateTracker.Serialize(tables, store)
+	state.Debts = f.ledger.serialize() // after what claims the rows, see debtLedger
 	if verification != nil {
 		state.Verification = verification
 		state.LastStoredBinlogPositionForInlineVerifier = verification.Position.Position()

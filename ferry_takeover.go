@@ -34,6 +34,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.resuming && f.resume == nil && f.StateToResumeFrom.Debts == nil {
+		f.warnOfForgottenDebts()
+	}
 	if f.checkpoint == nil {
 		return nil
 	}

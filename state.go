@@ -65,6 +65,11 @@ type SerializableState struct {
 	// LastExecutedBinlogCoordinate is up to where everything is on the target, when a run
 	// that resumes has to begin before that because XA transactions are prepared; else null.
 	LastExecutedBinlogCoordinate *BinlogCoordinate
+	// Debts are, for "schema.table" of the source, rows that were left out on the target because
+	// another row held one of their unique values, and that are owed until they are there: their
+	// keys, hexadecimal, of an encoding of the library's own. Empty when there are none, null in
+	// states of versions that did not keep them.
+	Debts map[string][]string
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
@@ -133,6 +138,7 @@ type serializableStateJSON struct {
 	TargetIdentity                            string            `json:",omitempty"`
 	LastWrittenLogMark                        string            `json:",omitempty"`
 	LastReadBinlogCoordinate                  *BinlogCoordinate `json:",omitempty"`
+	Debts                                     map[string][]string
 	BinlogVerifyStore                         BinlogVerifySerializedStore
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
@@ -168,6 +174,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastWrittenLogMark:                        s.LastWrittenLogMark,
 		LastReadBinlogCoordinate:                  s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
+		Debts:                                     s.Debts,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
@@ -222,6 +229,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastWrittenLogMark:                        raw.LastWrittenLogMark,
 		LastReadBinlogCoordinate:                  raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,
+		Debts:                                     raw.Debts,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,

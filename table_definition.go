@@ -228,6 +228,9 @@ func (f *Ferry) recordedTables() (tables map[string]TableIdentifier, whole bool)
 	for name := range s.CopiedRanges {
 		add(name)
 	}
+	for name := range s.Debts {
+		add(name)
+	}
 	for name := range s.LastKnownTableSchemaCache {
 		add(name)
 	}

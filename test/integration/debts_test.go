@@ -91,11 +91,18 @@ func TestRowsThatForeignRowsKeepOut(t *testing.T) {
 				require.Equal(t, c.resumed, warned)
 			})
 		}
-		t.Run("by an earlier process", func(t *testing.T) { mustStayOwed(t, p, nothing) })
+		t.Run("by an earlier process", func(t *testing.T) { mustStayOwed(t, p, func(*ghostferry.Ferry) {}) })
+		t.Run("by an earlier process, whose state is stored", func(t *testing.T) {
+			store, processes := ghostferry.FileCheckpointStore{Directory: t.TempDir()}, 0
+			mustStayOwed(t, p, func(f *ghostferry.Ferry) {
+				f.CheckpointStore = store
+				if processes++; processes < 3 { // the third begins a checkpoint from the state
+					f.Checkpoint = "off"
+				}
+			})
+		})
 	})
 }
-
-func nothing(*ghostferry.Ferry) {}
 
 // mustStayOwed leaves rows out in a first process, which is interrupted when its position is behind
 // them. They stay owed whichever process is asked, until they are there.
@@ -131,10 +138,14 @@ func mustStayOwed(t *testing.T, p *harness.Pair, change func(*ghostferry.Ferry))
 	}
 	mustOwe(t, p, again())
 	mustOwe(t, p, again())
+	recorded := 1 // the copied one is with its chunk
+	if f.CheckpointStore != nil {
+		recorded = 2
+	}
+	owed := func() int { return harness.Count(t, p.TargetDB, "_ghostferry.debts WHERE table_number<>0") }
+	require.Equal(t, recorded, owed())
 	p.In(t, p.TargetDB, keptOut, "DELETE FROM t WHERE id>=100", "INSERT INTO t VALUES (5,5),(7,7)")
 	require.NoError(t, again())
 	p.MustEqual(t, keptOut)
-	if f.Checkpoint == "" {
-		require.Zero(t, harness.Count(t, p.TargetDB, "_ghostferry.debts WHERE table_number<>0"))
-	}
+	require.Zero(t, owed())
 }
