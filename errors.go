@@ -392,9 +392,9 @@ func (e *LateWriteError) Error() string {
 	return text + ": not all writers were stopped; stop them and run again before the target takes over"
 }
 
-// DebtError says that rows left out because another row held their unique value were
-// not delivered by the binary log when they had to be. It is a broken invariant of
-// the engine or of the source's log.
+// DebtError says that rows left out because another row of the target held their unique value
+// were not delivered by the binary log when they had to be: that row is of somebody else, or the
+// source's log lacks changes. They stay owed: every process that goes on ends so until they are there.
 type DebtError struct {
 	ruined
 	// Table is "schema.table" on the source.
@@ -407,7 +407,7 @@ type DebtError struct {
 
 // Error names table, keys and coordinate.
 func (e *DebtError) Error() string {
-	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s: the source's binary log does not contain every change; start again with an empty table",
+	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s: other rows of the target had their unique values when they were to be written: find out who wrote those, and make the rows as the source has them, then the same command goes on; or the source's binary log does not contain every change: start again with an empty table",
 		e.Table, e.Coordinate.Name, e.Coordinate.Pos, strings.Join(e.Keys, ", "))
 }
 
