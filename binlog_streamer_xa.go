@@ -243,7 +243,7 @@ func (s *BinlogStreamer) waitUntilDecided(xid string) error {
 			err = retry.Sleep(ctx, wait)
 		}
 		if err != nil {
-			return fmt.Errorf("waiting for the commit of XA transaction %s on the source: %w", xid, errors.Join(context.Cause(ctx), err))
+			return fmt.Errorf("waiting for the commit of XA transaction %s: %w", xid, errors.Join(context.Cause(ctx), err))
 		}
 	}
 }
@@ -269,8 +269,11 @@ func (s *BinlogStreamer) unknownCommit(ev *rawEvent, xid string) error {
 			return nil
 		}
 	}
-	return s.unsupported(ev, nil, "the commit of XA transaction "+xid+", which was prepared before the stream's start,",
-		"start again with empty target tables while no XA transaction is prepared on the source")
+	what, where := "the commit of XA transaction "+xid+", which was prepared before the stream's start,", "source"
+	if s.own != nil {
+		what, where = what+" and may have changed moved rows on the target,", "target"
+	}
+	return s.unsupported(ev, nil, what, "start again with empty target tables while no XA transaction is prepared on the "+where)
 }
 
 // undecidedError is what a stream ends with when transactions that changed moved tables
@@ -303,7 +306,7 @@ func (s *BinlogStreamer) undecided() *PreparedTransactionsError {
 	if len(s.xa.prepared) == 0 {
 		return nil
 	}
-	e := &PreparedTransactionsError{}
+	e := &PreparedTransactionsError{Target: s.own != nil}
 	for xid, p := range s.xa.prepared {
 		if len(p.tables) == 0 {
 			continue

@@ -332,16 +332,25 @@ type PreparedTransactionsError struct {
 	Tables []string
 	// Coordinate is the stop position; zero at the start.
 	Coordinate BinlogCoordinate
+	// Target is true for transactions of somebody else on the target.
+	Target bool
 }
 
 // Error names the transactions, the tables and the coordinate.
 func (e *PreparedTransactionsError) Error() string {
-	text := fmt.Sprintf("the source has prepared XA transactions (%s)", strings.Join(e.XIDs, "; "))
+	where := "source"
+	if e.Target {
+		where = "target"
+	}
+	text := fmt.Sprintf("the %s has prepared XA transactions (%s)", where, strings.Join(e.XIDs, "; "))
 	if len(e.Tables) > 0 {
 		text += " with changes of " + strings.Join(e.Tables, ", ")
 	}
 	if !e.Coordinate.IsZero() {
 		text += fmt.Sprintf(" at the stop position %s", e.Coordinate)
+	}
+	if e.Target {
+		return text + ": XA ROLLBACK each of them there, and start again"
 	}
 	return text + ": XA COMMIT or XA ROLLBACK each of them on the source, and start again"
 }

@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
+	"github.com/ghostferry-go/ghostferry/internal/server"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // StartContext is Start with a context. Nothing is written.
@@ -130,7 +134,32 @@ func (f *Ferry) connectWatch(ctx context.Context) error {
 		}
 	}
 	_, err := f.TargetVerifier.BinlogStreamer.connect(ctx, from)
-	return err
+	if err != nil || !from.IsZero() {
+		return err
+	}
+	return f.awaitTargetXA(ctx)
+}
+
+// awaitTargetXA waits for XA transactions that were prepared on the target when the watch
+// began: their rows lie before it. What is committed by now does no harm: nothing was copied
+// since the watch began, and everything is compared later. One that is committed later ends
+// the watch, because nobody knows what it has changed.
+func (f *Ferry) awaitTargetXA(ctx context.Context) error {
+	_, undecided, err := f.awaitDecisions(ctx, f.targetServer, f.TargetDB, preparedPatience)
+	if err != nil {
+		return err
+	}
+	if len(undecided) > 0 {
+		f.logger.Warnf("the target has prepared XA transactions (%s): the run fails when one is committed, because it may have changed moved rows; XA ROLLBACK them on the target", strings.Join(undecided, "; "))
+	}
+	end, err := f.targetServer.LogEnd(ctx, f.TargetDB)
+	if err != nil {
+		return err
+	}
+	f.TargetVerifier.BinlogStreamer.xa.unread = func(_ binlog.GTID, at BinlogCoordinate) bool {
+		return at.CompareFilePos(BinlogCoordinate{File: end.File, Pos: end.Pos}) <= 0
+	}
+	return nil
 }
 
 func (f *Ferry) watchedUpTo() BinlogCoordinate {
@@ -177,31 +206,42 @@ func (f *Ferry) prepareForXA(ctx context.Context) (err error) {
 	if f.xaAtStart, err = f.sourceServer.XAUsed(ctx, f.SourceDB); err != nil {
 		return err
 	}
-	var undecided []string
-	deadline := time.Now().Add(preparedPatience)
-	for first := true; ; first = false {
-		xids, err := f.sourceServer.PreparedXA(ctx, f.SourceDB)
-		if err != nil {
-			f.logger.WithError(err).Debug("prepared XA transactions could not be listed; preflight has warned")
-			break
-		}
-		if first {
-			undecided = xids
-			f.xaAtStart = f.xaAtStart || len(xids) > 0
-		}
-		undecided = slices.DeleteFunc(undecided, func(xid string) bool { return !slices.Contains(xids, xid) })
-		if len(undecided) == 0 || f.resuming {
-			break // those of a run that resumes may be in its stream
-		}
-		if time.Now().After(deadline) {
-			return &PreparedTransactionsError{XIDs: undecided}
-		}
-		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
+	patience := preparedPatience
+	if f.resuming {
+		patience = 0 // those of a run that resumes may be in its stream
 	}
+	found, undecided, err := f.awaitDecisions(ctx, f.sourceServer, f.SourceDB, patience)
+	if err != nil {
+		return err
+	}
+	if len(undecided) > 0 && !f.resuming {
+		return &PreparedTransactionsError{XIDs: undecided}
+	}
+	f.xaAtStart = f.xaAtStart || found
 	f.BinlogWriter.recordAll.Store(f.xaAtStart)
 	return nil
+}
+
+// awaitDecisions waits until the XA transactions that are prepared on a server now are decided,
+// and returns those that are not after patience; found tells whether there were any.
+func (f *Ferry) awaitDecisions(ctx context.Context, srv *server.Server, db *sql.DB, patience time.Duration) (found bool, undecided []string, err error) {
+	for deadline := time.Now().Add(patience); ; {
+		xids, err := srv.PreparedXA(ctx, db)
+		if err != nil {
+			f.logger.WithError(err).Debug("prepared XA transactions could not be listed")
+			return found, nil, nil
+		}
+		if !found {
+			found, undecided = len(xids) > 0, xids
+		}
+		undecided = slices.DeleteFunc(undecided, func(xid string) bool { return !slices.Contains(xids, xid) })
+		if len(undecided) == 0 || !time.Now().Before(deadline) {
+			return found, undecided, nil
+		}
+		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return found, undecided, err
+		}
+	}
 }
 
 // readBefore reports whether what an earlier process has read of the source is on the

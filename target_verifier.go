@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/ghostferry-go/ghostferry/internal/binlog"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -61,14 +60,22 @@ func NewTargetVerifier(targetDB *sql.DB, stateTracker *StateTracker, binlogStrea
 	v := &TargetVerifier{DB: targetDB, BinlogStreamer: binlogStreamer, StateTracker: stateTracker}
 	binlogStreamer.own = v.isOwn
 	binlogStreamer.AddEventListener(v.BinlogEventListener)
-	binlogStreamer.onEnd = append(binlogStreamer.onEnd, func(e transactionEnd) {
-		if v.StateTracker != nil && e.at.File != "" {
-			v.StateTracker.UpdateLastResumableBinlogPositionForTargetVerifier(e.at.Position())
-		}
-	})
-	// An XA transaction that was prepared before the watch began was written before it.
-	binlogStreamer.xa.unread = func(binlog.GTID, BinlogCoordinate) bool { return true }
+	binlogStreamer.onEnd = append(binlogStreamer.onEnd, v.watchedTo)
 	return v, nil
+}
+
+// watchedTo notes from where a later process has to watch: it does not have the rows of
+// transactions that are prepared, which stand in the log before that. By file and offset no
+// set of GTIDs says so.
+func (v *TargetVerifier) watchedTo(e transactionEnd) {
+	at := e.at
+	if v.StateTracker == nil || at.File == "" {
+		return
+	}
+	if hold := v.BinlogStreamer.xa.hold; hold != nil {
+		at = *hold
+	}
+	v.StateTracker.UpdateLastResumableBinlogPositionForTargetVerifier(at.Position())
 }
 
 // lag is how old the newest event seen is; 0 before the first one, and once the watch was told

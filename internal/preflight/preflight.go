@@ -149,7 +149,7 @@ var checks = []struct {
 		[]string{"trigger"}}, (*run).checkTargetTriggers},
 	{Check{"checkpoint", "the checkpoint's schema: somebody else's tables in it, other runs that have not finished",
 		[]string{"foreign", "other-run"}}, (*run).checkCheckpoint},
-	{Check{"prepared-xa", "XA transactions that are prepared on the source",
+	{Check{"prepared-xa", "XA transactions that are prepared, on the source or on a target that is watched",
 		[]string{"prepared", "unknown"}}, (*run).checkPreparedXA},
 	{Check{"packet-size", "max_allowed_packet of both servers against the longest rows that the tables allow",
 		[]string{"row"}}, (*run).checkPacketSize},

@@ -407,17 +407,30 @@ func TestTargetTriggers(t *testing.T) {
 func TestPreparedXA(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		const xid = "X'676f',X'',1"
-		c, err := w.source.Conn(t.Context())
-		require.NoError(t, err)
-		defer c.Close()
-		for _, statement := range []string{"XA START " + xid, "INSERT INTO `shop_1`.customers (id) VALUES (1)", "XA END " + xid, "XA PREPARE " + xid} {
-			_, err := c.ExecContext(t.Context(), statement)
-			require.NoError(t, err, statement)
+		exec(t, w.target, "DROP SCHEMA IF EXISTS aside", "CREATE SCHEMA aside", "CREATE TABLE aside.t (id INT PRIMARY KEY)")
+		for _, side := range []struct {
+			name, insert, remedy string
+			db                   *sql.DB
+		}{
+			{"source", "INSERT INTO `shop_1`.customers (id) VALUES (1)", "XA COMMIT " + xid + " or XA ROLLBACK " + xid, w.source},
+			{"target", "INSERT INTO aside.t VALUES (1)", "on the target: XA ROLLBACK " + xid, w.target},
+		} {
+			c, err := side.db.Conn(t.Context())
+			require.NoError(t, err)
+			defer c.Close()
+			for _, statement := range []string{"XA START " + xid, side.insert, "XA END " + xid, "XA PREPARE " + xid} {
+				_, err := c.ExecContext(t.Context(), statement)
+				require.NoError(t, err, statement)
+			}
+			if side.name == "target" {
+				w.clean(t, "nobody reads the target's log")
+				w.in.Target, w.in.WatchTarget = w.target, true
+			}
+			w.finds(t, preflight.Warning, "prepared-xa", side.name, xid, side.remedy)
+			_, err = c.ExecContext(t.Context(), "XA ROLLBACK "+xid)
+			require.NoError(t, err)
+			w.clean(t)
 		}
-		w.finds(t, preflight.Warning, "prepared-xa", "source", xid, "XA COMMIT "+xid+" or XA ROLLBACK "+xid)
-		_, err = c.ExecContext(t.Context(), "XA ROLLBACK "+xid)
-		require.NoError(t, err)
-		w.clean(t)
 	})
 }
 

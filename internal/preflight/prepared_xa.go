@@ -3,18 +3,20 @@ package preflight
 import (
 	"context"
 	"fmt"
+
+	"github.com/ghostferry-go/ghostferry/internal/server"
 )
 
-// checkPreparedXA warns of XA transactions that are prepared on the source: their changes lie in
-// the binary log before any position to start from, and no read sees them yet. The start waits
-// for them, and refuses when that takes long. A run that resumes begins before them.
+// checkPreparedXA warns of XA transactions that are prepared: their changes lie in the binary log
+// before any position to start from, and no read sees them yet. The start waits for them, and
+// refuses when that takes long on the source. A run that resumes begins before them.
 func (r *run) checkPreparedXA(ctx context.Context) error {
 	if r.Resuming {
 		return nil
 	}
-	xids, err := r.SourceServer.PreparedXA(ctx, r.Source)
-	switch {
-	case err != nil && denied(err):
+	err := r.preparedXA(ctx, r.SourceServer, r.Source, "source",
+		"the start waits some seconds for them and then refuses; finish each on the source: XA COMMIT %[1]s or XA ROLLBACK %[1]s")
+	if err != nil && denied(err) {
 		// The stream stops at the commit of a transaction that it does not know, so this cannot go
 		// wrong silently.
 		var account string
@@ -23,12 +25,23 @@ func (r *run) checkPreparedXA(ctx context.Context) error {
 		}
 		r.warn("unknown", "source", "the account may not list prepared XA transactions; if there is one, the move fails when it is committed",
 			"on the source: GRANT XA_RECOVER_ADMIN ON *.* TO "+account+"; or see to it that there is none")
-		return nil
-	case err != nil:
-		return err
-	case len(xids) > 0:
-		r.warn("prepared", "source", fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)),
-			fmt.Sprintf("the start waits some seconds for them and then refuses; finish each on the source: XA COMMIT %[1]s or XA ROLLBACK %[1]s", xids[0]))
+		err = nil
 	}
-	return nil
+	if err != nil || !r.WatchTarget {
+		return err
+	}
+	err = r.preparedXA(ctx, r.TargetServer, r.Target, "target",
+		"the start waits some seconds for them; one that is committed later fails the move, because nobody knows what it has changed; finish each on the target: XA ROLLBACK %[1]s")
+	if err != nil && denied(err) {
+		return nil // the watch stops as the stream does, and few write to a target
+	}
+	return err
+}
+
+func (r *run) preparedXA(ctx context.Context, srv *server.Server, on server.Querier, side, remedy string) error {
+	xids, err := srv.PreparedXA(ctx, on)
+	if err == nil && len(xids) > 0 {
+		r.warn("prepared", side, fmt.Sprintf("XA transactions are prepared and not yet committed: %s", someOf(xids)), fmt.Sprintf(remedy, xids[0]))
+	}
+	return err
 }

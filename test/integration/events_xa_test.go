@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -27,24 +28,26 @@ func xaGroup(xid string, changes ...string) []string {
 // rollbackPrepared ends what a test that failed has left: it would block the next.
 func rollbackPrepared(t *testing.T, p *harness.Pair) {
 	t.Helper()
-	rows, err := p.SourceDB.QueryContext(t.Context(), "XA RECOVER")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	var statements []string
-	for rows.Next() {
-		var format, gtrid, bqual int
-		var data string
-		if err := rows.Scan(&format, &gtrid, &bqual, &data); err != nil {
+	for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
+		rows, err := db.QueryContext(t.Context(), "XA RECOVER")
+		if err != nil {
 			t.Fatal(err)
 		}
-		statements = append(statements, fmt.Sprintf("XA ROLLBACK X'%x',X'%x',%d", data[:gtrid], data[gtrid:gtrid+bqual], format))
+		defer func() { _ = rows.Close() }()
+		var statements []string
+		for rows.Next() {
+			var format, gtrid, bqual int
+			var data string
+			if err := rows.Scan(&format, &gtrid, &bqual, &data); err != nil {
+				t.Fatal(err)
+			}
+			statements = append(statements, fmt.Sprintf("XA ROLLBACK X'%x',X'%x',%d", data[:gtrid], data[gtrid:gtrid+bqual], format))
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		p.In(t, db, "", statements...)
 	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	p.In(t, p.SourceDB, "", statements...)
 }
 
 // marker returns when everything logged so far is on the target.
@@ -287,32 +290,113 @@ func TestXAPreparedBeforeTheStart(t *testing.T) {
 	})
 }
 
-// A COMMIT whose rows the stream has not seen ends the run, unless nothing was read yet.
+// A COMMIT whose rows the stream, or the watch on the target, has not seen ends the run, unless
+// nothing was read yet.
 func TestXACommitOfUnknownRows(t *testing.T) {
 	p := harness.Shared(t, harness.Settings[0])
-	rollbackPrepared(t, p)
-	p.Create(t, "xa_unknown", "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v INT)")
-	p.In(t, p.SourceDB, "xa_unknown", "INSERT INTO t VALUES (1,1)",
-		"DROP USER IF EXISTS unseeing", "CREATE USER unseeing IDENTIFIED BY 'A long pass word, 7!'",
-		"GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO unseeing") // no XA_RECOVER_ADMIN
-	p.In(t, p.SourceDB, "xa_unknown", xaGroup("'unseen'", "INSERT INTO t VALUES (2,2)")...)
-	c := p.Config("xa_unknown")
-	c.Source.User, c.Source.Pass = "unseeing", "A long pass word, 7!"
-	c.AutomaticCutover = false
-	f := &ghostferry.Ferry{Config: c}
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
-	defer stop()
-	mustStart(t, ctx, f)
-	copied := make(chan struct{})
-	f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
-	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(ctx) }()
-	<-copied
-	p.In(t, p.SourceDB, "", "XA COMMIT 'unseen'")
-	var refused *ghostferry.UnsupportedEventError
-	if err := <-ran; !errors.As(err, &refused) || !strings.Contains(err.Error(), "X'756e7365656e',X'',1") || ghostferry.Resumable(err) {
-		t.Fatalf("the run ended with %v", err)
+	const unseeing = "A long pass word, 7!"
+	for _, side := range []string{"source", "target"} {
+		t.Run(side, func(t *testing.T) {
+			rollbackPrepared(t, p)
+			p.Create(t, "xa_unknown", "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v INT)")
+			p.In(t, p.SourceDB, "xa_unknown", "INSERT INTO t VALUES (1,1)")
+			c := p.Config("xa_unknown")
+			db, account := p.SourceDB, c.Source
+			if side == "target" {
+				db, account = p.TargetDB, c.Target
+			}
+			p.In(t, db, "xa_unknown", "DROP USER IF EXISTS unseeing", "CREATE USER unseeing IDENTIFIED BY '"+unseeing+"'",
+				"GRANT ALL ON *.* TO unseeing", "REVOKE XA_RECOVER_ADMIN ON *.* FROM unseeing")
+			p.In(t, db, "xa_unknown", xaGroup("'unseen'", "INSERT INTO t VALUES (2,2)")...)
+			account.User, account.Pass = "unseeing", unseeing
+			c.AutomaticCutover = false
+			f := &ghostferry.Ferry{Config: c}
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			mustStart(t, ctx, f)
+			copied := make(chan struct{})
+			f.DataIterator.AddDoneListener(func() error { close(copied); return nil })
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(ctx) }()
+			<-copied
+			p.In(t, db, "", "XA COMMIT 'unseen'")
+			var refused *ghostferry.UnsupportedEventError
+			if err := <-ran; !errors.As(err, &refused) || !strings.Contains(err.Error(), "X'756e7365656e',X'',1") || !strings.Contains(err.Error(), "prepared on the "+side) || ghostferry.Resumable(err) {
+				t.Fatalf("the run ended with %v", err)
+			}
+		})
 	}
+}
+
+// An XA transaction of somebody else on the target is noticed when it is committed, also when the
+// process that has seen its rows is gone, and when it is still prepared at the end. One that was
+// prepared before the watch began may have changed anything, unless it is committed before the copy.
+func TestForeignXAOnTheTarget(t *testing.T) {
+	onOneSetting(t, func(t *testing.T, p *harness.Pair) {
+		in := func(statements ...string) {
+			t.Helper()
+			p.In(t, p.TargetDB, eventSchema, statements...)
+		}
+		end := func() (end gomysql.Position) {
+			t.Helper()
+			statement, unused := "SHOW MASTER STATUS", make([]sql.NullString, 2)
+			into := []any{&end.Name, &end.Pos, &unused[0], &unused[1]}
+			if !p.IsMariaDB() {
+				statement, into = "SHOW BINARY LOG STATUS", append(into, new(sql.NullString))
+			}
+			if err := p.TargetDB.QueryRowContext(t.Context(), statement).Scan(into...); err != nil {
+				t.Fatal(err)
+			}
+			return end
+		}
+		// prepared is interrupted when the watch has passed two groups, and goes on.
+		prepared := func() *following {
+			t.Helper()
+			r := follow(t, p)
+			in(xaGroup("'spare'", "INSERT INTO spare (id) VALUES (95)")...)
+			in(xaGroup("'foreign'", "UPDATE moved SET v=99 WHERE id=1")...)
+			r.marker(1001)
+			passed := end()
+			harness.Await(t, "the watch has seen the groups", func() bool {
+				return r.f.TargetVerifier.BinlogStreamer.GetLastStreamedBinlogPosition().Compare(passed) >= 0
+			})
+			r.interrupt()
+			r = r.again("")
+			in("XA COMMIT 'spare'")
+			r.marker(1002)
+			return r
+		}
+
+		r := prepared()
+		in("XA COMMIT 'foreign'")
+		select {
+		case err := <-r.ran:
+			var foreign *ghostferry.ForeignWriteError
+			if !errors.As(err, &foreign) || foreign.Key != "1" || foreign.Change != "update" {
+				t.Fatalf("the run ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the commit was not noticed")
+		}
+
+		r = prepared()
+		r.f.AllowCutover()
+		if err := r.f.WaitUntilRowCopyIsCompleteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.f.FlushBinlogAndStopStreamingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-r.ran; err != nil {
+			t.Fatal(err)
+		}
+		err := r.f.StopTargetVerifierContext(t.Context())
+		var undecided *ghostferry.PreparedTransactionsError
+		if !errors.As(err, &undecided) || !undecided.Target || !ghostferry.Resumable(err) || !strings.Contains(err.Error(), "the target has prepared XA transactions (X'666f726569676e',X'',1)") {
+			t.Fatalf("the watch ended with %v", err)
+		}
+		in("XA ROLLBACK 'foreign'")
+	})
 }
 
 // XA transactions and others change the same rows while a run copies, is interrupted and
