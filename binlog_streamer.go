@@ -335,7 +335,7 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !s.brokenStream(err):
-			return fmt.Errorf("streaming the binary log: %w", err)
+			return fmt.Errorf("streaming the binary log: %w", s.cannotWatch(err))
 		}
 		if failures++; failures == 1 || s.lastEvent().After(before) {
 			failures, broken = 1, time.Now()

@@ -58,7 +58,11 @@ func (s *BinlogStreamer) logEnd(ctx context.Context) (BinlogCoordinate, error) {
 			return BinlogCoordinate{}, err
 		}
 	}
-	return logEndOf(ctx, srv, s.DB)
+	at, err := logEndOf(ctx, srv, s.DB)
+	if changed, ok := errors.AsType[*ServerChangedError](err); ok && s.own != nil {
+		changed.Follows, changed.Target = false, true
+	}
+	return at, err
 }
 
 // checkStopLocked closes stopped when the stop position is set and reached.

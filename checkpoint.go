@@ -82,7 +82,7 @@ type resumePoint struct {
 	stopped   BinlogCoordinate // the stop position then; zero when there was none
 	rowsTotal uint64
 
-	watched      BinlogCoordinate // up to where the target's log was watched; zero when it was not
+	watched      watchedPlace
 	verification *VerificationState
 	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
 	collisions   map[TableIdentifier][]string // encoded keys of rows that wait until a row of another move is gone

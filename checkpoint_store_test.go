@@ -107,6 +107,8 @@ func goldenState() *SerializableState {
 		BinlogVerifyStore:                         BinlogVerifySerializedStore{"shop": {"orders": {"17": 2}}},
 		LastStoredBinlogPositionForTargetVerifier: mysql.Position{Name: "target-bin.000001", Pos: 9},
 		LastStoredBinlogPositionForInlineVerifier: mysql.Position{Name: "mysql-bin.000003", Pos: 1200},
+		LastWatchedTargetLogMark:                  "4 9 9f",
+		TargetUnwatched:                           true,
 		TableDefinitions:                          map[string]string{"shop.orders": "id bigint unsigned NOT NULL; PRIMARY (id)"},
 		SourceStartedAt:                           1_790_000_000,
 		Debts:                                     map[string][]string{"shop.orders": {"0000000137"}},

@@ -144,6 +144,9 @@ func (f *Ferry) readyForCutover(ctx context.Context) error {
 	if err := f.mustBePrimary(ctx); err != nil {
 		return err
 	}
+	if err := f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error { return answered(ctx, f.sameTarget) }); err != nil {
+		return err
+	}
 	if err := waitForThrottle(ctx, f.Throttler, f.Metrics); err != nil {
 		return causeOf(ctx, err)
 	}

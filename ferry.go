@@ -104,6 +104,7 @@ type Ferry struct {
 	emptied     map[string]bool  // tables that a state has as copied and whose rows are gone; set by Start
 	startsAt    BinlogCoordinate // set by Start
 	xaAtStart   bool             // set by Start: XA transactions were prepared
+	compareAll  bool             // set by Start: what earlier processes have compared does not count
 
 	orphaned []*foreignKeyAudit // owned by Run
 

@@ -109,64 +109,50 @@ func (f *Ferry) connectWatch(ctx context.Context) error {
 	if f.TargetVerifier == nil {
 		return nil
 	}
-	var from BinlogCoordinate
-	if f.resuming {
-		from = f.watchedUpTo()
+	place, err := f.watchFrom(ctx)
+	if err != nil {
+		return err
 	}
-	if !from.IsZero() {
-		files, err := f.targetServer.BinaryLogs(ctx, f.TargetDB)
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(files, from.File) {
-			f.logger.WithField(fieldCoordinate, from.String()).Warnf("the target no longer has binary log file %s: what others wrote to it while the run was stopped is not noticed, except by a comparison of every row", from.File)
-			from = BinlogCoordinate{}
-		}
-	}
-	if !from.IsZero() {
+	stream, anew := f.TargetVerifier.BinlogStreamer, place.at.IsZero()
+	if !anew {
 		now, err := f.targetServer.LogEnd(ctx, f.TargetDB)
 		if err != nil {
 			return err
 		}
 		// Whoever emptied a table that is copied again did no harm.
-		f.TargetVerifier.BinlogStreamer.exempt = func(table *TableSchema, at BinlogCoordinate) bool {
+		stream.exempt = func(table *TableSchema, at BinlogCoordinate) bool {
 			return f.copiedAnew(table) && at.CompareFilePos(BinlogCoordinate{File: now.File, Pos: now.Pos}) <= 0
 		}
 	}
-	_, err := f.TargetVerifier.BinlogStreamer.connect(ctx, from)
-	if err != nil || !from.IsZero() {
+	if _, err := stream.connect(ctx, place.at); err != nil {
 		return err
 	}
-	return f.awaitTargetXA(ctx)
+	if anew {
+		if place.at, err = f.awaitTargetXA(ctx); err != nil {
+			return err
+		}
+	}
+	place.server = f.targetServer.Identity
+	f.StateTracker.watchBegins(place)
+	return nil
 }
 
 // awaitTargetXA waits for XA transactions that were prepared on the target when the watch
 // began: their rows lie before it. What is committed by now does no harm: nothing was copied
 // since the watch began, and everything is compared later. One that is committed later ends
-// the watch, because nobody knows what it has changed.
-func (f *Ferry) awaitTargetXA(ctx context.Context) error {
+// the watch, because nobody knows what it has changed. It returns where the log ends now.
+func (f *Ferry) awaitTargetXA(ctx context.Context) (BinlogCoordinate, error) {
 	_, undecided, err := f.awaitDecisions(ctx, f.targetServer, f.TargetDB, preparedPatience)
 	if err != nil {
-		return err
+		return BinlogCoordinate{}, err
 	}
 	if len(undecided) > 0 {
 		f.logger.Warnf("the target has prepared XA transactions (%s): the run fails when one is committed, because it may have changed moved rows; XA ROLLBACK them on the target", strings.Join(undecided, "; "))
 	}
-	end, err := f.targetServer.LogEnd(ctx, f.TargetDB)
-	if err != nil {
-		return err
-	}
-	f.TargetVerifier.BinlogStreamer.xa.unread = func(_ binlog.GTID, at BinlogCoordinate) bool {
-		return at.CompareFilePos(BinlogCoordinate{File: end.File, Pos: end.Pos}) <= 0
-	}
-	return nil
-}
-
-func (f *Ferry) watchedUpTo() BinlogCoordinate {
-	if f.resume != nil {
-		return f.resume.watched
-	}
-	return coordinateFromPosition(f.StateToResumeFrom.LastStoredBinlogPositionForTargetVerifier)
+	now, err := f.targetServer.LogEnd(ctx, f.TargetDB)
+	end := BinlogCoordinate{File: now.File, Pos: now.Pos}
+	f.TargetVerifier.BinlogStreamer.xa.unread = func(_ binlog.GTID, at BinlogCoordinate) bool { return at.CompareFilePos(end) <= 0 }
+	return end, err
 }
 
 // startWatch follows the target's log in a group of its own: it goes on after Run, until

@@ -25,10 +25,16 @@ type ServerChangedError struct {
 	// Follows is true where the run goes on with the other server when it is started again,
 	// provided that this one has every transaction: MySQL with GTIDs.
 	Follows bool
+	// Target is true when it is the target's address. The run goes on with the other server when
+	// it is started again, if that one has the rows and the checkpoint.
+	Target bool
 }
 
 // Error names both servers and what to do.
 func (e *ServerChangedError) Error() string {
+	if e.Target {
+		return fmt.Sprintf("the target's address now leads to another server (%s, before %s): start the same command again, it goes on there if that server has the run's checkpoint, and compares anew all that was copied", e.Is, e.Was)
+	}
 	if e.Follows {
 		return fmt.Sprintf("the address now leads to another server (%s, before %s): start the same command again, it goes on there if that server has every transaction", e.Is, e.Was)
 	}
@@ -108,7 +114,7 @@ func (s *BinlogStreamer) hasTransactions(ctx context.Context, srv *server.Server
 // run goes on when it is started again: then nothing is under way that belongs to the log
 // of the server before.
 func (s *BinlogStreamer) otherServer(ctx context.Context, srv *server.Server) error {
-	changed := &ServerChangedError{Was: s.srv.Identity, Is: srv.Identity}
+	changed := &ServerChangedError{Was: s.srv.Identity, Is: srv.Identity, Target: s.own != nil}
 	at := s.resumeFrom()
 	if srv.IsMariaDB() || !srv.GTIDMode || at.GTIDSet == "" || s.unconfirmed == nil {
 		return changed

@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"testing"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/stretchr/testify/require"
 
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -24,6 +25,19 @@ func TestStreamChecksTheServer(t *testing.T) {
 		require.Contains(t, lost.Missing, s.start.File)
 		require.False(t, Resumable(lost))
 
+		// A watch on the target can begin anew: its run goes on, and compares.
+		s.own = func([]byte) bool { return true }
+		var unwatched *UnwatchedError
+		require.ErrorAs(t, s.cannotWatch(s.checkServer(t.Context())), &unwatched)
+		require.True(t, Resumable(unwatched))
+		watch := &BinlogStreamer{DB: db, DBConfig: s.DBConfig, own: s.own}
+		_, err = watch.ConnectBinlogStreamerToMysqlFrom(mysql.Position{Name: s.start.File, Pos: 5}) // no event begins there
+		require.NoError(t, err)
+		require.ErrorAs(t, watch.RunContext(t.Context()), &unwatched)
+		require.Equal(t, uint32(5), unwatched.Coordinate.Pos)
+		require.Contains(t, unwatched.Error(), "start the same command again")
+		s.own = nil
+
 		other := *s.srv
 		other.Identity = "another"
 		s.srv = &other
@@ -31,6 +45,10 @@ func TestStreamChecksTheServer(t *testing.T) {
 		require.ErrorAs(t, s.checkServer(t.Context()), &changed)
 		require.Equal(t, "another", changed.Was)
 		require.True(t, Resumable(changed))
+		require.False(t, changed.Target)
+		s.own = watch.own
+		require.ErrorAs(t, s.checkServer(t.Context()), &changed)
+		require.True(t, changed.Target)
 
 		const foreign = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"
 		lacked, err := other.LackedGTIDs(t.Context(), db, foreign)

@@ -126,8 +126,8 @@ func (f *Ferry) isDemoted(ctx context.Context, srv *server.Server, q server.Quer
 // demotionInterval is how often a run looks whether its source is still a primary.
 const demotionInterval = 5 * time.Second
 
-// watchDemotion ends the run when the source has been demoted. One that is a replica may follow the new
-// primary, so that the run goes on to where the cutover is refused.
+// watchDemotion ends the run when the source has been demoted, or the target replaced. A source that
+// is a replica may follow the new primary, so that the run goes on to where the cutover is refused.
 func (f *Ferry) watchDemotion(ctx context.Context, run *lifecycle.Group) error {
 	var told sync.Once
 	return every(ctx, demotionInterval, func() {
@@ -138,6 +138,10 @@ func (f *Ferry) watchDemotion(ctx context.Context, run *lifecycle.Group) error {
 			run.Cancel(err)
 		case errors.As(err, &changed):
 			told.Do(func() { f.logger.WithError(err).Warn("the cutover will be refused") })
+		}
+		var replaced *ServerChangedError
+		if err := f.sameTarget(ctx); errors.As(err, &replaced) {
+			run.Cancel(err)
 		}
 	})
 }

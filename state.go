@@ -81,6 +81,12 @@ type SerializableState struct {
 	// LastStoredBinlogPositionForTargetVerifier is the target position that was
 	// watched up to; zero when the target is not watched.
 	LastStoredBinlogPositionForTargetVerifier mysql.Position
+	// LastWatchedTargetLogMark tells the last transaction up to there from another that the target's
+	// log may have in its place; empty when none is known.
+	LastWatchedTargetLogMark string
+	// TargetUnwatched says that earlier processes could not watch all of the target's log: what
+	// was copied by then has to be compared.
+	TargetUnwatched bool
 }
 
 // CopiedRange is the keys above After up to UpTo, that one included.
@@ -143,6 +149,8 @@ type serializableStateJSON struct {
 	Verification                              *VerificationState `json:",omitempty"`
 	LastStoredBinlogPositionForInlineVerifier mysql.Position
 	LastStoredBinlogPositionForTargetVerifier mysql.Position
+	LastWatchedTargetLogMark                  string `json:",omitempty"`
+	TargetUnwatched                           bool   `json:",omitempty"`
 }
 
 // MarshalJSON writes the state with typed keys.
@@ -179,6 +187,8 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: s.LastStoredBinlogPositionForTargetVerifier,
+		LastWatchedTargetLogMark:                  s.LastWatchedTargetLogMark,
+		TargetUnwatched:                           s.TargetUnwatched,
 	})
 }
 
@@ -234,6 +244,8 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,
 		LastStoredBinlogPositionForTargetVerifier: raw.LastStoredBinlogPositionForTargetVerifier,
+		LastWatchedTargetLogMark:                  raw.LastWatchedTargetLogMark,
+		TargetUnwatched:                           raw.TargetUnwatched,
 	}
 	return nil
 }

@@ -35,14 +35,14 @@ type StateTracker struct {
 	CopyRWMutex *sync.RWMutex
 
 	// guarded by BinlogRWMutex
-	lastWritten       mysql.Position
-	lastWrittenSet    string            // the same as a GTID set
-	executedUpTo      *BinlogCoordinate // set when XA transactions hold lastWritten back
-	lastVerified      mysql.Position
-	lastTargetWatched mysql.Position
-	lastMark          logMark // of the last transaction up to lastWritten
-	process           sourceProcess
-	unconfirmed       *unconfirmedReads // nil: nothing is known of reads
+	lastWritten    mysql.Position
+	lastWrittenSet string            // the same as a GTID set
+	executedUpTo   *BinlogCoordinate // set when XA transactions hold lastWritten back
+	lastVerified   mysql.Position
+	watched        watchedPlace // of the target
+	lastMark       logMark      // of the last transaction up to lastWritten
+	process        sourceProcess
+	unconfirmed    *unconfirmedReads // nil: nothing is known of reads
 
 	// guarded by CopyRWMutex
 	tables      map[string]*tableProgress // by "schema.table"
@@ -152,7 +152,7 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 	t.executedUpTo = serializedState.LastExecutedBinlogCoordinate
 	t.definitions = serializedState.TableDefinitions
 	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
-	t.lastTargetWatched = serializedState.LastStoredBinlogPositionForTargetVerifier
+	t.watched.at = coordinateFromPosition(serializedState.LastStoredBinlogPositionForTargetVerifier)
 	return t
 }
 
@@ -207,7 +207,25 @@ func (t *StateTracker) UpdateLastResumableSourceBinlogPositionForInlineVerifier(
 func (t *StateTracker) UpdateLastResumableBinlogPositionForTargetVerifier(pos mysql.Position) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
-	t.lastTargetWatched = pos
+	t.watched.at = coordinateFromPosition(pos)
+}
+
+// watchedTo is UpdateLastResumableBinlogPositionForTargetVerifier with the mark of the last
+// transaction, zero to keep the one before.
+func (t *StateTracker) watchedTo(at BinlogCoordinate, mark logMark) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.watched.at = at
+	if !mark.isZero() {
+		t.watched.mark = mark
+	}
+}
+
+// watchBegins records where the watch begins, and of what.
+func (t *StateTracker) watchBegins(place watchedPlace) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.watched = place
 }
 
 // keepDefinitions records how the tables were defined when the run began; the map is not
@@ -436,7 +454,9 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		SourceStartedAt:                           t.process.started,
 		TableDefinitions:                          t.definitions,
 		LastStoredBinlogPositionForInlineVerifier: t.lastVerified,
-		LastStoredBinlogPositionForTargetVerifier: t.lastTargetWatched,
+		LastStoredBinlogPositionForTargetVerifier: t.watched.at.Position(),
+		LastWatchedTargetLogMark:                  t.watched.mark.String(),
+		TargetUnwatched:                           t.watched.gap,
 	}
 	if end := t.unconfirmed.furthest(); end.File != "" {
 		s.LastReadBinlogCoordinate = &end

@@ -75,7 +75,7 @@ func (v *TargetVerifier) watchedTo(e transactionEnd) {
 	if hold := v.BinlogStreamer.xa.hold; hold != nil {
 		at = *hold
 	}
-	v.StateTracker.UpdateLastResumableBinlogPositionForTargetVerifier(at.Position())
+	v.StateTracker.watchedTo(at, e.mark)
 }
 
 // lag is how old the newest event seen is; 0 before the first one, and once the watch was told

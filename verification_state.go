@@ -217,9 +217,9 @@ func (f *Ferry) resumeVerificationOf(c *comparer) error {
 	}
 	state, dump := f.savedVerification(), f.StateToResumeFrom
 	var err error
-	if state != nil && state.VerifierType == f.VerifierType {
+	if !f.compareAll && state != nil && state.VerifierType == f.VerifierType {
 		err = c.load(state.Tables, f.copiedAnew)
-	} else if f.resume == nil && state == nil && dump.BinlogVerifyStore != nil {
+	} else if !f.compareAll && f.resume == nil && state == nil && dump.BinlogVerifyStore != nil {
 		err = c.loadStore(dump.BinlogVerifyStore)
 	} else if _, inline := f.Verifier.(*InlineVerifier); inline { // the others compare every table anyway
 		f.queueCopied(c)
@@ -397,7 +397,8 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	}
 	f.verificationSaved.Lock() // so that no older one is written after a newer one
 	defer f.verificationSaved.Unlock()
-	saved := savedVerification{Verification: f.verificationState(), Watched: f.StateTracker.targetWatched()}
+	saved := savedVerification{Verification: f.verificationState()}
+	saved.watchedUpTo(f.StateTracker.targetWatched())
 	if saved.Verification == nil && saved.Watched.Name == "" {
 		return nil
 	}
@@ -411,6 +412,19 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 type savedVerification struct {
 	Verification *VerificationState `json:",omitempty"`
 	Watched      mysql.Position
+	// whose log Watched is of (absent in those of earlier versions), the mark of the last transaction
+	// that was seen there, and whether what others wrote before it is known only by a comparison
+	WatchedServer, WatchedMark string `json:",omitempty"`
+	Unwatched                  bool   `json:",omitempty"`
+}
+
+func (s *savedVerification) watchedUpTo(place watchedPlace) {
+	s.Watched, s.WatchedServer, s.WatchedMark, s.Unwatched = place.at.Position(), place.server, place.mark.String(), place.gap
+}
+
+func (s *savedVerification) watched() (watchedPlace, error) {
+	mark, err := parseLogMark(s.WatchedMark)
+	return watchedPlace{at: coordinateFromPosition(s.Watched), server: s.WatchedServer, mark: mark, gap: s.Unwatched}, err
 }
 
 func (s *savedVerification) encode() ([]byte, error) {
@@ -418,10 +432,10 @@ func (s *savedVerification) encode() ([]byte, error) {
 	return withSum(data), err
 }
 
-func (t *StateTracker) targetWatched() mysql.Position {
+func (t *StateTracker) targetWatched() watchedPlace {
 	t.BinlogRWMutex.RLock()
 	defer t.BinlogRWMutex.RUnlock()
-	return t.lastTargetWatched
+	return t.watched
 }
 
 func (c *checkpoint) saveVerification(ctx context.Context, db execer, saved savedVerification) error {
@@ -482,7 +496,10 @@ func (c *checkpoint) loadVerification(ctx context.Context, db queryer, p *resume
 	if err != nil {
 		return err
 	}
-	p.verification, p.watched = saved.Verification, coordinateFromPosition(saved.Watched)
+	p.verification = saved.Verification
+	if p.watched, err = saved.watched(); err != nil {
+		return c.damaged("the place up to which the target was watched cannot be read: " + err.Error())
+	}
 	return c.loadRechecks(ctx, db, p)
 }
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -196,6 +197,111 @@ func TestEndOfTheWatch(t *testing.T) {
 		require.NoError(t, f.Close())
 		require.ErrorContains(t, f.StopTargetVerifierContext(t.Context()), "the watch on the target was ended")
 	})
+}
+
+// The watch goes on only in the log that it has followed. When another server has taken the
+// target's place the run ends, and the same command goes on there; when that log, or the one of the
+// same server after a reset, does not have what was watched, all is compared anew, so that what
+// others wrote meanwhile is found. A run without a verifier is refused. The other log has the same
+// file names and is as long.
+func TestTargetIsReplacedOrReset(t *testing.T) {
+	t.Parallel() // with servers of its own
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	replicated := withReplica(t, harness.Settings[0])
+	p := &harness.Pair{Setting: replicated.Setting, Source: replicated.Target, SourceDB: replicated.TargetDB, Target: replicated.Source, TargetDB: replicated.SourceDB}
+	p.Create(t, "replaced", "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	p.In(t, p.SourceDB, "replaced", "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+	first := &ghostferry.Ferry{Config: p.Config("replaced")}
+	first.Config.AutomaticCutover = false
+	proxy := behindProxy(t, p.Target, first.Target)
+	address := *first.Target
+	again := func() *ghostferry.Ferry {
+		f := &ghostferry.Ferry{Config: p.Config("replaced")}
+		f.Target.Host, f.Target.Port = address.Host, address.Port
+		return f
+	}
+	mustStart(t, ctx, first)
+	ran := make(chan error, 1)
+	go func() { ran <- first.RunContext(ctx) }()
+	harness.Await(t, "the rows are copied", func() bool { return first.OverallState.Load() == ghostferry.StateWaitingForCutover })
+	harness.Await(t, "the verifier's progress is saved", func() bool { return harness.Count(t, p.TargetDB, "_ghostferry.verifications") == 1 })
+	watched := first.TargetVerifier.BinlogStreamer.GetLastStreamedBinlogPosition()
+	replicated.followed(t)
+	require.NoError(t, p.Target.Kill())
+	replicated.promote(t)
+	p.Target, p.TargetDB = replicated.Source, replicated.SourceDB
+	proxy.Lead(addressOf(p.Target))
+	err := <-ran
+	var changed *ghostferry.ServerChangedError
+	require.ErrorAs(t, err, &changed)
+	require.True(t, changed.Target)
+	require.True(t, ghostferry.Resumable(err))
+	require.ErrorContains(t, err, "the target's address now leads to another server")
+	require.NoError(t, first.Close())
+
+	// longer makes the target's log go beyond the place, in the same file.
+	longer := func() {
+		t.Helper()
+		harness.Await(t, "the log comes to the same place", func() bool {
+			var file string
+			var pos int64
+			require.NoError(t, p.TargetDB.QueryRow("SHOW BINARY LOG STATUS").Scan(&file, &pos, new(sql.NullString), new(sql.NullString), new(sql.NullString)))
+			switch {
+			case file < watched.Name:
+				p.In(t, p.TargetDB, "", "FLUSH BINARY LOGS")
+			case file == watched.Name && pos <= int64(watched.Pos):
+				p.In(t, p.TargetDB, "", "CREATE SCHEMA IF NOT EXISTS aside", "DROP SCHEMA aside")
+			default:
+				return true
+			}
+			return false
+		})
+	}
+	mustFind := func(key string) {
+		t.Helper()
+		p.In(t, p.TargetDB, "replaced", "UPDATE t SET v=99 WHERE id="+key)
+		longer()
+		unverified := again()
+		unverified.VerifierType = ghostferry.VerifierTypeNoVerification
+		require.NoError(t, unverified.InitializeContext(ctx))
+		err := unverified.StartContext(ctx)
+		var unwatched *ghostferry.UnwatchedError
+		require.ErrorAs(t, err, &unwatched)
+		require.True(t, ghostferry.Resumable(err))
+		require.ErrorContains(t, err, "VerifierType")
+		require.NoError(t, unverified.Close())
+
+		f := again()
+		mustStart(t, ctx, f)
+		require.True(t, f.Resuming())
+		err = harness.RunStarted(ctx, f, func() error { return nil })
+		require.ErrorContains(t, err, "replaced.t [PKs: "+key, "the row is found by a comparison")
+		require.NoError(t, f.Close())
+		p.In(t, p.TargetDB, "replaced", "SET sql_log_bin=0", "UPDATE t SET v=id WHERE id="+key)
+	}
+	mustFind("1")
+
+	f := again()
+	f.Config.AutomaticCutover = false
+	mustStart(t, ctx, f)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { ran <- f.RunContext(run) }()
+	harness.Await(t, "all is compared", func() bool { return f.OverallState.Load() == ghostferry.StateWaitingForCutover })
+	stop()
+	mustBeInterrupted(t, <-ran)
+	watched = f.TargetVerifier.BinlogStreamer.GetLastStreamedBinlogPosition()
+	require.NoError(t, f.Close())
+	p.In(t, p.TargetDB, "", "RESET BINARY LOGS AND GTIDS")
+	mustFind("2")
+
+	f = again()
+	mustStart(t, ctx, f)
+	p.In(t, p.SourceDB, "replaced", "UPDATE t SET v=30 WHERE id=3")
+	require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+	require.NoError(t, f.Close())
+	p.MustEqual(t, "replaced")
 }
 
 // A target whose log does not tell who wrote is refused, unless nobody asks.
