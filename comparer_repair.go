@@ -105,7 +105,7 @@ func (r *repairer) rewrite(ctx context.Context, f *fingerprint, keys []string) (
 			return err
 		})
 		if ofSource != nil {
-			return nil
+			return nil //nolint:nilerr // it has had its own patience, and is returned below
 		}
 		return ofTarget
 	})

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -64,10 +65,9 @@ func move(ctx context.Context, config *ghostferry.Config, hooks ghostferry.Cutov
 	run := make(chan error, 1)
 	go func() { run <- ferry.RunContext(running) }()
 	report, err := ferry.Cutover(ctx, hooks)
-	if err != nil { // also where the run has failed; it knows best where the application's writes go now
+	if err != nil {
 		stop()
-		<-run
-		return err
+		return cmp.Or(err, <-run) // the cutover's: it says where the application writes, and why the run has failed
 	}
 	fmt.Printf("%d rows copied, %d changes followed, equal at %v, writers stopped for %s\n", rows.Load(), changes.Load(), report.Coordinate, report.WriteBlock)
 	return <-run

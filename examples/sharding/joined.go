@@ -446,9 +446,9 @@ func (j *joinedTables) changedTables(ctx context.Context) (names []string, err e
 
 // concerned reports whether a row with one of the keys is the tenant's, or was brought by this move.
 func (j *joinedTables) concerned(ctx context.Context, t *joinedTable, keys []any) (bool, error) {
-	args := make([]any, len(keys))
-	for i, key := range keys {
-		args[i] = t.number(key)
+	args := make([]any, 0, len(keys)+2)
+	for _, key := range keys {
+		args = append(args, t.number(key))
 	}
 	marks := placeholders(len(args))
 	wanted, err := j.sourceRows(ctx, t, marks, args)
