@@ -189,7 +189,8 @@ func newFingerprintOf(t *TableSchema, ignored map[string]struct{}, compressed ma
 //   - numbers and temporal values are their text and a comma, which is in none of them;
 //   - strings are their length in bytes, a colon and the bytes as they are stored;
 //   - text and blob objects, JSON and geometry are the SHA-256 of their bytes, so that a
-//     row never exceeds what the server can concatenate (max_allowed_packet);
+//     row never exceeds what the server can concatenate (max_allowed_packet); those of JSON
+//     are its text, which does not tell the types of all leaves apart;
 //   - NULL is the letter N, with which nothing else begins.
 //
 // It relies on the session's settings: time zone UTC, no PAD_CHAR_TO_FULL_LENGTH.
