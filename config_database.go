@@ -3,7 +3,9 @@ package ghostferry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,7 +132,7 @@ func (c *DatabaseConfig) MySQLConfig() (*mysql.Config, error) {
 		return nil, err
 	}
 
-	config.Params = sessionParams(c.Params)
+	config.Params = poolParams(c.Params)
 
 	config.TLS, err = c.tlsConfig()
 	return config, err
@@ -278,20 +280,27 @@ func (c *DatabaseConfig) validateParams(fault func(field, problem, remedy string
 // sessionParams are the configured session variables with the required ones. The
 // charset is left out: the driver has an option of its own for it.
 func sessionParams(configured map[string]string) map[string]string {
-	params := make(map[string]string, len(configured)+4)
-	for name, value := range configured {
-		switch strings.ToLower(name) {
-		case "charset", "time_zone", "sql_mode", "autocommit", "sql_select_limit":
-		default:
-			params[name] = value
-		}
-	}
+	params := withoutParams(configured, "charset", "time_zone", "sql_mode")
 	params["time_zone"] = requiredTimeZone
 	params["sql_mode"] = requiredSQLMode
-	// Whatever the server's global values are: definitions would be read in part, and the
-	// checkpoint written and never committed.
+	return params
+}
+
+// poolParams are the session variables of all connections, whatever the server's global values
+// are: definitions would be read in part, and the checkpoint written and never committed.
+func poolParams(configured map[string]string) map[string]string {
+	params := withoutParams(sessionParams(configured), "autocommit", "sql_select_limit")
 	params["autocommit"] = "1"
 	params["sql_select_limit"] = server.NoSelectLimit
+	return params
+}
+
+func withoutParams(configured map[string]string, names ...string) map[string]string {
+	params := maps.Clone(configured)
+	maps.DeleteFunc(params, func(name, _ string) bool { return slices.Contains(names, strings.ToLower(name)) })
+	if params == nil {
+		params = map[string]string{}
+	}
 	return params
 }
 
