@@ -22,7 +22,7 @@ type applyBatch struct {
 	position BinlogCoordinate // up to where everything is executed: end, or that of the batch before
 	mark     logMark          // of the last transaction up to position
 
-	// began is how far the checkpoint says that anything may have been executed: intent, or
+	// began is how far checkpoint and states say that anything may have been executed: intent, or
 	// what an earlier process had begun beyond it.
 	began executedUpTo
 

@@ -29,6 +29,9 @@ func (w *BinlogWriter) writeBatch(ctx context.Context, b *applyBatch) error {
 		return err
 	}
 	traceBatch(b)
+	if w.StateTracker != nil {
+		w.StateTracker.begin(b.began)
+	}
 	var skipped map[*TableSchema][]string
 	err := w.patience.do(ctx, w.WriteRetries, func(ctx context.Context, attempt int) error {
 		a := &batchAttempt{w: w, batch: b, number: w.batch + 1, lanes: w.lanesFor(b)}

@@ -12,10 +12,10 @@ import (
 // are: where they stayed, a later process would look for them in the wrong log, and compare
 // them with places of the right one. Of MySQL's places the sets of GTIDs hold on every server.
 
-// reached is how far any lane may have executed: the furthest place, with the transactions of all.
-func (p *resumePoint) reached() (end executedUpTo) {
+// furthestOf is how far any lane may have executed: the furthest place, with the transactions of all.
+func furthestOf(places []executedUpTo) (end executedUpTo) {
 	all := &binlog.GTIDSet{}
-	for _, place := range p.furthest {
+	for _, place := range places {
 		if end.IsZero() || end.CompareFilePos(place.BinlogCoordinate) < 0 {
 			end = place
 		}
@@ -32,7 +32,7 @@ func (p *resumePoint) reached() (end executedUpTo) {
 // keepBare leaves only the sets of GTIDs of a run's places. A verifier's progress without
 // one is given up: it compares everything.
 func (p *resumePoint) keepBare() {
-	p.furthest = []executedUpTo{{BinlogCoordinate: p.reached().bare()}}
+	p.furthest = []executedUpTo{{BinlogCoordinate: furthestOf(p.furthest).bare()}}
 	p.position, p.mark = p.position.bare(), logMark{}
 	if p.held != nil {
 		held := p.held.bare()

@@ -22,7 +22,9 @@ import (
 // the same id goes on from it, on the same target server: another one is refused
 // (*[TargetChangedError]). Without a RunID the id names the source: set one where a
 // replica may be promoted in its place. A state may be older than the rows on the target, which
-// does no harm, but must not be newer: on a target that can lose commits that it has
+// does no harm while the source is the same process; of a run that had ended it tells what was
+// executed, any other is refused when the source was restarted or replaced since
+// (*[OvertakenStateError]). It must not be newer: on a target that can lose commits that it has
 // acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
 type CheckpointStore interface {
 	// LoadState returns the state of a run, nil when there is none.
@@ -165,6 +167,18 @@ func (f *Ferry) storeState(ctx context.Context) error {
 		err = f.CheckpointStore.SaveState(ctx, f.runID(), state)
 	}
 	return err
+}
+
+// storeFirstState takes the word from a stored state that nothing was executed after it, before
+// anything is.
+func (f *Ferry) storeFirstState(ctx context.Context) error {
+	if !f.stateStored || !f.StateToResumeFrom.Final {
+		return nil
+	}
+	if err := f.storeState(ctx); err != nil {
+		return fmt.Errorf("storing a state before the run goes on: %w", err)
+	}
+	return nil
 }
 
 // storeLastState is storeState at the end of a run, whose context may have ended. One that was

@@ -116,6 +116,9 @@ func goldenState() *SerializableState {
 		LastWrittenLogMark:                        "1234 1300 9f",
 		LastReadBinlogCoordinate:                  &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1300},
 		LastExecutedBinlogCoordinate:              &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234, GTIDSet: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77"},
+		LastBegunBinlogCoordinate:                 &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1400, GTIDSet: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-78"},
+		LastBegunLogMark:                          "1300 1350 8e",
+		Final:                                     true,
 		Verification: &VerificationState{
 			VerifierType: VerifierTypeOnline, Position: BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234},
 			Tables: map[string]*TableVerificationState{"shop.orders": {

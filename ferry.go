@@ -103,6 +103,7 @@ type Ferry struct {
 	stateStored bool             // StateToResumeFrom came from the CheckpointStore
 	emptied     map[string]bool  // tables that a state has as copied and whose rows are gone; set by Start
 	startsAt    BinlogCoordinate // set by Start
+	overtaken   BinlogCoordinate // up to where the run may have gone on after the state; zero: it had ended. Set by Start
 	xaAtStart   bool             // set by Start: XA transactions were prepared
 	compareAll  bool             // set by Start: what earlier processes have compared does not count
 
@@ -145,6 +146,7 @@ type Ferry struct {
 	runEndedAt time.Time
 	runOnce    sync.Once
 	ran        atomic.Bool     // Run was called
+	over       atomic.Bool     // and nothing of it moves any more
 	started    bool            // Start has succeeded, with these components
 	present    map[string]bool // tables of the moved schemas at the beginning, by "schema.table"
 	warnedOf   map[string]bool // those that came during the run; of the phases' goroutine

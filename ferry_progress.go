@@ -24,6 +24,7 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.StateTracker == nil {
 		return nil, errors.New("no valid StateTracker")
 	}
+	over := f.over.Load() // first: what is found after that stays as it is
 	tables := f.Tables
 	if f.DoNotIncludeSchemaCacheInStateDump {
 		tables = nil
@@ -47,6 +48,9 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.targetServer != nil {
 		state.TargetIdentity = f.targetServer.Identity
 	}
+	// Who went on from a state that was overtaken knows only where that process cannot have been
+	// further.
+	state.Final = over && f.BinlogWriter.appliedUpTo().CompareFilePos(f.overtaken) >= 0
 	return state, nil
 }
 

@@ -126,7 +126,23 @@ func (f *Ferry) earlier() (source sourceProcess, mark logMark, readEnd BinlogCoo
 		readEnd = *s.LastReadBinlogCoordinate
 	}
 	mark, err = parseLogMark(s.LastWrittenLogMark)
+	if err == nil {
+		_, err = parseLogMark(s.LastBegunLogMark)
+	}
 	return sourceProcess{s.SourceIdentity, s.SourceStartedAt}, mark, readEnd, err
+}
+
+// begunBefore is how far earlier processes may have executed changes, as far as that is recorded.
+func (f *Ferry) begunBefore() []executedUpTo {
+	if f.resume != nil {
+		return f.resume.furthest
+	}
+	s := f.StateToResumeFrom
+	if s == nil || s.LastBegunBinlogCoordinate == nil {
+		return nil
+	}
+	mark, _ := parseLogMark(s.LastBegunLogMark) // one that is damaged was refused by checkResume
+	return []executedUpTo{{*s.LastBegunBinlogCoordinate, mark}}
 }
 
 // checkResume refuses to go on from a place that the servers no longer have, and finds
@@ -158,6 +174,9 @@ func (f *Ferry) checkResume(ctx context.Context) error {
 	f.replaced = source.replacedBy(f.sourceServer.Identity)
 	if f.replaced && (f.sourceServer.IsMariaDB() || !f.sourceServer.GTIDMode || at.GTIDSet == "") {
 		return &ServerChangedError{Was: source.identity, Is: f.sourceServer.Identity}
+	}
+	if err := f.checkOvertaken(ctx, source); err != nil {
+		return err
 	}
 	if err := f.checkLogHolds(ctx, at); err != nil {
 		return err
@@ -226,13 +245,52 @@ func (f *Ferry) executedBefore() (at BinlogCoordinate, held bool) {
 	return coordinateFromPosition(f.StateToResumeFrom.LastWrittenBinlogPosition), false
 }
 
+// checkOvertaken refuses a state after which its run went on, where the source may have lost what
+// that has executed since: nobody would take it off the target. The very process of the source
+// that the run followed has all of it, up to where its log ends now.
+func (f *Ferry) checkOvertaken(ctx context.Context, source sourceProcess) (err error) {
+	f.overtaken = BinlogCoordinate{}
+	if f.resume != nil || f.StateToResumeFrom.Final {
+		return nil
+	}
+	if f.replaced || source.started != 0 && !source.sameAs(f.process) {
+		return &OvertakenStateError{Was: source.identity, Is: f.sourceServer.Identity}
+	}
+	f.overtaken, err = logEndOf(ctx, f.sourceServer, f.SourceDB)
+	return err
+}
+
+// OvertakenStateError says that a state was made while its run went on, so that it does not tell
+// what was executed afterwards, and that the source was restarted or replaced since: it may lack
+// some of that, which then is on the target and nowhere else.
+type OvertakenStateError struct {
+	final
+	// Was and Is are the servers: server_uuid, or what MariaDB has in its place; the same when the
+	// server was restarted.
+	Was, Is string
+}
+
+// Error names the servers and the remedy.
+func (e *OvertakenStateError) Error() string {
+	const state = "the state to resume from was made while its run went on, and does not tell what was executed after that"
+	const afresh = "start afresh with empty target tables, and keep the checkpoint on the target, which tells it"
+	if e.Was == e.Is {
+		return state + "; the source (" + e.Is + ") was restarted since and may have lost some of it: " + afresh +
+			"; if it certainly has lost nothing, or only its clock was set, clear SourceStartedAt in the state"
+	}
+	return state + "; the source is another server now (" + e.Is + ", before " + e.Was + ") and may lack some of it: go on with the server before, or " + afresh
+}
+
+// Resumable is true where the server before may come back.
+func (e *OvertakenStateError) Resumable() bool { return e.Was != e.Is }
+
 // checkNothingExecutedIsGone looks beyond the position: lanes may have executed parts of
 // a batch that the position does not claim yet.
 func (f *Ferry) checkNothingExecutedIsGone(ctx context.Context) error {
-	if f.resume == nil || f.sourceServer.IsMariaDB() {
+	if f.sourceServer.IsMariaDB() {
 		return nil
 	}
-	for _, at := range f.resume.furthest {
+	for _, at := range f.begunBefore() {
 		if at.GTIDSet == "" {
 			continue
 		}
@@ -259,10 +317,8 @@ func (f *Ferry) checkContent(ctx context.Context, mark logMark) error {
 	}
 	asked := map[logMark]bool{}
 	marks := []logMark{mark}
-	if f.resume != nil {
-		for _, at := range f.resume.furthest {
-			marks = append(marks, at.mark)
-		}
+	for _, at := range f.begunBefore() {
+		marks = append(marks, at.mark)
 	}
 	for _, m := range marks {
 		if asked[m] {

@@ -284,6 +284,9 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	if err := f.prepareTarget(ctx); err != nil {
 		return f.runError(ctx, err)
 	}
+	if err := f.storeFirstState(ctx); err != nil {
+		return f.runError(ctx, err)
+	}
 	f.OverallState.Store(StateCopying)
 	f.copyBegan.Store(int64(f.elapsed()))
 	services, serviceCtx := lifecycle.New(context.WithoutCancel(ctx))
@@ -299,9 +302,10 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	group.Go("phases", f.phases)
 	err = group.Wait()
 	services.Cancel(nil)
-	_ = services.Wait()                           // a failure has ended the run
-	_ = f.BatchWriter.Close()                     // of connections that are idle
-	storeErr := f.storeLastState(ctx, err == nil) // nothing moves any more
+	_ = services.Wait()       // a failure has ended the run
+	_ = f.BatchWriter.Close() // of connections that are idle
+	f.over.Store(true)        // nothing moves any more
+	storeErr := f.storeLastState(ctx, err == nil)
 	if err != nil {
 		f.saveLast(ctx)
 		if storeErr != nil {

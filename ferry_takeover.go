@@ -194,12 +194,11 @@ func (f *Ferry) takeMarks(ctx context.Context, at BinlogCoordinate) (err error) 
 			return origin("binlog_streamer", err)
 		}
 	}
-	if f.resume != nil {
-		w.resumed.furthest = f.resume.reached()
-	}
+	w.resumed.furthest = furthestOf(f.begunBefore())
 	if f.replaced {
 		w.resumed.furthest = executedUpTo{BinlogCoordinate: w.resumed.furthest.bare()}
 	}
+	f.StateTracker.begin(w.resumed.furthest)
 	w.mark = mark
 	s.follow(f.process, mark)
 	f.StateTracker.follow(f.process, mark)

@@ -70,6 +70,16 @@ type SerializableState struct {
 	// keys, hexadecimal, of an encoding of the library's own. Empty when there are none, null in
 	// states of versions that did not keep them.
 	Debts map[string][]string
+	// LastBegunBinlogCoordinate is how far changes may have been executed, null when not beyond the
+	// position: parts of a batch, or of a large transaction, may be on the target. A source that
+	// lacks what lies there is refused.
+	LastBegunBinlogCoordinate *BinlogCoordinate
+	// LastBegunLogMark is to LastBegunBinlogCoordinate what LastWrittenLogMark is to the position.
+	LastBegunLogMark string
+	// Final tells that nothing was executed after the state was made: its run had ended. With any
+	// other a run goes on only from the very process of the source that it is of; so does one with a
+	// state that another run has gone on from already, which the host has to know.
+	Final bool
 	// BinlogVerifyStore holds the rows still to be verified, or null.
 	BinlogVerifyStore BinlogVerifySerializedStore
 	// Verification is what the verifier has left to do, which BinlogVerifyStore shows in
@@ -139,6 +149,9 @@ type serializableStateJSON struct {
 	LastWrittenBinlogPosition                 mysql.Position
 	LastWrittenGTIDSet                        string            `json:",omitempty"`
 	LastExecutedBinlogCoordinate              *BinlogCoordinate `json:",omitempty"`
+	LastBegunBinlogCoordinate                 *BinlogCoordinate `json:",omitempty"`
+	LastBegunLogMark                          string            `json:",omitempty"`
+	Final                                     bool              `json:",omitempty"`
 	SourceIdentity                            string            `json:",omitempty"`
 	SourceStartedAt                           int64             `json:",omitempty"`
 	TargetIdentity                            string            `json:",omitempty"`
@@ -183,6 +196,9 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		LastReadBinlogCoordinate:                  s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              s.LastExecutedBinlogCoordinate,
 		Debts:                                     s.Debts,
+		LastBegunBinlogCoordinate:                 s.LastBegunBinlogCoordinate,
+		LastBegunLogMark:                          s.LastBegunLogMark,
+		Final:                                     s.Final,
 		BinlogVerifyStore:                         s.BinlogVerifyStore,
 		Verification:                              s.Verification,
 		LastStoredBinlogPositionForInlineVerifier: s.LastStoredBinlogPositionForInlineVerifier,
@@ -240,6 +256,9 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		LastReadBinlogCoordinate:                  raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate:              raw.LastExecutedBinlogCoordinate,
 		Debts:                                     raw.Debts,
+		LastBegunBinlogCoordinate:                 raw.LastBegunBinlogCoordinate,
+		LastBegunLogMark:                          raw.LastBegunLogMark,
+		Final:                                     raw.Final,
 		BinlogVerifyStore:                         raw.BinlogVerifyStore,
 		Verification:                              raw.Verification,
 		LastStoredBinlogPositionForInlineVerifier: raw.LastStoredBinlogPositionForInlineVerifier,

@@ -38,6 +38,7 @@ type StateTracker struct {
 	lastWritten    mysql.Position
 	lastWrittenSet string            // the same as a GTID set
 	executedUpTo   *BinlogCoordinate // set when XA transactions hold lastWritten back
+	begun          executedUpTo      // how far anything may have been executed
 	lastVerified   mysql.Position
 	watched        watchedPlace // of the target
 	lastMark       logMark      // of the last transaction up to lastWritten
@@ -182,6 +183,13 @@ func (t *StateTracker) writtenTo(c BinlogCoordinate, hold *BinlogCoordinate, mar
 	if !mark.isZero() {
 		t.lastMark = mark
 	}
+}
+
+// begin records how far anything may have been executed, before it is.
+func (t *StateTracker) begin(at executedUpTo) {
+	t.BinlogRWMutex.Lock()
+	defer t.BinlogRWMutex.Unlock()
+	t.begun = at
 }
 
 // follow records which process of the source is read, and by which event its log is known;
@@ -457,6 +465,11 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		LastStoredBinlogPositionForTargetVerifier: t.watched.at.Position(),
 		LastWatchedTargetLogMark:                  t.watched.mark.String(),
 		TargetUnwatched:                           t.watched.gap,
+	}
+	written := coordinateFromPosition(t.lastWritten)
+	written.GTIDSet = t.lastWrittenSet
+	if begun := t.begun.BinlogCoordinate; !begun.IsZero() && written.before(begun) {
+		s.LastBegunBinlogCoordinate, s.LastBegunLogMark = &begun, t.begun.mark.String()
 	}
 	if end := t.unconfirmed.furthest(); end.File != "" {
 		s.LastReadBinlogCoordinate = &end

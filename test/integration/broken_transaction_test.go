@@ -19,10 +19,13 @@ const partBatch = 10
 
 // followed is a run whose rows are copied and whose changes are applied in small batches. It
 // gives up a silent stream after two seconds. silence makes its stream silent behind so many events of rows.
-func followed(t *testing.T, ctx context.Context, p *harness.Pair, schema string) (f *ghostferry.Ferry, proxy *faultproxy.Proxy, silence func(after int) *faultproxy.Trigger, ran chan error) {
+func followed(t *testing.T, ctx context.Context, p *harness.Pair, schema string, set ...func(*ghostferry.Config)) (f *ghostferry.Ferry, proxy *faultproxy.Proxy, silence func(after int) *faultproxy.Trigger, ran chan error) {
 	t.Helper()
 	config := p.Config(schema)
 	config.BinlogEventBatchSize, config.AutomaticCutover, config.VerifierType = partBatch, false, ghostferry.VerifierTypeNoVerification
+	for _, s := range set {
+		s(config)
+	}
 	proxy = behindProxy(t, p.Source, config.Source)
 	var latest atomic.Int64 // the preflight streams for a moment, too, and the server notices its end only later
 	proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {

@@ -268,6 +268,69 @@ func TestFailoverToALaggingReplica(t *testing.T) {
 	}
 }
 
+// A promoted replica that lacks a transaction of which a part is on the target is refused by a
+// state, too: by one of a run that had ended, which tells of the part, as by one that does not.
+func TestFailoverLosesAPartOfAState(t *testing.T) {
+	t.Parallel() // with servers of its own
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	p := withReplica(t, harness.Settings[0])
+	const schema = "state_part"
+	p.Create(t, schema, "CREATE TABLE s (id INT PRIMARY KEY)", "CREATE TABLE other (id INT PRIMARY KEY)")
+	store := ghostferry.FileCheckpointStore{Directory: t.TempDir()}
+	states := func(c *ghostferry.Config) {
+		c.Checkpoint, c.CheckpointStore, c.RunID, c.VerifierType = "off", store, "part", ghostferry.VerifierTypeNoVerification
+	}
+	p.followed(t)
+	stopReplication(t, p)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	f, _, silence, ran := followed(t, run, p.Pair, schema, states)
+	silent := silence(13)
+	transactionOfChanges(t, ctx, p.Pair, schema, 0, 20, nil)
+	await(t, silent.Fired(), ran)
+	awaitRows(t, p.TargetDB, schema+".other", partBatch, f)
+	overtaken, err := f.SerializeStateToJSON()
+	require.NoError(t, err)
+	stop()
+	mustBeInterrupted(t, <-ran)
+	require.NoError(t, f.Close())
+	last, err := store.LoadState(ctx, "part")
+	require.NoError(t, err)
+	require.True(t, last.Final)
+
+	// Who goes on from a state of a process that may have executed more does not know better.
+	f = stateFerry(t, p.Pair, schema, overtaken)
+	f.Config.AutomaticCutover, f.Config.VerifierType = false, ghostferry.VerifierTypeNoVerification
+	require.False(t, f.StateToResumeFrom.Final)
+	require.NoError(t, f.InitializeContext(ctx))
+	run, stop = context.WithCancel(ctx)
+	defer stop()
+	f.BinlogStreamer.AddEventListener(func([]ghostferry.DMLEvent) error {
+		stop()
+		return run.Err()
+	})
+	require.NoError(t, f.StartContext(ctx))
+	mustBeInterrupted(t, f.RunContext(run))
+	overtaken, err = f.SerializeStateToJSON()
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	require.NoError(t, p.Source.Kill())
+	p.promote(t)
+	again := &ghostferry.Ferry{Config: p.Config(schema)}
+	states(again.Config)
+	err = harness.Move(ctx, again, func() error { return nil })
+	var lacks *ghostferry.SourceLacksError
+	require.ErrorAs(t, err, &lacks, "a part of a transaction is on the target: %d rows", harness.Count(t, p.TargetDB, schema+".other"))
+	again = stateFerry(t, p.Pair, schema, overtaken)
+	again.Config.VerifierType = ghostferry.VerifierTypeNoVerification
+	err = harness.Move(ctx, again, func() error { return nil })
+	var unknown *ghostferry.OvertakenStateError
+	require.ErrorAs(t, err, &unknown)
+	require.True(t, ghostferry.Resumable(err), "the server before may come back")
+}
+
 func stopReplication(t *testing.T, p *failover) {
 	t.Helper()
 	if p.IsMariaDB() {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -365,9 +366,11 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		o := p.Shop(t, "resume_store", 3000)
 		writer := p.Write(t, o, 60)
 		directory := t.TempDir()
+		store := ghostferry.FileCheckpointStore{Directory: directory}
 		ferry := func() *ghostferry.Ferry {
 			f := stateFerry(t, p, o.Database, "")
-			f.Config.CheckpointStore = ghostferry.FileCheckpointStore{Directory: directory}
+			f.Config.CheckpointStore = store
+			f.Config.StateReportFrequency = int(time.Hour.Milliseconds()) // at the ends only
 			return f
 		}
 
@@ -394,9 +397,16 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		f = ferry()
 		mustStart(t, ctx, f)
 		require.True(t, f.Resuming())
-		f.DataIterator.AddBatchListener(last.listener(nil))
+		ended := func() bool { // nothing was executed after the state that is stored
+			state, err := store.LoadState(ctx, f.CheckpointRunID())
+			require.NoError(t, err)
+			return state.Final
+		}
+		require.True(t, ended())
+		f.DataIterator.AddBatchListener(last.listener(func(int) { assert.False(t, ended()) }))
 		require.NoError(t, harness.RunStarted(ctx, f, harness.StopWriter(writer)))
 		require.NoError(t, f.Close())
+		require.True(t, ended())
 		last.mustNotRepeat(t, first)
 		p.MustEqual(t, o.Database)
 	})
