@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
 // CheckpointStore keeps the states of runs outside of the target, for hosts that cannot
@@ -181,7 +183,8 @@ func (f *Ferry) storeFirstState(ctx context.Context) error {
 	return nil
 }
 
-// storeLastState is storeState at the end of a run, whose context may have ended. One that was
+// storeLastState is storeState at the end of a run, whose context may have ended. It is tried
+// again for as long as it may take: behind it writers may wait for the traffic's switch. One that was
 // done leaves nothing of what was compared: the same command then compares everything anew.
 func (f *Ferry) storeLastState(ctx context.Context, done bool) error {
 	if f.CheckpointStore == nil {
@@ -197,7 +200,13 @@ func (f *Ferry) storeLastState(ctx context.Context, done bool) error {
 		state.Verification, state.BinlogVerifyStore = nil, nil
 		state.LastStoredBinlogPositionForInlineVerifier = mysql.Position{}
 	}
-	return f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	err = retry.Do(ctx, retry.Policy{Max: time.Second}, func(error) bool { return true }, nil, func(ctx context.Context) error {
+		return f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	})
+	if err != nil {
+		return fmt.Errorf("storing the run's last state: %w: the rows on the target are not concerned; see to the CheckpointStore and start the same command again", err)
+	}
+	return nil
 }
 
 // storeStates keeps the store up to date during a run.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -366,7 +367,7 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		o := p.Shop(t, "resume_store", 3000)
 		writer := p.Write(t, o, 60)
 		directory := t.TempDir()
-		store := ghostferry.FileCheckpointStore{Directory: directory}
+		store := &failingStore{FileCheckpointStore: ghostferry.FileCheckpointStore{Directory: directory}}
 		ferry := func() *ghostferry.Ferry {
 			f := stateFerry(t, p, o.Database, "")
 			f.Config.CheckpointStore = store
@@ -404,10 +405,41 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		}
 		require.True(t, ended())
 		f.DataIterator.AddBatchListener(last.listener(func(int) { assert.False(t, ended()) }))
-		require.NoError(t, harness.RunStarted(ctx, f, harness.StopWriter(writer)))
+		require.NoError(t, harness.RunStarted(ctx, f, func() error {
+			store.failures.Store(2) // of the last state's
+			return harness.StopWriter(writer)()
+		}))
 		require.NoError(t, f.Close())
+		require.Zero(t, store.failures.Load())
 		require.True(t, ended())
 		last.mustNotRepeat(t, first)
 		p.MustEqual(t, o.Database)
+
+		f = ferry()
+		mustStart(t, ctx, f)
+		err = harness.RunStarted(ctx, f, func() error {
+			store.failures.Store(1000)
+			return nil
+		})
+		require.ErrorIs(t, err, errDiskFull)
+		require.ErrorContains(t, err, "start the same command again")
+		require.True(t, ghostferry.Resumable(err))
+		require.NoError(t, f.Close())
 	})
+}
+
+// failingStore fails to save so many states.
+type failingStore struct {
+	ghostferry.FileCheckpointStore
+	failures atomic.Int32
+}
+
+var errDiskFull = errors.New("the disk is full")
+
+func (s *failingStore) SaveState(ctx context.Context, runID string, state *ghostferry.SerializableState) error {
+	if s.failures.Load() > 0 {
+		s.failures.Add(-1)
+		return errDiskFull
+	}
+	return s.FileCheckpointStore.SaveState(ctx, runID, state)
 }
