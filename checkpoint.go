@@ -9,6 +9,7 @@ import (
 
 	sqlorig "database/sql"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -281,6 +282,10 @@ func (c *checkpoint) beginNew(ctx context.Context, tx *sql.Tx, source sourceProc
 	c.epoch = 1 + rand.Uint64N(1<<40)
 	_, err := tx.ExecContext(ctx, "INSERT INTO "+c.table("runs")+" (run_id, format, epoch, source, source_started) VALUES (?,?,?,?,?)",
 		c.runID, checkpointFormat, c.epoch, source.identity, source.started)
+	if mysqlerr.Classify(err) == mysqlerr.Duplicate {
+		c.epoch = 0 // nothing was begun
+		return &RunBegunError{RunID: c.runID}
+	}
 	return err
 }
 

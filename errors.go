@@ -253,6 +253,22 @@ func (e *FencedError) Error() string {
 // Resumable is false: another process owns the run.
 func (e *FencedError) Resumable() bool { return false }
 
+// RunBegunError says that another process has begun the same new run after this one had looked
+// for it: this one has written nothing.
+type RunBegunError struct {
+	final
+	// RunID is the run.
+	RunID string
+}
+
+// Error names the run and both ways to go on.
+func (e *RunBegunError) Error() string {
+	return fmt.Sprintf("another process has just begun run %s, and this one has written nothing: let the other one go on; or stop it and start this command again, which goes on where it has come to", e.RunID)
+}
+
+// Resumable is true: started again, this one takes the run over.
+func (e *RunBegunError) Resumable() bool { return true }
+
 // DamagedCheckpointError says that the checkpoint on the target holds what no version of
 // this library writes: somebody has changed it.
 type DamagedCheckpointError struct {

@@ -216,6 +216,42 @@ func TestF11ConnectionsLostBetweenReadAndInsert(t *testing.T) {
 	})
 }
 
+// F38: of two processes that both have found no run of theirs only one begins it; the other one
+// says so, has written nothing, and its owner keeps the run.
+func TestF38TwoProcessesBeginARun(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		p.Create(t, "begun_twice", "CREATE TABLE t (id INT PRIMARY KEY)")
+		p.In(t, p.SourceDB, "begun_twice", "INSERT INTO t VALUES (1),(2),(3)")
+		first, second := shopFerry(p, "begun_twice", 2), shopFerry(p, "begun_twice", 2)
+		second.Config.RunID = "begun_twice"
+		first.Config.RunID = "begun_twice"
+		begun, told := make(chan struct{}, 2), make(chan struct{})
+		require.NoError(t, first.InitializeContext(ctx))
+		first.DataIterator.AddBatchListener(func(*ghostferry.RowBatch) error { // before it is written
+			begun <- struct{}{}
+			<-told
+			return nil
+		})
+		require.NoError(t, first.StartContext(ctx))
+		mustStart(t, ctx, second)
+		ran := make(chan error, 1)
+		go func() { ran <- harness.RunStarted(ctx, first, func() error { return nil }) }()
+		await(t, begun, ran)
+		err := second.RunContext(ctx)
+		close(told)
+		var other *ghostferry.RunBegunError
+		require.ErrorAs(t, err, &other)
+		require.Equal(t, "begun_twice", other.RunID)
+		require.True(t, ghostferry.Resumable(err))
+		require.NoError(t, second.Close())
+		require.NoError(t, <-ran)
+		require.NoError(t, first.Close())
+		p.MustEqual(t, "begun_twice")
+	})
+}
+
 // F38: a second process takes a run over while the first one is alive: the first notices
 // in its next transaction, and only the second arrives.
 func TestF38SecondProcessTakesOver(t *testing.T) {
