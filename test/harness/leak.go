@@ -10,16 +10,17 @@ import (
 func (p *Pair) NoLeak(t *testing.T, f func()) {
 	t.Helper()
 	// The pair's own connections have goroutines, and come and go.
-	p.closeIdle()
+	p.CloseIdle()
 	before := goleak.IgnoreCurrent()
 	f()
-	p.closeIdle()
+	p.CloseIdle()
 	if err := goleak.Find(before); err != nil {
 		t.Error(err)
 	}
 }
 
-func (p *Pair) closeIdle() {
+// CloseIdle closes the pair's own connections that nobody uses.
+func (p *Pair) CloseIdle() {
 	const usual = 2 // database/sql's own default
 	p.SourceDB.SetMaxIdleConns(-1)
 	p.TargetDB.SetMaxIdleConns(-1)

@@ -179,7 +179,7 @@ func Processes(ctx context.Context, db querier) (list []Process, err error) {
 // Those of the pool are given up beforehand, so that nobody is handed one that ends.
 func (p *Pair) KillConnections(t *testing.T, db *sql.DB, user string) {
 	t.Helper()
-	p.closeIdle()
+	p.CloseIdle()
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

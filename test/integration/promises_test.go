@@ -144,6 +144,7 @@ func TestServersThatLimitTheirSessions(t *testing.T) {
 		}
 		p.Create(t, schema, "CREATE TABLE a (id INT PRIMARY KEY, b INT, UNIQUE KEY (b))", "CREATE TABLE wide (id INT PRIMARY KEY"+more.String()+")")
 		p.In(t, p.SourceDB, schema, "INSERT INTO a SELECT 10*d.n+e.n, 10*d.n+e.n FROM "+digits("d")+" JOIN "+digits("e"), "INSERT INTO wide (id, c59) SELECT id, b FROM a")
+		t.Cleanup(p.CloseIdle) // other tests must not be given what is connected meanwhile
 		for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
 			global(t, db, "sql_select_limit", "50", "DEFAULT")
 			global(t, db, "autocommit", "0", "1")
