@@ -54,7 +54,7 @@ func fillLarge(t *testing.T, p *harness.Pair) (rows int) {
 // The batches of a cursor are bounded in bytes, whatever they are in rows, and grow again when
 // rows have become smaller.
 func TestCursorBatchesAreBoundedInBytes(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		rows := fillLarge(t, p)
 		c := newParts(t, p, false)
 		defer c.close(t)
@@ -91,7 +91,7 @@ func TestCursorBatchesAreBoundedInBytes(t *testing.T) {
 
 // So are those of a host's query.
 func TestBatchesOfHostQueriesAreBoundedInBytes(t *testing.T) {
-	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		rows := fillLarge(t, p)
 		f := &ghostferry.Ferry{Config: p.Config(aloneSchema)}
 		f.Config.CopyFilter = everyRow{}
