@@ -173,10 +173,14 @@ func (f *Ferry) waitForReplica(ctx context.Context) error {
 	if gate == nil {
 		return nil
 	}
-	if err := gate.wait(ctx, Logger.Debugf); err != nil {
-		return origin("wait_replica", causeOf(ctx, err))
+	const retries = 5 // an outage is waited for below
+	err := f.sourcePatience.do(ctx, 0, func(ctx context.Context, _ int) error {
+		return gate.wait(ctx, Logger.Debugf, retries, f.mustBePrimary)
+	})
+	if err != nil {
+		err = origin("wait_replica", causeOf(ctx, err))
 	}
-	return nil
+	return err
 }
 
 // drainTime measures what drain would wait for, while the writers go on.

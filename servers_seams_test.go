@@ -140,6 +140,10 @@ func TestWaitUntilReplicaIsCaughtUpToMaster(t *testing.T) {
 		mustExec(t, db, "UPDATE replica.heartbeat SET file = CONCAT(file, '9')") // a file that is yet to come
 		require.NoError(t, wait.Wait())
 
+		mustExec(t, db, fmt.Sprintf("UPDATE replica.heartbeat SET file = '%s', pos = 4", end.Name)) // stands still
+		changed := &PrimaryChangedError{}
+		require.ErrorIs(t, wait.wait(t.Context(), Logger.Debugf, 1, func(context.Context) error { return changed }), changed)
+
 		require.Error(t, (&WaitUntilReplicaIsCaughtUpToMaster{}).Wait())
 	})
 }

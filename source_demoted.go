@@ -133,14 +133,14 @@ func (f *Ferry) watchDemotion(ctx context.Context, run *lifecycle.Group) error {
 	return every(ctx, demotionInterval, func() {
 		var demoted *SourceDemotedError
 		var changed *PrimaryChangedError
-		switch err := f.demoted(ctx); { // another error is the stream's to tell
+		switch err := answered(ctx, f.demoted); { // another error is the stream's to tell
 		case errors.As(err, &demoted):
 			run.Cancel(err)
 		case errors.As(err, &changed):
 			told.Do(func() { f.logger.WithError(err).Warn("the cutover will be refused") })
 		}
 		var replaced *ServerChangedError
-		if err := f.sameTarget(ctx); errors.As(err, &replaced) {
+		if err := answered(ctx, f.sameTarget); errors.As(err, &replaced) {
 			run.Cancel(err)
 		}
 	})

@@ -17,6 +17,7 @@ const (
 	replicaWaitPollInterval = 600 * time.Millisecond
 	replicaWaitFirstPoll    = 20 * time.Millisecond // doubled up to the interval: writers may be stopped meanwhile
 	replicaWaitRetries      = 100
+	replicaWaitCheck        = 8 // polls between two checks, some 5 s
 )
 
 // ReplicatedMasterPositionFetcher finds out how far a replica got in the binary log of
@@ -104,22 +105,26 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) WaitContext(ctx context.Context) er
 		defer cancel()
 	}
 
-	err := w.wait(waitCtx, Logger.Infof)
+	err := w.wait(waitCtx, Logger.Infof, replicaWaitRetries, func(context.Context) error { return nil })
 	if err != nil && ctx.Err() == nil && waitCtx.Err() != nil {
 		return fmt.Errorf("timeout reached before replica is caught up to master: %w", err)
 	}
 	return err
 }
 
-// wait says by line what it waits for.
-func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context, line logLine) error {
+// wait says by line what it waits for, and ends as well when check fails, which is asked now and
+// then. A server that cannot be asked is asked as often as retries says.
+func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context, line logLine, retries int, check func(ctx context.Context) error) error {
 	if w.MasterDB == nil || w.ReplicaDB == nil || w.ReplicatedMasterPositionFetcher == nil {
 		return errors.New("waiting for a replica needs MasterDB, ReplicaDB and ReplicatedMasterPositionFetcher")
 	}
 	var target mysql.Position
 	var changed *PrimaryChangedError
-	err := WithRetriesContext(ctx, replicaWaitRetries, replicaWaitPollInterval, w.logger(), "read current master binlog position", func() (err error) {
-		target, err = w.masterEnd(ctx)
+	err := WithRetriesContext(ctx, retries, replicaWaitPollInterval, w.logger(), "read current master binlog position", func() error {
+		err := answered(ctx, func(ctx context.Context) (err error) {
+			target, err = w.masterEnd(ctx)
+			return err
+		})
 		if errors.As(err, &changed) { // which no retry changes
 			return nil
 		}
@@ -136,7 +141,7 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context, line logL
 	end := func() {}
 	defer func() { end() }()
 	for n := 0; ; n++ {
-		current, err := w.current(ctx, replicaWaitRetries)
+		current, err := w.current(ctx, retries)
 		if err != nil {
 			return err
 		}
@@ -146,6 +151,11 @@ func (w *WaitUntilReplicaIsCaughtUpToMaster) wait(ctx context.Context, line logL
 		}
 		if n == 0 {
 			end = waitingFor(ctx, waitReplica)
+		}
+		if n%replicaWaitCheck == replicaWaitCheck-1 {
+			if err := check(ctx); err != nil {
+				return err
+			}
 		}
 		if err := retry.Sleep(ctx, min(replicaWaitFirstPoll<<min(n, 10), replicaWaitPollInterval)); err != nil {
 			return err
