@@ -2,7 +2,6 @@ package ghostferry
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -432,8 +431,10 @@ func (s *BinlogStreamer) rows(ev *rawEvent, body []byte) error {
 		return nil
 	}
 	if s.own != nil {
-		if known, err := s.watch(t); err != nil || !known {
-			return cmp.Or(err, s.unreadable(ev, t, "a row of another definition than the table had", "start again with an empty target table"))
+		if known, err := s.watch(t); err != nil {
+			return &replayError{fmt.Errorf("what the columns of %s are on the target, for a row at %s: %w", t.table, ev.end, err)}
+		} else if !known {
+			return s.unreadable(ev, t, "a row of another definition than the table had", "start again with an empty target table")
 		}
 	}
 	if group := s.xa.reading; group != nil && group.again {

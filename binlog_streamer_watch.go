@@ -18,9 +18,13 @@ type watchedColumns struct {
 }
 
 // passedOver reports whether nobody asks for the rows of an event: they are ours, or of a table
-// that anybody may change.
+// that anybody may change. Of an XA transaction that is so or not when it is committed.
 func (s *BinlogStreamer) passedOver(t *streamedTable, ev *rawEvent) bool {
-	return s.own != nil && s.query != nil && s.own(s.query) || s.exempt != nil && s.exempt(t.table, ev.end)
+	return s.own != nil && s.query != nil && s.own(s.query) || s.xa.reading == nil && s.exempted(t.table, ev)
+}
+
+func (s *BinlogStreamer) exempted(table *TableSchema, ev *rawEvent) bool {
+	return s.exempt != nil && s.exempt(table, ev.end)
 }
 
 // watch finds out how a row of somebody else on the target is read. It reports false when the

@@ -187,11 +187,17 @@ func (s *BinlogStreamer) deliverXA(ev *rawEvent, group *preparedXA, xid string) 
 	if s.txn == nil {
 		s.begin(binlog.GTID{})
 	}
+	deliver := func(part rowsPart) error {
+		if s.exempted(part.table.table, ev) {
+			return nil
+		}
+		return s.deliverPart(ev, part)
+	}
 	if group.again {
-		return s.replayXA(group, xid, func(part rowsPart) error { return s.deliverPart(ev, part) })
+		return s.replayXA(group, xid, deliver)
 	}
 	for _, part := range group.parts {
-		if err := s.deliverPart(ev, part); err != nil {
+		if err := deliver(part); err != nil {
 			return err
 		}
 	}
@@ -218,7 +224,8 @@ func (s *BinlogStreamer) replayXA(group *preparedXA, xid string, deliver func(ro
 	return nil
 }
 
-// replayError is a failure of the second stream of replayXA.
+// replayError is a failure to ask a server for more than the log says. Nothing of the event was
+// delivered, so that the stream may come to it again by another connection.
 type replayError struct{ err error }
 
 func (e *replayError) Error() string { return e.err.Error() }

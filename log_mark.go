@@ -32,6 +32,9 @@ type logMark struct {
 	sumSize int
 }
 
+// place is where the event ends.
+func (m logMark) place() BinlogCoordinate { return BinlogCoordinate{File: m.file, Pos: m.end} }
+
 const (
 	markTail       = 16
 	markHeaderOnly = 9 // of a format description: its flags change when the file is closed

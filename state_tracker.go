@@ -153,7 +153,7 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 	t.executedUpTo = serializedState.LastExecutedBinlogCoordinate
 	t.definitions = serializedState.TableDefinitions
 	t.lastVerified = serializedState.LastStoredBinlogPositionForInlineVerifier
-	t.watched.at = coordinateFromPosition(serializedState.LastStoredBinlogPositionForTargetVerifier)
+	t.watched, _ = serializedState.watched() // a damaged one is refused before the watch begins
 	return t
 }
 
@@ -219,12 +219,13 @@ func (t *StateTracker) UpdateLastResumableBinlogPositionForTargetVerifier(pos my
 }
 
 // watchedTo is UpdateLastResumableBinlogPositionForTargetVerifier with the mark of the last
-// transaction, zero to keep the one before.
+// transaction, zero to keep the one before. What is read again, because something prepared held the
+// place back, moves no mark back.
 func (t *StateTracker) watchedTo(at BinlogCoordinate, mark logMark) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
 	t.watched.at = at
-	if !mark.isZero() {
+	if before := t.watched.mark; !mark.isZero() && (before.isZero() || before.place().CompareFilePos(mark.place()) < 0) {
 		t.watched.mark = mark
 	}
 }

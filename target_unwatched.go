@@ -59,8 +59,8 @@ func (s *BinlogStreamer) cannotWatch(err error) error {
 		return err
 	}
 	return &UnwatchedError{
-		Coordinate: s.resumeFrom().Position(), Reason: reason + " (it was purged or reset, or the server was replaced or restored)",
-		Remedy: "start the same command again, it compares anew what was copied",
+		Coordinate: s.resumeFrom().Position(), Reason: reason + " (as a rule it was purged or reset, or the server was replaced or restored)",
+		Remedy: "start the same command again, where that place is gone it compares anew what was copied",
 	}
 }
 
@@ -97,11 +97,15 @@ func (f *Ferry) watchedBefore() (place watchedPlace, err error) {
 	if f.resume != nil {
 		return f.resume.watched, nil
 	}
-	s := f.StateToResumeFrom
-	place = watchedPlace{at: coordinateFromPosition(s.LastStoredBinlogPositionForTargetVerifier), server: s.TargetIdentity, gap: s.TargetUnwatched}
-	if place.mark, err = parseLogMark(s.LastWatchedTargetLogMark); err != nil {
+	if place, err = f.StateToResumeFrom.watched(); err != nil {
 		err = fmt.Errorf("the state to resume from is damaged: %w", err)
 	}
+	return place, err
+}
+
+func (s *SerializableState) watched() (place watchedPlace, err error) {
+	place = watchedPlace{at: coordinateFromPosition(s.LastStoredBinlogPositionForTargetVerifier), server: s.TargetIdentity, gap: s.TargetUnwatched}
+	place.mark, err = parseLogMark(s.LastWatchedTargetLogMark)
 	return place, err
 }
 

@@ -158,24 +158,14 @@ func (s *Server) PurgedGTIDSet(ctx context.Context, q Querier) (string, error) {
 	return oneLine(set), nil
 }
 
-// BinaryLogs returns the names of the server's binary log files, oldest first. It needs
-// REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
-func (s *Server) BinaryLogs(ctx context.Context, q Querier) ([]string, error) {
-	files, err := s.LogFiles(ctx, q)
-	names := make([]string, len(files))
-	for i, file := range files {
-		names[i] = file.Name
-	}
-	return names, err
-}
-
 // LogFile is one file of a binary log.
 type LogFile struct {
 	Name string
 	Size uint64 // bytes
 }
 
-// LogFiles returns the files of the binary log, oldest first.
+// LogFiles returns the files of the binary log, oldest first. It needs REPLICATION CLIENT
+// (MariaDB: BINLOG MONITOR).
 func (s *Server) LogFiles(ctx context.Context, q Querier) ([]LogFile, error) {
 	rows, err := q.QueryContext(ctx, "SHOW BINARY LOGS")
 	if err != nil {

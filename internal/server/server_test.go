@@ -125,9 +125,9 @@ func TestLogEndIsBehindEveryChange(t *testing.T) {
 		require.NotEqual(t, before.GTIDSet, after.GTIDSet)
 		require.NotContains(t, after.GTIDSet, "\n")
 
-		logs, err := s.BinaryLogs(t.Context(), db)
+		logs, err := s.LogFiles(t.Context(), db)
 		require.NoError(t, err)
-		require.Equal(t, after.File, logs[len(logs)-1])
+		require.Equal(t, after.File, logs[len(logs)-1].Name)
 
 		do, ignore, err := s.BinlogFilters(t.Context(), db)
 		require.NoError(t, err)
