@@ -172,9 +172,9 @@ func (f *Ferry) storeState(ctx context.Context) error {
 }
 
 // storeFirstState takes the word from a stored state that nothing was executed after it, before
-// anything is.
+// anything is, also where the run goes on from something else.
 func (f *Ferry) storeFirstState(ctx context.Context) error {
-	if !f.stateStored || !f.StateToResumeFrom.Final {
+	if f.CheckpointStore == nil || !f.resuming || f.stateStored && !f.StateToResumeFrom.Final {
 		return nil
 	}
 	if err := f.storeState(ctx); err != nil {

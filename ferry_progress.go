@@ -197,6 +197,14 @@ func (f *Ferry) reportState(ctx context.Context) {
 	f.report(ctx, f.StateCallback, "state", f.SerializeStateToJSON)
 }
 
+// reportLastState posts the state of a run that has ended otherwise than done. It is the only one
+// that says that nothing was executed after it.
+func (f *Ferry) reportLastState(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptedTimeout)
+	defer cancel()
+	f.reportState(ctx)
+}
+
 // reportTimeout bounds one report: the next is due soon, and newer.
 const reportTimeout = 10 * time.Second
 

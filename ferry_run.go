@@ -123,6 +123,7 @@ func (f *Ferry) connectWatch(ctx context.Context) error {
 		stream.exempt = func(table *TableSchema, at BinlogCoordinate) bool {
 			return f.copiedAnew(table) && at.CompareFilePos(BinlogCoordinate{File: now.File, Pos: now.Pos}) <= 0
 		}
+		stream.xa.settled = place.mark.place() // up to there all was seen, whatever holds the place back
 	}
 	if _, err := stream.connect(ctx, place.at); err != nil {
 		return err
@@ -305,6 +306,9 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	_ = services.Wait()       // a failure has ended the run
 	_ = f.BatchWriter.Close() // of connections that are idle
 	f.over.Store(true)        // nothing moves any more
+	if err != nil {
+		f.reportLastState(ctx)
+	}
 	storeErr := f.storeLastState(ctx, err == nil)
 	if err != nil {
 		f.saveLast(ctx)
