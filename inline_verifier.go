@@ -367,7 +367,7 @@ func (v *InlineVerifier) verifyFenced(ctx context.Context) (VerificationResult, 
 func (v *InlineVerifier) verdict(ctx context.Context, c *comparer) (VerificationResult, error) {
 	result, err := c.duringCutover(ctx)
 	if err == nil && !c.sawRows() {
-		return VerificationResult{}, fmt.Errorf("%w: no row of the %d tables was copied or changed, so none was compared", IncompleteVerificationError{}, len(c.prints))
+		return VerificationResult{}, fmt.Errorf("%w: no row of the %d tables was copied, nor there when its changes were compared, so none was compared", IncompleteVerificationError{}, len(c.prints))
 	}
 	return result, err
 }

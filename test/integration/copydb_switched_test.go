@@ -115,7 +115,7 @@ func TestCopydbThatWasTakenOverSaysSo(t *testing.T) {
 		p.In(t, p.SourceDB, switchedSchema, "INSERT INTO t VALUES (3)")
 		require.NoError(t, first.cmd.Process.Signal(syscall.SIGCONT))
 		require.Equal(t, 2, first.ended())
-		require.Contains(t, first.stderr.String(), "another process has taken this move over")
+		require.Contains(t, first.stderr.String(), "another process makes this move now")
 		require.NotContains(t, first.stderr.String(), "begin anew")
 		require.Equal(t, 2, harness.Count(t, p.TargetDB, switchedSchema+".t"))
 	})

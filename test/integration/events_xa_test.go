@@ -349,17 +349,22 @@ func TestForeignXAOnTheTarget(t *testing.T) {
 			}
 			return end
 		}
-		// prepared is interrupted when the watch has passed two groups, and goes on.
+		// prepared is interrupted when the watch has passed three groups, of which one is committed
+		// and stands before the place that the others hold back; and goes on, twice.
 		prepared := func() *following {
 			t.Helper()
 			r := follow(t, p)
+			in(xaGroup("'done'", "INSERT INTO spare (id) VALUES (94)")...)
 			in(xaGroup("'spare'", "INSERT INTO spare (id) VALUES (95)")...)
 			in(xaGroup("'foreign'", "UPDATE moved SET v=99 WHERE id=1")...)
+			in("XA COMMIT 'done'")
 			r.marker(1001)
 			passed := end()
 			harness.Await(t, "the watch has seen the groups", func() bool {
 				return r.f.TargetVerifier.BinlogStreamer.GetLastStreamedBinlogPosition().Compare(passed) >= 0
 			})
+			r.interrupt()
+			r = r.again("")
 			r.interrupt()
 			r = r.again("")
 			in("XA COMMIT 'spare'")

@@ -14,7 +14,7 @@ import (
 // Nobody is told to go on, or to begin anew, where the application may write to the target or
 // another process makes the move.
 func TestHint(t *testing.T) {
-	const look, goOn, anew, leave = "look where the application writes", "the same command goes on", "then begin anew with -restart", "another process has taken this move over"
+	const look, goOn, anew, leave = "look where the application writes", "the same command goes on", "then begin anew with -restart", "another process makes this move now"
 	reason := errors.New("disk full")
 	fenced := fmt.Errorf("recording the position: %w", &ghostferry.FencedError{RunID: "r", Epoch: 2})
 	for _, c := range []struct {
@@ -30,6 +30,8 @@ func TestHint(t *testing.T) {
 		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnSource, Err: fenced}, leave},
 		{copydb.Failed, &ghostferry.CutoverError{Traffic: ghostferry.TrafficOnTarget, Err: fenced}, look},
 		{copydb.Refused, &copydb.RefusedError{Err: fenced, Resuming: true}, leave},
+		{copydb.Failed, &ghostferry.RunBegunError{RunID: "r"}, leave},
+		{copydb.Failed, &ghostferry.DebtError{Table: "s.t"}, "put the named rows of the target in order"},
 		{copydb.Different, &ghostferry.ForeignWriteError{}, look},
 		{copydb.Different, &copydb.DifferentError{}, "make sure that the application does not write to the target, " + anew},
 		{copydb.Interrupted, ghostferry.ErrInterrupted, goOn},

@@ -91,7 +91,7 @@ func (p *program) press(key byte, ferry *copydb.CopydbFerry) {
 	switch {
 	case asked && (key == 'y' || key == 'Y'):
 		p.obey("cutover", ferry.Ferry)
-	case asked:
+	case asked && key != 'h': // which takes back one that was asked for before
 		p.logger.Info("no cutover")
 	case key == 'c':
 		p.confirming.Store(true)

@@ -51,4 +51,6 @@ func TestKeys(t *testing.T) {
 	require.Equal(t, 1, quits)
 	press("h")
 	require.False(t, ferry.Ferry.CutoverAllowed())
+	press("c", "y", "c", "h") // it is allowed: asked again, "no" would leave it so
+	require.False(t, ferry.Ferry.CutoverAllowed())
 }

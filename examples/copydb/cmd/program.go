@@ -128,7 +128,7 @@ func message(err error) string {
 func hint(result copydb.Result) string {
 	switch {
 	case takenOver(result.Err) && !mayBeOnTarget(result.Err):
-		return "another process has taken this move over, and its last line says how the move ends: let it finish. Before it has ended do not run this again, least of all with -restart, which takes the move from it and empties the tables"
+		return "another process makes this move now, and its last line says how the move ends: let it finish. Before it has ended do not run this again, least of all with -restart, which takes the move from it and empties the tables"
 	case result.Outcome == copydb.Refused:
 		if refused, ok := errors.AsType[*copydb.RefusedError](result.Err); ok && refused.Resuming {
 			return "this process wrote nothing to the target, where the rows of an earlier run still are"
@@ -138,6 +138,8 @@ func hint(result copydb.Result) string {
 		return "look where the application writes. Before that is known do not run this again, nor with -restart: it would overwrite or remove what the application has written to the target"
 	case result.Outcome == copydb.Interrupted, result.Outcome == copydb.Failed && ghostferry.Resumable(result.Err):
 		return "the same command goes on from here"
+	case isOwed(result.Err):
+		return "put the named rows of the target in order, then the same command goes on; begin anew with -restart, which empties the tables there, only if the source's log lacks changes"
 	case result.Outcome == copydb.Failed, result.Outcome == copydb.Different:
 		return "the target's rows cannot be built upon: find the reason, and make sure that the application does not write to the target, then begin anew with -restart, which empties the tables there"
 	}
@@ -147,7 +149,14 @@ func hint(result copydb.Result) string {
 // takenOver says that another process of the move goes on with it.
 func takenOver(err error) bool {
 	_, fenced := errors.AsType[*ghostferry.FencedError](err)
-	return fenced
+	_, begun := errors.AsType[*ghostferry.RunBegunError](err)
+	return fenced || begun
+}
+
+// isOwed says that other rows of the target keep rows of the source out.
+func isOwed(err error) bool {
+	_, owed := errors.AsType[*ghostferry.DebtError](err)
+	return owed
 }
 
 // mayBeOnTarget says that the application may write to the target: because it was sent there, or
