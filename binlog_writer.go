@@ -234,7 +234,7 @@ func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch)
 		if err != nil {
 			return err
 		}
-		clear(items) // they share memory with what is still queued
+		clear(items) // the queue still has the memory of these pointers
 		select {
 		case out <- b:
 		case <-ctx.Done():

@@ -127,12 +127,11 @@ type rowChange struct {
 }
 
 // newBatch compacts queued events.
-func (w *BinlogWriter) newBatch(items []queuedEvents) (*applyBatch, error) {
+func (w *BinlogWriter) newBatch(items []*queuedEvents) (*applyBatch, error) {
 	b := &applyBatch{}
 	changes := map[*TableSchema]*tableChanges{}
 	var last *rowEvent
-	for i := range items {
-		item := &items[i]
+	for _, item := range items {
 		if item.broken {
 			w.open.broken()
 		}

@@ -202,7 +202,7 @@ func TestBatchOfSeveralTables(t *testing.T) {
 		w.writers[c.table] = &tableWriter{table: c.table, layout: c.layout}
 	}
 	end := func(pos uint64) BinlogCoordinate { return BinlogCoordinate{File: "log.000001", Pos: pos} }
-	batch, err := w.newBatch([]queuedEvents{
+	batch, err := w.newBatch([]*queuedEvents{
 		{events: append(a.events("+1=x 2=y>3=y"), b.events("+1=z")...), bytes: 3, end: end(100), gtids: []binlog.GTID{{Number: 1}}},
 		{events: append(b.events("1=z>1=u"), a.events("-1=x")...), bytes: 2, end: end(200), gtids: []binlog.GTID{{Number: 2}}},
 	})

@@ -22,6 +22,7 @@ type queuedEvents struct {
 	mark  logMark // of the last transaction; zero: none has ended
 	hold  *BinlogCoordinate
 	gtids []binlog.GTID
+	first [1]binlog.GTID  // memory for them: most items are one transaction
 	older *binlog.GTIDSet // those before gtids; nil: none
 	whole bool            // a transaction ended there, and the stream has not only passed a place
 
@@ -49,6 +50,9 @@ func (e *queuedEvents) blockedBy() *gatedChunk {
 }
 
 func (e *queuedEvents) ended(gtid binlog.GTID) {
+	if e.gtids == nil {
+		e.gtids = e.first[:0]
+	}
 	if len(e.gtids) == foldedGTIDs {
 		if e.older == nil {
 			e.older = &binlog.GTIDSet{}
@@ -64,7 +68,8 @@ func (e *queuedEvents) ended(gtid binlog.GTID) {
 // applyQueue holds what was delivered, bounded by bytes, between one producer and one consumer.
 type applyQueue struct {
 	mu     sync.Mutex
-	items  []queuedEvents
+	items  []*queuedEvents
+	free   []queuedEvents // memory for the next: a queue of transactions of one row has very many
 	bytes  int
 	taken  int         // bytes of the batches that are not written yet
 	oldest []time.Time // when the first changes of these batches were delivered
@@ -118,20 +123,35 @@ func (q *applyQueue) push(item queuedEvents) {
 	if item.at.IsZero() {
 		item.at = time.Now()
 	}
-	q.items = append(q.items, item)
-	q.bytes += item.bytes
+	q.add(item)
 	q.mu.Unlock()
 	notify(q.more)
+}
+
+// add is called with the queue locked.
+func (q *applyQueue) add(item queuedEvents) *queuedEvents {
+	const piece = 32
+	if len(q.free) == 0 {
+		q.free = make([]queuedEvents, piece)
+	}
+	added := &q.free[0]
+	q.free = q.free[1:]
+	*added = item
+	q.items = append(q.items, added)
+	q.bytes += item.bytes
+	return added
 }
 
 // pushEnd adds the end of a transaction to what was queued last, or merges it with ends
 // that wait already.
 func (q *applyQueue) pushEnd(e transactionEnd) {
 	q.mu.Lock()
-	if len(q.items) == 0 {
-		q.items = append(q.items, queuedEvents{})
+	var last *queuedEvents
+	if n := len(q.items); n > 0 {
+		last = q.items[n-1]
+	} else {
+		last = q.add(queuedEvents{})
 	}
-	last := &q.items[len(q.items)-1]
 	if e.at.File != "" {
 		last.end, last.hold = e.at, e.hold
 		last.whole = last.whole || e.whole
@@ -163,16 +183,16 @@ func (q *applyQueue) close(err error) {
 // take returns what belongs in the next batch: whole transactions within the limits, or
 // the leading part of one that exceeds them. What waits for a chunk ends a batch before it: it
 // must not hold up those that do not. nil means that the queue is closed and empty.
-func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, error) {
+func (q *applyQueue) take(ctx context.Context, maxRows int) ([]*queuedEvents, error) {
 	for {
 		q.mu.Lock()
 		n, blocked := q.batchEnd(maxRows)
 		if n > 0 {
 			items := q.items[:n:n]
 			q.items = q.items[n:]
-			for i := range items {
-				q.bytes -= items[i].bytes
-				q.taken += items[i].bytes
+			for _, item := range items {
+				q.bytes -= item.bytes
+				q.taken += item.bytes
 			}
 			if first, ok := firstChange(items); ok {
 				q.oldest = append(q.oldest, first)
@@ -202,10 +222,10 @@ func (q *applyQueue) take(ctx context.Context, maxRows int) ([]queuedEvents, err
 }
 
 // firstChange is when the first change was delivered; false when there is none.
-func firstChange(items []queuedEvents) (time.Time, bool) {
-	for i := range items {
-		if len(items[i].events) > 0 {
-			return items[i].at, true
+func firstChange(items []*queuedEvents) (time.Time, bool) {
+	for _, item := range items {
+		if len(item.events) > 0 {
+			return item.at, true
 		}
 	}
 	return time.Time{}, false
@@ -236,8 +256,7 @@ func (q *applyQueue) written(changes, bytes int) {
 // for more.
 func (q *applyQueue) batchEnd(maxRows int) (n int, blocked *gatedChunk) {
 	rows, bytes, whole := 0, 0, 0
-	for i := range q.items {
-		item := &q.items[i]
+	for i, item := range q.items {
 		if i > 0 && (rows+len(item.events) > maxRows || bytes+item.bytes > applyBatchBytes) {
 			if whole == 0 {
 				return i, nil // a transaction larger than a batch: its leading part
