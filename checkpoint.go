@@ -69,19 +69,18 @@ type checkpoint struct {
 
 // resumePoint is what a checkpoint says of an earlier process of the run.
 type resumePoint struct {
-	epoch     uint64
-	source    string // identity of the source
-	started   int64  // when that process of it began that the rows were read of; 0: unknown
-	position  BinlogCoordinate
-	mark      logMark           // of the last transaction up to position
-	held      *BinlogCoordinate // where to go on from, when it is not position
-	furthest  []executedUpTo    // how far lanes may have executed
-	batch     uint64
-	tables    map[TableIdentifier]*resumeTable
-	finished  bool
-	traffic   TrafficOwner     // as the host recorded it; empty: it did not
-	stopped   BinlogCoordinate // the stop position then; zero when there was none
-	rowsTotal uint64
+	epoch    uint64
+	source   string // identity of the source
+	started  int64  // when that process of it began that the rows were read of; 0: unknown
+	position BinlogCoordinate
+	mark     logMark           // of the last transaction up to position
+	held     *BinlogCoordinate // where to go on from, when it is not position
+	furthest []executedUpTo    // how far lanes may have executed
+	batch    uint64
+	tables   map[TableIdentifier]*resumeTable
+	finished bool
+	traffic  TrafficOwner     // as the host recorded it; empty: it did not
+	stopped  BinlogCoordinate // the stop position then; zero when there was none
 
 	watched      watchedPlace
 	verification *VerificationState
@@ -109,7 +108,7 @@ type resumeTable struct {
 	readEnd   BinlogCoordinate // how far the source's log reached after the reads of a completed table
 	chunks    []resumeChunk
 	next      uint64 // next free chunk number
-	rows      uint64
+	rows      uint64 // that were copied, but for those of chunks
 
 	definition string // tableDefinition at the start of the run; empty when it is not known
 }
@@ -117,8 +116,18 @@ type resumeTable struct {
 type resumeChunk struct {
 	keyRange
 	number  uint64
+	rows    uint64
 	readEnd BinlogCoordinate // how far the source's log reached after the read
 	debts   []string         // encoded keys that were skipped
+}
+
+// rowsCopied is how many rows of the table earlier processes have copied.
+func (t *resumeTable) rowsCopied() uint64 {
+	rows := t.rows
+	for _, ch := range t.chunks {
+		rows += ch.rows
+	}
+	return rows
 }
 
 const checkpointFormat = 3

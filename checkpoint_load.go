@@ -266,7 +266,6 @@ func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint)
 			damaged = c.damaged(fmt.Sprintf("its row of table number %d (%q.%q) does not fit its checksum", t.number, id.SchemaName, id.TableName))
 		}
 		p.tables[id], byNumber[t.number] = t, t
-		p.rowsTotal += t.rows
 	}
 	if err := cmp.Or(rows.Err(), damaged); err != nil {
 		return err
@@ -278,11 +277,10 @@ func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint)
 	defer func() { _ = chunks.Close() }()
 	for chunks.Next() {
 		var table int
-		var copied uint64
 		var low, high, debts []byte
 		var ch resumeChunk
 		var sum uint32
-		if err := chunks.Scan(&table, &ch.number, &low, &high, &copied, &debts, &sum, &ch.readEnd.File, &ch.readEnd.Pos); err != nil {
+		if err := chunks.Scan(&table, &ch.number, &low, &high, &ch.rows, &debts, &sum, &ch.readEnd.File, &ch.readEnd.Pos); err != nil {
 			return err
 		}
 		if chunkSum(table, ch.number, low, high, debts) != sum {
@@ -297,7 +295,6 @@ func (c *checkpoint) loadTables(ctx context.Context, db queryer, p *resumePoint)
 		}
 		t.chunks = append(t.chunks, ch)
 		t.next = max(t.next, ch.number+1)
-		p.rowsTotal += copied
 	}
 	return chunks.Err()
 }

@@ -33,9 +33,10 @@ type ControlServerOverview struct {
 	// empty, or were filled a moment ago.
 	TablesUnestimated int
 
-	// RowsCopied and BytesCopied count what this process has copied. RowsRemaining is the
-	// source's own estimate less that.
-	RowsCopied, BytesCopied, RowsRemaining uint64
+	// RowsCopied and BytesCopied count what this process has copied, RowsCopiedBefore what
+	// earlier processes of the run have. RowsRemaining is the source's own estimate less both.
+	RowsCopied, BytesCopied, RowsCopiedBefore, RowsRemaining uint64
+	outgrown                                                 uint64 // rows of tables that have more than was estimated
 	// BinlogRowsApplied counts the row changes applied.
 	BinlogRowsApplied uint64
 	// Speeds of the last ten seconds.
@@ -132,8 +133,13 @@ func (o *ControlServerOverview) count(t tableFacts) {
 	}
 	o.RowsCopied += t.rows
 	o.BytesCopied += t.bytes
-	if t.action != actionCompleted && t.estimated > t.rows {
-		o.RowsRemaining += t.estimated - t.rows
+	o.RowsCopiedBefore += t.before
+	switch {
+	case t.action == actionCompleted:
+	case t.outgrown():
+		o.outgrown += t.copied()
+	default:
+		o.RowsRemaining += t.estimated - t.copied()
 	}
 }
 
@@ -312,12 +318,20 @@ func (o *ControlServerOverview) estimate() {
 		o.ETAReason = "the run is throttled"
 	case o.CopyRowsPerSecond < 1:
 		o.ETAReason = "no row was copied in the last seconds"
-	case o.TablesUnestimated*10 > o.TablesTotal:
-		o.ETAReason = fmt.Sprintf("the source has no estimate of %d tables", o.TablesUnestimated)
-	case o.RowsRemaining == 0:
-		o.ETAReason = "the tables have more rows than the source has estimated"
 	default:
-		seconds := float64(o.RowsRemaining) / o.CopyRowsPerSecond
-		o.ETASeconds = &seconds
+		o.ETASeconds, o.ETAReason = o.secondsLeft(o.CopyRowsPerSecond)
 	}
+}
+
+// secondsLeft is how long the rows that remain take at a rate, or why nobody knows. A table that has
+// outgrown its estimate may have as many rows again, which matters unless much more remains.
+func (o *ControlServerOverview) secondsLeft(rowsPerSecond float64) (seconds *float64, unknown string) {
+	switch {
+	case o.TablesUnestimated*10 > o.TablesTotal:
+		return nil, fmt.Sprintf("the source has no estimate of %d tables", o.TablesUnestimated)
+	case o.RowsRemaining <= o.outgrown:
+		return nil, "the tables have more rows than the source has estimated"
+	}
+	left := float64(o.RowsRemaining) / rowsPerSecond
+	return &left, ""
 }

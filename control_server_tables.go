@@ -30,9 +30,9 @@ type ControlServerTable struct {
 	Target string `json:",omitempty"`
 	// Status is one of the TableAction constants.
 	Status string
-	// RowsWritten and BytesWritten count what this process has copied, RowsEstimate is
-	// the source's estimate at the start.
-	RowsWritten, BytesWritten, RowsEstimate uint64
+	// RowsWritten and BytesWritten count what this process has copied, RowsWrittenBefore the
+	// rows of earlier processes of the run. RowsEstimate is the source's estimate at the start.
+	RowsWritten, BytesWritten, RowsWrittenBefore, RowsEstimate uint64
 	// Fraction is about how much is copied, from 0 to 1.
 	Fraction float64
 	// KeyColumn is what the table is walked by; LastKey and TargetKey are texts, empty
@@ -99,9 +99,9 @@ func (q tableQuery) order(snapshot *runSnapshot, chosen []int) {
 	case "progress":
 		compare = by(tableFacts.fraction)
 	case "rows":
-		compare = by(func(t tableFacts) float64 { return float64(max(t.rows, t.estimated)) })
+		compare = by(func(t tableFacts) float64 { return float64(max(t.copied(), t.estimated)) })
 	case "copied":
-		compare = by(func(t tableFacts) float64 { return float64(t.rows) })
+		compare = by(func(t tableFacts) float64 { return float64(t.copied()) })
 	case "bytes":
 		compare = by(func(t tableFacts) float64 { return float64(t.bytes) })
 	case "status": // what is copied now comes first
@@ -131,7 +131,7 @@ func (s *ControlServer) tableRow(name string, table *TableSchema, facts tableFac
 	f := s.F
 	row := ControlServerTable{
 		Name: name, Status: tableActions[facts.action], RowsWritten: facts.rows, BytesWritten: facts.bytes,
-		RowsEstimate: facts.estimated, Fraction: facts.fraction(),
+		RowsWrittenBefore: facts.before, RowsEstimate: facts.estimated, Fraction: facts.fraction(),
 	}
 	if schema, bare := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(table.Schema, table.Name); schema != table.Schema || bare != table.Name {
 		row.Target = schema + "." + bare

@@ -261,8 +261,10 @@ func (f *Ferry) rememberCopied() {
 		return
 	}
 	for id, t := range f.resume.tables {
+		name := fullTableName(id.SchemaName, id.TableName)
+		f.StateTracker.copiedBefore(name, t.rowsCopied())
 		if t.completed {
-			f.StateTracker.MarkTableAsCompleted(fullTableName(id.SchemaName, id.TableName))
+			f.StateTracker.MarkTableAsCompleted(name)
 		}
 		table := f.Tables.Get(id.SchemaName, id.TableName)
 		if table == nil { // Start refuses to go on without it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -78,9 +79,9 @@ func (f *Ferry) Progress() *Progress {
 	if f.Verifier != nil {
 		p.VerifierMessage = f.Verifier.Message()
 	}
-	f.tableProgress(p)
+	sums := f.tableProgress(p)
 	p.PaginationKeysPerSecond = uint64(f.StateTracker.EstimatedPaginationKeysPerSecond())
-	f.estimate(p)
+	f.estimate(p, sums)
 	return p
 }
 
@@ -132,34 +133,35 @@ func (f *Ferry) elapsed() time.Duration {
 	return time.Since(f.began)
 }
 
-func (f *Ferry) tableProgress(p *Progress) {
-	stats := f.StateTracker.RowStatsWrittenPerTable()
-	for name, table := range f.Tables {
+// tableProgress fills in the tables, and returns their sums.
+func (f *Ferry) tableProgress(p *Progress) *ControlServerOverview {
+	names := slices.Collect(maps.Keys(f.Tables))
+	copied := make([]tableProgress, len(names))
+	f.StateTracker.eachTable(names, func(i int, p *tableProgress) { copied[i] = *p })
+	sums := &ControlServerOverview{}
+	for i, name := range names {
+		table := f.Tables[name]
+		facts := factsOf(table, &copied[i])
+		sums.count(facts)
 		t := TableProgress{
-			CurrentAction: TableActionWaiting, RowsEstimate: table.approxRows,
-			RowsWritten: stats[name].NumRows, BytesWritten: stats[name].NumBytes,
-			BatchSize: f.DataIterator.CursorConfig.GetBatchSize(table.Schema, table.Name),
+			CurrentAction: tableActions[facts.action], RowsEstimate: facts.estimated,
+			RowsWritten: facts.rows, BytesWritten: facts.bytes, RowsWrittenBefore: facts.before,
+			LastSuccessfulPaginationKey: copied[i].last,
+			BatchSize:                   f.DataIterator.CursorConfig.GetBatchSize(table.Schema, table.Name),
 		}
 		if key, ok := f.DataIterator.TargetPaginationKeys.Load(name); ok {
 			t.TargetPaginationKey, _ = key.(PaginationKey)
 		}
-		t.LastSuccessfulPaginationKey = f.StateTracker.lastKey(name)
-		switch {
-		case f.StateTracker.IsTableComplete(name):
-			t.CurrentAction = TableActionCompleted
-		case t.RowsWritten > 0 || t.LastSuccessfulPaginationKey != nil:
-			t.CurrentAction = TableActionCopying
-			p.ActiveDataIterators++
-		}
-		p.RowsCopied += t.RowsWritten
-		p.BytesCopied += t.BytesWritten
 		p.Tables[name] = t
 	}
+	p.ActiveDataIterators, p.RowsCopied = sums.TablesCopying, sums.RowsCopied
+	p.BytesCopied, p.RowsCopiedBefore = sums.BytesCopied, sums.RowsCopiedBefore
+	return sums
 }
 
 // estimate fills in how long the copy took, or has yet to take at the rate so far. Row
 // counts before the copy are the optimizer's estimates, so this is one as well.
-func (f *Ferry) estimate(p *Progress) {
+func (f *Ferry) estimate(p *Progress, sums *ControlServerOverview) {
 	if took := f.copyTook.Load(); took > 0 {
 		p.CopySeconds = time.Duration(took).Seconds()
 		return
@@ -169,14 +171,11 @@ func (f *Ferry) estimate(p *Progress) {
 		return
 	}
 	p.CopySeconds = (f.elapsed() - time.Duration(began)).Seconds()
-	var left uint64
-	for _, t := range p.Tables {
-		if t.CurrentAction != TableActionCompleted && t.RowsEstimate > t.RowsWritten {
-			left += t.RowsEstimate - t.RowsWritten
-		}
+	if p.RowsCopied == 0 || p.CopySeconds <= 0 {
+		return
 	}
-	if p.RowsCopied > 0 && p.CopySeconds > 0 {
-		p.ETA = float64(left) / (float64(p.RowsCopied) / p.CopySeconds)
+	if left, _ := sums.secondsLeft(float64(p.RowsCopied) / p.CopySeconds); left != nil {
+		p.ETA = *left
 	}
 }
 

@@ -57,7 +57,7 @@ func newMetricsCollector(view *runView) *metricsCollector {
 	counter("rows_copied_total", "Rows that this process has copied.", func(o *ControlServerOverview) uint64 { return o.RowsCopied })
 	counter("bytes_copied_total", "Bytes of rows that this process has copied.", func(o *ControlServerOverview) uint64 { return o.BytesCopied })
 	counter("row_changes_applied_total", "Row changes of the binary log that this process has applied.", func(o *ControlServerOverview) uint64 { return o.BinlogRowsApplied })
-	gauge("rows_remaining", "Rows still to be copied, by the source's own estimate.", func(o *ControlServerOverview) float64 { return float64(o.RowsRemaining) })
+	gauge("rows_remaining", "Rows that the run has still to copy, by the source's own estimate.", func(o *ControlServerOverview) float64 { return float64(o.RowsRemaining) })
 	optional("eta_seconds", "Until the last row is copied; absent while it is not known.", func(o *ControlServerOverview) *float64 { return o.ETASeconds })
 	optional("read_lag_seconds", "Age of the last event read from the source.", func(o *ControlServerOverview) *float64 { return o.ReadLagSeconds })
 	optional("apply_lag_seconds", "Age of changes when they reach the target.", func(o *ControlServerOverview) *float64 { return o.ApplyLagSeconds })

@@ -24,6 +24,9 @@ type TableProgress struct {
 	CurrentAction string
 	// RowsWritten counts rows handed to the target by this process.
 	RowsWritten uint64
+	// RowsWrittenBefore counts those of earlier processes of the run, as far as that is known: the
+	// part of RowsEstimate that is copied is both.
+	RowsWrittenBefore uint64
 	// BatchSize is the current number of rows of a batch.
 	BatchSize uint64
 	// BytesWritten counts bytes handed to the target by this process.
@@ -86,11 +89,15 @@ type Progress struct {
 	PaginationKeysPerSecond uint64
 	// RowsCopied and BytesCopied count what this process has copied, of all tables.
 	RowsCopied, BytesCopied uint64
-	// CopySeconds is how long the copy has taken so far, or took.
+	// RowsCopiedBefore counts the rows that earlier processes of the run have copied, as far as
+	// that is known.
+	RowsCopiedBefore uint64
+	// CopySeconds is how long this process's copy has taken so far, or took.
 	CopySeconds float64
 	// BinlogRowsApplied counts the row changes that this process has applied.
 	BinlogRowsApplied uint64
-	// ETA is the estimated time until the rows are copied; 0 when that is not known.
+	// ETA is the estimated time until the rows are copied, at this process's speed so far; 0 when
+	// that is not known.
 	ETA float64
 	// TimeTaken is the time since the run started.
 	TimeTaken float64

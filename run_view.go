@@ -51,8 +51,10 @@ type runSnapshot struct {
 
 // tableFacts is what a list of tables needs; the rest is looked up for those shown.
 type tableFacts struct {
-	action                 int8 // index of tableActions
-	rows, bytes, estimated uint64
+	action      int8   // index of tableActions
+	rows, bytes uint64 // copied by this process
+	before      uint64 // rows copied by earlier ones
+	estimated   uint64
 }
 
 var tableActions = [...]string{TableActionWaiting, TableActionCopying, TableActionCompleted}
@@ -63,15 +65,22 @@ const (
 	actionCompleted
 )
 
+// copied is how many rows of a table the run has copied.
+func (t tableFacts) copied() uint64 { return t.before + t.rows }
+
+// outgrown says that a table which is still being copied has come to its estimate: nobody knows
+// how much is left.
+func (t tableFacts) outgrown() bool { return t.action == actionCopying && t.copied() >= t.estimated }
+
 // fraction is how much of a table is copied, by the estimate of its rows.
 func (t tableFacts) fraction() float64 {
 	switch {
 	case t.action == actionCompleted:
 		return 1
-	case t.estimated == 0 || t.rows == 0:
+	case t.estimated == 0:
 		return 0
 	}
-	return min(0.999, float64(t.rows)/float64(t.estimated))
+	return min(0.999, float64(t.copied())/float64(t.estimated))
 }
 
 // speedSample is what had been done at a moment.
@@ -165,8 +174,8 @@ func (v *runView) take(now time.Time) *runSnapshot {
 	snapshot.tables = make([]tableFacts, len(snapshot.names))
 	o := &snapshot.overview
 	if f.StateTracker != nil {
-		f.StateTracker.eachTable(snapshot.names, func(i int, completed bool, written RowStats, last PaginationKey) {
-			snapshot.tables[i] = factsOf(snapshot.schemas[i], completed, written, last)
+		f.StateTracker.eachTable(snapshot.names, func(i int, p *tableProgress) {
+			snapshot.tables[i] = factsOf(snapshot.schemas[i], p)
 			o.count(snapshot.tables[i])
 		})
 	}
@@ -176,15 +185,15 @@ func (v *runView) take(now time.Time) *runSnapshot {
 	return snapshot
 }
 
-func factsOf(table *TableSchema, completed bool, written RowStats, last PaginationKey) tableFacts {
-	facts := tableFacts{rows: written.NumRows, bytes: written.NumBytes}
+func factsOf(table *TableSchema, p *tableProgress) tableFacts {
+	facts := tableFacts{rows: p.written.NumRows, bytes: p.written.NumBytes, before: p.before}
 	if table != nil {
 		facts.estimated = table.approxRows
 	}
 	switch {
-	case completed:
+	case p.completed:
 		facts.action = actionCompleted
-	case written.NumRows > 0 || last != nil:
+	case facts.copied() > 0 || p.last != nil:
 		facts.action = actionCopying
 	}
 	return facts

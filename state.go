@@ -29,6 +29,10 @@ type SerializableState struct {
 	// the target too: parts of one table are copied side by side. States of upstream have
 	// none.
 	CopiedRanges map[string][]CopiedRange
+	// RowsCopied tells, for "schema.table" of the source, how many rows all processes of the run
+	// have copied, which is only shown: what is on the target is told by the keys. States of
+	// upstream have none.
+	RowsCopied map[string]uint64
 	// GhostferryVersion is the BuildVersion of the writer.
 	GhostferryVersion string
 	// LastKnownTableSchemaCache is used on resume as it is; null means to read the
@@ -142,6 +146,7 @@ type serializableStateJSON struct {
 	StateFormatVersion                        int
 	LastSuccessfulPaginationKeys              map[string]json.RawMessage
 	CopiedRanges                              map[string][]CopiedRange `json:",omitempty"`
+	RowsCopied                                map[string]uint64        `json:",omitempty"`
 	GhostferryVersion                         string
 	LastKnownTableSchemaCache                 TableSchemaCache
 	TableDefinitions                          map[string]string `json:",omitempty"`
@@ -183,6 +188,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		StateFormatVersion:           stateFormatVersion,
 		LastSuccessfulPaginationKeys: keys,
 		CopiedRanges:                 s.CopiedRanges,
+		RowsCopied:                   s.RowsCopied,
 		GhostferryVersion:            s.GhostferryVersion,
 		LastKnownTableSchemaCache:    s.LastKnownTableSchemaCache,
 		TableDefinitions:             s.TableDefinitions,
@@ -243,6 +249,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		StateFormatVersion:           raw.StateFormatVersion,
 		LastSuccessfulPaginationKeys: keys,
 		CopiedRanges:                 raw.CopiedRanges,
+		RowsCopied:                   raw.RowsCopied,
 		GhostferryVersion:            raw.GhostferryVersion,
 		LastKnownTableSchemaCache:    raw.LastKnownTableSchemaCache,
 		TableDefinitions:             raw.TableDefinitions,

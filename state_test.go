@@ -22,6 +22,7 @@ func TestStateSurvivesJSON(t *testing.T) {
 		CopiedRanges: map[string][]CopiedRange{"s.t": {
 			{After: NewUint64KeyWithColumn("id", 20), UpTo: NewUint64KeyWithColumn("id", 30)},
 		}},
+		RowsCopied:                                map[string]uint64{"s.t": 17, "s.v": 3},
 		GhostferryVersion:                         "1",
 		LastKnownTableSchemaCache:                 TableSchemaCache{"s.t": table},
 		CompletedTables:                           map[string]bool{"s.v": true},
@@ -39,6 +40,7 @@ func TestStateSurvivesJSON(t *testing.T) {
 	require.JSONEq(t, string(text), string(again))
 	require.Equal(t, state.LastSuccessfulPaginationKeys, read.LastSuccessfulPaginationKeys)
 	require.Equal(t, state.CopiedRanges, read.CopiedRanges)
+	require.Equal(t, state.RowsCopied, read.RowsCopied)
 	require.Equal(t, "id", read.LastKnownTableSchemaCache["s.t"].PaginationKeyColumn.Name)
 }
 

@@ -56,6 +56,7 @@ type StateTracker struct {
 type tableProgress struct {
 	completed bool
 	written   RowStats      // by this process
+	before    uint64        // rows written by earlier processes of the run, as far as that is known
 	last      PaginationKey // everything up to it is on the target; nil: nothing yet
 	ranges    *copiedRanges // nil: nothing was copied by ranges
 	resumed   []CopiedRange // what the state had beyond last
@@ -147,6 +148,9 @@ func NewStateTrackerFromSerializedState(speedLogCount int, serializedState *Seri
 	}
 	for table, ranges := range serializedState.CopiedRanges {
 		t.progress(table).resumed = ranges
+	}
+	for table, rows := range serializedState.RowsCopied {
+		t.progress(table).before = rows
 	}
 	t.lastWritten = serializedState.LastWrittenBinlogPosition
 	t.lastWrittenSet = serializedState.LastWrittenGTIDSet
@@ -346,6 +350,13 @@ func (t *StateTracker) copied(table *TableSchema, l *tableLayout, done []keyRang
 	}
 }
 
+// copiedBefore records how many rows of a table earlier processes have written.
+func (t *StateTracker) copiedBefore(name string, rows uint64) {
+	t.CopyRWMutex.Lock()
+	defer t.CopyRWMutex.Unlock()
+	t.progress(name).before = rows
+}
+
 // forgetTable takes back what was known of a table's copy, before it begins again.
 func (t *StateTracker) forgetTable(name string) {
 	t.CopyRWMutex.Lock()
@@ -369,16 +380,16 @@ func (t *StateTracker) RowStatsWrittenPerTable() map[string]RowStats {
 }
 
 // eachTable calls f for every name with what is known of its copy, all of the same moment;
-// f must not block.
-func (t *StateTracker) eachTable(names []string, f func(i int, completed bool, written RowStats, last PaginationKey)) {
+// f must neither block nor keep it.
+func (t *StateTracker) eachTable(names []string, f func(i int, p *tableProgress)) {
 	t.CopyRWMutex.RLock()
 	defer t.CopyRWMutex.RUnlock()
 	for i, name := range names {
-		if p := t.tables[name]; p != nil {
-			f(i, p.completed, p.written, p.last)
-		} else {
-			f(i, false, RowStats{}, nil)
+		p := t.tables[name]
+		if p == nil {
+			p = &tableProgress{}
 		}
+		f(i, p)
 	}
 }
 
@@ -455,6 +466,7 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		LastKnownTableSchemaCache:                 lastKnownTableSchemaCache,
 		LastSuccessfulPaginationKeys:              make(map[string]PaginationKey, len(t.tables)),
 		CopiedRanges:                              make(map[string][]CopiedRange),
+		RowsCopied:                                make(map[string]uint64, len(t.tables)),
 		CompletedTables:                           make(map[string]bool, len(t.tables)),
 		LastWrittenBinlogPosition:                 t.lastWritten,
 		LastWrittenGTIDSet:                        t.lastWrittenSet,
@@ -478,6 +490,9 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 	for table, p := range t.tables {
 		if p.last != nil {
 			s.LastSuccessfulPaginationKeys[table] = p.last
+		}
+		if rows := p.before + p.written.NumRows; rows > 0 {
+			s.RowsCopied[table] = rows
 		}
 		if p.completed {
 			s.CompletedTables[table] = true

@@ -100,9 +100,11 @@ func TestResumeAfterCancelledCopy(t *testing.T) {
 		writer := p.Write(t, o, 80)
 
 		var before []*copies
+		var copied uint64 // by all processes so far
 		for _, batches := range []int{10, 25, 40} {
 			f := shopFerry(p, o.Database, 100)
 			mustStart(t, ctx, f)
+			mustTellOfEarlier(t, f, copied)
 			run, stop := context.WithCancel(ctx)
 			now := &copies{}
 			// Behind the Ferry's own: these rows are committed.
@@ -116,9 +118,12 @@ func TestResumeAfterCancelledCopy(t *testing.T) {
 				now.mustNotRepeat(t, earlier)
 			}
 			before = append(before, now)
+			progress := f.Progress()
+			copied = progress.RowsCopiedBefore + progress.RowsCopied
 		}
 		f := shopFerry(p, o.Database, 100)
 		mustStart(t, ctx, f)
+		mustTellOfEarlier(t, f, copied)
 		if !f.Resuming() {
 			t.Fatal("the run does not resume")
 		}
@@ -133,6 +138,29 @@ func TestResumeAfterCancelledCopy(t *testing.T) {
 		}
 		p.MustEqual(t, o.Database)
 	})
+}
+
+// mustTellOfEarlier requires that a run that has not copied yet begins where earlier processes had
+// come to. A batch may have been committed whose end they did not see.
+func mustTellOfEarlier(t *testing.T, f *ghostferry.Ferry, copied uint64) {
+	t.Helper()
+	progress, o := f.Progress(), f.Overview()
+	require.Zero(t, progress.RowsCopied)
+	require.GreaterOrEqual(t, progress.RowsCopiedBefore, copied)
+	require.LessOrEqual(t, progress.RowsCopiedBefore, copied+100*20)
+	require.Equal(t, progress.RowsCopiedBefore, o.RowsCopiedBefore)
+	var remains, sum uint64
+	for name, table := range progress.Tables {
+		sum += table.RowsWrittenBefore
+		if table.CurrentAction != ghostferry.TableActionCompleted {
+			remains += table.RowsEstimate - min(table.RowsEstimate, table.RowsWrittenBefore)
+		}
+		if table.RowsWrittenBefore > 0 {
+			require.NotEqual(t, ghostferry.TableActionWaiting, table.CurrentAction, name)
+		}
+	}
+	require.Equal(t, progress.RowsCopiedBefore, sum)
+	require.Equal(t, remains, o.RowsRemaining)
 }
 
 // A run that was cancelled while it followed the source copies nothing again.
@@ -169,6 +197,10 @@ func TestResumeAfterCancelledFollow(t *testing.T) {
 		if copied := f.Progress().RowsCopied; copied != 0 {
 			t.Fatalf("%d rows were copied again", copied)
 		}
+		at := f.Overview()
+		require.Positive(t, at.RowsCopiedBefore)
+		require.Zero(t, at.RowsRemaining)
+		require.Equal(t, at.TablesTotal, at.TablesCompleted)
 		p.MustEqual(t, o.Database)
 	})
 }
@@ -184,9 +216,11 @@ func TestResumeFromState(t *testing.T) {
 
 		state := ""
 		var before []*copies
+		var copied uint64 // by all processes so far
 		for _, batches := range []int{20, 30} {
 			f := stateFerry(t, p, o.Database, state)
 			mustStart(t, ctx, f)
+			mustTellOfEarlier(t, f, copied)
 			run, stop := context.WithCancel(ctx)
 			now := &copies{}
 			f.DataIterator.AddBatchListener(now.listener(func(n int) {
@@ -199,6 +233,8 @@ func TestResumeFromState(t *testing.T) {
 				now.mustNotRepeat(t, earlier)
 			}
 			before = append(before, now)
+			progress := f.Progress()
+			copied = progress.RowsCopiedBefore + progress.RowsCopied
 			var err error
 			if state, err = f.SerializeStateToJSON(); err != nil {
 				t.Fatal(err)
@@ -206,6 +242,7 @@ func TestResumeFromState(t *testing.T) {
 		}
 		f := stateFerry(t, p, o.Database, state)
 		mustStart(t, ctx, f)
+		mustTellOfEarlier(t, f, copied)
 		if !f.Resuming() {
 			t.Fatal("the run did not resume")
 		}

@@ -55,7 +55,7 @@ func (m *meter) read(now time.Time, phase string, overview ghostferry.ControlSer
 	m.tables, m.last = len(tables), now
 	s := status{phase: phase, inPhase: now.Sub(m.since), elapsed: now.Sub(m.began), ControlServerOverview: overview}
 	for name, table := range tables {
-		one := tableStatus{name: printable(name), rows: table.RowsWritten, estimate: table.RowsEstimate, action: table.CurrentAction}
+		one := tableStatus{name: printable(name), rows: table.RowsWritten + table.RowsWrittenBefore, estimate: table.RowsEstimate, action: table.CurrentAction}
 		if one.action == ghostferry.TableActionCompleted {
 			one.estimate = one.rows
 		}
@@ -69,10 +69,14 @@ func (m *meter) read(now time.Time, phase string, overview ghostferry.ControlSer
 
 // rowTotals tells how far the copy is.
 func (s status) rowTotals() string {
-	if s.phase != ghostferry.StateCopying {
-		return count(s.RowsCopied) + " rows copied"
+	if s.phase == ghostferry.StateCopying {
+		return copied(&s.ControlServerOverview)
 	}
-	return copied(&s.ControlServerOverview)
+	text := count(s.RowsCopied+s.RowsCopiedBefore) + " rows copied"
+	if s.RowsCopiedBefore > 0 {
+		text += ", " + count(s.RowsCopiedBefore) + " of them by earlier processes"
+	}
+	return text
 }
 
 // copied tells how far the copy is, how fast, and when it will be over.
@@ -81,8 +85,12 @@ func copied(o *ghostferry.ControlServerOverview) string {
 	if o.ETASeconds != nil {
 		eta = "about " + duration(time.Duration(*o.ETASeconds*float64(time.Second))) + " left"
 	}
-	return fmt.Sprintf("%s of about %s rows (%s), %s rows/s, %s/s, %s", count(o.RowsCopied), count(o.RowsCopied+o.RowsRemaining),
-		percent(o.RowsCopied, o.RowsCopied+o.RowsRemaining), count(uint64(o.CopyRowsPerSecond)), size(o.CopyBytesPerSecond), eta)
+	rows := o.RowsCopied + o.RowsCopiedBefore
+	far := fmt.Sprintf("%s of about %s rows (%s)", count(rows), count(rows+o.RowsRemaining), percent(rows, rows+o.RowsRemaining))
+	if o.RowsRemaining == 0 && o.TablesCompleted < o.TablesTotal { // the estimates were too low
+		far = count(rows) + " rows (?%)"
+	}
+	return fmt.Sprintf("%s, %s rows/s, %s/s, %s", far, count(uint64(o.CopyRowsPerSecond)), size(o.CopyBytesPerSecond), eta)
 }
 
 // changeTotals tells how far the changes are.

@@ -35,7 +35,7 @@ func TestFormatting(t *testing.T) {
 func tablesAt(rows uint64) map[string]ghostferry.TableProgress {
 	return map[string]ghostferry.TableProgress{
 		"shop.orders":    {CurrentAction: ghostferry.TableActionCopying, RowsWritten: rows, RowsEstimate: 10_000},
-		"shop.customers": {CurrentAction: ghostferry.TableActionCompleted, RowsWritten: 50, RowsEstimate: 70},
+		"shop.customers": {CurrentAction: ghostferry.TableActionCompleted, RowsWritten: 20, RowsWrittenBefore: 30, RowsEstimate: 70},
 		"shop.products":  {CurrentAction: ghostferry.TableActionWaiting, RowsEstimate: 950},
 	}
 }
@@ -61,6 +61,15 @@ func TestTotals(t *testing.T) {
 	require.Equal(t, "500 changes applied (100/s), lag 0.2 s", changeTotals(&o))
 	s.phase = ghostferry.StateWaitingForCutover
 	require.Equal(t, "5,050 rows copied", s.rowTotals())
+
+	o.RowsCopiedBefore = 11_000
+	s = at(o, nil)
+	require.Equal(t, "16,050 of about 22,000 rows (72%), 1,000 rows/s, 100 kB/s, about 6s left", s.rowTotals())
+	s.phase = ghostferry.StateWaitingForCutover
+	require.Equal(t, "16,050 rows copied, 11,000 of them by earlier processes", s.rowTotals())
+
+	o = ghostferry.ControlServerOverview{TablesTotal: 2, TablesCompleted: 1, RowsCopied: 5050, ETAReason: "more rows than estimated"}
+	require.Equal(t, "5,050 rows (?%), 0 rows/s, 0 B/s, more rows than estimated", copied(&o))
 }
 
 // The lines below the totals are what the page shows: who pauses the run, the comparison, and

@@ -61,15 +61,17 @@ export function showAlerts(area, o) {
 }
 
 export function showGlance(o) {
-  const all = o.RowsCopied + o.RowsRemaining;
+  const rows = o.RowsCopied + o.RowsCopiedBefore;
+  const all = rows + o.RowsRemaining;
   const copied = o.TablesTotal > 0 && o.TablesCompleted === o.TablesTotal;
+  const outgrown = !copied && rows > 0 && o.RowsRemaining === 0;
   // Tables without an estimate count by their number.
   const estimated = o.TablesTotal > 0 ? 1 - o.TablesUnestimated / o.TablesTotal : 0;
-  const fraction = copied ? 1 : all > 0 ? Math.min(0.999, o.RowsCopied / all, estimated) : 0;
-  $("overall-percent").textContent = copied || all > 0 ? format.percent(fraction) : "–";
-  $("overall-rows").textContent = copied
-    ? `${format.count(o.RowsCopied)} rows copied`
-    : all > 0 ? `${format.count(o.RowsCopied)} of ${estimated < 0.9 ? "more than" : "about"} ${format.count(all)} rows` : "no rows yet";
+  const fraction = copied ? 1 : all > 0 ? Math.min(0.999, rows / all, estimated) : 0;
+  $("overall-percent").textContent = outgrown ? "? %" : copied || all > 0 ? format.percent(fraction) : "–";
+  $("overall-rows").textContent = copied || outgrown
+    ? `${format.count(rows)} rows copied`
+    : all > 0 ? `${format.count(rows)} of ${estimated < 0.9 ? "more than" : "about"} ${format.count(all)} rows` : "no rows yet";
   $("overall-eta").textContent = copied ? "" : o.ETASeconds != null ? `about ${format.duration(o.ETASeconds)} left` : o.ETAReason;
   setMeter($("overall-meter"), fraction, o.Failed ? "bad" : copied ? "good" : o.Throttle ? "warn" : "");
 
@@ -80,7 +82,7 @@ export function showGlance(o) {
   fillTiles($("tiles"), [
     ended ? ["Copy", average == null ? "–" : `${format.compact(average)} rows/s`, "on average"]
       : ["Copy", `${format.compact(o.CopyRowsPerSecond)} rows/s`, `${format.size(o.CopyBytesPerSecond)}/s`],
-    ["Copied", format.size(o.BytesCopied), `${format.count(o.RowsCopied)} rows`],
+    ["Copied", format.size(o.BytesCopied), `${format.count(o.RowsCopied)} rows${o.RowsCopiedBefore > 0 ? " by this process" : ""}`],
     ["Changes applied", format.compact(o.BinlogRowsApplied), ended ? "row changes" : `${format.compact(o.ApplyRowsPerSecond)} rows/s`],
     ["Lag", ended ? "–" : format.lag(o.ApplyLagSeconds), ended ? "the run has ended" : `reading: ${format.lag(o.ReadLagSeconds)}`],
     ["Tables", `${format.count(o.TablesCompleted)} of ${format.count(o.TablesTotal)}`, `${format.count(o.TablesCopying)} copying, ${format.count(o.TablesWaiting)} waiting`],

@@ -107,11 +107,12 @@ export class Tables {
     const meter = progress.firstChild.firstChild;
     meter.setAttribute("aria-label", `Copy of ${table.Name}`);
     setMeter(meter, table.Fraction, table.Status === "completed" ? "good" : "");
-    const outgrown = table.Status === "copying" && table.RowsWritten >= table.RowsEstimate;
+    const copied = table.RowsWritten + table.RowsWrittenBefore;
+    const outgrown = table.Status === "copying" && copied >= table.RowsEstimate;
     progress.firstChild.lastChild.textContent = outgrown ? "? %" : format.percent(table.Fraction);
-    rows.textContent = table.Status === "completed" || outgrown ? format.count(table.RowsWritten)
-      : `${format.compact(table.RowsWritten)} of ≈ ${format.compact(table.RowsEstimate)}`;
-    bytes.textContent = format.size(table.BytesWritten);
+    rows.textContent = table.Status === "completed" || outgrown ? format.count(copied)
+      : `${format.compact(copied)} of ≈ ${format.compact(table.RowsEstimate)}`;
+    bytes.textContent = table.BytesWritten === 0 && copied > 0 ? "–" : format.size(table.BytesWritten); // nobody knows those of earlier processes
   }
 
   open(name) {
@@ -128,8 +129,8 @@ export class Tables {
     $("detail-heading").textContent = table.Name;
     fillTiles($("detail-tiles"), [
       ["Status", table.Status, table.Target ? `→ ${table.Target}` : ""],
-      ["Rows copied", format.count(table.RowsWritten), `about ${format.count(table.RowsEstimate)} at the start`],
-      ["Copied", format.size(table.BytesWritten)],
+      ["Rows copied", format.count(table.RowsWritten + table.RowsWrittenBefore), `about ${format.count(table.RowsEstimate)} at the start`],
+      ["Copied", format.size(table.BytesWritten), table.RowsWrittenBefore > 0 ? `${format.count(table.RowsWritten)} rows by this process` : ""],
       ["Key", table.KeyColumn || "–"],
       ["Copied up to", table.LastKey || "–", table.TargetKey ? `of ${table.TargetKey}` : ""],
       ["Batch", table.BatchSize ? `${format.count(table.BatchSize)} rows` : "by size"],
