@@ -198,16 +198,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	if stop := f.StopCoordinate(); !stop.IsZero() {
 		o.StopPosition = stop.String()
 	}
-	switch began, took := f.copyBegan.Load(), f.copyTook.Load(); {
-	case took > 0:
-		o.CopySeconds, o.copied = time.Duration(took).Seconds(), true
-	case began > 0:
-		until := now
-		if o.DoneTime != nil {
-			until = *o.DoneTime
-		}
-		o.CopySeconds = until.Sub(f.began.Add(time.Duration(began))).Seconds()
-	}
+	o.CopySeconds, o.copied = f.copySeconds(), f.copyTook.Load() > 0
 	s.describeVerification(o)
 }
 

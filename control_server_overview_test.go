@@ -113,6 +113,18 @@ func TestEarlierProcessesCount(t *testing.T) {
 	require.Zero(t, facts["s.done"].fraction())
 }
 
+// The copy of a run that has failed goes on no longer, and nobody waits for its end.
+func TestFailedCopyTakesNoLonger(t *testing.T) {
+	f := &Ferry{began: time.Now().Add(-time.Minute), runEnded: make(chan struct{})}
+	f.copyBegan.Store(int64(10 * time.Second))
+	f.runErr, f.runEndedAt = errors.New("gone"), f.began.Add(30*time.Second)
+	close(f.runEnded)
+	p := &Progress{RowsCopied: 10}
+	f.estimate(p, &ControlServerOverview{TablesTotal: 1, RowsRemaining: 100})
+	require.InDelta(t, 20, p.CopySeconds, 1e-9)
+	require.Zero(t, p.ETA)
+}
+
 // A switch that fails when the run has ended is a failure of the run: it follows the source no
 // longer, and somebody has to know who owns the traffic.
 func TestFailedSwitchIsShown(t *testing.T) {

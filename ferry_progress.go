@@ -162,21 +162,26 @@ func (f *Ferry) tableProgress(p *Progress) *ControlServerOverview {
 // estimate fills in how long the copy took, or has yet to take at the rate so far. Row
 // counts before the copy are the optimizer's estimates, so this is one as well.
 func (f *Ferry) estimate(p *Progress, sums *ControlServerOverview) {
-	if took := f.copyTook.Load(); took > 0 {
-		p.CopySeconds = time.Duration(took).Seconds()
-		return
-	}
-	began := f.copyBegan.Load()
-	if began == 0 {
-		return
-	}
-	p.CopySeconds = (f.elapsed() - time.Duration(began)).Seconds()
-	if p.RowsCopied == 0 || p.CopySeconds <= 0 {
+	p.CopySeconds = f.copySeconds()
+	if ended, _ := f.ended(); ended || f.copyTook.Load() > 0 || p.RowsCopied == 0 || p.CopySeconds <= 0 {
 		return
 	}
 	if left, _ := sums.secondsLeft(float64(p.RowsCopied) / p.CopySeconds); left != nil {
 		p.ETA = *left
 	}
+}
+
+// copySeconds is how long the copy has taken so far, or took until its end or the run's; 0 before.
+func (f *Ferry) copySeconds() float64 {
+	began, took := f.copyBegan.Load(), f.copyTook.Load()
+	switch ended, _ := f.ended(); {
+	case began == 0 || took > 0:
+	case ended:
+		took = int64(f.runEndedAt.Sub(f.began)) - began
+	default:
+		took = int64(f.elapsed()) - began
+	}
+	return time.Duration(took).Seconds()
 }
 
 // ReportProgress posts the progress to ProgressCallback; a failure is logged only.
