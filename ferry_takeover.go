@@ -95,7 +95,7 @@ func (f *Ferry) warnOfForgottenDebts() {
 func (f *Ferry) takeRunOver(ctx context.Context) (found *resumePoint, err error) {
 	began, told := time.Now(), false
 	locked := func(err error) bool {
-		return mysqlerr.Classify(err) == mysqlerr.LockWait && time.Since(began) < 2*writerIdle
+		return mysqlerr.Classify(err) == mysqlerr.LockWait && time.Since(began) < lostSessionLimit
 	}
 	// Each attempt has waited for the locks itself, and was rolled back whole.
 	err = retry.Do(ctx, retry.Policy{Max: time.Second}, locked, func(_ int, _ time.Duration, err error) {

@@ -137,6 +137,7 @@ type patience struct {
 		sync.Mutex
 		waiting int       // how many are between two attempts
 		since   time.Time // of the outage; zero when there is none
+		lost    time.Time // when a connection was last lost
 	}
 }
 
@@ -182,6 +183,7 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 		}
 		if isOutage(err) { // collisions before it say nothing about those after it
 			began, collisions = time.Time{}, 0
+			p.noteLoss(err)
 		}
 		if began.IsZero() {
 			began = now
@@ -208,6 +210,12 @@ func (p *patience) doWhile(ctx context.Context, attempts int, passing func(error
 			}
 		case !passing(err):
 			return err
+		case p.lockedByLost(err):
+			if !told {
+				p.waitsForLost(err)
+			}
+			told = true
+			collisions++
 		case attempts > 0 && collisions+1 >= attempts && now.Sub(began) >= p.conflictTime():
 			return fmt.Errorf("after %d attempts in %s: %w", attempt, now.Sub(began).Round(time.Second), err)
 		default:
@@ -289,6 +297,37 @@ func (p *patience) waitsNoMore() {
 	if p.mu.waiting--; p.mu.waiting == 0 {
 		p.mu.since = time.Time{}
 	}
+}
+
+// noteLoss remembers that a session of the target was lost: by whom does not matter, its locks may be
+// in the way of any work.
+func (p *patience) noteLoss(err error) {
+	if p == nil || p.server != "target" || mysqlerr.Classify(err) != mysqlerr.ConnectionLost {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.lost = time.Now()
+}
+
+// lockedByLost reports whether a lock that was not granted may be one of a session of ours that was
+// lost: the target need not know of that yet.
+func (p *patience) lockedByLost(err error) bool {
+	if p == nil || mysqlerr.Classify(err) != mysqlerr.LockWait {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.mu.lost.IsZero() && time.Since(p.mu.lost) < lostSessionLimit
+}
+
+// waitsForLost says that a lost session is waited for.
+func (p *patience) waitsForLost(err error) {
+	p.mu.Lock()
+	lost := time.Since(p.mu.lost)
+	p.mu.Unlock()
+	p.logger.WithError(err).Warnf("rows of the %s are locked, it may be by a session of ours whose connection was lost %s ago: waiting for its end, for at most %s; the %s ends sessions that have been idle for %s",
+		p.server, lost.Round(time.Second), (lostSessionLimit - lost).Round(time.Second), p.server, writerIdle)
 }
 
 // halved tells of statements that were too large.

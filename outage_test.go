@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -64,4 +66,46 @@ func TestAttemptsAtWorkAreNoOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The target keeps the locks of a session whose connection was lost until it ends that. Whoever meets
+// them waits for that long, also when the session was another worker's; nobody waits for ever.
+func TestLocksOfALostSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		logger := logrus.New()
+		logger.SetOutput(&said)
+		p := &patience{server: "target", logger: logger}
+		locked := func(until time.Time) func(context.Context, int) error {
+			return func(context.Context, int) error {
+				if time.Now().After(until) {
+					return nil
+				}
+				time.Sleep(5 * time.Second) // innodb_lock_wait_timeout
+				return &mysql.MySQLError{Number: 1205, Message: "Lock wait timeout exceeded"}
+			}
+		}
+		began, never := time.Now(), time.Now().Add(time.Hour)
+		require.ErrorContains(t, p.do(t.Context(), 5, locked(never)), "Lock wait timeout", "nothing was lost")
+		require.Less(t, time.Since(began), time.Minute)
+
+		ended := time.Now().Add(writerIdle)
+		require.NoError(t, p.do(t.Context(), 5, func(ctx context.Context, attempt int) error {
+			if attempt == 1 {
+				return mysql.ErrInvalidConn
+			}
+			return locked(ended)(ctx, attempt)
+		}))
+		lost := time.Now()
+		require.NoError(t, p.do(t.Context(), 5, func(_ context.Context, attempt int) error {
+			if attempt == 1 {
+				return mysql.ErrInvalidConn
+			}
+			return nil
+		}))
+		require.NoError(t, p.do(t.Context(), 5, locked(lost.Add(writerIdle))), "of another worker")
+		require.Contains(t, said.String(), "by a session of ours whose connection was lost 5s ago: waiting for its end, for at most 3m55s; the target ends sessions that have been idle for 2m0s")
+		require.ErrorContains(t, p.do(t.Context(), 5, locked(never)), "Lock wait timeout")
+		require.Less(t, time.Since(lost), lostSessionLimit+time.Minute)
+	})
 }

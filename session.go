@@ -43,6 +43,10 @@ type session struct {
 // answer of the source that says that it still has its locks: if that takes as long, the work is done again.
 const writerIdle = 2 * time.Minute
 
+// lostSessionLimit is how long the locks of a session that writes are waited for whose connection was
+// lost: the server ends it writerIdle after it has executed what it was sent last.
+const lostSessionLimit = 2 * writerIdle
+
 // lockWait is a writing session's limit, in seconds.
 const lockWait = "innodb_lock_wait_timeout=5"
 
