@@ -364,16 +364,9 @@ func (l *tableLayout) appendWholeRange(dst []byte, r keyRange) []byte {
 // queryKey runs a statement that returns at most one key, nil when there is none.
 func (l *tableLayout) queryKey(ctx context.Context, s querySession, stmt []byte) (keyTuple, error) {
 	var key keyTuple
-	err := s.query(ctx, stmt, func(values []driver.Value) error {
-		key = make(keyTuple, len(l.keys))
-		for i, k := range l.keys {
-			v, err := l.columns[k].AppendDriver([]byte{}, values[i])
-			if err != nil {
-				return err
-			}
-			key[i] = v
-		}
-		return nil
+	err := s.query(ctx, stmt, func(values []driver.Value) (err error) {
+		key, err = l.keyOfValues(values)
+		return err
 	})
 	return key, err
 }

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -13,12 +14,14 @@ import (
 
 // The writes of a run do not check foreign keys, because rows arrive in any order. So
 // the run itself looks for rows whose parent is missing: in all moved tables before the
-// cutover, while changes still arrive, and at its end once more for the rows found then.
-// A row that becomes an orphan in between has become one on the source, too, whose
-// server checks foreign keys; cascades that the log does not hold are refused by
+// cutover, while changes still arrive, and there leaves out what the source has, too.
+// What remains is looked at once more at the end, behind the fence: a bounded number of
+// rows by their keys. A row that becomes an orphan in between has become one on the source,
+// too, whose server checks foreign keys; cascades that the log does not hold are refused by
 // preflight, and rows are compared by the verifier.
 
-// maxOrphans bounds the rows that are remembered of one foreign key.
+// maxOrphans is how many rows without a parent are looked at together. When as many of one
+// foreign key are in doubt no more are looked for.
 const maxOrphans = 1000
 
 // foreignKeyAudit is one foreign key of a moved table on the target.
@@ -27,11 +30,14 @@ type foreignKeyAudit struct {
 	layout        *tableLayout
 	name          string
 	child, parent TableIdentifier // on the target
+	source        *TableSchema    // of the parent, known when there are orphans; nil: it does not move
 	columns       []string        // of the child
 	referenced    []string        // of the parent, one for each
-	// orphans are the keys of rows without a parent when it was last looked; more than
-	// maxOrphans are not all remembered.
-	orphans []keyTuple
+	// doubtful are the keys of rows that had no parent on the target, and had one on the source,
+	// when it was last looked.
+	doubtful []keyTuple
+	// unlooked: rows with keys behind this one were not looked at; nil: all were.
+	unlooked keyTuple
 }
 
 // auditForeignKeys looks for orphans among all rows of the target's moved tables.
@@ -43,64 +49,101 @@ func (f *Ferry) auditForeignKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the target's foreign keys: %w", err)
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
-	if err != nil {
-		return err
-	}
-	defer s.discard()
 	f.orphaned = nil
 	for _, k := range keys {
-		if k.orphans, err = k.find(ctx, s, k.child, k.parent, nil); err != nil {
+		if err := f.auditForeignKey(ctx, k); err != nil {
 			return fmt.Errorf("looking for rows of %s without a parent by foreign key %s: %w", sqlesc.Table(k.child.SchemaName, k.child.TableName), k.name, err)
 		}
-		if len(k.orphans) > 0 {
+		if len(k.doubtful) > 0 {
 			f.orphaned = append(f.orphaned, k)
 		}
 	}
-	f.logger.Infof("%d foreign keys of the target were checked, rows without a parent were found by %d of them", len(keys), len(f.orphaned))
+	if len(keys) > 0 {
+		f.logger.Infof("%d foreign keys of the target were checked, rows without a parent that may have one on the source were found by %d of them", len(keys), len(f.orphaned))
+	}
 	return nil
 }
 
-// judgeOrphans looks again, when nothing moves any more, for the orphans found before.
-// Those that the source has, too, are only logged: the target is what the source is.
+// auditForeignKey goes through the orphans of one foreign key in the order of their keys.
+func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
+	var after keyTuple
+	told := false
+	for {
+		orphans, err := f.orphansAfter(ctx, k, after)
+		if err != nil || len(orphans) == 0 {
+			return err
+		}
+		if after == nil {
+			k.source = f.movedTo(k.parent)
+		}
+		doubtful, same, err := f.onlyOnTarget(ctx, k, orphans)
+		if err != nil {
+			return err
+		}
+		if len(same) > 0 && !told {
+			f.logger.WithField(fieldTable, fullTableName(k.child.SchemaName, k.child.TableName)).Warnf("rows of %s have no parent by foreign key %s, on the source as well: keys %s", k.table, k.name, strings.Join(k.texts(same), ", "))
+			told = true
+		}
+		if k.source != nil && len(doubtful) > 0 {
+			if doubtful, err = f.lookAgain(ctx, k, doubtful); err != nil {
+				return err
+			}
+		}
+		k.doubtful = append(k.doubtful, doubtful...)
+		if len(orphans) < maxOrphans {
+			return nil
+		}
+		after = orphans[len(orphans)-1]
+		if len(k.doubtful) >= maxOrphans {
+			k.unlooked = after
+			return nil
+		}
+	}
+}
+
+// lookAgain returns those of the rows that are in doubt still when what the source's log has by
+// now is on the target: a row may have come there before its parent.
+func (f *Ferry) lookAgain(ctx context.Context, k *foreignKeyAudit, doubtful []keyTuple) ([]keyTuple, error) {
+	end, err := f.sourceLogEnd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.BinlogWriter.WaitUntilApplied(ctx, end); err != nil {
+		return nil, err
+	}
+	return f.stillOnlyOnTarget(ctx, k, doubtful)
+}
+
+// stillOnlyOnTarget returns those of the rows that still have no parent on the target and one on the source.
+func (f *Ferry) stillOnlyOnTarget(ctx context.Context, k *foreignKeyAudit, doubtful []keyTuple) ([]keyTuple, error) {
+	orphans, err := f.orphansAmong(ctx, k, doubtful)
+	if err != nil {
+		return nil, err
+	}
+	doubtful, _, err = f.onlyOnTarget(ctx, k, orphans)
+	return doubtful, err
+}
+
+// judgeOrphans looks again, when nothing moves any more, for the rows in doubt. Orphans that the
+// source has, too, are let be: the target is what the source is.
 func (f *Ferry) judgeOrphans(ctx context.Context) error {
-	if len(f.orphaned) == 0 {
-		return nil
-	}
-	target, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
-	if err != nil {
-		return err
-	}
-	defer target.discard()
-	source, err := openSession(ctx, f.SourceDB, f.sourceServer, server.Source)
-	if err != nil {
-		return err
-	}
-	defer source.discard()
 	verdict := &OrphanRowsError{}
 	for _, k := range f.orphaned {
-		orphans, err := k.find(ctx, target, k.child, k.parent, k.orphans)
+		ours, err := f.stillOnlyOnTarget(ctx, k, k.doubtful)
 		if err != nil {
-			return err
+			return fmt.Errorf("looking again for rows of %s without a parent by foreign key %s: %w", sqlesc.Table(k.child.SchemaName, k.child.TableName), k.name, err)
 		}
-		if len(orphans) == 0 {
+		if len(ours) == 0 && k.unlooked == nil {
 			continue
 		}
-		ours, err := f.onlyOnTarget(ctx, source, k, orphans)
-		if err != nil {
-			return err
-		}
-		if len(ours) == 0 {
-			f.logger.WithField(fieldTable, fullTableName(k.child.SchemaName, k.child.TableName)).Warnf("rows of %s have no parent by foreign key %s, on the source as well: keys %s", k.table, k.name, k.describe(orphans))
-			continue
-		}
-		verdict.ForeignKeys = append(verdict.ForeignKeys, OrphanedForeignKey{
+		found := OrphanedForeignKey{
 			Table: fullTableName(k.child.SchemaName, k.child.TableName), Name: k.name,
 			Parent: fullTableName(k.parent.SchemaName, k.parent.TableName), Keys: k.texts(ours),
-		})
+		}
+		if k.unlooked != nil {
+			found.LookedAtUpTo = k.layout.describeKey(k.unlooked)
+		}
+		verdict.ForeignKeys = append(verdict.ForeignKeys, found)
 	}
 	if len(verdict.ForeignKeys) == 0 {
 		return nil
@@ -112,32 +155,74 @@ func (f *Ferry) judgeOrphans(ctx context.Context) error {
 	return verdict
 }
 
-// onlyOnTarget returns the orphans that have a parent on the source. When the parent
-// does not move, its name there is not known, and all count.
-func (f *Ferry) onlyOnTarget(ctx context.Context, s *session, k *foreignKeyAudit, orphans []keyTuple) ([]keyTuple, error) {
-	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
-	for _, t := range f.Tables {
-		schema, table := names.table(t.Schema, t.Name)
-		if !f.targetServer.SameName(schema, k.parent.SchemaName) || !f.targetServer.SameName(table, k.parent.TableName) {
-			continue
+// orphansAfter returns the first rows of the target behind a key, nil: of all, that have no
+// parent, in the order of their keys and not more than maxOrphans.
+func (f *Ferry) orphansAfter(ctx context.Context, k *foreignKeyAudit, after keyTuple) (orphans []keyTuple, err error) {
+	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
+		orphans = nil
+		hint := ""
+		if after != nil && k.layout.keyIndex == "PRIMARY" {
+			// There are many: by another index all of them would be found again for each page.
+			hint = k.layout.forceKeyIndex()
 		}
-		there, err := k.find(ctx, s, NewTableIdentifierFromSchemaTable(k.table), NewTableIdentifierFromSchemaTable(t), orphans)
-		if err != nil {
-			return nil, err
+		stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
+		if after != nil {
+			stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
 		}
-		known := map[string]bool{}
-		for _, key := range there {
-			known[key.encode()] = true
-		}
-		var only []keyTuple
-		for _, key := range orphans {
-			if !known[key.encode()] {
-				only = append(only, key)
-			}
-		}
-		return only, nil
+		return k.find(ctx, s, fmt.Appendf(stmt, " ORDER BY %s LIMIT %d", k.layout.keyOrder(false), maxOrphans), &orphans)
+	})
+	return orphans, err
+}
+
+// orphansAmong returns those of the rows that have no parent on the target.
+func (f *Ferry) orphansAmong(ctx context.Context, k *foreignKeyAudit, keys []keyTuple) (orphans []keyTuple, err error) {
+	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
+		orphans = nil
+		return k.findAmong(ctx, s, k.child, k.parent, "", keys, &orphans)
+	})
+	return orphans, err
+}
+
+// onlyOnTarget divides orphans into those that are none on the source and those that are the same
+// there. When the parent does not move, its name there is not known, and all are the first.
+func (f *Ferry) onlyOnTarget(ctx context.Context, k *foreignKeyAudit, orphans []keyTuple) (only, same []keyTuple, err error) {
+	if k.source == nil || len(orphans) == 0 {
+		return orphans, nil, nil
 	}
-	return orphans, nil
+	var there []keyTuple
+	err = f.sourcePatience.doWhile(ctx, edgeAttempts, retryableRead, func(ctx context.Context, _ int) error {
+		return f.reader.readOnce(ctx, f.gate.mark(), func(s *session, suffix string) error {
+			there = nil
+			return k.findAmong(ctx, s, NewTableIdentifierFromSchemaTable(k.table), NewTableIdentifierFromSchemaTable(k.source), suffix, orphans, &there)
+		})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	known := map[string]bool{}
+	for _, key := range there {
+		known[key.encode()] = true
+	}
+	for _, key := range orphans {
+		if known[key.encode()] {
+			same = append(same, key)
+		} else {
+			only = append(only, key)
+		}
+	}
+	return only, same, nil
+}
+
+// readTarget reads of the target on a session of its own, and waits for outages.
+func (f *Ferry) readTarget(ctx context.Context, read func(ctx context.Context, s *session) error) error {
+	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error {
+		s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+		if err != nil {
+			return err
+		}
+		defer s.discard()
+		return read(ctx, s)
+	})
 }
 
 // targetForeignKeys reads the foreign keys of the moved tables as they are on the target.
@@ -150,7 +235,11 @@ func (f *Ferry) targetForeignKeys(ctx context.Context) ([]*foreignKeyAudit, erro
 			return nil, err
 		}
 		schema, table := names.table(t.Schema, t.Name)
-		keys, err := readForeignKeys(ctx, f.TargetDB, TableIdentifier{schema, table})
+		var keys []*foreignKeyAudit
+		err = f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) (err error) {
+			keys, err = readForeignKeys(ctx, f.TargetDB, TableIdentifier{schema, table})
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -160,6 +249,18 @@ func (f *Ferry) targetForeignKeys(ctx context.Context) ([]*foreignKeyAudit, erro
 		all = append(all, keys...)
 	}
 	return all, nil
+}
+
+// movedTo returns the table that moves to a name on the target, nil when none does.
+func (f *Ferry) movedTo(id TableIdentifier) *TableSchema {
+	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
+	for _, t := range f.Tables {
+		schema, table := names.table(t.Schema, t.Name)
+		if f.targetServer.SameName(schema, id.SchemaName) && f.targetServer.SameName(table, id.TableName) {
+			return t
+		}
+	}
+	return nil
 }
 
 // readForeignKeys reads the foreign keys of one table.
@@ -186,36 +287,39 @@ func readForeignKeys(ctx context.Context, db *sql.DB, table TableIdentifier) (ke
 	return keys, rows.Err()
 }
 
-// find returns the keys of rows of a child table that have no parent, at most
-// maxOrphans and one: among the rows with the given keys if there are not more, else
-// among all. A row with a NULL in the foreign key needs no parent.
-func (k *foreignKeyAudit) find(ctx context.Context, s *session, child, parent TableIdentifier, among []keyTuple) ([]keyTuple, error) {
+// appendOrphans appends a query for the keys of a child table's rows that have no parent, to which
+// conditions may be added. A row with a NULL in the foreign key needs no parent. suffix is a lock clause.
+func (k *foreignKeyAudit) appendOrphans(stmt []byte, child, parent TableIdentifier, hint, suffix string) []byte {
 	var conditions, same []string
 	for i, column := range k.columns {
 		column = "c." + sqlesc.Ident(column)
 		conditions = append(conditions, column+" IS NOT NULL")
 		same = append(same, "p."+sqlesc.Ident(k.referenced[i])+"="+column)
 	}
-	stmt := append(s.statement(), "SELECT "+k.layout.keySelectList()+" FROM "+sqlesc.Table(child.SchemaName, child.TableName)+" AS c WHERE "+
-		strings.Join(conditions, " AND ")+" AND NOT EXISTS (SELECT 1 FROM "+sqlesc.Table(parent.SchemaName, parent.TableName)+" AS p WHERE "+strings.Join(same, " AND ")+")"...)
-	if len(among) > 0 && len(among) <= maxOrphans {
-		stmt, _ = k.layout.appendKeyList(append(stmt, " AND "...), len(among), 0, func(i int) keyTuple { return among[i] })
-	}
-	stmt = fmt.Appendf(stmt, " LIMIT %d", maxOrphans+1)
-	var found []keyTuple
-	err := s.query(ctx, stmt, func(values []driver.Value) error {
-		key := make(keyTuple, len(values))
-		for i, column := range k.layout.keys {
-			v, err := k.layout.columns[column].AppendDriver([]byte{}, values[i])
-			if err != nil {
-				return err
-			}
-			key[i] = v
+	return append(stmt, "SELECT "+k.layout.keySelectList()+" FROM "+sqlesc.Table(child.SchemaName, child.TableName)+" AS c"+hint+" WHERE "+
+		strings.Join(conditions, " AND ")+" AND NOT EXISTS (SELECT 1 FROM "+sqlesc.Table(parent.SchemaName, parent.TableName)+" AS p WHERE "+strings.Join(same, " AND ")+suffix+")"...)
+}
+
+// findAmong appends those of the keys whose rows have no parent.
+func (k *foreignKeyAudit) findAmong(ctx context.Context, s *session, child, parent TableIdentifier, suffix string, keys []keyTuple, found *[]keyTuple) error {
+	for len(keys) > 0 {
+		stmt := append(k.appendOrphans(s.statement(), child, parent, "", suffix), " AND "...)
+		stmt, n := k.layout.appendKeyList(stmt, len(keys), maxStatementBytes, func(i int) keyTuple { return keys[i] })
+		if err := k.find(ctx, s, append(stmt, suffix...), found); err != nil {
+			return err
 		}
-		found = append(found, key)
-		return nil
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// find appends the keys that a query returns.
+func (k *foreignKeyAudit) find(ctx context.Context, s *session, stmt []byte, found *[]keyTuple) error {
+	return s.query(ctx, stmt, func(values []driver.Value) error {
+		key, err := k.layout.keyOfValues(values)
+		*found = append(*found, key)
+		return err
 	})
-	return found, err
 }
 
 // texts renders some of the keys for messages.
@@ -229,14 +333,16 @@ func (k *foreignKeyAudit) texts(keys []keyTuple) (texts []string) {
 	return texts
 }
 
-func (k *foreignKeyAudit) describe(keys []keyTuple) string { return strings.Join(k.texts(keys), ", ") }
-
 // OrphanedForeignKey is a foreign key with rows that have no parent.
 type OrphanedForeignKey struct {
 	// Table and Parent are "schema.table" on the target, Name is the constraint's.
 	Table, Name, Parent string
-	// Keys are some of the rows' keys.
+	// Keys are some of the rows' keys. None, when those that had no parent before the cutover have
+	// one now, and others were not looked at.
 	Keys []string
+	// LookedAtUpTo is empty when all rows were looked at. Else a thousand had no parent before the
+	// cutover, and rows with keys behind this one were not looked at.
+	LookedAtUpTo string
 }
 
 // OrphanRowsError says that rows of the target have no parent, which they have on the
@@ -251,7 +357,11 @@ type OrphanRowsError struct {
 func (e *OrphanRowsError) Error() string {
 	var texts []string
 	for _, k := range e.ForeignKeys {
-		texts = append(texts, fmt.Sprintf("foreign key %s of %s to %s (rows %s)", k.Name, k.Table, k.Parent, strings.Join(k.Keys, ", ")))
+		rows := strings.Join(k.Keys, ", ")
+		if k.LookedAtUpTo != "" {
+			rows = cmp.Or(rows, "none any more of those found before the cutover") + "; those behind " + k.LookedAtUpTo + " were not looked at"
+		}
+		texts = append(texts, fmt.Sprintf("foreign key %s of %s to %s (rows %s)", k.Name, k.Table, k.Parent, rows))
 	}
 	return fmt.Sprintf("rows of the target have no parent by %s: move the parent tables too, or put the parents there, and run again", strings.Join(texts, "; "))
 }

@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"bytes"
+	"database/sql/driver"
 	"fmt"
 	"slices"
 	"strconv"
@@ -468,6 +469,19 @@ func (l *tableLayout) keySelectList() string {
 		exprs[i] = l.columns[k].SelectExpr(sqlesc.Ident(l.columns[k].Name))
 	}
 	return strings.Join(exprs, ",")
+}
+
+// keyOfValues is the key that a query of keySelectList returned.
+func (l *tableLayout) keyOfValues(values []driver.Value) (keyTuple, error) {
+	key := make(keyTuple, len(l.keys))
+	for i, k := range l.keys {
+		v, err := l.columns[k].AppendDriver([]byte{}, values[i])
+		if err != nil {
+			return nil, err
+		}
+		key[i] = v
+	}
+	return key, nil
 }
 
 // forceKeyIndex is the hint that keeps range reads on the key's index.

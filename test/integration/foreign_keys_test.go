@@ -11,6 +11,7 @@ import (
 
 	"github.com/ghostferry-go/ghostferry"
 	"github.com/ghostferry-go/ghostferry/examples/copydb"
+	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
@@ -158,5 +159,56 @@ func TestOrphansAreNoticed(t *testing.T) {
 		require.Equal(t, []ghostferry.OrphanedForeignKey{{Table: "orphans.child", Name: "parent_of", Parent: "orphans.parent", Keys: []string{"2", "4"}}}, orphans.ForeignKeys)
 		require.ErrorContains(t, err, "foreign key parent_of of orphans.child to orphans.parent (rows 2, 4): move the parent tables too")
 		require.NoError(t, move(true, "child"))
+	})
+}
+
+// More orphans than are looked at together: those of the source's own are not taken for the target's,
+// one of the target behind them is found, and what is not looked at is said. Connections that break
+// meanwhile end nothing.
+func TestManyOrphans(t *testing.T) {
+	const schema = "many_orphans"
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		p.Create(t, schema, "CREATE TABLE parent (id INT PRIMARY KEY)",
+			"CREATE TABLE child (id INT PRIMARY KEY, p INT NULL, CONSTRAINT parent_of FOREIGN KEY (p) REFERENCES parent (id))")
+		p.In(t, p.SourceDB, schema, "INSERT INTO parent VALUES (900000)", "INSERT INTO child VALUES (5000,900000)", "SET foreign_key_checks=0",
+			"INSERT INTO child WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 800) SELECT i, i+10000 FROM n",
+			"INSERT INTO child SELECT id+800, p+800 FROM child WHERE id<=800")
+		move := func(names []string, copied, fenced []string) error {
+			p.In(t, p.TargetDB, "", "SET foreign_key_checks=0", "DROP DATABASE IF EXISTS _ghostferry", "TRUNCATE TABLE many_orphans.child", "TRUNCATE TABLE many_orphans.parent")
+			f, proxy := proxiedTarget(t, p, schema)
+			f.TableFilter, f.VerifierType, f.SkipTargetVerification = tables{schema: schema, names: names}, ghostferry.VerifierTypeNoVerification, true
+			f.DeferSecondaryIndexes = ""
+			defer func() { _ = f.Close() }()
+			require.NoError(t, f.InitializeContext(t.Context()))
+			for _, query := range []string{`NOT EXISTS \(`, `NOT EXISTS \(.* IN `} {
+				proxy.On(faultproxy.Rule{Match: faultproxy.Query(query), Do: faultproxy.LoseAnswer})
+			}
+			f.DataIterator.AddDoneListener(func() error { return p.TryIn(t.Context(), p.TargetDB, schema, copied...) })
+			require.NoError(t, f.StartContext(t.Context()))
+			return harness.RunStarted(t.Context(), f, func() error { return p.TryIn(t.Context(), p.TargetDB, schema, fenced...) })
+		}
+		found := func(err error) ghostferry.OrphanedForeignKey {
+			var orphans *ghostferry.OrphanRowsError
+			require.ErrorAs(t, err, &orphans)
+			require.Len(t, orphans.ForeignKeys, 1)
+			return orphans.ForeignKeys[0]
+		}
+		both := []string{"parent", "child"}
+		require.NoError(t, move(both, nil, nil), "the source has the same")
+		p.MustEqual(t, schema)
+
+		ours := found(move(both, []string{"SET foreign_key_checks=0", "DELETE FROM parent"}, nil))
+		require.Equal(t, []string{"5000"}, ours.Keys)
+		require.Empty(t, ours.LookedAtUpTo)
+
+		err := move([]string{"child"}, nil, nil)
+		ours = found(err)
+		require.Len(t, ours.Keys, 21)
+		require.Equal(t, []string{"20", "and 980 more"}, ours.Keys[19:])
+		require.ErrorContains(t, err, "and 980 more; those behind 1000 were not looked at)")
+
+		err = move([]string{"child"}, nil, []string{"INSERT INTO parent SELECT p FROM child WHERE id<=1000"})
+		require.Equal(t, ghostferry.OrphanedForeignKey{Table: schema + ".child", Name: "parent_of", Parent: schema + ".parent", LookedAtUpTo: "1000"}, found(err))
+		require.ErrorContains(t, err, "(rows none any more of those found before the cutover; those behind 1000 were not looked at)")
 	})
 }
