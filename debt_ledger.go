@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -28,6 +29,8 @@ type debtLedger struct {
 	logEnd func(ctx context.Context) (BinlogCoordinate, error)
 	// unpaid returns those of the keys whose rows exist on the source and not on the target.
 	unpaid func(ctx context.Context, table *TableSchema, keys []string) ([]string, error)
+	// keptOut says of rows by what they are kept out, as far as it can; nil: nobody can.
+	keptOut func(ctx context.Context, table *TableSchema, keys []string) []KeptOutRow
 
 	mu struct {
 		sync.Mutex
@@ -220,7 +223,7 @@ func (d *debtLedger) check(ctx context.Context, applied BinlogCoordinate, final 
 				continue
 			}
 			if final {
-				return debtError(table, unpaid, applied)
+				return d.overdue(ctx, table, unpaid, applied)
 			}
 			if err := d.bind(ctx, table, unpaid); err != nil {
 				return err
@@ -256,6 +259,15 @@ func (d *debtLedger) settle(table *TableSchema, keys []string, due map[string]de
 		}
 		traceSettle(table, key)
 	}
+}
+
+// overdue is a DebtError that names what is in the way.
+func (d *debtLedger) overdue(ctx context.Context, table *TableSchema, unpaid []string, at BinlogCoordinate) error {
+	err := debtError(table, unpaid, at)
+	if debt, ok := errors.AsType[*DebtError](err); ok && d.keptOut != nil {
+		debt.KeptOut = d.keptOut(ctx, table, unpaid[:len(debt.Keys)])
+	}
+	return err
 }
 
 func debtError(table *TableSchema, keys []string, at BinlogCoordinate) error {

@@ -46,9 +46,14 @@ func TestDebtsArePaid(t *testing.T) {
 	onTarget[seen], end = true, 200
 	require.NoError(t, ledger.check(t.Context(), at(100), false))
 	require.True(t, ledger.owes(table), "one has a new bound")
+	ledger.keptOut = func(_ context.Context, _ *TableSchema, keys []string) []KeptOutRow {
+		require.Equal(t, []string{forgotten}, keys)
+		return []KeptOutRow{{Key: "4", Holder: "5", Index: "u"}}
+	}
 	var owed *DebtError
 	require.ErrorAs(t, ledger.check(t.Context(), at(150), true), &owed)
 	require.Equal(t, []string{"4"}, owed.Keys)
+	require.Contains(t, owed.Error(), "keys 4; row 4 is kept out by row 5, unique index u: other rows of the target")
 
 	require.Equal(t, []string{forgotten}, ledger.all()[table], "it is still owed")
 

@@ -426,14 +426,20 @@ type DebtError struct {
 	Table string
 	// Keys are some of the missing rows' keys.
 	Keys []string
+	// KeptOut says of rows in Keys by which rows of the target, as far as that could be found.
+	KeptOut []KeptOutRow
 	// Coordinate is the position by which the rows had to have arrived.
 	Coordinate mysql.Position
 }
 
-// Error names table, keys and coordinate.
+// Error names table, keys, coordinate and what is in the way.
 func (e *DebtError) Error() string {
-	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s: other rows of the target had their unique values when they were to be written: find out who wrote those, and make the rows as the source has them, then the same command goes on; or the source's binary log does not contain every change: start again with an empty table",
-		e.Table, e.Coordinate.Name, e.Coordinate.Pos, strings.Join(e.Keys, ", "))
+	var by strings.Builder
+	for _, k := range e.KeptOut {
+		fmt.Fprintf(&by, "; row %s is kept out by row %s, unique index %s", k.Key, k.Holder, k.Index)
+	}
+	return fmt.Sprintf("rows of table %s that were due by %s:%d have not arrived, keys %s%s: other rows of the target had their unique values when they were to be written: find out who wrote those, and make the rows as the source has them, then the same command goes on; or the source's binary log does not contain every change: start again with an empty table",
+		e.Table, e.Coordinate.Name, e.Coordinate.Pos, strings.Join(e.Keys, ", "), by.String())
 }
 
 // TableError is a failure that concerns one table.

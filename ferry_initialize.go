@@ -210,7 +210,7 @@ func (f *Ferry) build() error {
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience
 	f.reader.unconfirmed = &unconfirmedReads{}
-	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, unpaid: f.unpaidRows}
+	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, unpaid: f.unpaidRows, keptOut: f.rowsKeptOut}
 	f.collisions = f.newCollisionLedger()
 	samples := f.DataIterationConcurrency * 10
 	if f.resume == nil && f.StateToResumeFrom != nil {

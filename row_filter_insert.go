@@ -191,26 +191,39 @@ func holderOf(inScope driver.Value) holder {
 // uniqueHolder looks for the rows that have one of a row's unique values, and names the
 // index. One row of others decides.
 func (w *tableWriter) uniqueHolder(ctx context.Context, s *session, r rowRef) (by holder, index string, err error) {
+	err = w.eachUniqueMatch(ctx, s, "COALESCE("+w.layout.scope.predicate+",0)", r, func(name string, values []driver.Value) (enough bool, err error) {
+		if h := holderOf(values[0]); h > by {
+			by, index = h, name
+		}
+		return by == others, nil
+	})
+	return by, index, err
+}
+
+// eachUniqueMatch reads an expression of the rows of the target that have one of a row's unique
+// values, index by index until match has enough.
+func (w *tableWriter) eachUniqueMatch(ctx context.Context, s *session, expression string, r rowRef, match func(index string, values []driver.Value) (enough bool, err error)) error {
 	for _, u := range w.table.indexInfos {
 		if !u.Unique || u.isExactly(w.layout.keys) {
 			continue
 		}
-		stmt := append(s.statement(), "SELECT COALESCE("+w.layout.scope.predicate+",0) FROM "+w.quoted+" WHERE "...)
+		stmt := append(s.statement(), "SELECT "+expression+" FROM "+w.quoted+" WHERE "...)
 		stmt, hasValue := w.appendUniqueValue(stmt, u, r)
 		if !hasValue {
 			continue
 		}
-		err := s.query(ctx, stmt, func(values []driver.Value) error {
-			if h := holderOf(values[0]); h > by {
-				by, index = h, u.Name
+		enough := false
+		err := s.query(ctx, stmt, func(values []driver.Value) (err error) {
+			if !enough {
+				enough, err = match(u.Name, values)
 			}
-			return nil
+			return err
 		})
-		if err != nil || by == others {
-			return by, index, err
+		if err != nil || enough {
+			return err
 		}
 	}
-	return by, index, nil
+	return nil
 }
 
 // appendUniqueValue appends the predicate of a row's value of a unique index; a NULL is

@@ -48,6 +48,8 @@ func mustOwe(t *testing.T, p *harness.Pair, err error) {
 	require.ErrorAs(t, err, &debt)
 	require.Equal(t, keptOut+".t", debt.Table)
 	require.ElementsMatch(t, []string{"5", "7"}, debt.Keys)
+	require.ElementsMatch(t, []ghostferry.KeptOutRow{{Key: "5", Holder: "100", Index: "u"}, {Key: "7", Holder: "101", Index: "u"}}, debt.KeptOut)
+	require.ErrorContains(t, err, "row 5 is kept out by row 100, unique index u")
 	require.NotZero(t, debt.Coordinate.Pos)
 	require.False(t, ghostferry.Resumable(err))
 	require.Equal(t, []string{`"1"|"11"|`, `"2"|"2"|`, `"3"|"3"|`, `"4"|"4"|`, `"6"|"6"|`, `"100"|"5"|`, `"101"|"7"|`},
