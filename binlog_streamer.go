@@ -115,7 +115,7 @@ type BinlogStreamer struct {
 	clock   serverClock
 
 	mu       sync.Mutex
-	start    BinlogCoordinate  // where to connect: the end of a whole transaction
+	start    BinlogCoordinate  // where to connect: the end of the last whole transaction, or the head of a file that came after it
 	executed *binlog.GTIDSet   // the same as a set; nil without GTIDs
 	decided  *binlog.GTIDSet   // executed without undecided XA PREPAREs (MySQL); nil: there are none
 	hold     *BinlogCoordinate // the end before the first undecided XA PREPARE; nil: start
@@ -360,7 +360,7 @@ func (s *BinlogStreamer) RunContext(ctx context.Context) error {
 	}
 }
 
-// resumeFrom returns where a new connection begins: the end of the last whole transaction.
+// resumeFrom returns where a new connection begins.
 func (s *BinlogStreamer) resumeFrom() BinlogCoordinate {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -387,3 +387,51 @@ func TestOnlyMovedTablesAreDecoded(t *testing.T) {
 		}
 	}
 }
+
+// craftedTransaction is one of nothing, of the first 100 numbers, that ends at a place.
+func craftedTransaction(tb testing.TB, r *recordedStream, number byte, end uint64) {
+	tb.Helper()
+	require.NoError(tb, r.handle(craftedEvent(replication.GTID_EVENT, end-31, 60, craftedGTID(number))))
+	require.NoError(tb, r.handle(craftedEvent(replication.XID_EVENT, end, 31, make([]byte, 8))))
+}
+
+// craftedRotation goes on at the head of a file: at the end of the one before, or made up for a
+// connection.
+func craftedRotation(end uint64, file string) *replication.BinlogEvent {
+	ev := craftedEvent(replication.ROTATE_EVENT, end, 40, append([]byte{4, 0, 0, 0, 0, 0, 0, 0}, file...))
+	if end == 0 {
+		ev.Header.Timestamp, ev.Header.Flags = 0, artificialFlag
+	}
+	return ev
+}
+
+// A stream that has seen nothing but new files since its last transaction is connected again in the
+// newest of them: the others may be purged.
+func TestIdleStreamFollowsTheFiles(t *testing.T) {
+	at := func(file string, pos uint64) BinlogCoordinate { return BinlogCoordinate{File: file, Pos: pos} }
+	r := newRecordedStream(t, false)
+	r.srv.GTIDMode = false
+	craftedTransaction(t, r, 1, 200)
+	require.NoError(t, r.handle(craftedEvent(replication.HEARTBEAT_EVENT, 200, 39, []byte("log.000001"))))
+	require.Equal(t, at("log.000001", 200), r.resumeFrom())
+	require.NoError(t, r.handle(craftedRotation(240, "log.000002")))
+	require.Equal(t, at("log.000002", fileHeader), r.resumeFrom())
+	require.Equal(t, r.resumeFrom(), r.laterFrom())
+
+	// A server that was restarted has closed its file without a word.
+	require.NoError(t, r.handle(craftedRotation(0, "log.000003")))
+	require.NoError(t, r.handle(craftedEvent(replication.FORMAT_DESCRIPTION_EVENT, 126, 122, nil)))
+	require.Equal(t, at("log.000003", fileHeader), r.resumeFrom())
+
+	// A shared stream may be behind.
+	require.NoError(t, r.handle(craftedRotation(0, "log.000002")))
+	require.NoError(t, r.handle(craftedEvent(replication.FORMAT_DESCRIPTION_EVENT, 126, 122, nil)))
+	require.NoError(t, r.handle(craftedRotation(240, "log.000003")))
+	require.Equal(t, at("log.000003", fileHeader), r.resumeFrom())
+
+	craftedTransaction(t, r, 2, 300)
+	require.Equal(t, at("log.000003", 300), r.resumeFrom())
+	require.NoError(t, r.handle(craftedEvent(replication.GTID_EVENT, 360, 60, craftedGTID(3))))
+	require.NoError(t, r.handle(craftedRotation(400, "log.000004"))) // of a server that died in the transaction
+	require.Equal(t, at("log.000003", 300), r.resumeFrom())
+}

@@ -272,9 +272,15 @@ func (s *BinlogStreamer) passed(ev *rawEvent) {
 
 // cameTo publishes a place outside any transaction to which nothing but the log itself has come,
 // unless that has been seen before: a shared stream may be behind the place where it is joined.
+// In a newer file it is connected again there: nothing is missing of the files before, which the
+// server may purge. At the file's head, because of more than that nothing says that it survives a
+// crash of the server.
 func (s *BinlogStreamer) cameTo(at BinlogCoordinate) error {
 	s.mu.Lock()
 	seen := at.CompareFilePos(s.start) < 0
+	if !seen && at.File != s.start.File {
+		s.start = BinlogCoordinate{File: at.File, Pos: fileHeader}
+	}
 	s.mu.Unlock()
 	if seen {
 		return nil

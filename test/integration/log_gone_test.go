@@ -2,15 +2,18 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
+	"github.com/ghostferry-go/ghostferry/sqlwrapper"
 	"github.com/ghostferry-go/ghostferry/test/harness"
 	"github.com/ghostferry-go/ghostferry/test/servers"
 )
@@ -31,17 +34,7 @@ func TestF17PurgedLog(t *testing.T) {
 			p.In(t, p.SourceDB, "purged", "INSERT INTO t VALUES (12,12)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (13,13)", "FLUSH BINARY LOGS")
 			file, _, err := p.SourceLogEnd(ctx)
 			require.NoError(t, err)
-			harness.Await(t, "the logs are purged", func() bool {
-				p.In(t, p.SourceDB, "", "PURGE BINARY LOGS TO '"+file+"'")
-				files := 0
-				rows, err := p.SourceDB.Query("SHOW BINARY LOGS")
-				require.NoError(t, err)
-				for rows.Next() {
-					files++
-				}
-				require.NoError(t, rows.Close())
-				return files == 1
-			})
+			purge(t, p, file)
 			err = refused(t, ctx, p, "purged")
 			var purged *ghostferry.PurgedLogError
 			require.ErrorAs(t, err, &purged)
@@ -53,6 +46,59 @@ func TestF17PurgedLog(t *testing.T) {
 			}
 		})
 	}
+}
+
+// purge removes the source's log files before one, which may be in use for a moment.
+func purge(t *testing.T, p *harness.Pair, to string) {
+	t.Helper()
+	harness.Await(t, "the logs are purged", func() bool {
+		p.In(t, p.SourceDB, "", "PURGE BINARY LOGS TO '"+to+"'")
+		files := 0
+		rows, err := p.SourceDB.Query("SHOW BINARY LOGS")
+		require.NoError(t, err)
+		for rows.Next() {
+			files++
+		}
+		require.NoError(t, rows.Close())
+		return files == 1
+	})
+}
+
+// A stream by file and offset that was idle while the source began new files and purged the others
+// has missed nothing, when its connection breaks.
+func TestPlacesByFileAndOffset(t *testing.T) {
+	t.Parallel() // with a server of its own
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := harness.New(t, harness.Settings[0])
+	const schema = "offsets"
+	p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)")
+	file, pos, err := p.SourceLogEnd(ctx)
+	require.NoError(t, err)
+
+	source := &sqlwrapper.DB{DB: p.SourceDB}
+	tables, err := ghostferry.LoadTables(source, harness.Schemas{schema}, nil, nil, nil, nil)
+	require.NoError(t, err)
+	s := &ghostferry.BinlogStreamer{DB: source, DBConfig: p.Config(schema).Source, TableSchema: tables, HeartbeatPeriod: time.Second}
+	_, err = s.ConnectBinlogStreamerToMysqlFrom(mysql.Position{Name: file, Pos: uint32(pos)})
+	require.NoError(t, err)
+	var changes atomic.Int32
+	s.AddEventListener(func(evs []ghostferry.DMLEvent) error { changes.Add(int32(len(evs))); return nil })
+	streamed := make(chan error, 1)
+	go func() { streamed <- s.RunContext(ctx) }()
+	p.In(t, p.SourceDB, "", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
+	file, _, err = p.SourceLogEnd(ctx)
+	require.NoError(t, err)
+	harness.Await(t, "the stream has come to the last file", func() bool { return s.GetLastStreamedBinlogPosition().Name == file })
+	purge(t, p, file)
+	var dump int
+	require.NoError(t, p.SourceDB.QueryRow("SELECT MAX(ID) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'").Scan(&dump))
+	p.In(t, p.SourceDB, "", fmt.Sprintf("KILL %d", dump))
+	p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (3,3)")
+	s.FlushAndStop()
+	require.NoError(t, <-streamed)
+	require.EqualValues(t, 1, changes.Load())
 }
 
 // F18: the source's log was reset, and has come to the same file name again, further than
