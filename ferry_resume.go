@@ -307,13 +307,9 @@ func (f *Ferry) checkContent(ctx context.Context, mark logMark) error {
 	if f.replaced {
 		return nil
 	}
-	s := f.newStreamer(f.SourceDB, f.Source, "source_log_check")
-	s.srv = f.sourceServer
-	var err error
-	if s.MyServerId == 0 {
-		if s.MyServerId, err = s.unusedServerID(ctx); err != nil {
-			return err
-		}
+	s, err := f.newLogReader(ctx, f.SourceDB, f.Source, f.sourceServer, "source_log_check")
+	if err != nil {
+		return err
 	}
 	asked := map[logMark]bool{}
 	marks := []logMark{mark}

@@ -141,6 +141,10 @@ func (f *Ferry) startAt(ctx context.Context, from BinlogCoordinate) error {
 	if f.replaced {
 		from = from.bare() // the place is in another server's log
 	}
+	from, err := f.withGTIDs(ctx, from)
+	if err != nil {
+		return origin("binlog_streamer", err)
+	}
 	at, err := f.BinlogStreamer.connect(ctx, from)
 	if err != nil {
 		return origin("binlog_streamer", err)

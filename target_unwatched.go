@@ -126,12 +126,9 @@ func (f *Ferry) cannotGoOnFrom(ctx context.Context, place watchedPlace) (reason 
 	case size < place.at.Pos:
 		return fmt.Sprintf("%s ends at %d", place.at.File, size), nil
 	}
-	s := f.newStreamer(f.TargetDB, f.Target, "target_log_check")
-	s.srv = f.targetServer
-	if s.MyServerId == 0 {
-		if s.MyServerId, err = s.unusedServerID(ctx); err != nil {
-			return "", err
-		}
+	s, err := f.newLogReader(ctx, f.TargetDB, f.Target, f.targetServer, "target_log_check")
+	if err != nil {
+		return "", err
 	}
 	err = s.holdsMark(ctx, place.mark)
 	if lost, ok := errors.AsType[*LostTransactionsError](err); ok {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -156,6 +157,33 @@ func (s *Server) PurgedGTIDSet(ctx context.Context, q Querier) (string, error) {
 		return "", fmt.Errorf("%s: read gtid_purged: %w", s, err)
 	}
 	return oneLine(set), nil
+}
+
+// GTIDSetBefore returns the GTIDs of all transactions before a file of the binary log. It needs
+// REPLICATION SLAVE. MySQL only (ErrUnsupported).
+func (s *Server) GTIDSetBefore(ctx context.Context, q Querier, file string) (string, error) {
+	if s.IsMariaDB() {
+		return "", fmt.Errorf("%s: set of GTIDs before a file: %w", s, ErrUnsupported)
+	}
+	statement := "SHOW BINLOG EVENTS IN " + sqlesc.String(file) + " LIMIT 2" // the format description, and the set
+	rows, err := q.QueryContext(ctx, statement)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	set, found := "", false
+	err = eachRow(rows, func(columns map[string]string) error {
+		if columns["event_type"] == "Previous_gtids" {
+			set, found = oneLine(columns["info"]), true
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = errors.New("the file does not begin with a set of GTIDs")
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", s, statement, err)
+	}
+	return set, nil
 }
 
 // LogFile is one file of a binary log.

@@ -164,6 +164,8 @@ func TestWaitForGTIDs(t *testing.T) {
 			require.ErrorIs(t, err, server.ErrUnsupported)
 			_, err = s.PurgedGTIDSet(t.Context(), db)
 			require.ErrorIs(t, err, server.ErrUnsupported)
+			_, err = s.GTIDSetBefore(t.Context(), db, "nosuch.000001")
+			require.ErrorIs(t, err, server.ErrUnsupported)
 			require.ErrorIs(t, s.WaitForGTIDSet(t.Context(), db, "0-1-1", time.Second), server.ErrUnsupported)
 			return
 		}
@@ -176,6 +178,14 @@ func TestWaitForGTIDs(t *testing.T) {
 		purged, err := s.PurgedGTIDSet(t.Context(), db)
 		require.NoError(t, err)
 		require.Empty(t, purged)
+		exec(t, db, "FLUSH BINARY LOGS")
+		end, err := s.LogEnd(t.Context(), db)
+		require.NoError(t, err)
+		before, err := s.GTIDSetBefore(t.Context(), db, end.File)
+		require.NoError(t, err)
+		require.Equal(t, set, before)
+		_, err = s.GTIDSetBefore(t.Context(), db, "nosuch.000001")
+		require.Error(t, err)
 
 		err = s.WaitForGTIDSet(t.Context(), db, s.Identity+":1000000", 0)
 		require.ErrorIs(t, err, server.ErrBarrierTimeout)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,8 +65,9 @@ func purge(t *testing.T, p *harness.Pair, to string) {
 	})
 }
 
-// A stream by file and offset that was idle while the source began new files and purged the others
-// has missed nothing, when its connection breaks.
+// A place by file and offset is as good as one with GTIDs. A stream that was idle while the source
+// began new files and purged the others has missed nothing, when its connection breaks; and of a
+// state without GTIDs, as Shopify's Ghostferry writes them, the run knows all that was before.
 func TestPlacesByFileAndOffset(t *testing.T) {
 	t.Parallel() // with a server of its own
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -99,6 +101,45 @@ func TestPlacesByFileAndOffset(t *testing.T) {
 	s.FlushAndStop()
 	require.NoError(t, <-streamed)
 	require.EqualValues(t, 1, changes.Load())
+
+	// Of the purged transactions there is no trace but the set of GTIDs.
+	var state string
+	for n := range 3 {
+		if n == 1 {
+			p.In(t, p.SourceDB, schema, "UPDATE t SET v=v+1", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (10,10)")
+			all := map[string]any{}
+			require.NoError(t, json.Unmarshal([]byte(state), &all))
+			delete(all, "LastWrittenGTIDSet")
+			text, err := json.Marshal(all)
+			require.NoError(t, err)
+			state = string(text)
+		}
+		f := stateFerry(t, p, schema, state)
+		f.Config.VerifierType = ghostferry.VerifierTypeNoVerification
+		f.Config.AutomaticCutover = n == 2
+		mustStart(t, ctx, f)
+		require.Equal(t, n > 0, f.Resuming())
+		if n == 2 {
+			require.NoError(t, harness.RunStarted(ctx, f, func() error { return nil }))
+			require.NoError(t, f.Close())
+			p.MustEqual(t, schema)
+			break
+		}
+		run, stop := context.WithCancel(ctx)
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(run) }()
+		p.In(t, p.SourceDB, schema, fmt.Sprintf("INSERT INTO t VALUES (%d,0)", 20+n))
+		awaitRows(t, p.TargetDB, schema+".t", harness.Count(t, p.SourceDB, schema+".t"), f)
+		stop()
+		mustBeInterrupted(t, <-ran)
+		state, err = f.SerializeStateToJSON()
+		require.NoError(t, err)
+		known := &ghostferry.SerializableState{}
+		require.NoError(t, json.Unmarshal([]byte(state), known))
+		var executed string
+		require.NoError(t, p.SourceDB.QueryRow("SELECT REPLACE(@@GLOBAL.gtid_executed, '\n', '')").Scan(&executed))
+		require.Equal(t, executed, known.LastWrittenGTIDSet)
+	}
 }
 
 // F18: the source's log was reset, and has come to the same file name again, further than
