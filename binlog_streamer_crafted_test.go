@@ -435,3 +435,19 @@ func TestIdleStreamFollowsTheFiles(t *testing.T) {
 	require.NoError(t, r.handle(craftedRotation(400, "log.000004"))) // of a server that died in the transaction
 	require.Equal(t, at("log.000003", 300), r.resumeFrom())
 }
+
+// What the target's watch reads of before its beginning, which is when XA transactions that were
+// prepared had been decided, takes the place of a later process not back to before their decisions.
+func TestWatchIsNotBehindItsBeginning(t *testing.T) {
+	r := newRecordedStream(t, false)
+	tracker := NewStateTracker(0)
+	_, err := NewTargetVerifier(r.DB, tracker, r.BinlogStreamer)
+	require.NoError(t, err)
+	place := func() uint32 { return tracker.Serialize(nil, nil).LastStoredBinlogPositionForTargetVerifier.Pos }
+	tracker.watchBegins(watchedPlace{at: BinlogCoordinate{File: "log.000001", Pos: 500}, server: "target"})
+	craftedTransaction(t, r, 1, 300)
+	require.EqualValues(t, 500, place())
+	require.Empty(t, tracker.Serialize(nil, nil).LastWatchedTargetLogMark)
+	craftedTransaction(t, r, 2, 700)
+	require.EqualValues(t, 700, place())
+}

@@ -41,7 +41,8 @@ type StateTracker struct {
 	begun          executedUpTo      // how far anything may have been executed
 	lastVerified   mysql.Position
 	watched        watchedPlace // of the target
-	lastMark       logMark      // of the last transaction up to lastWritten
+	watchBegan     BinlogCoordinate
+	lastMark       logMark // of the last transaction up to lastWritten
 	process        sourceProcess
 	unconfirmed    *unconfirmedReads // nil: nothing is known of reads
 
@@ -222,13 +223,21 @@ func (t *StateTracker) UpdateLastResumableBinlogPositionForTargetVerifier(pos my
 	t.watched.at = coordinateFromPosition(pos)
 }
 
-// watchedTo is UpdateLastResumableBinlogPositionForTargetVerifier with the mark of the last
-// transaction, zero to keep the one before. What is read again, because something prepared held the
-// place back, moves no mark back.
-func (t *StateTracker) watchedTo(at BinlogCoordinate, mark logMark) {
+// watchedTo is UpdateLastResumableBinlogPositionForTargetVerifier with where a later process has to
+// begin when it is not there (nil: there) and the mark of the last transaction, zero to keep the one
+// before. What is read again, because something prepared held the place back, moves no mark back; and
+// what is read of before the watch began, of which the rows do not count, moves nothing: a later
+// process would not know what was prepared before it and decided there.
+func (t *StateTracker) watchedTo(c BinlogCoordinate, hold *BinlogCoordinate, mark logMark) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
-	t.watched.at = at
+	if c.CompareFilePos(t.watchBegan) < 0 {
+		return
+	}
+	t.watched.at = c
+	if hold != nil {
+		t.watched.at = *hold
+	}
 	if before := t.watched.mark; !mark.isZero() && (before.isZero() || before.place().CompareFilePos(mark.place()) < 0) {
 		t.watched.mark = mark
 	}
@@ -238,7 +247,7 @@ func (t *StateTracker) watchedTo(at BinlogCoordinate, mark logMark) {
 func (t *StateTracker) watchBegins(place watchedPlace) {
 	t.BinlogRWMutex.Lock()
 	defer t.BinlogRWMutex.Unlock()
-	t.watched = place
+	t.watched, t.watchBegan = place, place.at
 }
 
 // keepDefinitions records how the tables were defined when the run began; the map is not

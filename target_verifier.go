@@ -68,14 +68,9 @@ func NewTargetVerifier(targetDB *sql.DB, stateTracker *StateTracker, binlogStrea
 // transactions that are prepared, which stand in the log before that. By file and offset no
 // set of GTIDs says so.
 func (v *TargetVerifier) watchedTo(e transactionEnd) {
-	at := e.at
-	if v.StateTracker == nil || at.File == "" {
-		return
+	if v.StateTracker != nil && e.at.File != "" {
+		v.StateTracker.watchedTo(e.at, v.BinlogStreamer.xa.hold, e.mark)
 	}
-	if hold := v.BinlogStreamer.xa.hold; hold != nil {
-		at = *hold
-	}
-	v.StateTracker.watchedTo(at, e.mark)
 }
 
 // lag is how old the newest event seen is; 0 before the first one, and once the watch was told
