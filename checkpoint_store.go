@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
+	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
 	"github.com/ghostferry-go/ghostferry/internal/retry"
 )
 
@@ -28,6 +29,11 @@ import (
 // executed, any other is refused when the source was restarted or replaced since
 // (*[OvertakenStateError]). It must not be newer: on a target that can lose commits that it has
 // acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
+//
+// A store keeps no second process of a run from writing to the target at the same time, as the
+// checkpoint there does: see to it that there is one. Before a process saves a state it loads the one
+// that is there, and ends with a *[FencedError] when that is another's, which has begun after it; until
+// then both write, and only a comparison tells what that has done.
 type CheckpointStore interface {
 	// LoadState returns the state of a run, nil when there is none.
 	LoadState(ctx context.Context, runID string) (*SerializableState, error)
@@ -165,19 +171,36 @@ func (f *Ferry) loadStoredState(ctx context.Context) error {
 // storeState hands the present state to the host's store.
 func (f *Ferry) storeState(ctx context.Context) error {
 	state, err := f.serializeState()
-	if err == nil {
-		err = f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	if err != nil {
+		return err
 	}
-	return err
+	return f.replaceState(ctx, state)
+}
+
+// replaceState stores a state in the place of one of this process. When another process has stored
+// one meanwhile the run is that one's.
+func (f *Ferry) replaceState(ctx context.Context, state *SerializableState) error {
+	stored, err := f.CheckpointStore.LoadState(ctx, f.runID())
+	if err != nil {
+		return err
+	}
+	if stored != nil && stored.Process != "" && stored.Process != state.Process {
+		return &FencedError{RunID: f.runID()}
+	}
+	return f.CheckpointStore.SaveState(ctx, f.runID(), state)
 }
 
 // storeFirstState takes the word from a stored state that nothing was executed after it, before
-// anything is, also where the run goes on from something else.
+// anything is, also where the run goes on from something else. From here on the run is this process's.
 func (f *Ferry) storeFirstState(ctx context.Context) error {
-	if f.CheckpointStore == nil || !f.resuming || f.stateStored && !f.StateToResumeFrom.Final {
+	if f.CheckpointStore == nil || !f.resuming {
 		return nil
 	}
-	if err := f.storeState(ctx); err != nil {
+	state, err := f.serializeState()
+	if err == nil {
+		err = f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	}
+	if err != nil {
 		return fmt.Errorf("storing a state before the run goes on: %w", err)
 	}
 	return nil
@@ -200,19 +223,24 @@ func (f *Ferry) storeLastState(ctx context.Context, done bool) error {
 		state.Verification, state.BinlogVerifyStore = nil, nil
 		state.LastStoredBinlogPositionForInlineVerifier = mysql.Position{}
 	}
-	err = retry.Do(ctx, retry.Policy{Max: time.Second}, func(error) bool { return true }, nil, func(ctx context.Context) error {
-		return f.CheckpointStore.SaveState(ctx, f.runID(), state)
-	})
+	owned := func(err error) bool { _, fenced := errors.AsType[*FencedError](err); return !fenced }
+	err = retry.Do(ctx, retry.Policy{Max: time.Second}, owned, nil, func(ctx context.Context) error { return f.replaceState(ctx, state) })
+	if err != nil && !owned(err) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("storing the run's last state: %w: the rows on the target are not concerned; see to the CheckpointStore and start the same command again", err)
 	}
 	return nil
 }
 
-// storeStates keeps the store up to date during a run.
-func (f *Ferry) storeStates(ctx context.Context) error {
+// storeStates keeps the store up to date during a run, which ends when it is another process's.
+func (f *Ferry) storeStates(ctx context.Context, run *lifecycle.Group) error {
 	return every(ctx, time.Duration(f.StateReportFrequency)*time.Millisecond, func() {
-		if err := f.storeState(ctx); err != nil && ctx.Err() == nil {
+		err := f.storeState(ctx)
+		if _, fenced := errors.AsType[*FencedError](err); fenced {
+			run.Cancel(origin("ferry", err))
+		} else if err != nil && ctx.Err() == nil {
 			f.logger.WithError(err).Error("the state was not stored; the one before still is")
 		}
 	})

@@ -113,6 +113,7 @@ func goldenState() *SerializableState {
 		SourceStartedAt:                           1_790_000_000,
 		Debts:                                     map[string][]string{"shop.orders": {"0000000137"}},
 		TargetIdentity:                            "4f22ab58-82db-22f2-8f44-d91bb0530503",
+		Process:                                   "PROCESS",
 		LastWrittenLogMark:                        "1234 1300 9f",
 		LastReadBinlogCoordinate:                  &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1300},
 		LastExecutedBinlogCoordinate:              &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234, GTIDSet: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77"},

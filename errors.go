@@ -241,12 +241,15 @@ type FencedError struct {
 	final
 	// RunID is the run that was taken over.
 	RunID string
-	// Epoch is the newer epoch found on the target.
+	// Epoch is the newer epoch found on the target; 0 where a [CheckpointStore] told it.
 	Epoch uint64
 }
 
 // Error names the run and the epoch.
 func (e *FencedError) Error() string {
+	if e.Epoch == 0 {
+		return fmt.Sprintf("run %s was taken over by another process, whose state the CheckpointStore has: this process has stopped writing; both may have written at once: let the other one finish, with a VerifierType that compares every row", e.RunID)
+	}
 	return fmt.Sprintf("run %s was taken over by another process (epoch %d): this process has stopped writing; let the other one finish", e.RunID, e.Epoch)
 }
 

@@ -101,6 +101,7 @@ type Ferry struct {
 	// earlier process nothing can be lost, by its position and the log's end after the read.
 	proven      func(position, end BinlogCoordinate) bool
 	stateStored bool             // StateToResumeFrom came from the CheckpointStore
+	processID   string           // in the states of this process; set by Initialize
 	emptied     map[string]bool  // tables that a state has as copied and whose rows are gone; set by Start
 	startsAt    BinlogCoordinate // set by Start
 	overtaken   BinlogCoordinate // up to where the run may have gone on after the state; zero: it had ended. Set by Start

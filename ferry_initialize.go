@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ func (f *Ferry) InitializeContext(ctx context.Context) (err error) {
 	f.begin()
 	f.OverallState.Store(StateStarting)
 	f.prepareChannels()
+	f.processID = rand.Text()
 	if f.ErrorHandler == nil {
 		f.ErrorHandler = &PanicErrorHandler{Ferry: f, ErrorCallback: f.ErrorCallback, DumpStateToStdoutOnError: f.DumpStateToStdoutOnError}
 	}

@@ -49,6 +49,7 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.targetServer != nil {
 		state.TargetIdentity = f.targetServer.Identity
 	}
+	state.Process = f.processID
 	// Who went on from a state that was overtaken knows only where that process cannot have been
 	// further.
 	state.Final = over && f.BinlogWriter.appliedUpTo().CompareFilePos(f.overtaken) >= 0

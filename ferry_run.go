@@ -493,7 +493,7 @@ func (f *Ferry) startServices(services, run *lifecycle.Group) {
 		})
 	}
 	if f.CheckpointStore != nil {
-		services.Go("checkpoint_store", f.storeStates)
+		services.Go("checkpoint_store", func(ctx context.Context) error { return f.storeStates(ctx, run) })
 	}
 	if f.StateCallback.URI != "" {
 		services.Go("state", func(ctx context.Context) error {

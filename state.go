@@ -59,6 +59,9 @@ type SerializableState struct {
 	// TargetIdentity is the server that the rows are on, as SourceIdentity. Empty in states of
 	// upstream and of versions before it was told.
 	TargetIdentity string
+	// Process tells the process that made the state from the others of its run: a word drawn by lot.
+	// Empty in earlier states.
+	Process string
 	// LastWrittenLogMark tells the last transaction up to the position from another that the
 	// source's log may have in its place after a crash or a reset; empty when none is known.
 	LastWrittenLogMark string
@@ -160,6 +163,7 @@ type serializableStateJSON struct {
 	SourceIdentity                            string            `json:",omitempty"`
 	SourceStartedAt                           int64             `json:",omitempty"`
 	TargetIdentity                            string            `json:",omitempty"`
+	Process                                   string            `json:",omitempty"`
 	LastWrittenLogMark                        string            `json:",omitempty"`
 	LastReadBinlogCoordinate                  *BinlogCoordinate `json:",omitempty"`
 	Debts                                     map[string][]string
@@ -198,6 +202,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		SourceIdentity:               s.SourceIdentity,
 		SourceStartedAt:              s.SourceStartedAt,
 		TargetIdentity:               s.TargetIdentity,
+		Process:                      s.Process,
 		LastWrittenLogMark:           s.LastWrittenLogMark,
 		LastReadBinlogCoordinate:     s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate: s.LastExecutedBinlogCoordinate,
@@ -259,6 +264,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		SourceIdentity:               raw.SourceIdentity,
 		SourceStartedAt:              raw.SourceStartedAt,
 		TargetIdentity:               raw.TargetIdentity,
+		Process:                      raw.Process,
 		LastWrittenLogMark:           raw.LastWrittenLogMark,
 		LastReadBinlogCoordinate:     raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate: raw.LastExecutedBinlogCoordinate,

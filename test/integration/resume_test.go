@@ -462,6 +462,31 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		require.ErrorContains(t, err, "start the same command again")
 		require.True(t, ghostferry.Resumable(err))
 		require.NoError(t, f.Close())
+
+		// Another process goes on with the run, and has stored a state.
+		store.failures.Store(0)
+		f = ferry()
+		f.Config.StateReportFrequency = 50
+		f.Config.AutomaticCutover = false
+		mustStart(t, ctx, f)
+		others, err := store.LoadState(ctx, f.CheckpointRunID())
+		require.NoError(t, err)
+		others.Process = "another"
+		ran := make(chan error, 1)
+		go func() { ran <- f.RunContext(ctx) }()
+		harness.Await(t, "the run ends", func() bool {
+			require.NoError(t, store.SaveState(ctx, f.CheckpointRunID(), others)) // again: it may just have stored its own
+			select {
+			case err = <-ran:
+				return true
+			default:
+				return false
+			}
+		})
+		var fenced *ghostferry.FencedError
+		require.ErrorAs(t, err, &fenced)
+		require.ErrorContains(t, err, "CheckpointStore")
+		require.False(t, ghostferry.Resumable(err))
 	})
 }
 
