@@ -42,7 +42,8 @@ func sequenceOf(r *http.Request) uint64 {
 // handleEvents streams what a page shows as server-sent events: "history" once, then every
 // second "overview", and, where they have changed, "tables" (the page of tables that the
 // query asks for, as of GET /api/tables), "chunks" (of the table in ?table=) and "log"
-// (lines after ?after=). An event's size does not grow with the number of tables.
+// (lines after ?after=). An event's size does not grow with the number of tables. The end of
+// the run is sent at once, and the last state before the server stops.
 func (s *ControlServer) handleEvents(w http.ResponseWriter, r *http.Request) {
 	if s.streams.Add(1) > controlStreams {
 		s.streams.Add(-1)
@@ -62,15 +63,7 @@ func (s *ControlServer) handleEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	ticker := time.NewTicker(streamInterval)
 	defer ticker.Stop()
-	for stream.round() {
-		select {
-		case <-ticker.C:
-		case <-r.Context().Done():
-			return
-		case <-s.stopping:
-			return
-		}
-	}
+	stream.follow(ticker.C)
 }
 
 // eventStream is one listener; it is used by its handler's goroutine.
@@ -85,6 +78,26 @@ type eventStream struct {
 	after uint64 // the last line of the log that was sent
 
 	tables, chunks []byte // as sent last
+}
+
+// follow sends a round at each tick, and at once when the run has ended and before the server
+// stops: the process may end with its run, and who looks then has to see how.
+func (e *eventStream) follow(tick <-chan time.Time) {
+	ended := e.s.F.runEnded
+	for e.round() {
+		select {
+		case <-tick:
+		case <-ended:
+			ended = nil
+			e.s.view.changed()
+		case <-e.r.Context().Done():
+			return
+		case <-e.s.stopping:
+			e.s.view.changed()
+			e.round()
+			return
+		}
+	}
 }
 
 // round sends what is new; false ends the stream.

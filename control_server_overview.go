@@ -22,6 +22,9 @@ type ControlServerOverview struct {
 	// had ended: then Error says what the target has and who owns the traffic.
 	Failed bool
 	Error  string
+	// Resumable says of a run that has failed that it can be continued by starting it again,
+	// once the reason is out of the way: see [Resumable].
+	Resumable bool
 	// StartTime is when the run began, CurrentTime now, and DoneTime when its streams had
 	// ended; null before.
 	StartTime   *time.Time
@@ -174,7 +177,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 			err = failure
 		}
 		if err != nil {
-			o.Failed, o.Error, o.Phase = true, redactedError{err}.Error(), "failed"
+			o.Failed, o.Error, o.Resumable, o.Phase = true, redactedError{err}.Error(), Resumable(err), "failed"
 		}
 		at := f.runEndedAt
 		o.DoneTime = &at

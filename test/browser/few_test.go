@@ -111,8 +111,11 @@ func TestTheNextProcess(t *testing.T) {
 	p.until(`firstAlert.textContent !== firstReason`)
 	require.Equal(t, "true", p.eval(`document.querySelector("#alerts .alert") === firstAlert`))
 
+	require.Error(t, first.RunContext(t.Context())) // it was not started
+	p.until(phase("failed"))
 	serve(second)
 	serving.CloseClientConnections()
+	p.until(`document.getElementById("alerts").textContent.includes("The process before this one has failed")`)
 	p.until(`document.getElementById("log").textContent.includes("a line of the second process")`)
 	require.Equal(t, "1", p.eval(`document.getElementById("log").textContent.split("a line of the second process").length - 1`))
 	p.close() // a connection that was cut is a problem of its own

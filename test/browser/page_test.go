@@ -214,7 +214,8 @@ func TestAFailedRun(t *testing.T) {
 	shots(t, r.url, "failed-8", phase("failed"))
 }
 
-// A token that may only see cannot change anything, and the page says so.
+// A token that may only see cannot change anything, and the page says so. How the run has failed
+// stays to be seen when its process has ended with it.
 func TestReadOnly(t *testing.T) {
 	r := startShop(t, nil)
 	p := openTab(t, r.url, 390, true)
@@ -226,7 +227,15 @@ func TestReadOnly(t *testing.T) {
 	require.Contains(t, p.eval(`document.getElementById("control-note").textContent`), "not change")
 	// Every control has a name, and the keyboard reaches it.
 	require.Equal(t, "", p.eval(`[...document.querySelectorAll("button, input, select")].filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).map((e) => e.id).join()`))
-	p.clean()
+	p.clean() // the end of the connection is a problem of its own
+	r.release(errFromTest)
+	require.Error(t, <-r.ended)
+	require.NoError(t, r.ferry.Close())
+	p.until(`document.getElementById("connection").textContent.includes("no connection since")`)
+	require.Contains(t, p.eval(`document.getElementById("phase").textContent`), "failed")
+	require.Contains(t, p.eval(`document.getElementById("alerts").textContent`), "Duplicate entry '…' for key")
+	require.Contains(t, p.eval(`document.getElementById("alerts").textContent`), "It can be resumed")
+	p.shot("ended-390-dark")
 	p.click("sign-out")
 	p.until(`sessionStorage.getItem("ghostferry-token") === null && !document.getElementById("login").hidden`)
 	p.shot("login-390-dark")

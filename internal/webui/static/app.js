@@ -11,7 +11,9 @@ import { Settings } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 
-const state = { overview: null, history: [], operates: false };
+// state: lost is since when there is no connection, failedBefore the last overview of a process
+// that has failed before the one that serves the run now.
+const state = { overview: null, history: [], operates: false, live: false, lost: null, failedBefore: null };
 
 const log = new Log($("log"), $("log-level"), $("log-follow"));
 const tables = new Tables(() => stream.restart());
@@ -20,8 +22,11 @@ const settings = new Settings(act);
 const stream = new Stream({
   query: () => new URLSearchParams({ ...tables.query(), after: log.last }),
   onLive: (live) => {
+    if (live) state.lost = null;
+    else if (state.live) state.lost = Date.now();
+    state.live = live;
     $("connection").dataset.live = live ? "yes" : "no";
-    const text = live ? "live" : "connecting…";
+    const text = live ? "live" : state.lost ? `no connection since ${format.clock(state.lost)}: what is shown is of then` : "connecting…";
     if ($("connection").textContent !== text) $("connection").textContent = text;
   },
   onRefused: (refused) => signedOut(refused.status === 401 ? "This token is not accepted." : refused.message),
@@ -34,9 +39,9 @@ const events = {
     charts();
   },
   overview: (overview) => {
-    const another = state.overview?.StartTime && state.overview.StartTime !== overview.StartTime;
+    const before = state.overview;
     state.overview = overview;
-    if (another) nextProcess();
+    if (before?.StartTime && before.StartTime !== overview.StartTime) nextProcess(before);
     state.operates = overview.Role === "operate";
     sample(overview);
     show(overview);
@@ -47,8 +52,9 @@ const events = {
 };
 
 // nextProcess begins again with the log of the process that serves the run now: its lines are
-// counted from one.
-function nextProcess() {
+// counted from one. How the one before has failed stays to be seen.
+function nextProcess(before) {
+  if (before.Failed) state.failedBefore = before;
   log.last = 0;
   mismatchesShown = -1;
   stream.restart();
@@ -92,7 +98,7 @@ function show(overview) {
   target.textContent = overview.TargetHostPort;
   route.replaceChildren(...(overview.SourceHostPort ? [source, " → ", target] : []));
   $("footer").textContent = [overview.RunID && `run ${overview.RunID}`, overview.GhostferryVersion, overview.Position && `at ${overview.Position}`].filter(Boolean).join(" · ");
-  showAlerts($("alerts"), overview);
+  showAlerts($("alerts"), overview, state.failedBefore);
   showGlance(overview);
   showVerification($("verification"), overview.Verification);
   showWaits($("waits-body"), overview.Waits ?? []);
@@ -184,6 +190,9 @@ async function act(done, path, body) {
 
 function signedOut(why) {
   token.forget();
+  state.live = false;
+  state.lost = null;
+  state.failedBefore = null;
   stream.stop();
   $("run").hidden = true;
   $("login").hidden = false;

@@ -35,10 +35,15 @@ export function setMeter(meter, fraction, kind) {
   meter.dataset.kind = kind ?? "";
 }
 
+const failure = (o) => `${o.Error}\n${o.Resumable
+  ? "It can be resumed: when the reason is out of the way, the same command goes on from here."
+  : "It cannot be resumed as it is: first do what the error says."}`;
+
 // showAlerts says what needs somebody's attention.
-export function showAlerts(area, o) {
+export function showAlerts(area, o, failedBefore) {
   const alerts = [];
-  if (o.Failed) alerts.push(["bad", `The run has failed: ${o.Error}`]);
+  if (o.Failed) alerts.push(["bad", `The run has failed: ${failure(o)}`]);
+  if (failedBefore) alerts.push(["warn", `The process before this one has failed at ${format.clock(failedBefore.DoneTime)}: ${failedBefore.Error}`]);
   if (o.Throttle && o.Paused) alerts.push(["warn", `Paused by hand since ${format.clock(o.Throttle.Since)}: copy and apply stand still until somebody resumes.`]);
   else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: `, o.Throttle.Why]);
   if (o.Verification.Mismatches > 0) alerts.push(["bad", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`} between source and target.`]);
