@@ -4,7 +4,7 @@
 import * as format from "./format.js";
 import { draw } from "./charts.js";
 import { Refused, Stream, get, post, token } from "./stream.js";
-import { showAlerts, showGlance, showVerification, showWaits } from "./overview.js";
+import { element, showAlerts, showGlance, showVerification, showWaits } from "./overview.js";
 import { Tables } from "./tables.js";
 import { Log } from "./log.js";
 import { Settings } from "./settings.js";
@@ -106,27 +106,65 @@ function show(overview) {
   mismatches(overview.Verification.Mismatches);
 }
 
-// controls says beside each button that is off why it is.
+// controls says in words why a button is off, and what becomes of the cutover.
 function controls(overview) {
-  const over = overview.Failed || overview.Phase === "done";
-  const off = over || !state.operates;
-  $("pause").disabled = off;
+  const copied = !["starting", "copying"].includes(overview.State);
+  const begun = ["fence", "drain", "verify", "commit", "abort"].includes(overview.CutoverPhase);
+  const late = begun ? "the cutover is under way" : overview.CutoverPhase === "done" ? "the cutover is done" : "";
+  const all = !state.operates ? "Your token may see this run, not change it."
+    : overview.Failed || overview.Phase === "done" ? "The run has ended." : "";
   $("pause").textContent = overview.Paused ? "Resume" : "Pause";
-  $("verify").disabled = off || !overview.Verification.Available;
-  const before = ["starting", "copying", "wait-for-cutover"].includes(overview.State);
-  $("allow").disabled = off || !before;
   $("allow").textContent = overview.CutoverAllowed ? "Hold the cutover back" : "Allow cutover";
-  $("cutover").disabled = off || overview.State !== "wait-for-cutover";
-  $("settings-open").disabled = off;
-  let note = "";
-  if (!state.operates) note = "Your token may see this run, not change it.";
-  else if (over) note = "The run has ended.";
-  else if (!before) note = "The cutover has begun.";
-  else if (overview.CutoverAllowed) note = "The cutover begins by itself when the rows are copied.";
-  else if (overview.State === "wait-for-cutover") note = "The rows are copied. The cutover waits for your word.";
-  else note = "The cutover will wait for your word when the rows are copied.";
-  $("control-note").textContent = note;
-  scripts(overview.Scripts, off);
+  switchOff(all, {
+    pause: "",
+    verify: cannotVerify(overview.Verification, copied),
+    allow: late,
+    cutover: late || (!copied ? "the rows are not copied yet" : overview.CutoverAllowed ? "it is allowed already" : ""),
+    "settings-open": "",
+  });
+  const note = all || cutoverNote(overview, copied, begun);
+  if ($("control-note").textContent !== note) $("control-note").textContent = note;
+  scripts(overview.Scripts, all !== "");
+}
+
+function cutoverNote(overview, copied, begun) {
+  const allowed = overview.CutoverAllowed;
+  if (overview.CutoverPhase === "done") return "The cutover is done.";
+  if (overview.CutoverPhase === "abort") return "The cutover is being given up.";
+  if (begun) return "The cutover has begun.";
+  if (!copied) return allowed ? "The cutover begins by itself when the rows are copied." : "The cutover will wait for your word when the rows are copied.";
+  if (!allowed) return "The rows are copied. The cutover waits for your word.";
+  if (overview.CutoverPhase === "unfenced") return "The cutover was given up, and the source is written again.";
+  return "The cutover begins by itself when what is left is compared and applied.";
+}
+
+function cannotVerify(v, copied) {
+  if (v.Available) return "";
+  if (!v.Type || v.Type === "NoVerification") return "this run compares nothing";
+  if (!copied) return "the rows are not copied yet";
+  return v.Started && !v.Done ? "a verification is running" : "the verifier compares by itself now";
+}
+
+// switchOff turns buttons off, all of them for one reason or each for its own, and describes
+// them by it.
+function switchOff(all, reasons) {
+  const list = $("control-reasons");
+  const shown = JSON.stringify([all, reasons, $("allow").textContent]);
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  list.replaceChildren();
+  for (const [id, reason] of Object.entries(reasons)) {
+    const button = $(id);
+    button.disabled = Boolean(all || reason);
+    button.removeAttribute("aria-describedby");
+    if (all) button.setAttribute("aria-describedby", "control-note");
+    else if (reason) {
+      const item = element("li", `${button.textContent.replace("…", "")}: ${reason}.`);
+      item.id = `${id}-off`;
+      list.append(item);
+      button.setAttribute("aria-describedby", item.id);
+    }
+  }
 }
 
 function scripts(known, off) {
@@ -136,16 +174,14 @@ function scripts(known, off) {
   const shown = JSON.stringify([known, off]);
   if (area.dataset.shown === shown) return;
   area.dataset.shown = shown;
-  area.replaceChildren(...names.flatMap((name) => {
-    const button = document.createElement("button");
+  area.replaceChildren(...names.flatMap((name, i) => {
+    const button = element("button", name, "quiet");
     button.type = "button";
-    button.className = "quiet";
-    button.textContent = name;
     button.disabled = off || known[name].Running;
     button.addEventListener("click", () => act(`Script ${name} was started.`, "/api/script", { "script-name": name }));
-    const status = document.createElement("span");
-    status.className = "muted";
-    status.textContent = known[name].Status;
+    const status = element("span", known[name].Status, "muted");
+    status.id = `script-${i}`;
+    button.setAttribute("aria-describedby", off ? "control-note" : status.id);
     return [button, status];
   }));
 }

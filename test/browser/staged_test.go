@@ -1,0 +1,132 @@
+//go:build browser
+
+package browser
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ghostferry-go/ghostferry"
+)
+
+// staged is a page that shows overviews of a test's own: moments of a run that last too short to
+// be looked at.
+type staged struct {
+	*tab
+	overview atomic.Pointer[ghostferry.ControlServerOverview]
+	shown    int
+}
+
+func stage(t *testing.T) *staged {
+	t.Helper()
+	f := &ghostferry.Ferry{Config: &ghostferry.Config{ControlServerConfig: controlled()}, Throttler: &ghostferry.PauserThrottler{}}
+	server := &ghostferry.ControlServer{Config: f.ControlServerConfig, F: f}
+	require.NoError(t, server.Initialize())
+	s := &staged{}
+	s.stage(ghostferry.ControlServerOverview{State: ghostferry.StateStarting})
+	serving := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/overview":
+			_ = json.NewEncoder(w).Encode(s.overview.Load())
+		case "/api/events":
+			s.stream(w, r)
+		case "/api/mismatches":
+			answer := ghostferry.ControlServerMismatches{Total: s.overview.Load().Verification.Mismatches}
+			for n := range min(answer.Total, 200) {
+				answer.Mismatches = append(answer.Mismatches, ghostferry.OnlineVerifierMismatch{Table: "shop.orders", Key: strconv.Itoa(n)})
+			}
+			_ = json.NewEncoder(w).Encode(answer)
+		default:
+			server.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(serving.Close)
+	s.tab = openTab(t, serving.URL+"/", 1440, false)
+	t.Cleanup(s.close) // before the server waits for its stream
+	s.signIn(operateToken)
+	return s
+}
+
+// show returns when the page shows an overview.
+func (s *staged) show(o ghostferry.ControlServerOverview) {
+	s.t.Helper()
+	s.stage(o)
+	s.until(text("footer") + `.includes("run ` + s.overview.Load().RunID + ` ")`)
+}
+
+func (s *staged) stage(o ghostferry.ControlServerOverview) {
+	s.shown++
+	o.RunID, o.GhostferryVersion, o.Role, o.CurrentTime = fmt.Sprintf("staged-%d", s.shown), "x", "operate", time.Now()
+	if o.Phase == "" {
+		o.Phase = o.State
+	}
+	s.overview.Store(&o)
+}
+
+func (s *staged) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		data, _ := json.Marshal(s.overview.Load())
+		_, _ = fmt.Fprintf(w, "event: overview\ndata: %s\n\n", data)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-ticker.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// text is what an element says.
+func text(id string) string { return `document.getElementById("` + id + `").textContent` }
+
+// The page says that the cutover has begun when the writers are being stopped, no earlier, and
+// beside each button that is off why it is.
+func TestTheWordsBesideTheControls(t *testing.T) {
+	s := stage(t)
+	online := ghostferry.ControlServerVerification{Type: "Online"}
+	for _, moment := range []struct {
+		overview ghostferry.ControlServerOverview
+		note     string
+		off      map[string]string
+	}{
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCopying, Verification: online},
+			"will wait for your word", map[string]string{"verify": "not copied yet", "cutover": "not copied yet"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateVerifyBeforeCutover, CutoverAllowed: true, Verification: online},
+			"begins by itself", map[string]string{"verify": "compares by itself", "cutover": "allowed already"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCutover, CutoverPhase: ghostferry.PhaseReady, CutoverAllowed: true},
+			"begins by itself", map[string]string{"verify": "compares nothing", "cutover": "allowed already"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCutover, CutoverPhase: ghostferry.PhaseReady},
+			"waits for your word", map[string]string{"verify": "compares nothing"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCutover, CutoverPhase: ghostferry.PhaseFence, CutoverAllowed: true},
+			"has begun", map[string]string{"verify": "compares nothing", "allow": "under way", "cutover": "under way"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCutover, CutoverPhase: ghostferry.PhaseAbort, CutoverAllowed: true},
+			"being given up", map[string]string{"verify": "compares nothing", "allow": "under way", "cutover": "under way"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateCutover, CutoverPhase: ghostferry.PhaseUnfenced, CutoverAllowed: true},
+			"was given up", map[string]string{"verify": "compares nothing", "cutover": "allowed already"}},
+		{ghostferry.ControlServerOverview{State: ghostferry.StateDone},
+			"has ended", map[string]string{"pause": "has ended", "verify": "has ended", "allow": "has ended", "cutover": "has ended", "settings-open": "has ended"}},
+	} {
+		s.show(moment.overview)
+		require.Contains(t, s.eval(text("control-note")), moment.note)
+		for _, id := range []string{"pause", "verify", "allow", "cutover", "settings-open"} {
+			why := s.eval(`document.getElementById("` + id + `").disabled ? document.getElementById(document.getElementById("` + id + `").getAttribute("aria-describedby")).innerText : ""`)
+			if moment.off[id] == "" {
+				require.Empty(t, why, "%s while %q", id, moment.note)
+			} else {
+				require.Contains(t, why, moment.off[id], "%s while %q", id, moment.note)
+			}
+		}
+	}
+	s.clean()
+}
