@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry"
@@ -128,5 +129,32 @@ func TestTheWordsBesideTheControls(t *testing.T) {
 			}
 		}
 	}
+	s.clean()
+}
+
+// A reader that speaks is told a new phase and a failure, and neither every number nor again what
+// it has been told.
+func TestWhatIsAnnounced(t *testing.T) {
+	s := stage(t)
+	copying := ghostferry.ControlServerOverview{State: ghostferry.StateCopying, Verification: ghostferry.ControlServerVerification{Type: "Online", Mismatches: 1}}
+	s.show(copying)
+	// What is added to a live region, or changed in it, is said, unless something between says no.
+	s.run(chromedp.Evaluate(`window.said = [];
+		new MutationObserver((changes) => changes.forEach((change) => {
+			const at = change.target.nodeType === Node.ELEMENT_NODE ? change.target : change.target.parentElement;
+			const role = at?.closest("[role=alert], [role=status], [role=log], [aria-live]");
+			if (role && role.getAttribute("aria-live") !== "off") said.push(...[...change.addedNodes].map((node) => node.textContent));
+		})).observe(document.body, { childList: true, subtree: true, characterData: true });`, nil))
+	copying.Verification.Mismatches, copying.RowsCopied, copying.BinlogRowsApplied = 2, 1000, 50
+	s.show(copying)
+	s.until(text("alerts") + `.includes("2 rows differ")`)
+	require.Empty(t, s.eval(`said.join("|")`))
+
+	copying.Phase, copying.Failed, copying.Error = "failed", true, "the disk of the target is full"
+	s.show(copying)
+	said := s.eval(`said.join("|")`)
+	require.Contains(t, said, "failed")
+	require.Contains(t, said, "the disk of the target is full")
+	require.NotContains(t, said, "differ")
 	s.clean()
 }

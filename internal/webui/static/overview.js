@@ -46,23 +46,25 @@ export function showAlerts(area, o, failedBefore) {
   if (failedBefore) alerts.push(["warn", `The process before this one has failed at ${format.clock(failedBefore.DoneTime)}: ${failedBefore.Error}`]);
   if (o.Throttle && o.Paused) alerts.push(["warn", `Paused by hand since ${format.clock(o.Throttle.Since)}: copy and apply stand still until somebody resumes.`]);
   else if (o.Throttle) alerts.push(["warn", `Throttled by ${o.Throttle.Who} since ${format.clock(o.Throttle.Since)}: `, o.Throttle.Why]);
-  if (o.Verification.Mismatches > 0) alerts.push(["bad", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`} between source and target.`]);
+  if (o.Verification.Mismatches > 0) alerts.push(["bad", "Source and target are not the same: ", `${o.Verification.Mismatches === 1 ? "1 row differs" : `${format.count(o.Verification.Mismatches)} rows differ`}.`]);
   if (o.Cutover.LastError && o.Phase !== "done") alerts.push(["warn", `The last cutover was given up: ${o.Cutover.LastError}`]);
   const end = o.StopPosition || o.Position;
   if (o.Phase === "done" && !o.Failed) alerts.push(["good", end ? `The streams have ended; the target has everything up to ${end}.` : "The streams have ended."]);
-  // A detail changes every second, as a lag does: it is not announced again.
-  const shown = JSON.stringify(alerts.map(([kind, text]) => [kind, text]));
-  if (area.dataset.shown !== shown) {
-    area.dataset.shown = shown;
-    area.replaceChildren(...alerts.map(([kind, text]) => element("div", text, `alert ${kind}`)));
-  }
-  alerts.forEach(([, , detail], i) => {
-    if (detail === undefined) return;
-    const alert = area.children[i];
-    const quiet = alert.querySelector("span") ?? alert.appendChild(element("span"));
-    quiet.setAttribute("aria-live", "off");
-    if (quiet.textContent !== detail) quiet.textContent = detail;
+  // What is new is announced, and what stays is not again. Nor is a detail, which changes every
+  // second, as a lag does.
+  const before = new Map([...area.children].map((alert) => [alert.dataset.shown, alert]));
+  const shown = alerts.map(([kind, text, detail]) => {
+    const alert = before.get(kind + text) ?? element("div", text, `alert ${kind}`);
+    alert.dataset.shown = kind + text;
+    if (detail !== undefined) {
+      const quiet = alert.querySelector("span") ?? alert.appendChild(element("span"));
+      quiet.setAttribute("aria-live", "off");
+      if (quiet.textContent !== detail) quiet.textContent = detail;
+    }
+    return alert;
   });
+  for (const alert of before.values()) if (!shown.includes(alert)) alert.remove();
+  shown.forEach((alert, i) => { if (area.children[i] !== alert) area.insertBefore(alert, area.children[i] ?? null); });
 }
 
 export function showGlance(o) {
