@@ -158,3 +158,18 @@ func TestWhatIsAnnounced(t *testing.T) {
 	require.NotContains(t, said, "differ")
 	s.clean()
 }
+
+// Of many rows that differ the first are shown, and how many there are.
+func TestMoreRowsDifferThanAreShown(t *testing.T) {
+	s := stage(t)
+	differing := func(rows int) ghostferry.ControlServerOverview {
+		return ghostferry.ControlServerOverview{State: ghostferry.StateCopying, Verification: ghostferry.ControlServerVerification{Type: "Online", Mismatches: rows}}
+	}
+	s.show(differing(200))
+	s.until(`document.querySelectorAll("#mismatches-body tr").length === 200`)
+	require.Equal(t, "true", s.eval(`document.getElementById("mismatches-more").hidden`))
+	s.show(differing(1234))
+	s.until(text("mismatches-more") + `.includes("The first 200 of 1,234 rows are shown")`)
+	require.Equal(t, "false", s.eval(`document.getElementById("mismatches-more").hidden`))
+	s.clean()
+}

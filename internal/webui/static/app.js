@@ -203,6 +203,9 @@ async function mismatches(total) {
       }
       return row;
     }));
+    const shown = found.Mismatches.length;
+    $("mismatches-more").hidden = found.Total <= shown;
+    $("mismatches-more").textContent = `The first ${format.count(shown)} of ${format.count(found.Total)} rows are shown; GET /api/mismatches?offset=${shown} has the next. Of a table at most 1,000 are known.`;
   } catch {
     mismatchesShown = -1; // again with the next event
   }
