@@ -173,3 +173,19 @@ func TestMoreRowsDifferThanAreShown(t *testing.T) {
 	require.Equal(t, "false", s.eval(`document.getElementById("mismatches-more").hidden`))
 	s.clean()
 }
+
+// A setting of 0 is shown as that, with what it means; a run that goes on cannot go back to it.
+func TestSettingsOfZero(t *testing.T) {
+	s := stage(t)
+	s.show(ghostferry.ControlServerOverview{State: ghostferry.StateCopying, Settings: ghostferry.UpdatableConfig{DataIterationConcurrency: 4, BinlogApplyLanes: 8, MaxThreadsRunning: 30}})
+	s.click("settings-open")
+	for name, want := range map[string]string{"DataIterationBatchSize": "0", "DataIterationConcurrency": "4", "MaxWriteBlock": "0", "MaxLag": "0", "MaxThreadsRunning": "30"} {
+		require.Equal(t, want, s.eval(`document.getElementById("setting-`+name+`").value`), name)
+	}
+	require.Contains(t, s.eval(`document.getElementById(document.getElementById("setting-MaxLag").getAttribute("aria-describedby")).innerText`), "each throttler's own")
+	s.run(chromedp.SetValue("#setting-MaxThreadsRunning", "0", chromedp.ByID), chromedp.Click(`#settings-form button[type="submit"]`))
+	s.until(text("settings-error") + `.includes("Threads_running limit: 0")`)
+	require.Equal(t, "true", s.eval(`document.getElementById("settings").open`))
+	s.shot("settings-zero-1440-light")
+	s.clean()
+}

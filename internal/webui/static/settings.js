@@ -4,21 +4,22 @@ import { element } from "./overview.js";
 
 const $ = (id) => document.getElementById(id);
 
+// fields are name, label, kind and, where a number can be 0 or negative, what that means.
 const fields = [
-  ["DataIterationBatchSize", "Rows of a batch", "number"],
+  ["DataIterationBatchSize", "Rows of a batch", "number", "0: as many as the rows' size allows."],
   ["DataIterationConcurrency", "Chunks copied side by side", "number"],
   ["BinlogApplyLanes", "Lanes that apply changes", "number"],
-  ["MaxWriteBlock", "Longest write block (like 500ms)", "text"],
-  ["MaxLag", "Lag limit of throttlers (s)", "number"],
-  ["MaxThreadsRunning", "Threads_running limit", "number"],
-  ["MaxHistoryListLength", "History list limit", "number"],
+  ["MaxWriteBlock", "Longest write block (like 500ms)", "text", "0, or negative like -1s: as long as it takes."],
+  ["MaxLag", "Lag limit of throttlers (s)", "number", "0: each throttler's own."],
+  ["MaxThreadsRunning", "Threads_running limit", "number", "0: each throttler's own. Negative: none."],
+  ["MaxHistoryListLength", "History list limit", "number", "0: each throttler's own. Negative: none."],
   ["LogLevel", "Log level", ["", "debug", "info", "warn", "error"]],
 ];
 
 export class Settings {
   // act sends an order.
   constructor(act) {
-    this.inputs = fields.map(([name, label, kind]) => {
+    this.inputs = fields.map(([name, label, kind, zero]) => {
       const input = element(Array.isArray(kind) ? "select" : "input");
       if (Array.isArray(kind)) input.append(...kind.map((value) => Object.assign(element("option", value || "unchanged"), { value })));
       else input.type = kind;
@@ -27,6 +28,12 @@ export class Settings {
       const caption = element("label", label);
       caption.htmlFor = input.id;
       $("settings-fields").append(caption, input);
+      if (zero) {
+        const note = element("small", zero, "muted");
+        note.id = `${input.id}-zero`;
+        input.setAttribute("aria-describedby", note.id);
+        $("settings-fields").append(note);
+      }
       return input;
     });
     $("settings-cancel").addEventListener("click", () => $("settings").close());
@@ -35,7 +42,12 @@ export class Settings {
       const order = {};
       for (const input of this.inputs) {
         const value = input.value.trim();
-        if (value !== "" && value !== input.dataset.before) order[input.name] = input.type === "number" ? Number(value) : value;
+        if (value === "" || value === input.dataset.before) continue;
+        if (Number.parseFloat(value) === 0) { // an order of 0 is none
+          $("settings-error").textContent = `${input.labels[0].textContent}: 0 is for the configuration, a run that goes on cannot go back to it.`;
+          return;
+        }
+        order[input.name] = input.type === "number" ? Number(value) : value;
       }
       if (Object.keys(order).length === 0 || await act("The settings were changed.", "/api/config", order)) $("settings").close();
       else $("settings-error").textContent = $("control-result").textContent;
@@ -45,9 +57,7 @@ export class Settings {
   open(settings) {
     $("settings-error").textContent = "";
     for (const input of this.inputs) {
-      const value = settings[input.name];
-      input.value = value == null || value === 0 ? "" : String(value);
-      if (input.tagName === "SELECT") input.value = "";
+      input.value = input.tagName === "SELECT" ? "" : String(settings[input.name] || 0); // 0 is left out of the document
       input.dataset.before = input.value;
     }
     $("settings").showModal();
