@@ -76,7 +76,9 @@ type ControlServerOverview struct {
 	Waits []WaitStats
 	// Settings are those that can be changed now.
 	Settings UpdatableConfig
-	Scripts  map[string]CustomScriptStatus
+	// Scripts are the custom scripts with the last kilobyte of their Logs, of which
+	// GET /api/status has more; null without any.
+	Scripts map[string]CustomScriptStatus
 	// Role is what the token of this request may do: "read" or "operate".
 	Role string
 }
@@ -184,7 +186,7 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 	}
 	o.CutoverAllowed, o.Waits = f.CutoverAllowed(), f.waits.stats()
 	o.Settings = f.Updatable()
-	o.Scripts = s.scripts.statuses()
+	o.Scripts = s.scripts.tails()
 	if f.Throttler != nil {
 		s.describeThrottle(o)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 )
@@ -13,6 +14,8 @@ import (
 const (
 	// scriptOutputBytes is how much of a script's output is kept.
 	scriptOutputBytes = 64 << 10
+	// scriptTailBytes is how much of that an overview has, which is sent every second.
+	scriptTailBytes = 1 << 10
 	// scriptGrace is how long the output of a script that was ended is waited for.
 	scriptGrace = 2 * time.Second
 )
@@ -115,6 +118,18 @@ func (r *scriptRunner) statuses() map[string]CustomScriptStatus {
 	out := make(map[string]CustomScriptStatus, len(r.mu.status))
 	for name, status := range r.mu.status {
 		out[name] = status
+	}
+	return out
+}
+
+// tails returns the statuses with no more than the end of each output.
+func (r *scriptRunner) tails() map[string]CustomScriptStatus {
+	out := r.statuses()
+	for name, status := range out {
+		if over := len(status.Logs) - scriptTailBytes; over > 0 {
+			status.Logs = "…" + strings.ToValidUTF8(status.Logs[over:], "")
+			out[name] = status
+		}
 	}
 	return out
 }

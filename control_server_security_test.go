@@ -362,6 +362,12 @@ func TestControlServerScripts(t *testing.T) {
 	require.Contains(t, missing.Status, "no such file")
 	require.Contains(t, ended("endless").Status, "ended after 300ms")
 	require.Less(t, len(ended("noisy").Logs), scriptOutputBytes+100)
+	s.view.changed()
+	overview := s.view.current().overview.Scripts // is sent every second
+	require.Equal(t, fails, overview["fails"])
+	require.LessOrEqual(t, len(overview["noisy"].Logs), scriptTailBytes+len("…"))
+	require.Contains(t, overview["noisy"].Logs, "y\n")
+	require.Greater(t, len(s.status().CustomScriptStatuses["noisy"].Logs), scriptOutputBytes-1)
 	require.Contains(t, controlConfigFaults(t, ControlServerConfig{Enabled: true, Token: operateToken, CustomScripts: map[string][]string{"x": {}}}), "no program")
 	require.Contains(t, controlConfigFaults(t, ControlServerConfig{Enabled: true, Token: operateToken, CustomScriptTimeout: "soon"}), "CustomScriptTimeout")
 }

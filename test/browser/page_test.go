@@ -177,6 +177,7 @@ func TestAMoveFromThePage(t *testing.T) {
 	// A script.
 	p.run(chromedp.Click("#scripts button"))
 	p.until(`document.getElementById("scripts").textContent.includes("success")`)
+	require.Equal(t, "hello\n", p.eval(`document.querySelector("#scripts pre").textContent`))
 
 	// The copy ends; the cutover needs the word.
 	r.release(nil)

@@ -182,7 +182,12 @@ function scripts(known, off) {
     const status = element("span", known[name].Status, "muted");
     status.id = `script-${i}`;
     button.setAttribute("aria-describedby", off ? "control-note" : status.id);
-    return [button, status];
+    if (!known[name].Logs) return [button, status];
+    const output = element("pre", known[name].Logs, "output scroll");
+    output.tabIndex = 0; // or the keyboard could not scroll it
+    output.setAttribute("role", "region");
+    output.setAttribute("aria-label", `The end of what ${name} has written`);
+    return [button, status, output];
   }));
 }
 
