@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -175,8 +176,8 @@ func (s *ControlServer) describe(o *ControlServerOverview, now time.Time) {
 		}
 	}
 	if ended, err := f.ended(); ended {
-		if failure := f.cutoverFailure(); err == nil && failure != nil {
-			err = failure
+		if failure := f.cutoverFailure(); failure != nil && (err == nil || errors.Is(err, failure)) {
+			err = failure // and not that it was interrupted for this
 		}
 		if err != nil {
 			o.Failed, o.Error, o.Resumable, o.Phase = true, redactedError{err}.Error(), Resumable(err), "failed"

@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"sync"
@@ -155,4 +156,20 @@ func TestFailedSwitchIsShown(t *testing.T) {
 			require.False(t, shown().Failed)
 		})
 	}
+}
+
+// A run that a host ends because its cutover has failed was not interrupted: the failure is shown,
+// and that the traffic is unknown is no invitation to resume.
+func TestFailedCutoverThatEndsTheRunIsShown(t *testing.T) {
+	s := testControlServer(t, nil)
+	err := (&cutoverAttempt{f: s.F, phase: PhaseCommit}).abort(t.Context(), errors.Join(errors.New("the router said no"), ErrTrafficUnknown))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(err)
+	s.F.runErr = s.F.runError(ctx, err)
+	close(s.F.runEnded)
+	var o ControlServerOverview
+	s.describe(&o, time.Now())
+	require.Equal(t, err.Error(), o.Error)
+	require.NotContains(t, o.Error, ErrInterrupted.Error())
+	require.False(t, o.Resumable)
 }
