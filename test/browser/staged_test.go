@@ -65,7 +65,8 @@ func (s *staged) show(o ghostferry.ControlServerOverview) {
 
 func (s *staged) stage(o ghostferry.ControlServerOverview) {
 	s.shown++
-	o.RunID, o.GhostferryVersion, o.Role, o.CurrentTime = fmt.Sprintf("staged-%d", s.shown), "x", "operate", time.Now()
+	o.RunID, o.GhostferryVersion, o.Role = fmt.Sprintf("staged-%d", s.shown), "x", "operate"
+	o.CurrentTime = time.Unix(1_800_000_000+int64(s.shown), 0) // a point of the charts each
 	if o.Phase == "" {
 		o.Phase = o.State
 	}
@@ -187,5 +188,16 @@ func TestSettingsOfZero(t *testing.T) {
 	s.until(text("settings-error") + `.includes("Threads_running limit: 0")`)
 	require.Equal(t, "true", s.eval(`document.getElementById("settings").open`))
 	s.shot("settings-zero-1440-light")
+	s.clean()
+}
+
+// A value that is known for a moment only is drawn within its chart, also at its end.
+func TestALonePointOfAChart(t *testing.T) {
+	s := stage(t)
+	s.show(ghostferry.ControlServerOverview{State: ghostferry.StateCopying})
+	lag := 0.7
+	s.show(ghostferry.ControlServerOverview{State: ghostferry.StateCopying, ApplyLagSeconds: &lag})
+	s.until(`document.querySelector("#chart-lag .line") !== null`)
+	require.Equal(t, "true", s.eval(`(({ x, width }) => x >= 0 && width > 0 && x + width <= 360)(document.querySelector("#chart-lag .line").getBBox())`))
 	s.clean()
 }

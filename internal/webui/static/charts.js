@@ -43,7 +43,9 @@ export function draw(element, points, value, format, label, ended) {
   let run = [];
   const finish = () => {
     if (run.length > 0) {
-      if (run.length === 1) run.push({ ...run[0], Time: run[0].Time + 1 });
+      // A lone point is drawn as a second, of which all is in the chart.
+      if (run.length === 1 && run[0].Time === last && first < last) run.unshift({ ...run[0], Time: last - 1 });
+      else if (run.length === 1) run.push({ ...run[0], Time: run[0].Time + 1 });
       const line = run.map((point, i) => `${i ? "L" : "M"}${x(point).toFixed(1)},${y(point).toFixed(1)}`).join("");
       const floor = height - bottom;
       make(element, "path", { class: "area", d: `${line}L${x(run[run.length - 1]).toFixed(1)},${floor}L${x(run[0]).toFixed(1)},${floor}Z` });
