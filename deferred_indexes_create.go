@@ -270,7 +270,7 @@ func (d *deferredIndexes) restore(ctx context.Context, tables []*TableSchema, pr
 
 // session opens a session for definitions: they are read and written in one form.
 func (d *deferredIndexes) session(ctx context.Context) (*session, error) {
-	return openSession(ctx, d.db, d.server, server.Target, append(d.server.IndexSetup(),
+	return openSession(ctx, d.db, d.server, server.Target, append(append(d.server.IndexSetup(), d.server.DefinitionSetup()...),
 		"SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_quote_show_create=1, character_set_results=utf8mb4, lock_wait_timeout=60")...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/preflight"
+	"github.com/ghostferry-go/ghostferry/internal/server"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
@@ -210,17 +211,17 @@ func (f *Ferry) examine(ctx context.Context) (*PreflightReport, error) {
 // target tables may still be missing: the host may create them until Run. faults are
 // those found while the tables were loaded.
 func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool) (*PreflightReport, error) {
-	source, err := examiningConn(ctx, f.SourceDB)
+	source, err := examiningConn(ctx, f.SourceDB, f.sourceServer)
 	if err != nil {
 		return nil, err
 	}
 	defer throwAway(source)
-	target, err := examiningConn(ctx, f.TargetDB)
+	target, err := examiningConn(ctx, f.TargetDB, f.targetServer)
 	if err != nil {
 		return nil, err
 	}
 	defer throwAway(target)
-	more, err := moreConns(ctx, f.TargetDB, len(f.Tables))
+	more, err := moreConns(ctx, f.TargetDB, f.targetServer, len(f.Tables))
 	defer func() {
 		for _, conn := range more {
 			throwAway(conn)
@@ -279,13 +280,13 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 
 // moreConns are further connections to look at many tables, as far as the host allows them:
 // it may have bounded the pool.
-func moreConns(ctx context.Context, db *sql.DB, tables int) (conns []*sql.Conn, err error) {
+func moreConns(ctx context.Context, db *sql.DB, srv *server.Server, tables int) (conns []*sql.Conn, err error) {
 	const most, worthwhile = 3, 500 // tables a connection
 	for len(conns) < min(most, tables/worthwhile) {
 		if open := db.Stats(); open.MaxOpenConnections > 0 && open.InUse+2 > open.MaxOpenConnections {
 			break
 		}
-		conn, err := examiningConn(ctx, db)
+		conn, err := examiningConn(ctx, db, srv)
 		if err != nil { // they only save time, and an account may have no more
 			return conns, ctx.Err()
 		}
@@ -294,16 +295,18 @@ func moreConns(ctx context.Context, db *sql.DB, tables int) (conns []*sql.Conn, 
 	return conns, nil
 }
 
-// examiningConn is a connection on which nothing waits for long for a table that somebody
-// alters: privileges are tried on tables.
-func examiningConn(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+// examiningConn is a connection that is shown whole definitions and on which nothing waits for long
+// for a table that somebody alters: privileges are tried on tables.
+func examiningConn(ctx context.Context, db *sql.DB, srv *server.Server) (*sql.Conn, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "SET SESSION lock_wait_timeout=1"); err != nil {
-		throwAway(conn)
-		return nil, err
+	for _, statement := range append(srv.DefinitionSetup(), "SET SESSION lock_wait_timeout=1") {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			throwAway(conn)
+			return nil, err
+		}
 	}
 	return conn, nil
 }

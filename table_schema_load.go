@@ -50,10 +50,9 @@ func (r *schemaReader) prepare(ctx context.Context) error {
 		return err
 	}
 	r.leafTypes = detected.JSONTable()
-	if !detected.IsMariaDB() {
-		// MySQL remembers a table's size for a day; a table filled since somebody
-		// last asked would look empty.
-		if _, err := r.conn.ExecContext(ctx, "SET SESSION information_schema_stats_expiry = 0"); err != nil {
+	// A table filled since somebody last asked for its size would look empty.
+	for _, statement := range append(detected.DefinitionSetup(), detected.StatisticsSetup()...) {
+		if _, err := r.conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,11 @@ import (
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
-// definitionMode is the sql_mode under which definitions are read and executed: quotes
+// definitionMode sets a session up in which definitions are read and executed: quotes
 // and backslashes are written and read in one way, an unknown engine or a key that is
-// too long is an error.
-const definitionMode = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_quote_show_create=1, foreign_key_checks=0"
+// too long is an error, and a primary key that MySQL has generated is not hidden.
+const definitionMode = "SET SESSION sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_quote_show_create=1, foreign_key_checks=0" +
+	" /*!80030 , show_gipk_in_create_table_and_information_schema=ON */"
 
 // ExistingTableError says that tables exist on the target that would be created.
 type ExistingTableError struct {

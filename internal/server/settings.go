@@ -113,6 +113,15 @@ func (s *Server) CheckConstraintsQuery() string {
 // tables that they refer to.
 func (s *Server) ForeignKeysNeedPrivilege() bool { return !s.IsMariaDB() }
 
+// DefinitionSetup returns the statements after which a session is shown definitions whole: a MySQL
+// may hide primary keys that it has generated from SHOW CREATE TABLE and information_schema.
+func (s *Server) DefinitionSetup() []string {
+	if s.mysqlAtLeast(8, 0, 30) {
+		return []string{"SET SESSION show_gipk_in_create_table_and_information_schema = ON"}
+	}
+	return nil
+}
+
 // StatisticsSetup returns the statements after which a session reads sizes and counters of tables
 // from information_schema as they are, and not as they were up to a day ago.
 func (s *Server) StatisticsSetup() []string {

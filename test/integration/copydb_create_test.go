@@ -242,6 +242,16 @@ func TestCopydbCreatesTimestampsAsOnTheSource(t *testing.T) {
 	})
 }
 
+// A primary key that MySQL has generated, and hides, is one on the target, too.
+func TestCopydbCreatesHiddenKeys(t *testing.T) {
+	p := harness.Shared(t, flavours()[0])
+	freshSchemas(t, p, "copydb_hidden")
+	p.In(t, p.SourceDB, "", "CREATE DATABASE copydb_hidden", "SET sql_generate_invisible_primary_key=ON", "CREATE TABLE copydb_hidden.t (v INT)")
+	global(t, p.SourceDB, "show_gipk_in_create_table_and_information_schema", "OFF", "ON")
+	require.NoError(t, created(t.Context(), copydb.NewFerry(copydbSettings(p, []string{"copydb_hidden"}, nil).config(t))))
+	require.Zero(t, harness.Count(t, p.TargetDB, "copydb_hidden.t WHERE my_row_id > 0"))
+}
+
 // alteringLogger alters what was just created.
 type alteringLogger struct{ alter func() }
 

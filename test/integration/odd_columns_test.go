@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -33,6 +34,15 @@ func TestOddColumns(t *testing.T) {
 			"UPDATE zero_key SET v=v+10 WHERE d=0.05", "UPDATE zero_key SET d=d+20 WHERE d=1", "DELETE FROM zero_key WHERE d=10.5", "INSERT INTO zero_key VALUES (0.5,6), (123456,7)",
 		}
 		tables := []string{"zeros", "zero_key"}
+		if !p.IsMariaDB() {
+			// A primary key as the server generates it, which it hides from who does not ask for it.
+			ddl = append(ddl, "CREATE TABLE hidden_key (my_row_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY, k INT NOT NULL UNIQUE, v INT)")
+			rows = append(rows, "INSERT INTO hidden_key (my_row_id,k,v) VALUES (7,1,1), (9,2,1), (11,3,1)")
+			changes = append(changes, "INSERT INTO hidden_key (k,v) VALUES (4,1)", "UPDATE hidden_key SET v=2 WHERE k=2", "DELETE FROM hidden_key WHERE k=3")
+			for _, db := range []*sql.DB{p.SourceDB, p.TargetDB} {
+				global(t, db, "show_gipk_in_create_table_and_information_schema", "OFF", "ON")
+			}
+		}
 		if p.IsMariaDB() {
 			ddl = append(ddl,
 				"CREATE TABLE first_second (id INT PRIMARY KEY, a TIMESTAMP(1) NULL, b TIMESTAMP(6) NULL, v INT)",
@@ -57,6 +67,9 @@ func TestOddColumns(t *testing.T) {
 		require.NoError(t, f.Close())
 		for _, table := range tables {
 			mustHaveEqualRows(t, p, schema+"."+table)
+		}
+		if !p.IsMariaDB() {
+			require.Equal(t, []string{`"7,1,1"|`, `"9,2,2"|`, `"12,4,1"|`}, harness.Rows(t, p.TargetDB, "SELECT CONCAT_WS(',',my_row_id,k,v) FROM odd_columns.hidden_key ORDER BY my_row_id"))
 		}
 	})
 }
