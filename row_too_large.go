@@ -78,9 +78,12 @@ func (w *tableWriter) halved(err error, bytes, n int) error {
 	}
 }
 
-// rejected is err, or what it means when a statement of so many bytes with these rows was
-// too large.
+// rejected is err with its remedy, or what it means when a statement of so many bytes with these
+// rows was too large.
 func (w *tableWriter) rejected(ctx context.Context, s *session, err error, bytes int, rows []rowRef) error {
+	if mysqlerr.Number(err) == mysqlerr.CheckViolated {
+		return fmt.Errorf("%w: rows are moved as they are on the source: ALTER TABLE %s ALTER CHECK … NOT ENFORCED on the target, or correct the rows on the source, and run again", err, w.quoted)
+	}
 	if mysqlerr.Classify(err) != mysqlerr.PacketTooBig || len(rows) > 1 {
 		return w.halved(err, bytes, len(rows))
 	}

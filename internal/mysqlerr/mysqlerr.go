@@ -301,6 +301,9 @@ const NoSuchThread = 1094 // ER_NO_SUCH_THREAD
 // NoSuchKey is the server's answer to a hint that names an index which the table lacks.
 const NoSuchKey = 1176 // ER_KEY_DOES_NOT_EXITS
 
+// CheckViolated is MySQL's answer to a row that a CHECK constraint refuses.
+const CheckViolated = 3819 // ER_CHECK_CONSTRAINT_VIOLATED
+
 // NeedsQuietTable tells whether an online change of a table's indexes failed for a reason that
 // does not hold while nobody writes to it.
 func NeedsQuietTable(err error) bool {

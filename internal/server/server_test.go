@@ -325,6 +325,9 @@ func TestSessions(t *testing.T) {
 			for _, c := range []*sql.Conn{conn(t, poor, s.SessionSetup(role)...), conn(t, byDriver)} {
 				require.Equal(t, want, show(t, c, "CONCAT_WS(' ', @@%isolation, IF(@@foreign_key_checks, 1, 0), IF(@@unique_checks, 1, 0))", s))
 				require.Equal(t, "+00:00 1 600 600", show(t, c, "CONCAT_WS(' ', @@time_zone, IF(@@autocommit, 1, 0), @@net_write_timeout, @@net_read_timeout)", s))
+				if s.IsMariaDB() {
+					require.Equal(t, role != server.Target, show(t, c, "@@check_constraint_checks", s) == "1")
+				}
 				require.Equal(t, "none", show(t, c, "COALESCE(@@character_set_results, 'none')", s))
 				require.Equal(t, server.NoSelectLimit, show(t, c, "@@sql_select_limit", s))
 				mode := show(t, c, "@@sql_mode", s)

@@ -138,14 +138,19 @@ func TestLoadDataIsRefused(t *testing.T) {
 }
 
 // What LOAD DATA would skip or bend with a warning only is an error, as it is by INSERT, and
-// nothing of the batch is written. A row that is there already is left as it is.
+// nothing of the batch is written. A row that is there already is left as it is. On MariaDB a
+// constraint is no obstacle.
 func TestLoadDataHidesNoError(t *testing.T) {
 	onTwoFlavours(t, func(t *testing.T, p *harness.Pair) {
-		for name, test := range map[string]struct{ change, problem string }{
-			"narrower column": {"ALTER TABLE rows_ MODIFY v VARCHAR(2) NOT NULL", "Data too long"},
-			"constraint":      {"ALTER TABLE rows_ ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 4)", "short"},
-			"smaller integer": {"ALTER TABLE rows_ MODIFY n TINYINT NOT NULL", "Out of range"},
-			"duplicate":       {"INSERT INTO rows_ VALUES (2,7,'z')", ""},
+		short := "Check constraint 'short' is violated.: rows are moved as they are on the source: ALTER TABLE `bulk_load`.`rows_` ALTER CHECK … NOT ENFORCED"
+		if p.IsMariaDB() {
+			short = ""
+		}
+		for name, test := range map[string]struct{ change, problem, second string }{
+			"narrower column": {"ALTER TABLE rows_ MODIFY v VARCHAR(2) NOT NULL", "Data too long", ""},
+			"constraint":      {"ALTER TABLE rows_ ADD CONSTRAINT short CHECK (CHAR_LENGTH(v) < 4)", short, "2,2,bb"},
+			"smaller integer": {"ALTER TABLE rows_ MODIFY n TINYINT NOT NULL", "Out of range", ""},
+			"duplicate":       {"INSERT INTO rows_ VALUES (2,7,'z')", "", "2,7,z"},
 		} {
 			for by, setting := range map[string]string{"LOAD DATA": "", "INSERT": "off"} {
 				t.Run(name+" by "+by, func(t *testing.T) {
@@ -160,7 +165,7 @@ func TestLoadDataHidesNoError(t *testing.T) {
 					}, 0))
 					require.NoError(t, w.Close())
 					require.Equal(t, setting == "", loads(t, p) != before, "LOAD DATA was used")
-					want := []string{`"1,1,a"|`, `"2,7,z"|`, `"3,300,cccccc"|`}
+					want := []string{`"1,1,a"|`, `"` + test.second + `"|`, `"3,300,cccccc"|`}
 					if test.problem == "" {
 						require.NoError(t, err)
 					} else {

@@ -56,7 +56,10 @@ func TestOddColumns(t *testing.T) {
 				"UPDATE first_second SET v=2 WHERE id<3", "UPDATE first_second SET a='1970-01-01 00:00:00.1' WHERE id=3",
 				"INSERT INTO long_unique VALUES (11,'k',REPEAT('k',5000),1), (12,NULL,NULL,1)", "UPDATE long_unique SET v=2", "DELETE FROM long_unique WHERE id=5",
 				"START TRANSACTION", "UPDATE long_unique SET b='free' WHERE id=1", "UPDATE long_unique SET b='a' WHERE id=2", "UPDATE long_unique SET b='b' WHERE id=1", "COMMIT")
-			tables = append(tables, "first_second", "long_unique")
+			ddl = append(ddl, "CREATE TABLE checked (id INT PRIMARY KEY, v INT, doc JSON, CONSTRAINT positive CHECK (v > 0))")
+			rows = append(rows, "SET check_constraint_checks=0", "INSERT INTO checked VALUES (1,-1,'{}'), (2,2,'no document'), (3,3,'[]'), (4,-4,NULL)")
+			changes = append(changes, "SET check_constraint_checks=0", "INSERT INTO checked VALUES (11,-11,'none')", "UPDATE checked SET v=-3 WHERE id=3", "DELETE FROM checked WHERE id=4")
+			tables = append(tables, "first_second", "long_unique", "checked")
 		}
 		p.Create(t, schema, ddl...)
 		p.In(t, p.SourceDB, schema, append([]string{"SET sql_mode=''"}, rows...)...)
