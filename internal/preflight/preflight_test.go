@@ -474,6 +474,24 @@ func TestTargetBinlog(t *testing.T) {
 			w.setGlobal(t, w.target, "binlog_format", "'"+format+"'")
 			w.fails(t, "target-binlog.format", "binlog_format", "binlog_format must be ROW, not "+format+" (target)", "SET GLOBAL binlog_format = ROW")
 		}
+		w.setGlobal(t, w.target, "binlog_format", "'ROW'")
+		w.in.PartOfRows = true
+		require.Zero(t, w.run(t).Count(preflight.Error))
+		parts := map[string]string{"binlog_row_image": "MINIMAL", "binlog_row_value_options": "PARTIAL_JSON"}
+		if w.in.TargetServer.IsMariaDB() {
+			delete(parts, "binlog_row_value_options")
+		}
+		for name, value := range parts {
+			t.Run(name, func(t *testing.T) {
+				w.setGlobal(t, w.target, name, "'"+value+"'")
+				w.fails(t, "target-binlog", name, value, "on the target: SET GLOBAL "+name)
+				w.in.PartOfRows = false
+				require.Zero(t, w.run(t).Count(preflight.Error), "every row that others change is a moved one")
+				w.in.PartOfRows = true
+			})
+			w.detect(t)
+		}
+		w.setGlobal(t, w.target, "binlog_format", "'STATEMENT'")
 		w.in.WatchTarget = false
 		require.Zero(t, w.run(t).Count(preflight.Error))
 	})

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // skipWatch is the alternative to what the watch on the target needs.
@@ -32,6 +33,19 @@ func (r *run) checkTargetBinlog(context.Context) error {
 		}
 		r.fault("statements", name, name+" must be ON, not OFF (target): its binary log does not tell who wrote a row",
 			"on the target: SET GLOBAL "+name+" = ON, and the same in its configuration"+sessions+skipWatch)
+	}
+	if !r.PartOfRows {
+		return nil // whatever others write to a moved table ends the run
+	}
+	if s.BinlogRowImage != "FULL" {
+		r.fault("row-image", "binlog_row_image", fmt.Sprintf("binlog_row_image must be FULL, not %s (target): where others change rows of the moved tables, "+
+			"its binary log does not tell whether they are moved ones", s.BinlogRowImage),
+			"on the target: SET GLOBAL binlog_row_image = FULL, and the same in its configuration"+sessions+skipWatch)
+	}
+	if strings.Contains(s.BinlogRowValueOptions, "PARTIAL_JSON") {
+		r.fault("partial-json", "binlog_row_value_options", "it contains PARTIAL_JSON on the target: where others change JSON columns of the moved tables, "+
+			"its binary log does not tell whether the rows are moved ones",
+			"on the target: SET GLOBAL binlog_row_value_options = '', and the same in its configuration"+sessions+skipWatch)
 	}
 	return nil
 }
