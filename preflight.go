@@ -233,6 +233,7 @@ func (f *Ferry) runChecks(ctx context.Context, faults []error, beforeTables bool
 	names := newRewrites(f.DatabaseRewrites, f.TableRewrites)
 	in := preflight.Input{
 		Source: source, Target: target, SourceServer: f.sourceServer, TargetServer: f.targetServer, Rename: names.table,
+		DatabaseRewrites: f.DatabaseRewrites, TableRewrites: f.TableRewrites,
 		CheckpointOn: f.checkpoint != nil, CheckpointSchema: f.CheckpointSchema, Resuming: f.resuming,
 		CreateTables: beforeTables, AllowExistingTables: true,
 		PartOfRows: f.CopyFilter != nil, AllowReadOnlyTarget: f.AllowSuperUserOnReadOnly,

@@ -58,6 +58,8 @@ type Input struct {
 	Tables     []Table
 	// Rename gives the target's names of a table of the source, moved or not; nil changes none.
 	Rename func(schema, table string) (targetSchema, targetTable string)
+	// DatabaseRewrites and TableRewrites are the settings that Rename follows.
+	DatabaseRewrites, TableRewrites map[string]string
 
 	// CheckpointOn says that the move keeps a checkpoint in CheckpointSchema on the target, under
 	// the name RunID.
@@ -130,8 +132,8 @@ var checks = []struct {
 		[]string{"filtered", "filters", "target-follows"}}, (*run).checkReplication},
 	{Check{"read-only", "a read-only target; a source that is a replica without its primary, or that a cutover has left fenced",
 		[]string{"source", "source-fenced", "target", "target-super"}}, (*run).checkReadOnly},
-	{Check{"tables", "that the tables are there, of InnoDB, and each has a name of its own on the target (letter case included)",
-		[]string{"none", "missing-on-source", "missing-on-target", "exists", "kind", "versioned", "engine", "same-name", "unusable"}}, (*run).checkTables},
+	{Check{"tables", "that the tables are there, of InnoDB, and each has a name of its own on the target (letter case included); rewrites that rename none of them",
+		[]string{"none", "missing-on-source", "missing-on-target", "exists", "kind", "versioned", "engine", "same-name", "rewrite-unused", "unusable"}}, (*run).checkTables},
 	{Check{"types", "columns whose values cannot be carried exactly, or whose type the target does not have",
 		[]string{"unsupported", "target-lacks", "negative-zero", "by-session"}}, (*run).checkTypes},
 	{Check{"key", "that each table has a key by which its rows can be told apart exactly, and a large one a key in whose order it can be read",

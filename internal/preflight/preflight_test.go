@@ -258,6 +258,25 @@ func TestTables(t *testing.T) {
 	})
 }
 
+// A misspelt name to be rewritten is told: the table would keep its name. Those of a parent that
+// stays are no such names.
+func TestRewritesOfNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.in.DatabaseRewrites, w.in.TableRewrites = map[string]string{"shop_1": "store"}, map[string]string{"customers": "clients"}
+		w.clean(t)
+		w.in.TableRewrites["Customers"] = "people"
+		w.finds(t, preflight.Warning, "tables.rewrite-unused", "TableRewrites", `no table that is moved has the name "Customers", which would become "people"`, "letter case included")
+		delete(w.in.TableRewrites, "Customers")
+		w.in.DatabaseRewrites["shop1"] = "store"
+		w.finds(t, preflight.Warning, "tables.rewrite-unused", "DatabaseRewrites", `no schema that is moved has the name "shop1", which would become "store"`, "remove it")
+		delete(w.in.DatabaseRewrites, "shop1")
+
+		exec(t, w.source, "CREATE TABLE `shop_1`.orders (id INT PRIMARY KEY, customer INT, FOREIGN KEY (customer) REFERENCES `shop_1`.customers (id)) ENGINE=InnoDB")
+		w.in.Tables = []preflight.Table{{Schema: "shop_1", Name: "orders", TargetSchema: "shop_1", TargetName: "orders", KeyColumns: []string{"id"}}}
+		require.NotContains(t, w.run(t).Table(), "rewrite-unused")
+	})
+}
+
 func TestKeys(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		exec(t, w.source, "CREATE TABLE `shop_1`.loose (u INT, f FLOAT NOT NULL, p VARCHAR(50) NOT NULL, UNIQUE (u), UNIQUE (f), UNIQUE (p(5))) ENGINE=InnoDB")

@@ -3,6 +3,8 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // checkTables looks at what the tables are: there, made of rows of InnoDB, and each with a target
@@ -27,7 +29,38 @@ func (r *run) checkTables(context.Context) error {
 		targets[id] = t
 		r.checkTarget(t)
 	}
+	r.checkRewrites()
 	return nil
+}
+
+// checkRewrites warns of names to be rewritten that no table of the move has: where one is misspelt
+// a table keeps its name. Parents that stay are looked for under their new names, too.
+func (r *run) checkRewrites() {
+	if len(r.Tables) == 0 {
+		return
+	}
+	schemas, tables := map[string]bool{}, map[string]bool{}
+	for _, t := range r.Tables {
+		schemas[t.Schema], tables[t.Name] = true, true
+	}
+	for _, k := range r.foreignKeys {
+		schemas[k.parentSchema], tables[k.parentTable] = true, true
+	}
+	for _, setting := range []struct {
+		name, of string
+		rewrites map[string]string
+		used     map[string]bool
+	}{
+		{"DatabaseRewrites", "schema", r.DatabaseRewrites, schemas},
+		{"TableRewrites", "table", r.TableRewrites, tables},
+	} {
+		for _, name := range slices.Sorted(maps.Keys(setting.rewrites)) {
+			if !setting.used[name] {
+				r.warn("rewrite-unused", setting.name, fmt.Sprintf("no %s that is moved has the name %q, which would become %q", setting.of, name, setting.rewrites[name]),
+					"write the name as it is on the source, letter case included, or remove it")
+			}
+		}
+	}
 }
 
 // checkTarget checks that the target table is there, or is not, as the move expects.
