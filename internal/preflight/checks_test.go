@@ -24,12 +24,27 @@ func TestVersions(t *testing.T) {
 	})
 }
 
-// A stored column that the session's time zone decides about is told, a virtual one is not.
+// A stored column that the session's time zone decides about is told, and an index; a virtual one is not.
 func TestColumnsComputedBySession(t *testing.T) {
-	w := newWorld(t, pairs[servers.MySQL][0], pairs[servers.MySQL][1]) // MariaDB refuses them
-	exec(t, w.source, "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, e DATE AS (DATE(dt)) STORED, f DATE AS (DATE(`At`)) STORED) ENGINE=InnoDB")
-	w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "days", TargetSchema: "shop_1", TargetName: "days", KeyColumns: []string{"id"}})
-	w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "column f is stored and computed from the TIMESTAMP column at", "make the column virtual")
+	onBoth(t, func(t *testing.T, w *world) {
+		exec(t, w.source, "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, e DATE AS (DATE(dt)) STORED, f DATE AS (DATE(`At`)) STORED) ENGINE=InnoDB")
+		w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "days", TargetSchema: "shop_1", TargetName: "days", KeyColumns: []string{"id"}})
+		w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "column f is stored and computed from the TIMESTAMP column at", "make the column virtual")
+
+		keys := map[string]string{
+			"KEY i (id, d), KEY (e)":    "queries by it may find other rows on the target",
+			"UNIQUE KEY i (d), KEY (e)": "rows may be in each other's way on the target",
+		}
+		if !w.in.SourceServer.IsMariaDB() { // which has no indexes over expressions
+			keys["KEY i ((DATE(at))), KEY ((DATE(dt)))"] = "queries by it may find other rows on the target"
+			keys["UNIQUE KEY i ((HOUR(at)))"] = "rows may be in each other's way on the target"
+		}
+		for key, consequence := range keys {
+			exec(t, w.source, "DROP TABLE `shop_1`.days", "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, e DATE AS (DATE(dt)) VIRTUAL, "+key+") ENGINE=InnoDB")
+			w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "index i holds what is computed from the TIMESTAMP column at: it depends on the time zone", "compute it from a DATETIME")
+			require.Contains(t, w.run(t).Table(), consequence)
+		}
+	})
 }
 
 // Two flavours: what the target does not have is named, table by table.

@@ -57,12 +57,38 @@ func (r *run) checkTypes(context.Context) error {
 				approximate = append(approximate, c.name)
 			}
 		}
+		r.warnOfIndexesBySession(t, s)
 		if len(approximate) > 0 {
 			r.warn("negative-zero", t.String(), fmt.Sprintf("%s has no negative zero: a -0 in a FLOAT or DOUBLE column (%s) arrives as 0, which a verification finds", r.TargetServer.Flavour, someOf(approximate)),
 				"nothing, unless there are such values: then set them to 0 on the source, or "+leaveOut)
 		}
 	}
 	return nil
+}
+
+// warnOfIndexesBySession tells of indexes that hold what is computed from a TIMESTAMP and not stored
+// in the row: it is computed in the time zone of who writes the row. No verification sees them.
+func (r *run) warnOfIndexesBySession(t Table, s *structure) {
+	for n, i := range slices.Concat(s.uniques, s.indexes) {
+		for _, p := range i.parts {
+			expression := p.expression
+			if c, ok := s.column(p.column); ok && !c.stored {
+				expression = c.expression
+			}
+			ts := s.timestampIn(expression)
+			if ts == "" {
+				continue
+			}
+			consequence := "so that queries by it may find other rows on the target"
+			if n < len(s.uniques) {
+				consequence = "so that rows may be in each other's way on the target that are not on the source"
+			}
+			r.warn("by-session", t.String(), fmt.Sprintf("index %s holds what is computed from the TIMESTAMP column %s: it depends on the time zone of who writes the row, and the move writes in UTC, %s",
+				i.name, ts, consequence),
+				"compute it from a DATETIME, or drop the index; where everybody writes in UTC nothing differs")
+			break
+		}
+	}
 }
 
 // functionalIndex returns the name of an index over an expression, empty without one.
