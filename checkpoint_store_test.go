@@ -102,6 +102,7 @@ func goldenState() *SerializableState {
 		},
 		CopiedRanges:                              map[string][]CopiedRange{"shop.orders": {{After: NewUint64KeyWithColumn("id", 9000), UpTo: NewUint64KeyWithColumn("id", 9999)}}},
 		CompletedTables:                           map[string]bool{"shop.stock": true},
+		RowsCopied:                                map[string]uint64{"shop.orders": 8500, "shop.stock": 12},
 		LastWrittenBinlogPosition:                 mysql.Position{Name: "mysql-bin.000003", Pos: 1234},
 		LastWrittenGTIDSet:                        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77",
 		BinlogVerifyStore:                         BinlogVerifySerializedStore{"shop": {"orders": {"17": 2}}},
