@@ -65,6 +65,19 @@ func (h *followControl) begin(ctx context.Context) (context.Context, context.Can
 	}
 }
 
+// rehearse compares what is queued, of which there are so many keys, and tells how long the cutover
+// would take for it.
+func (c *comparer) rehearse(ctx context.Context) (keys int, took time.Duration, err error) {
+	defer c.hold()()
+	keys, _ = c.queue.counts()
+	err = c.run(ctx, &c.counters.before, func(ctx context.Context) error {
+		p, err := c.pass(ctx, false)
+		took = p.took
+		return err
+	})
+	return keys, took, err
+}
+
 // estimate is how long the keys that are queued now would take to compare, by how long keys
 // have taken so far; 0 when there were none.
 func (c *comparer) estimate() time.Duration {

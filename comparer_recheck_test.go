@@ -84,22 +84,36 @@ type throttledUntil struct {
 
 func (t *throttledUntil) Throttled() bool { return time.Now().Before(t.end) }
 
+// twoSeconds is a comparer that has one key to compare, which takes two seconds, after changes and a
+// throttler have been waited for.
+func twoSeconds() *comparer {
+	f := &fingerprint{table: &TableSchema{Table: &schema.Table{}}, layout: &tableLayout{keys: []int{0}, keyBytes: true}}
+	reader := &fingerprintReader{read: func(context.Context, func(querySession, string) error) error {
+		time.Sleep(time.Second)
+		return nil // no row
+	}}
+	c := newComparer(nil, nil, rewrites{}, []*fingerprint{f})
+	c.servers = &verifiedServers{source: reader, target: reader}
+	c.logger = quietLogger()
+	c.applied, c.logEnd = minuteLate{}, func(context.Context) (BinlogCoordinate, error) { return BinlogCoordinate{}, nil }
+	c.throttler = &throttledUntil{end: time.Now().Add(10 * time.Minute)}
+	c.queue.add(f, encodedKey(1))
+	return c
+}
+
 // What the cutover's comparison does not wait for, a throttler and changes on their way, does not
-// count as the time that it takes.
-func TestMaxExpectedDowntimeIsOfComparing(t *testing.T) {
+// count as the time that it takes, in a rehearsal neither.
+func TestTimeOfTheCutoverIsOfComparing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys, took, err := twoSeconds().rehearse(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, keys)
+		require.Equal(t, 2*time.Second, took)
+	})
 	for limit, allowed := range map[time.Duration]bool{3 * time.Second: true, time.Second: false} {
 		synctest.Test(t, func(t *testing.T) {
-			f := &fingerprint{table: &TableSchema{Table: &schema.Table{}}, layout: &tableLayout{keys: []int{0}, keyBytes: true}}
-			reader := &fingerprintReader{read: func(context.Context, func(querySession, string) error) error {
-				time.Sleep(time.Second)
-				return nil // no row
-			}}
-			c := newComparer(nil, nil, rewrites{}, []*fingerprint{f})
-			c.servers = &verifiedServers{source: reader, target: reader}
-			c.maxDowntime, c.logger = limit, quietLogger()
-			c.applied, c.logEnd = minuteLate{}, func(context.Context) (BinlogCoordinate, error) { return BinlogCoordinate{}, nil }
-			c.throttler = &throttledUntil{end: time.Now().Add(10 * time.Minute)}
-			c.queue.add(f, encodedKey(1))
+			c := twoSeconds()
+			c.maxDowntime = limit
 			err := c.shrink(t.Context())
 			if allowed {
 				require.NoError(t, err)

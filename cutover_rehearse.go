@@ -9,11 +9,13 @@ import (
 
 // CutoverRehearsal is what RehearseCutover has measured.
 type CutoverRehearsal struct {
-	// Drain is how long it took until the target had everything that the source had.
+	// Drain is how long it took until the target had everything that the source had. While a
+	// throttler holds changes up, it is longer than a cutover's, in which none does.
 	Drain time.Duration
 	// Verify is how long it took to compare what had changed since it was last compared, of
-	// which there were Keys. It stays 0 when the verifier is a host's or compares nothing
-	// before the cutover: then it cannot be told without stopping the writers.
+	// which there were Keys, without waits for a throttler and for changes under way. It stays 0
+	// when the verifier is a host's or compares nothing before the cutover: then it cannot be told
+	// without stopping the writers.
 	Verify time.Duration
 	Keys   int
 	// Commit is how long the words at the end take, by the round trips that they need.
@@ -106,11 +108,6 @@ func (f *Ferry) predict(r CutoverRehearsal) {
 }
 
 func (f *Ferry) rehearse(ctx context.Context) (r CutoverRehearsal, err error) {
-	took := func(do func() error) (time.Duration, error) {
-		begun := time.Now()
-		err := do()
-		return time.Since(begun), err
-	}
 	if r.Drain, err = f.drainTime(ctx); err != nil {
 		return r, err
 	}
@@ -119,19 +116,13 @@ func (f *Ferry) rehearse(ctx context.Context) (r CutoverRehearsal, err error) {
 		if err != nil {
 			return r, err
 		}
-		defer c.hold()()
-		r.Keys, _ = c.queue.counts()
-		if r.Verify, err = took(func() error {
-			return c.run(ctx, &c.counters.before, func(ctx context.Context) error {
-				_, err := c.pass(ctx, false)
-				return err
-			})
-		}); err != nil {
+		if r.Keys, r.Verify, err = c.rehearse(ctx); err != nil {
 			return r, err
 		}
 	}
-	trip, err := took(func() error { return f.TargetDB.PingContext(ctx) })
-	r.Commit = commitRoundTrips * trip
+	asked := time.Now()
+	err = f.TargetDB.PingContext(ctx)
+	r.Commit = commitRoundTrips * time.Since(asked)
 	r.Predicted = r.Drain + r.Verify + r.Commit
 	return r, err
 }
