@@ -55,6 +55,7 @@ type comparer struct {
 	sourceDB, targetDB *sql.DB
 	names              rewrites
 	concurrency        int
+	locatedKeys        int // how many differing keys of a table one walk looks for
 	logger             Logger
 	throttler          Throttler  // nil: never waits
 	filter             CopyFilter // nil: whole tables
@@ -128,7 +129,7 @@ type tableStats struct {
 
 // newComparer makes the comparer's own parts; prints are the tables.
 func newComparer(source, target *sql.DB, names rewrites, prints []*fingerprint) *comparer {
-	c := &comparer{sourceDB: source, targetDB: target, names: names, prints: prints, queue: newRecheckQueue(recheckQueueBytes), phase: make(chan struct{}, 1)}
+	c := &comparer{sourceDB: source, targetDB: target, names: names, prints: prints, locatedKeys: maxLocatedKeys, queue: newRecheckQueue(recheckQueueBytes), phase: make(chan struct{}, 1)}
 	c.byName = make(map[TableIdentifier]*fingerprint, len(prints))
 	c.stats.tables = make(map[*fingerprint]*tableStats, len(prints))
 	for _, f := range prints {
@@ -421,6 +422,12 @@ func (c *comparer) mismatches() []OnlineVerifierMismatch {
 	c.found.Lock()
 	defer c.found.Unlock()
 	return append([]OnlineVerifierMismatch(nil), c.found.mismatches...)
+}
+
+func (c *comparer) countRepaired() int {
+	c.found.Lock()
+	defer c.found.Unlock()
+	return len(c.found.repaired)
 }
 
 // sawRows reports that there was a row to compare. Tables that were empty when they were walked

@@ -17,8 +17,8 @@ const (
 	// source is written; sightingsStill when it is not.
 	sightings      = 3
 	sightingsStill = 2
-	// settlePasses bounds the passes at the cutover; a source that stands still needs
-	// four of them at most.
+	// settlePasses bounds the passes at the cutover in which no row is repaired, one after the
+	// other; a source that stands still needs four of them at most.
 	settlePasses = 10
 	// maxMismatches is how many differing rows of a table are kept.
 	maxMismatches = 1000
@@ -35,12 +35,15 @@ type observation struct {
 func (c *comparer) shrink(ctx context.Context) error {
 	previous, extra := int(^uint(0)>>1), 0
 	var took time.Duration
-	for range maxVerifyPasses {
+	for passes := 0; passes < maxVerifyPasses; passes++ {
 		passed, err := c.pass(ctx, false)
 		if err != nil {
 			return err
 		}
 		took = passed.took
+		if passed.repaired {
+			passes = 0
+		}
 		if passed.walked {
 			continue // what it found is queued
 		}
@@ -65,13 +68,13 @@ func (c *comparer) shrink(ctx context.Context) error {
 
 // settle compares everything that is left, while the source stands still.
 func (c *comparer) settle(ctx context.Context) error {
-	passes := settlePasses
-	if c.repairer != nil {
-		passes *= 1 + maxRepairs
-	}
-	for range passes {
-		if _, err := c.pass(ctx, true); err != nil {
+	for passes := 0; passes < settlePasses; passes++ {
+		passed, err := c.pass(ctx, true)
+		if err != nil {
 			return err
+		}
+		if passed.repaired {
+			passes = 0 // however many there are: no row is repaired more than maxRepairs times
 		}
 		if keys, ranges := c.queue.counts(); keys+ranges+c.countSuspects() == 0 {
 			return nil
@@ -178,8 +181,9 @@ func (c *comparer) end() {
 
 // passed is what a pass was.
 type passed struct {
-	walked bool          // ranges were compared; keys of them that differ are queued
-	took   time.Duration // to compare: the cutover's pass waits for no throttler, nor for changes under way
+	walked   bool          // ranges were compared; keys of them that differ are queued
+	repaired bool          // rows were: they are queued
+	took     time.Duration // to compare: the cutover's pass waits for no throttler, nor for changes under way
 }
 
 // pass compares once everything that is queued, and the keys that differed in the last
@@ -212,10 +216,12 @@ func (c *comparer) pass(ctx context.Context, still bool) (p passed, err error) {
 		return p, err
 	}
 	p.took = walking + comparing
+	repaired := c.countRepaired()
 	suspects, err := c.judge(ctx, differing, previous, waiting, still)
 	if err != nil {
 		return p, err
 	}
+	p.repaired = c.countRepaired() > repaired
 	c.judged(work, suspects)
 	return p, nil
 }

@@ -18,6 +18,7 @@ type tableWalk struct {
 	f      *fingerprint
 	reader *sourceReader
 	first  bool   // the rows are compared for the first time
+	enough int    // differing keys to look for
 	ended  func() // called once, when every chunk is compared; must not block
 
 	mu struct {
@@ -47,7 +48,7 @@ func (c *comparer) newWalks(work verifyWork) []*tableWalk {
 		if len(ranges) == 0 {
 			return
 		}
-		walk := &tableWalk{f: f, reader: c.servers.planning, first: first, ended: func() {}}
+		walk := &tableWalk{f: f, reader: c.servers.planning, first: first, enough: c.locatedKeys, ended: func() {}}
 		if first {
 			walk.ended = func() { c.counters.tablesDone.Add(1) }
 		}
@@ -99,6 +100,9 @@ func (c *comparer) walkTable(ctx context.Context, w *tableWalk, worker *passWork
 		return c.walkFiltered(ctx, w, worker)
 	}
 	for {
+		if c.repairer != nil && w.foundKeys(0) {
+			return nil // they are repaired first, and what is left is not compared twice
+		}
 		if err := worker.throttle(ctx); err != nil {
 			return err
 		}
@@ -218,7 +222,7 @@ func (w *tableWalk) foundKeys(n int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mu.located += n
-	return w.mu.located >= maxLocatedKeys
+	return w.mu.located >= w.enough
 }
 
 // compareChunk compares the digests of a range, and its rows when they differ. It

@@ -423,6 +423,21 @@ func TestRepairOfAStillTarget(t *testing.T) {
 		}))
 		requireEqual(t, v, "after the repair of the others")
 		require.Equal(t, 3, v.Stats().Repaired)
+
+		// Rows of more chunks than there are passes without a repair.
+		const chunks, chunkRows = 32, 4
+		mustExec(t, db, "CREATE TABLE "+verifySource+".many (id INT PRIMARY KEY)", "CREATE TABLE "+verifyTarget+".many (id INT PRIMARY KEY)",
+			fmt.Sprintf("INSERT INTO %s.many WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) SELECT i FROM n", verifySource, chunks*chunkRows))
+		v = newTestVerifier(t, db)
+		v.Repair, v.Concurrency = true, 1
+		c, err = v.core()
+		require.NoError(t, err)
+		many := c.byName[TableIdentifier{verifySource, "many"}].table
+		many.approxRows, many.dataLength = 1, verifyChunkBytes/chunkRows
+		c.locatedKeys = 1
+		requireEqual(t, v, "after the repair of many")
+		require.Equal(t, chunks*chunkRows, v.Stats().Repaired)
+		requireEqual(t, newTestVerifier(t, db), "by another verifier")
 	})
 }
 
