@@ -323,9 +323,6 @@ func (c *checkpoint) takeOver(ctx context.Context, tx *sql.Tx, previous *resumeP
 		return nil, err
 	}
 	now.finished = finished
-	// The verifier has begun with what was saved when this process looked first: the stream
-	// has to begin where that ends, and only rows recorded since are new to it.
-	now.verification = previous.verification
 	for id, t := range previous.tables {
 		if t.again && now.tables[id] != nil {
 			now.tables[id] = t

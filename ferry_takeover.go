@@ -53,6 +53,9 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	if found != nil {
+		if err := f.verifyFrom(found); err != nil {
+			return err
+		}
 		if err := f.repairUnconfirmed(ctx, found); err != nil {
 			return err
 		}
@@ -113,8 +116,12 @@ func (f *Ferry) takeRunOver(ctx context.Context) (found *resumePoint, err error)
 // goOnFrom takes what the process before has left behind, which may be more than was
 // there when this one looked first.
 func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
-	moved := found.batch != f.resume.batch
+	from, batch := f.resumePosition(), f.resume.batch
+	if f.replaced {
+		from = from.bare() // as found has it by now
+	}
 	*f.resume = *found // the components hold it, too
+	moved := found.batch != batch || f.resumePosition() != from
 	if err := f.queueCopiedByOthers(); err != nil {
 		return err
 	}

@@ -211,11 +211,11 @@ func (f *Ferry) verificationState() *VerificationState {
 }
 
 // resumeVerificationOf makes the verifier go on where an earlier process was.
-func (f *Ferry) resumeVerificationOf(c *comparer) error {
+func (f *Ferry) resumeVerificationOf(c *comparer, state *VerificationState) error {
 	if !f.resuming {
 		return nil
 	}
-	state, dump := f.savedVerification(), f.StateToResumeFrom
+	dump := f.StateToResumeFrom
 	var err error
 	if !f.compareAll && state != nil && state.VerifierType == f.VerifierType {
 		err = c.load(state.Tables, f.copiedAnew)
@@ -228,6 +228,20 @@ func (f *Ferry) resumeVerificationOf(c *comparer) error {
 		return err
 	}
 	return f.queueRechecks()
+}
+
+// verifyFrom makes the verifier go on from what is saved when this process takes the run over, in place
+// of what it has read before. Another one may have gone on meanwhile: that may have copied tables anew,
+// and has in its progress what it had to compare again.
+func (f *Ferry) verifyFrom(found *resumePoint) error {
+	if c := comparing(f.Verifier); c != nil {
+		c.counters.chunks.Store(0)
+		c.compareEverything()
+		if _, inline := f.Verifier.(*InlineVerifier); inline {
+			c.queue.take()
+		}
+	}
+	return f.resumeVerification(found.verification)
 }
 
 // queueCopiedByOthers is queueCopied for an inline verifier that does not go on from its own progress.

@@ -102,6 +102,33 @@ func TestRowsCopiedAnewAreComparedAnew(t *testing.T) {
 	})
 }
 
+// So it is with rows that another process copies anew after this one has looked for what was compared.
+func TestRowsCopiedAnewMeanwhileAreComparedAnew(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "anew_late"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3)")
+		compareAll(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeOnline))
+		late := unwatched(p, schema, ghostferry.VerifierTypeOnline)
+		mustStart(t, ctx, late)
+
+		p.In(t, p.TargetDB, schema, "TRUNCATE TABLE t")
+		stopAtFirstChunk(t, ctx, unwatched(p, schema, ghostferry.VerifierTypeOnline))
+		p.In(t, p.TargetDB, schema, "UPDATE t SET v=11 WHERE id=1")
+		require.ErrorContains(t, harness.RunStarted(ctx, late, func() error { return nil }), schema+".t [PKs: 1 ")
+		require.NoError(t, late.Close())
+
+		p.In(t, p.TargetDB, schema, "UPDATE t SET v=1 WHERE id=1")
+		f := unwatched(p, schema, ghostferry.VerifierTypeOnline)
+		require.NoError(t, harness.Move(ctx, f, func() error { return nil }))
+		require.EqualValues(t, 3, f.Verifier.(ghostferry.ReportingVerifier).Report().Rows)
+		require.NoError(t, f.Close())
+		p.MustEqual(t, schema)
+	})
+}
+
 // The same holds for rows that the source may have lost after they were compared.
 func TestRepairedRowsAreComparedAnew(t *testing.T) {
 	t.Parallel() // with servers of its own
