@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,4 +140,15 @@ func TestAPackageInParts(t *testing.T) {
 	require.True(t, strings.HasSuffix(out.String(), "\n4 passed, 1 failed\n"), out.String())
 	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b (part 2)"))
 	require.Contains(t, out.String(), "ok   m/b (part 1)")
+}
+
+// With the race detector a test binary ends at once, and what else is asked of the detector holds.
+func TestTheRaceDetectorDoesNotLinger(t *testing.T) {
+	t.Setenv("GORACE", "halt_on_error=1")
+	env, flags := raceDetector(t.Context(), io.Discard)
+	if len(flags) == 0 {
+		require.NotContains(t, env, "GORACE=atexit_sleep_ms=0 halt_on_error=1")
+		return
+	}
+	require.Equal(t, "GORACE=atexit_sleep_ms=0 halt_on_error=1", env[len(env)-1])
 }
