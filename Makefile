@@ -34,6 +34,9 @@ demo: ## move a live shop between two real servers (SERVER=mysql|mariadb, ROWS=n
 tenants-demo: ## move eight tenants of shared tables at once while all are written (SERVER, ROWS=n a tenant)
 	@go run ./test/tenants/demo
 
+# The compiler, the linker and vet collect garbage less often, also for programs that tests build;
+# tests and what they start do not.
+test: export GOFLAGS = '-toolexec=env GOGC=400' $(shell go env GOFLAGS)
 test: ## vet and the tests, on real servers (fetched once, about 150 MB); about 15 minutes on two processors
 	@go run ./test/servers/cmd/servers prepare
 	@go run ./test/runner -race=false -tags trace ./test/trace
