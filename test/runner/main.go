@@ -10,6 +10,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -36,7 +39,7 @@ func main() {
 func command(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("runner", flag.ContinueOnError)
 	parallel := flags.Int("p", 1, "how many test binaries run at once (they start servers: few)")
-	split := flags.String("split", "", "a package that is tested last, in as many processes as -p says, each with a share of its tests")
+	split := flags.String("split", "", "a package that is tested last, in as many processes as -p says, each with a share of its tests, and one for those that begin with t.Parallel")
 	timeout := flags.Duration("timeout", 45*time.Minute, "limit of each test binary")
 	run := flags.String("run", "", "only tests that match, as of go test")
 	tags := flags.String("tags", "", "build tags, as of go test")
@@ -95,7 +98,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 
 // splitPackage builds the tests of one package and returns the other packages, and n commands
 // that run every nth of its tests each. Tests mostly wait for servers, and many run one by
-// one: several processes of them use all processors.
+// one: several processes of them use all processors. One command more runs those that begin
+// with t.Parallel: they do little but wait, and each process would leave them to its end.
 func splitPackage(ctx context.Context, env, build []string, dir string, packages []string, split string, timeout time.Duration, n int) (others []string, parts []*exec.Cmd, err error) {
 	ask := func(cmd *exec.Cmd) ([]string, error) {
 		output, err := cmd.Output()
@@ -125,12 +129,22 @@ func splitPackage(ctx context.Context, env, build []string, dir string, packages
 	if err != nil {
 		return nil, nil, err
 	}
-	for part := range n {
-		var mine []string
-		for i, name := range tests {
-			if i%n == part {
-				mine = append(mine, name)
-			}
+	waiting, err := parallelTests(found[1])
+	if err != nil {
+		return nil, nil, err
+	}
+	shares, dealt := make([][]string, n+1), 0
+	for _, name := range tests {
+		if waiting[name] {
+			shares[n] = append(shares[n], name)
+			continue
+		}
+		shares[dealt%n] = append(shares[dealt%n], name)
+		dealt++
+	}
+	for part, mine := range shares {
+		if len(mine) == 0 {
+			continue
 		}
 		cmd := goCommand(ctx, env, "tool", "test2json", "-t", "-p", fmt.Sprintf("%s (part %d)", found[0], part+1),
 			binary, "-test.v=test2json", "-test.paniconexit0", "-test.timeout="+timeout.String(), "-test.run=^("+strings.Join(mine, "|")+")$")
@@ -141,6 +155,37 @@ func splitPackage(ctx context.Context, env, build []string, dir string, packages
 		parts = append(parts, cmd)
 	}
 	return others, parts, nil
+}
+
+// parallelTests are the tests in a directory whose first statement is t.Parallel().
+func parallelTests(dir string) (map[string]bool, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		for _, declared := range file.Decls {
+			test, ok := declared.(*ast.FuncDecl)
+			if !ok || test.Recv != nil || test.Body == nil || len(test.Body.List) == 0 {
+				continue
+			}
+			first, _ := test.Body.List[0].(*ast.ExprStmt)
+			if first == nil {
+				continue
+			}
+			if call, ok := first.X.(*ast.CallExpr); ok {
+				if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "Parallel" {
+					found[test.Name.Name] = true
+				}
+			}
+		}
+	}
+	return found, nil
 }
 
 // goCommand is an interruptible go command.

@@ -126,20 +126,22 @@ func TestSlowOnesAreNamedInOrder(t *testing.T) {
 	require.Equal(t, "ok   m/p  0.0 s, 2 passed\nok   m/q  0.0 s, 1 passed\nslow   60.0 s  q TestSlower\nslow    6.0 s  p TestSlow\n3 passed, 0 failed\n", out.String())
 }
 
-// A package that is split is tested after the others, in several processes, and counted with them.
+// A package that is split is tested after the others, in several processes, and counted with
+// them; what waits most of the time has a process of its own.
 func TestAPackageInParts(t *testing.T) {
 	dir := module(t, map[string]string{
 		"a/a_test.go": header + "func TestA(t *testing.T) {}\n",
-		"b/b_test.go": header + "func TestB(t *testing.T) {}\nfunc TestC(t *testing.T) { t.Error(\"no\") }\nfunc TestBC(t *testing.T) {}\n",
+		"b/b_test.go": header + "func TestB(t *testing.T) {}\nfunc TestC(t *testing.T) { t.Error(\"no\") }\nfunc TestBC(t *testing.T) {}\nfunc TestW(t *testing.T) {\n\tt.Parallel() // it waits\n}\n",
 		"c/c_test.go": header + "func TestD(t *testing.T) {}\n",
 	})
 	t.Chdir(dir)
 	var out bytes.Buffer
 	err := command(t.Context(), []string{"-race=false", "-p", "2", "-split", "./b", "./..."}, &out)
 	require.Error(t, err)
-	require.True(t, strings.HasSuffix(out.String(), "\n4 passed, 1 failed\n"), out.String())
+	require.True(t, strings.HasSuffix(out.String(), "\n5 passed, 1 failed\n"), out.String())
 	require.Less(t, strings.Index(out.String(), "ok   m/c"), strings.Index(out.String(), "FAIL m/b (part 2)"))
 	require.Contains(t, out.String(), "ok   m/b (part 1)")
+	require.Regexp(t, `ok   m/b \(part 3\)  .* s, 1 passed`, out.String())
 }
 
 // With the race detector a test binary ends at once, and what else is asked of the detector holds.
