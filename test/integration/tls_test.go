@@ -69,6 +69,7 @@ func (s *tlsServers) database(server *servers.Server, tls *ghostferry.TLSConfig)
 
 // A move by an account that must show a certificate, everywhere: SQL and binary log.
 func TestMoveWithClientCertificates(t *testing.T) {
+	t.Parallel() // it waits for certificates to expire, with servers of its own
 	for _, flavour := range []servers.Flavour{servers.MySQL, servers.MariaDB} {
 		t.Run(string(flavour), func(t *testing.T) {
 			s := startTLS(t, flavour, "--tls-version=TLSv1.2")
