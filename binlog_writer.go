@@ -234,7 +234,9 @@ func (w *BinlogWriter) buildBatches(ctx context.Context, out chan<- *applyBatch)
 		if err != nil {
 			return err
 		}
-		clear(items) // the queue still has the memory of these pointers
+		for i, item := range items { // what they hold is the batch's: their memory is shared with what is still queued
+			*item, items[i] = queuedEvents{}, nil
+		}
 		select {
 		case out <- b:
 		case <-ctx.Done():
