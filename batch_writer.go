@@ -199,9 +199,6 @@ func (w *BatchWriter) WriteRowBatchContext(ctx context.Context, batch *RowBatch)
 	if w.InlineVerifier != nil {
 		w.InlineVerifier.committed(check)
 	}
-	if check != nil && len(check.recorded) > 0 {
-		w.checkpoint.recheckQueued(check.recorded...)
-	}
 	if w.checkpoint.begun() && batch.chunk != nil {
 		w.checkpoint.chunkRecorded(table)
 	}
@@ -294,7 +291,7 @@ func (w *BatchWriter) verifyInline(ctx context.Context, s *session, tw *tableWri
 		return nil, BatchWriterVerificationFailed{mismatchedPaginationKeys: check.texts(), table: batch.TableSchema().String()}
 	}
 	if w.checkpoint.begun() {
-		check.recorded, err = w.checkpoint.recordRechecks(ctx, s, batch.TableSchema(), check.keys())
+		_, err = s.exec(ctx, w.checkpoint.appendRechecks(s.statement(), batch.TableSchema(), check.keys()))
 	}
 	return check, err
 }

@@ -24,7 +24,7 @@ import (
 //	        lane's intent is how far it may already have executed
 //	tables  the numbers of the run's tables and whether their copy is complete
 //	chunks  one row a finished chunk of a table that is still being copied
-//	rechecks       rows that differed when their batch was written, until they are in the verifier's progress
+//	rechecks       rows that differed when their batch was written
 //	verifications  how far the verifier is, see verification_state.go
 //	held    one row while XA transactions are prepared, or changes are executed again because
 //	        the verifier has not seen them: the stream goes on from there, and everything up
@@ -65,11 +65,6 @@ type checkpoint struct {
 	}
 
 	held *BinlogCoordinate // what the table held has; owned by the writing goroutine
-
-	queued struct {
-		sync.Mutex
-		rechecks []uint64 // rows of the table rechecks whose keys the verifier has queued
-	}
 }
 
 // resumePoint is what a checkpoint says of an earlier process of the run.
@@ -89,16 +84,10 @@ type resumePoint struct {
 
 	watched      watchedPlace
 	verification *VerificationState
-	rechecks     map[TableIdentifier][]recheck // rows that differed when they were written
-	collisions   map[TableIdentifier][]string  // encoded keys of rows that wait until a row of another move is gone
-	debts        map[TableIdentifier][]string  // encoded keys of rows that the apply has left out
-	debtsKept    bool                          // they are all of them
-}
-
-// recheck is a row of the table rechecks.
-type recheck struct {
-	id  uint64
-	key string // encoded
+	rechecks     map[TableIdentifier][]string // encoded keys of rows that differed when they were written
+	collisions   map[TableIdentifier][]string // encoded keys of rows that wait until a row of another move is gone
+	debts        map[TableIdentifier][]string // encoded keys of rows that the apply has left out
+	debtsKept    bool                         // they are all of them
 }
 
 // process is the one of the source that was followed.

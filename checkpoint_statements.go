@@ -73,6 +73,22 @@ func (c *checkpoint) debtsOf(ctx context.Context, s *session, ch *chunk) (keys [
 	return keys, err
 }
 
+// appendRechecks appends the statement that remembers rows to be compared again.
+func (c *checkpoint) appendRechecks(dst []byte, table *TableSchema, keys []string) []byte {
+	dst = append(dst, "INSERT INTO "+c.table("rechecks")+" (run_id, table_number, row_key, sum) VALUES "...)
+	number := c.number(table)
+	for i, key := range keys {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendHex(append(dst, '('), []byte(c.runID)), ',')
+		dst = append(strconv.AppendInt(dst, int64(number), 10), ',')
+		dst = append(appendHex(dst, []byte(key)), ',')
+		dst = append(strconv.AppendUint(dst, uint64(recheckSum(number, key)), 10), ')')
+	}
+	return dst
+}
+
 // appendIntent appends the statement that records how far a lane is about to execute;
 // it affects no row when this process was fenced, or when the same intent stands there.
 func (c *checkpoint) appendIntent(dst []byte, lane int, to executedUpTo) []byte {

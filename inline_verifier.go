@@ -126,7 +126,6 @@ type inlineCheck struct {
 	digests   []byte // of the source's rows; nil: the batch had none, every key is queued
 	rows      int
 	differing []observation
-	recorded  []uint64 // where the checkpoint has those that differ
 }
 
 // keys returns the keys to compare again.

@@ -295,17 +295,16 @@ func (f *Ferry) queueRechecks() error {
 	if err != nil {
 		return err
 	}
-	for id, rows := range f.resume.rechecks {
+	for id, keys := range f.resume.rechecks {
 		fp := c.byName[id]
 		if fp == nil {
 			continue
 		}
-		for _, row := range rows {
-			if _, err := fp.checkedKey(row.key); err != nil {
+		for _, key := range keys {
+			if _, err := fp.checkedKey(key); err != nil {
 				return &TableError{Schema: id.SchemaName, Table: id.TableName, Err: fmt.Errorf("the checkpoint's list of rows to compare again is damaged: %w: start again with empty target tables", err)}
 			}
-			c.queue.add(fp, row.key)
-			f.checkpoint.recheckQueued(row.id)
+			c.queue.add(fp, key)
 		}
 	}
 	return nil
@@ -412,19 +411,12 @@ func (f *Ferry) saveVerification(ctx context.Context) error {
 	}
 	f.verificationSaved.Lock() // so that no older one is written after a newer one
 	defer f.verificationSaved.Unlock()
-	settled := f.checkpoint.queuedRechecks() // before the queue is read
 	saved := savedVerification{Verification: f.verificationState()}
 	saved.watchedUpTo(f.StateTracker.targetWatched())
 	if saved.Verification == nil && saved.Watched.Name == "" {
 		return nil
 	}
-	var err error
-	if saved.Verification == nil || len(settled) == 0 {
-		err = f.checkpoint.saveVerification(ctx, f.checkpoint.db, saved)
-	} else {
-		err = f.checkpoint.settleRechecks(ctx, saved, settled)
-	}
-	if err != nil {
+	if err := f.checkpoint.saveVerification(ctx, f.checkpoint.db, saved); err != nil {
 		return fmt.Errorf("saving the verifier's progress: %w", err)
 	}
 	return nil
@@ -543,4 +535,34 @@ func (c *checkpoint) readVerification(ctx context.Context, db queryer) (saved sa
 		return saved, c.damaged("the saved progress of the verification cannot be read: " + err.Error())
 	}
 	return saved, nil
+}
+
+func (c *checkpoint) loadRechecks(ctx context.Context, db queryer, p *resumePoint) error {
+	names := map[int]TableIdentifier{}
+	for id, t := range p.tables {
+		names[t.number] = id
+	}
+	rows, err := db.QueryContext(ctx, "SELECT table_number, row_key, sum FROM "+c.table("rechecks")+" WHERE run_id=?", c.runID)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	p.rechecks = map[TableIdentifier][]string{}
+	for rows.Next() {
+		var number int
+		var key []byte
+		var sum uint32
+		if err := rows.Scan(&number, &key, &sum); err != nil {
+			return err
+		}
+		id, known := names[number]
+		if !known {
+			return c.damaged(fmt.Sprintf("a row of table number %d, which it does not know, is to be compared again", number))
+		}
+		if recheckSum(number, string(key)) != sum {
+			return c.damaged(fmt.Sprintf("the key of a row of table number %d that is to be compared again does not fit its checksum", number))
+		}
+		p.rechecks[id] = append(p.rechecks[id], string(key))
+	}
+	return rows.Err()
 }
