@@ -36,15 +36,17 @@ type session struct {
 	warnings int // how many warnings of a statement the server keeps; set where LOAD DATA is used
 }
 
-// writerIdle is after how long without a statement the server ends a session that writes. Of a
-// process whose machine or network is gone without a word the server learns nothing: it would keep
-// transaction and locks for wait_timeout (eight hours) or as long as the kernel keeps the
-// connection (two). Inside a transaction none of ours waits for anything but the target, except for an
-// answer of the source that says that it still has its locks: if that takes as long, the work is done again.
+// writerIdle is after how long without a word the server ends a session that writes: between
+// statements (wait_timeout), and within LOAD DATA or an answer (net_read_timeout, net_write_timeout),
+// whose rows are in memory on our side and wait for nothing there. Of a process whose machine or
+// network is gone the server learns nothing: it would keep transaction and locks for wait_timeout
+// (eight hours) or as long as the kernel keeps the connection (two). Inside a transaction none of
+// ours waits for anything but the target, except for an answer of the source that says that it
+// still has its locks: if that takes as long, the work is done again.
 const writerIdle = 2 * time.Minute
 
 // lostSessionLimit is how long the locks of a session that writes are waited for whose connection was
-// lost: the server ends it writerIdle after it has executed what it was sent last.
+// lost: the server ends it writerIdle after it has executed, or read, what it was sent last.
 const lostSessionLimit = 2 * writerIdle
 
 // lockWait is a writing session's limit, in seconds.
@@ -114,7 +116,7 @@ func (s *session) mayRest() bool {
 // enough that a conflict is soon retried whole, and no rest longer than writerIdle.
 func openWriter(ctx context.Context, db *sql.DB, srv *server.Server, setup ...string) (*session, error) {
 	idle := cmp.Or(srv.IdleLimit, writerIdle)
-	setup = append([]string{fmt.Sprintf("SET autocommit=0, %s, wait_timeout=%d", lockWait, int(idle.Seconds()))}, setup...)
+	setup = append([]string{fmt.Sprintf("SET autocommit=0, %s, wait_timeout=%[2]d, net_read_timeout=%[2]d, net_write_timeout=%[2]d", lockWait, int(idle.Seconds()))}, setup...)
 	s, err := openSession(ctx, db, srv, server.Target, setup...)
 	if err == nil {
 		s.idle = idle

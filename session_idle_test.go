@@ -2,11 +2,16 @@ package ghostferry
 
 import (
 	"context"
+	"database/sql/driver"
+	"io"
 	"net"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ghostferry-go/ghostferry/internal/faultproxy"
@@ -125,25 +130,63 @@ func TestPoolLeavesRestedSessionsAlone(t *testing.T) {
 	})
 }
 
-// What a session reads when the server has ended it while it was used is an outage, not a fault.
+// What a session reads when the server has ended it while it was used is an outage, not a fault. The
+// server ends one that goes silent within LOAD DATA or an answer as soon as one between statements.
 func TestEndedByTheServer(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, _ *servers.Server) {
+		freshSchema(t, db, "silent")
+		mustExec(t, db, "CREATE TABLE silent.t (id INT PRIMARY KEY)", "SET GLOBAL local_infile=1")
+		defer mustExec(t, db, "SET GLOBAL local_infile=0")
 		srv, err := server.Detect(t.Context(), db)
 		require.NoError(t, err)
 		srv.IdleLimit = time.Second
-		s, err := openWriter(t.Context(), db, srv)
-		require.NoError(t, err)
-		defer s.discard()
-		var id int
-		require.NoError(t, s.conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
-		require.Eventually(t, func() bool {
-			return count(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id="+strconv.Itoa(id)) == 0
-		}, 30*time.Second, 10*time.Millisecond)
-		err = s.commit(t.Context())
-		require.Error(t, err)
-		require.True(t, isOutage(err), "%v", err)
+		for name, use := range map[string]func(s *session, ended func()) error{
+			"between statements": func(s *session, ended func()) error {
+				ended()
+				return s.commit(t.Context())
+			},
+			"LOAD DATA": func(s *session, ended func()) error {
+				mysql.RegisterReaderHandler("silent", func() io.Reader {
+					// More than the server reads at once: it has locked rows before the silence.
+					lines := strings.NewReader(strings.Repeat("1\n2\n3\n", 100_000))
+					return io.MultiReader(lines, readerFunc(func([]byte) (int, error) {
+						ended()
+						return 0, io.EOF
+					}))
+				})
+				defer mysql.DeregisterReaderHandler("silent")
+				_, err := s.execText(t.Context(), "LOAD DATA LOCAL INFILE 'Reader::silent' INTO TABLE silent.t")
+				return err
+			},
+			"answer": func(s *session, ended func()) error {
+				// More than is on its way at once.
+				stmt := append(s.statement(), "SELECT REPEAT('x',1000000)"+strings.Repeat(" UNION ALL SELECT REPEAT('x',1000000)", 40)...)
+				once := sync.OnceFunc(ended)
+				return s.query(t.Context(), stmt, func([]driver.Value) error { once(); return nil })
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				s, err := openWriter(t.Context(), db, srv)
+				require.NoError(t, err)
+				defer s.discard()
+				var id int
+				require.NoError(t, s.conn.QueryRowContext(t.Context(), "SELECT CONNECTION_ID()").Scan(&id))
+				err = use(s, func() {
+					require.Eventually(t, func() bool {
+						return count(t, db, "SELECT COUNT(*) FROM information_schema.processlist WHERE id="+strconv.Itoa(id)) == 0
+					}, 30*time.Second, 10*time.Millisecond)
+				})
+				require.Error(t, err)
+				require.True(t, isOutage(err), "%v", err)
+			})
+		}
 	})
 }
+
+// readerFunc is an io.Reader.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Sessions that nobody uses leave half of a bounded pool to everybody else; what finds all of it in
 // use is told so, and may wait for it as for a server that is away.

@@ -40,7 +40,8 @@ const (
 const NoSelectLimit = "18446744073709551615"
 
 // netTimeout is the session's net_write_timeout and net_read_timeout in seconds: how long the
-// server waits for a client that has stopped reading, or pauses while sending.
+// server waits for a client that has stopped reading, or pauses while sending. Sessions that hold
+// locks on the target set less.
 const netTimeout = "600"
 
 // SessionVariables returns the session variables of a role with their values as SQL expressions,
