@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ghostferry-go/ghostferry/internal/server"
@@ -21,7 +22,7 @@ import (
 // preflight, and rows are compared by the verifier.
 
 // maxOrphans is how many rows without a parent are looked at together. When as many of one
-// foreign key are in doubt no more are looked for.
+// foreign key are in doubt no more are looked for, and the run ends before it stops the writers.
 const maxOrphans = 1000
 
 // foreignKeyAudit is one foreign key of a moved table on the target.
@@ -36,7 +37,7 @@ type foreignKeyAudit struct {
 	// doubtful are the keys of rows that had no parent on the target, and had one on the source,
 	// when it was last looked.
 	doubtful []keyTuple
-	// unlooked: rows with keys behind this one were not looked at; nil: all were.
+	// unlooked: there are orphans with keys behind this one that were not looked at; nil: all were.
 	unlooked keyTuple
 }
 
@@ -58,6 +59,11 @@ func (f *Ferry) auditForeignKeys(ctx context.Context) error {
 			f.orphaned = append(f.orphaned, k)
 		}
 	}
+	unlooked := func(k *foreignKeyAudit) bool { return k.unlooked != nil }
+	if slices.ContainsFunc(f.orphaned, unlooked) && !f.SkipForeignKeyConstraintsCheck {
+		// Behind the fence it would come to the same: nobody could say that all rows have parents.
+		return f.judgeOrphans(ctx)
+	}
 	if len(keys) > 0 {
 		f.logger.Infof("%d foreign keys of the target were checked, rows without a parent that may have one on the source were found by %d of them", len(keys), len(f.orphaned))
 	}
@@ -72,6 +78,16 @@ func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
 		orphans, err := f.orphansAfter(ctx, k, after)
 		if err != nil || len(orphans) == 0 {
 			return err
+		}
+		if len(k.doubtful) >= maxOrphans {
+			// Those of pages before may have parents by now.
+			if k.doubtful, err = f.lookAgain(ctx, k, k.doubtful); err != nil {
+				return err
+			}
+			if len(k.doubtful) >= maxOrphans {
+				k.unlooked = after
+				return nil
+			}
 		}
 		if after == nil {
 			k.source = f.movedTo(k.parent)
@@ -94,10 +110,6 @@ func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
 			return nil
 		}
 		after = orphans[len(orphans)-1]
-		if len(k.doubtful) >= maxOrphans {
-			k.unlooked = after
-			return nil
-		}
 	}
 }
 
@@ -124,8 +136,8 @@ func (f *Ferry) stillOnlyOnTarget(ctx context.Context, k *foreignKeyAudit, doubt
 	return doubtful, err
 }
 
-// judgeOrphans looks again, when nothing moves any more, for the rows in doubt. Orphans that the
-// source has, too, are let be: the target is what the source is.
+// judgeOrphans looks again for the rows in doubt: when nothing moves any more, or before when the
+// verdict is certain. Orphans that the source has, too, are let be: the target is what the source is.
 func (f *Ferry) judgeOrphans(ctx context.Context) error {
 	verdict := &OrphanRowsError{}
 	for _, k := range f.orphaned {
@@ -337,11 +349,11 @@ func (k *foreignKeyAudit) texts(keys []keyTuple) (texts []string) {
 type OrphanedForeignKey struct {
 	// Table and Parent are "schema.table" on the target, Name is the constraint's.
 	Table, Name, Parent string
-	// Keys are some of the rows' keys. None, when those that had no parent before the cutover have
-	// one now, and others were not looked at.
+	// Keys are some of the rows' keys. None, when those that had no parent have one by now, and others
+	// were not looked at.
 	Keys []string
-	// LookedAtUpTo is empty when all rows were looked at. Else a thousand had no parent before the
-	// cutover, and rows with keys behind this one were not looked at.
+	// LookedAtUpTo is empty when all rows were looked at. Else a thousand had no parent, and there are
+	// more with keys behind this one, which were not looked at: the run has ended before the cutover.
 	LookedAtUpTo string
 }
 
@@ -359,7 +371,7 @@ func (e *OrphanRowsError) Error() string {
 	for _, k := range e.ForeignKeys {
 		rows := strings.Join(k.Keys, ", ")
 		if k.LookedAtUpTo != "" {
-			rows = cmp.Or(rows, "none any more of those found before the cutover") + "; those behind " + k.LookedAtUpTo + " were not looked at"
+			rows = cmp.Or(rows, "none any more of those found first") + "; those behind " + k.LookedAtUpTo + " were not looked at"
 		}
 		texts = append(texts, fmt.Sprintf("foreign key %s of %s to %s (rows %s)", k.Name, k.Table, k.Parent, rows))
 	}
