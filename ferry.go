@@ -108,7 +108,8 @@ type Ferry struct {
 	xaAtStart   bool             // set by Start: XA transactions were prepared
 	compareAll  bool             // set by Start: what earlier processes have compared does not count
 
-	orphaned []*foreignKeyAudit // owned by Run
+	orphaned    []*foreignKeyAudit // owned by Run
+	orphanReads sessionPool        // on the target, of one look for orphans
 
 	overview overviewOnce // see control_server_overview.go
 

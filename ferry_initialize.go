@@ -212,6 +212,9 @@ func (f *Ferry) build() error {
 	f.reader = newSourceReader(f.SourceDB, f.sourceServer, f.gate)
 	f.reader.patience = f.sourcePatience
 	f.reader.unconfirmed = &unconfirmedReads{}
+	f.orphanReads.open = func(ctx context.Context) (*session, error) {
+		return openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+	}
 	f.ledger = &debtLedger{logEnd: f.sourceLogEnd, unpaid: f.unpaidRows, keptOut: f.rowsKeptOut}
 	f.collisions = f.newCollisionLedger()
 	samples := f.DataIterationConcurrency * 10

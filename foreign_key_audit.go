@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/ghostferry-go/ghostferry/internal/server"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -24,6 +24,9 @@ import (
 // maxOrphans is how many rows without a parent are looked at together. When as many of one
 // foreign key are in doubt no more are looked for, and the run ends before it stops the writers.
 const maxOrphans = 1000
+
+// auditTold is how often the log says how far the audit is.
+const auditTold = time.Minute
 
 // foreignKeyAudit is one foreign key of a moved table on the target.
 type foreignKeyAudit struct {
@@ -51,7 +54,13 @@ func (f *Ferry) auditForeignKeys(ctx context.Context) error {
 		return fmt.Errorf("reading the target's foreign keys: %w", err)
 	}
 	f.orphaned = nil
-	for _, k := range keys {
+	defer f.orphanReads.drop()
+	told := time.Now()
+	for i, k := range keys {
+		if time.Since(told) >= auditTold {
+			f.logger.Infof("rows without a parent are looked for: %d of the target's %d foreign keys are checked, the next is %s of %s", i, len(keys), k.name, sqlesc.Table(k.child.SchemaName, k.child.TableName))
+			told = time.Now()
+		}
 		if err := f.auditForeignKey(ctx, k); err != nil {
 			return fmt.Errorf("looking for rows of %s without a parent by foreign key %s: %w", sqlesc.Table(k.child.SchemaName, k.child.TableName), k.name, err)
 		}
@@ -73,9 +82,9 @@ func (f *Ferry) auditForeignKeys(ctx context.Context) error {
 // auditForeignKey goes through the orphans of one foreign key in the order of their keys.
 func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
 	var after keyTuple
-	told := false
+	told, hint := false, ""
 	for {
-		orphans, err := f.orphansAfter(ctx, k, after)
+		orphans, err := f.orphansAfter(ctx, k, after, hint)
 		if err != nil || len(orphans) == 0 {
 			return err
 		}
@@ -109,6 +118,12 @@ func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
 		if len(orphans) < maxOrphans {
 			return nil
 		}
+		if after == nil {
+			// There are many: by another index all of them would be found again for each page.
+			if hint, err = f.keyIndexHint(ctx, k); err != nil {
+				return err
+			}
+		}
 		after = orphans[len(orphans)-1]
 	}
 }
@@ -139,6 +154,7 @@ func (f *Ferry) stillOnlyOnTarget(ctx context.Context, k *foreignKeyAudit, doubt
 // judgeOrphans looks again for the rows in doubt: when nothing moves any more, or before when the
 // verdict is certain. Orphans that the source has, too, are let be: the target is what the source is.
 func (f *Ferry) judgeOrphans(ctx context.Context) error {
+	defer f.orphanReads.drop()
 	verdict := &OrphanRowsError{}
 	for _, k := range f.orphaned {
 		ours, err := f.stillOnlyOnTarget(ctx, k, k.doubtful)
@@ -167,16 +183,23 @@ func (f *Ferry) judgeOrphans(ctx context.Context) error {
 	return verdict
 }
 
-// orphansAfter returns the first rows of the target behind a key, nil: of all, that have no
-// parent, in the order of their keys and not more than maxOrphans.
-func (f *Ferry) orphansAfter(ctx context.Context, k *foreignKeyAudit, after keyTuple) (orphans []keyTuple, err error) {
-	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
-		orphans = nil
-		hint := ""
-		if after != nil && k.layout.keyIndex == "PRIMARY" {
-			// There are many: by another index all of them would be found again for each page.
+// keyIndexHint returns the hint for the index of the key, which the target need not have.
+func (f *Ferry) keyIndexHint(ctx context.Context, k *foreignKeyAudit) (hint string, err error) {
+	err = f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error {
+		there, err := hasIndex(ctx, f.TargetDB, k.child, k.layout.keyIndex)
+		if there {
 			hint = k.layout.forceKeyIndex()
 		}
+		return err
+	})
+	return hint, err
+}
+
+// orphansAfter returns the first rows of the target behind a key, nil: of all, that have no
+// parent, in the order of their keys and not more than maxOrphans.
+func (f *Ferry) orphansAfter(ctx context.Context, k *foreignKeyAudit, after keyTuple, hint string) (orphans []keyTuple, err error) {
+	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
+		orphans = nil
 		stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
 		if after != nil {
 			stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
@@ -225,15 +248,19 @@ func (f *Ferry) onlyOnTarget(ctx context.Context, k *foreignKeyAudit, orphans []
 	return only, same, nil
 }
 
-// readTarget reads of the target on a session of its own, and waits for outages.
+// readTarget reads of the target, and waits for outages.
 func (f *Ferry) readTarget(ctx context.Context, read func(ctx context.Context, s *session) error) error {
 	return f.targetPatience.do(ctx, f.DBWriteRetries, func(ctx context.Context, _ int) error {
-		s, err := openSession(ctx, f.TargetDB, f.targetServer, server.Target)
+		s, err := f.orphanReads.get(ctx)
 		if err != nil {
 			return err
 		}
-		defer s.discard()
-		return read(ctx, s)
+		if err := read(ctx, s); err != nil {
+			f.orphanReads.failed(s, err)
+			return err
+		}
+		f.orphanReads.put(ctx, s)
+		return nil
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	sq "github.com/Masterminds/squirrel"
 
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
+	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
 // RowFilter is a [CopyFilter] that describes its rows by values of columns, such as one
@@ -186,13 +187,18 @@ func (f *Ferry) findScopeIndexes(ctx context.Context) error {
 			continue
 		}
 		schema, table := names.table(t.Schema, t.Name)
-		var there bool
-		err = f.TargetDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND INDEX_NAME=?)",
-			schema, table, l.scope.index).Scan(&there)
+		there, err := hasIndex(ctx, f.TargetDB, TableIdentifier{schema, table}, l.scope.index)
 		if err != nil {
 			return fmt.Errorf("looking for index %s on the target's %s: %w", l.scope.index, sqlesc.Table(schema, table), err)
 		}
 		l.scope.onTarget.Store(there)
 	}
 	return nil
+}
+
+// hasIndex reports whether a table has an index of that name.
+func hasIndex(ctx context.Context, db *sql.DB, table TableIdentifier, index string) (there bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND INDEX_NAME=?)",
+		table.SchemaName, table.TableName, index).Scan(&there)
+	return there, err
 }

@@ -300,9 +300,12 @@ func (p *sessionPool) failed(s *session, err error) {
 	s.discard()
 	switch mysqlerr.Classify(err) {
 	case mysqlerr.ConnectionLost, mysqlerr.ShuttingDown:
-	default:
-		return
+		p.drop()
 	}
+}
+
+// drop discards the idle sessions.
+func (p *sessionPool) drop() {
 	p.mu.Lock()
 	idle := p.mu.idle
 	p.mu.idle = nil
@@ -315,10 +318,7 @@ func (p *sessionPool) failed(s *session, err error) {
 // close discards the idle sessions, and those put back later.
 func (p *sessionPool) close() {
 	p.mu.Lock()
-	idle := p.mu.idle
-	p.mu.idle, p.mu.closed = nil, true
+	p.mu.closed = true
 	p.mu.Unlock()
-	for _, s := range idle {
-		s.discard()
-	}
+	p.drop()
 }

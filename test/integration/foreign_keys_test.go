@@ -170,15 +170,17 @@ func TestManyOrphans(t *testing.T) {
 	const schema = "many_orphans"
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
 		p.Create(t, schema, "CREATE TABLE parent (id INT PRIMARY KEY)",
-			"CREATE TABLE child (id INT PRIMARY KEY, p INT NULL, CONSTRAINT parent_of FOREIGN KEY (p) REFERENCES parent (id))")
+			"CREATE TABLE child (id INT NOT NULL, UNIQUE KEY child_id (id), p INT NULL, CONSTRAINT parent_of FOREIGN KEY (p) REFERENCES parent (id))")
 		p.In(t, p.SourceDB, schema, "INSERT INTO parent VALUES (900000)", "INSERT INTO child VALUES (5000,900000)", "SET foreign_key_checks=0",
 			"INSERT INTO child WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 800) SELECT i, i+10000 FROM n",
 			"INSERT INTO child SELECT id+800, p+800 FROM child WHERE id<=800")
-		var stopped bool // the writers are
+		var stopped bool      // the writers are
+		var sessions sync.Map // by which the last move has looked for orphans on the target
 		// move executes statements on the target: when all is copied, when a second page of orphans is asked for, and
 		// when the writers are stopped.
 		move := func(names, copied, meanwhile, fenced []string) error {
 			stopped = false
+			sessions.Clear()
 			p.In(t, p.TargetDB, "", "SET foreign_key_checks=0", "DROP DATABASE IF EXISTS _ghostferry", "TRUNCATE TABLE many_orphans.child", "TRUNCATE TABLE many_orphans.parent")
 			f, proxy := proxiedTarget(t, p, schema)
 			f.TableFilter, f.VerifierType, f.SkipTargetVerification = tables{schema: schema, names: names}, ghostferry.VerifierTypeNoVerification, true
@@ -187,6 +189,9 @@ func TestManyOrphans(t *testing.T) {
 			require.NoError(t, f.InitializeContext(t.Context()))
 			put := sync.OnceFunc(func() { require.NoError(t, p.TryIn(t.Context(), p.TargetDB, schema, meanwhile...)) })
 			proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+				if faultproxy.Query(`NOT EXISTS \(`)(m) {
+					sessions.Store(m.Connection, true)
+				}
 				if faultproxy.Query(`FORCE INDEX .*NOT EXISTS \(`)(m) {
 					put()
 				}
@@ -211,6 +216,9 @@ func TestManyOrphans(t *testing.T) {
 		both := []string{"parent", "child"}
 		require.NoError(t, move(both, nil, nil, nil), "the source has the same")
 		p.MustEqual(t, schema)
+		logins := 0
+		sessions.Range(func(any, any) bool { logins++; return true })
+		require.Equal(t, 2, logins, "another one when the first was lost")
 
 		ours := found(move(both, []string{"SET foreign_key_checks=0", "DELETE FROM parent"}, nil, nil))
 		require.Equal(t, []string{"5000"}, ours.Keys)
@@ -225,7 +233,7 @@ func TestManyOrphans(t *testing.T) {
 		require.Equal(t, "1000", ours.LookedAtUpTo)
 		require.ErrorContains(t, err, "and 980 more; those behind 1000 were not looked at)")
 
-		require.NoError(t, move(child, nil, []string{"INSERT INTO parent SELECT p FROM child WHERE id<=1000"}, all), "the first thousand have parents by then")
+		require.NoError(t, move(child, nil, []string{"INSERT INTO parent SELECT p FROM child WHERE id<=1000"}, all), "the first thousand have parents by then, and the key's index is used")
 		require.NoError(t, move(child, []string{"DELETE FROM child WHERE id>1000"}, nil, all), "none behind a thousand")
 	})
 }
