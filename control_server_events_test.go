@@ -42,6 +42,7 @@ func TestEventsTellHowTheRunEnded(t *testing.T) {
 	}{
 		"can be resumed":    {errors.New("the disk of the target is full"), true},
 		"cannot be resumed": {&SchemaChangedError{Schema: "shop", Table: "orders", Change: "a column was added"}, false},
+		"the data differs":  {VerificationResult{Message: "verification failed: shop.orders: row 7 differs"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := testControlServer(t, nil)

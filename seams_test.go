@@ -291,6 +291,9 @@ func TestErrorsAnswerQuestions(t *testing.T) {
 		{&UnsupportedEventError{}, false, false},
 		{&DebtError{}, false, false},
 		{&SchemaChangedError{}, false, false},
+		{VerificationResult{Message: "row 7 differs"}, false, false},
+		{IncompleteVerificationError{}, true, true},
+		{&CutoverError{Err: VerificationResult{Message: "row 7 differs"}, Traffic: TrafficOnSource, Following: true}, false, false},
 	} {
 		require.Equal(t, test.resumable, Resumable(wrapped(test.err)), "%T", test.err)
 		require.Equal(t, test.retryable, Retryable(wrapped(test.err)), "%T", test.err)

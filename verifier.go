@@ -23,6 +23,12 @@ type VerificationResult struct {
 // Error is the message.
 func (r VerificationResult) Error() string { return r.Message }
 
+// Retryable is false: comparing again changes nothing.
+func (VerificationResult) Retryable() bool { return false }
+
+// Resumable is false: the target's rows cannot be built upon.
+func (VerificationResult) Resumable() bool { return false }
+
 // NewCorrectVerificationResult is the verdict "equal".
 func NewCorrectVerificationResult() VerificationResult {
 	return VerificationResult{DataCorrect: true, IncorrectTables: []string{}}

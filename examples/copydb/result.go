@@ -138,12 +138,6 @@ func (e *DifferentError) Error() string {
 	return "source and target differ: " + e.Message
 }
 
-// Retryable is false: comparing again changes nothing.
-func (*DifferentError) Retryable() bool { return false }
-
-// Resumable is false: the target's rows cannot be built upon.
-func (*DifferentError) Resumable() bool { return false }
-
 // RefusedError says that a move was refused before this process had written anything.
 type RefusedError struct {
 	// Err is the reason.
