@@ -22,6 +22,7 @@ import (
 // be looked at.
 type staged struct {
 	*tab
+	server   *ghostferry.ControlServer
 	overview atomic.Pointer[ghostferry.ControlServerOverview]
 	shown    int
 }
@@ -31,7 +32,7 @@ func stage(t *testing.T) *staged {
 	f := &ghostferry.Ferry{Config: &ghostferry.Config{ControlServerConfig: controlled()}, Throttler: &ghostferry.PauserThrottler{}}
 	server := &ghostferry.ControlServer{Config: f.ControlServerConfig, F: f}
 	require.NoError(t, server.Initialize())
-	s := &staged{}
+	s := &staged{server: server}
 	s.stage(ghostferry.ControlServerOverview{State: ghostferry.StateStarting})
 	serving := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -188,6 +189,22 @@ func TestSettingsOfZero(t *testing.T) {
 	s.until(text("settings-error") + `.includes("Threads_running limit: 0")`)
 	require.Equal(t, "true", s.eval(`document.getElementById("settings").open`))
 	s.shot("settings-zero-1440-light")
+	s.clean()
+}
+
+// A text is a 0 if it says nothing else.
+func TestSettingsOfSomeUnits(t *testing.T) {
+	s := stage(t)
+	s.show(ghostferry.ControlServerOverview{State: ghostferry.StateCopying})
+	set := func(value string) {
+		s.click("settings-open")
+		s.run(chromedp.SetValue("#setting-MaxWriteBlock", value, chromedp.ByID), chromedp.Click(`#settings-form button[type="submit"]`))
+	}
+	set("0h0m0.25s")
+	s.until(`!document.getElementById("settings").open`)
+	require.Equal(t, ghostferry.Duration(250*time.Millisecond), s.server.F.Updatable().MaxWriteBlock)
+	set("0h0m")
+	s.until(text("settings-error") + `.includes("(like 500ms): 0 is for")`)
 	s.clean()
 }
 

@@ -43,7 +43,7 @@ export class Settings {
       for (const input of this.inputs) {
         const value = input.value.trim();
         if (value === "" || value === input.dataset.before) continue;
-        if (Number.parseFloat(value) === 0) { // an order of 0 is none
+        if (/^[^1-9]*0[^1-9]*$/.test(value)) { // an order of 0, also of 0h0m, is none
           $("settings-error").textContent = `${input.labels[0].textContent}: 0 is for the configuration, a run that goes on cannot go back to it.`;
           return;
         }
