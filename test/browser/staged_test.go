@@ -61,12 +61,15 @@ func stage(t *testing.T) *staged {
 func (s *staged) show(o ghostferry.ControlServerOverview) {
 	s.t.Helper()
 	s.stage(o)
-	s.until(text("footer") + `.includes("run ` + s.overview.Load().RunID + ` ")`)
+	s.until(text("footer") + `.includes("` + s.overview.Load().GhostferryVersion + `")`)
 }
 
 func (s *staged) stage(o ghostferry.ControlServerOverview) {
 	s.shown++
-	o.RunID, o.GhostferryVersion, o.Role = fmt.Sprintf("staged-%d", s.shown), "x", "operate"
+	if o.RunID == "" {
+		o.RunID = "staged"
+	}
+	o.GhostferryVersion, o.Role = fmt.Sprintf("(staged %d)", s.shown), "operate"
 	o.CurrentTime = time.Unix(1_800_000_000+int64(s.shown), 0) // a point of the charts each
 	if o.Phase == "" {
 		o.Phase = o.State
@@ -205,6 +208,32 @@ func TestSettingsOfSomeUnits(t *testing.T) {
 	require.Equal(t, ghostferry.Duration(250*time.Millisecond), s.server.F.Updatable().MaxWriteBlock)
 	set("0h0m")
 	s.until(text("settings-error") + `.includes("(like 500ms): 0 is for")`)
+	s.clean()
+}
+
+// That the process before has failed is told while the next one goes on with its run, and neither
+// of the one after that nor of another run.
+func TestTheProcessBefore(t *testing.T) {
+	s := stage(t)
+	for n, process := range []struct {
+		run          string
+		failed, told bool
+	}{
+		{"shop", true, false},
+		{"shop", false, true},
+		{"shop", true, false},
+		{"stock", true, false},
+		{"stock", false, true},
+		{"stock", false, false},
+	} {
+		began := time.Unix(1_800_000_000+int64(n), 0)
+		o := ghostferry.ControlServerOverview{RunID: process.run, State: ghostferry.StateCopying, StartTime: &began}
+		if process.failed {
+			o.Failed, o.Phase, o.Error, o.DoneTime = true, "failed", "the disk of the target is full", &began
+		}
+		s.show(o)
+		require.Equal(t, strconv.FormatBool(process.told), s.eval(text("alerts")+`.includes("The process before this one has failed")`), "process %d", n)
+	}
 	s.clean()
 }
 

@@ -11,8 +11,8 @@ import { Settings } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 
-// state: lost is since when there is no connection, failedBefore the last overview of a process
-// that has failed before the one that serves the run now.
+// state: lost is since when there is no connection, failedBefore the last overview of the process
+// of the run right before the one that serves it now, if that has failed.
 const state = { overview: null, history: [], operates: false, live: false, lost: null, failedBefore: null };
 
 const log = new Log($("log"), $("log-level"), $("log-follow"));
@@ -41,7 +41,7 @@ const events = {
   overview: (overview) => {
     const before = state.overview;
     state.overview = overview;
-    if (before?.StartTime && before.StartTime !== overview.StartTime) nextProcess(before);
+    if (before?.StartTime && before.StartTime !== overview.StartTime) nextProcess(before, overview);
     state.operates = overview.Role === "operate";
     sample(overview);
     show(overview);
@@ -52,9 +52,9 @@ const events = {
 };
 
 // nextProcess begins again with the log of the process that serves the run now: its lines are
-// counted from one. How the one before has failed stays to be seen.
-function nextProcess(before) {
-  if (before.Failed) state.failedBefore = before;
+// counted from one. How the one before has failed stays to be seen, unless that was another run.
+function nextProcess(before, now) {
+  state.failedBefore = before.Failed && before.RunID === now.RunID ? before : null;
   log.last = 0;
   mismatchesShown = -1;
   stream.restart();
