@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,8 @@ type staged struct {
 	*tab
 	server   *ghostferry.ControlServer
 	overview atomic.Pointer[ghostferry.ControlServerOverview]
+	lacks    atomic.Pointer[[]string] // fields that an older server does not know
+	tables   atomic.Pointer[ghostferry.ControlServerTables]
 	shown    int
 }
 
@@ -37,7 +40,7 @@ func stage(t *testing.T) *staged {
 	serving := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/overview":
-			_ = json.NewEncoder(w).Encode(s.overview.Load())
+			_, _ = w.Write(s.document(s.overview.Load()))
 		case "/api/events":
 			s.stream(w, r)
 		case "/api/mismatches":
@@ -82,8 +85,10 @@ func (s *staged) stream(w http.ResponseWriter, r *http.Request) {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		data, _ := json.Marshal(s.overview.Load())
-		_, _ = fmt.Fprintf(w, "event: overview\ndata: %s\n\n", data)
+		_, _ = fmt.Fprintf(w, "event: overview\ndata: %s\n\n", s.document(s.overview.Load()))
+		if tables := s.tables.Load(); tables != nil {
+			_, _ = fmt.Fprintf(w, "event: tables\ndata: %s\n\n", s.document(tables))
+		}
 		_ = http.NewResponseController(w).Flush()
 		select {
 		case <-ticker.C:
@@ -91,6 +96,17 @@ func (s *staged) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// document is an answer without the fields that are lacking, wherever they are.
+func (s *staged) document(answer any) []byte {
+	data, _ := json.Marshal(answer)
+	if lacks := s.lacks.Load(); lacks != nil {
+		for _, field := range *lacks {
+			data = regexp.MustCompile(`"`+field+`":[^,}]*,`).ReplaceAll(data, nil)
+		}
+	}
+	return data
 }
 
 // text is what an element says.
@@ -234,6 +250,27 @@ func TestTheProcessBefore(t *testing.T) {
 		s.show(o)
 		require.Equal(t, strconv.FormatBool(process.told), s.eval(text("alerts")+`.includes("The process before this one has failed")`), "process %d", n)
 	}
+	s.clean()
+}
+
+// A page that was opened before an older version took its run over shows what that one tells.
+func TestAnOlderServer(t *testing.T) {
+	s := stage(t)
+	s.lacks.Store(&[]string{"RowsCopiedBefore", "RowsWrittenBefore", "Resumable"})
+	s.tables.Store(&ghostferry.ControlServerTables{Total: 1, Matching: 1, Tables: []ghostferry.ControlServerTable{
+		{Name: "shop.orders", Status: ghostferry.TableActionCopying, RowsWritten: 1000, RowsEstimate: 4000, Fraction: 0.25},
+	}})
+	s.show(ghostferry.ControlServerOverview{
+		State: ghostferry.StateCopying, Phase: "failed", Failed: true, Error: "the disk of the target is full",
+		TablesTotal: 1, TablesCopying: 1, RowsCopied: 1000, RowsRemaining: 3000,
+	})
+	require.Equal(t, "1,000 of about 4,000 rows", s.eval(text("overall-rows")))
+	require.Contains(t, s.eval(text("alerts")), "the disk of the target is full")
+	require.NotContains(t, s.eval(text("alerts")), "resumed")
+	s.until(text("tables-body") + `.includes("1,000 of ≈ 4,000")`)
+	s.run(chromedp.Click(`#tables-body .name`))
+	s.until(text("detail-tiles") + `.includes("1,000about 4,000 at the start")`)
+	require.NotContains(t, s.eval(`document.body.innerText`), "NaN")
 	s.clean()
 }
 

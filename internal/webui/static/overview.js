@@ -35,7 +35,8 @@ export function setMeter(meter, fraction, kind) {
   meter.dataset.kind = kind ?? "";
 }
 
-const failure = (o) => `${o.Error}\n${o.Resumable
+// failure leaves out what a server of an older version does not know.
+const failure = (o) => o.Resumable == null ? o.Error : `${o.Error}\n${o.Resumable
   ? "It can be resumed: when the reason is out of the way, the same command goes on from here."
   : "It cannot be resumed as it is: first do what the error says."}`;
 
@@ -68,7 +69,7 @@ export function showAlerts(area, o, failedBefore) {
 }
 
 export function showGlance(o) {
-  const rows = o.RowsCopied + o.RowsCopiedBefore;
+  const rows = o.RowsCopied + (o.RowsCopiedBefore ?? 0); // an older version does not tell those before
   const all = rows + o.RowsRemaining;
   const copied = o.TablesTotal > 0 && o.TablesCompleted === o.TablesTotal;
   const outgrown = !copied && rows > 0 && o.RowsRemaining === 0;

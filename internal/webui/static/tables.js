@@ -6,6 +6,9 @@ import { element, fillTiles, setMeter } from "./overview.js";
 const $ = (id) => document.getElementById(id);
 const limit = 50;
 
+// rowsCopied counts those of earlier processes, which a server of an older version does not tell.
+const rowsCopied = (table) => table.RowsWritten + (table.RowsWrittenBefore ?? 0);
+
 const badges = { waiting: "idle", copying: "run", completed: "good" };
 
 export class Tables {
@@ -107,7 +110,7 @@ export class Tables {
     const meter = progress.firstChild.firstChild;
     meter.setAttribute("aria-label", `Copy of ${table.Name}`);
     setMeter(meter, table.Fraction, table.Status === "completed" ? "good" : "");
-    const copied = table.RowsWritten + table.RowsWrittenBefore;
+    const copied = rowsCopied(table);
     const outgrown = table.Status === "copying" && copied >= table.RowsEstimate;
     progress.firstChild.lastChild.textContent = outgrown ? "? %" : format.percent(table.Fraction);
     rows.textContent = table.Status === "completed" || outgrown ? format.count(copied)
@@ -129,7 +132,7 @@ export class Tables {
     $("detail-heading").textContent = table.Name;
     fillTiles($("detail-tiles"), [
       ["Status", table.Status, table.Target ? `→ ${table.Target}` : ""],
-      ["Rows copied", format.count(table.RowsWritten + table.RowsWrittenBefore), `about ${format.count(table.RowsEstimate)} at the start`],
+      ["Rows copied", format.count(rowsCopied(table)), `about ${format.count(table.RowsEstimate)} at the start`],
       ["Copied", format.size(table.BytesWritten), table.RowsWrittenBefore > 0 ? `${format.count(table.RowsWritten)} rows by this process` : ""],
       ["Key", table.KeyColumn || "–"],
       ["Copied up to", table.LastKey || "–", table.TargetKey ? `of ${table.TargetKey}` : ""],
