@@ -25,7 +25,7 @@ func (r *run) checkBinlog(ctx context.Context) error {
 			"on the source: SET GLOBAL binlog_row_image = FULL, and the same in its configuration"+sessions)
 	}
 	if strings.Contains(s.BinlogRowValueOptions, "PARTIAL_JSON") {
-		r.fault("partial-json", "binlog_row_value_options", "it contains PARTIAL_JSON on the source: updates of JSON columns are logged as differences",
+		r.fault("partial-json", "binlog_row_value_options", "it contains PARTIAL_JSON on the source: updates, also of tables without JSON columns, are logged as partial ones, which cannot be applied exactly",
 			"on the source: SET GLOBAL binlog_row_value_options = '', and the same in its configuration"+sessions)
 	}
 	switch s.GTIDModeSetting {

@@ -134,7 +134,7 @@ func TestBinlogSettings(t *testing.T) {
 			{"binlog_format", "STATEMENT", "not STATEMENT", "SET GLOBAL binlog_format = ROW"},
 			{"binlog_row_image", "MINIMAL", "not MINIMAL", "SET GLOBAL binlog_row_image = FULL"},
 			{"binlog_row_image", "NOBLOB", "not NOBLOB", "SET GLOBAL binlog_row_image = FULL"},
-			{"binlog_row_value_options", "PARTIAL_JSON", "PARTIAL_JSON", "SET GLOBAL binlog_row_value_options = ''"},
+			{"binlog_row_value_options", "PARTIAL_JSON", "also of tables without JSON columns", "SET GLOBAL binlog_row_value_options = ''"},
 			{"gtid_mode", "ON_PERMISSIVE", "it is ON_PERMISSIVE", "SET GLOBAL gtid_mode = ON"},
 		} {
 			t.Run(c.name+"="+c.value, func(t *testing.T) {
@@ -496,14 +496,14 @@ func TestTargetBinlog(t *testing.T) {
 		w.setGlobal(t, w.target, "binlog_format", "'ROW'")
 		w.in.PartOfRows = true
 		require.Zero(t, w.run(t).Count(preflight.Error))
-		parts := map[string]string{"binlog_row_image": "MINIMAL", "binlog_row_value_options": "PARTIAL_JSON"}
+		parts := map[string][2]string{"binlog_row_image": {"MINIMAL", "not MINIMAL (target)"}, "binlog_row_value_options": {"PARTIAL_JSON", "also of those without JSON columns"}}
 		if w.in.TargetServer.IsMariaDB() {
 			delete(parts, "binlog_row_value_options")
 		}
-		for name, value := range parts {
+		for name, part := range parts {
 			t.Run(name, func(t *testing.T) {
-				w.setGlobal(t, w.target, name, "'"+value+"'")
-				w.fails(t, "target-binlog", name, value, "on the target: SET GLOBAL "+name)
+				w.setGlobal(t, w.target, name, "'"+part[0]+"'")
+				w.fails(t, "target-binlog", name, part[1], "on the target: SET GLOBAL "+name)
 				w.in.PartOfRows = false
 				require.Zero(t, w.run(t).Count(preflight.Error), "every row that others change is a moved one")
 				w.in.PartOfRows = true

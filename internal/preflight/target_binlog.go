@@ -43,8 +43,8 @@ func (r *run) checkTargetBinlog(context.Context) error {
 			"on the target: SET GLOBAL binlog_row_image = FULL, and the same in its configuration"+sessions+skipWatch)
 	}
 	if strings.Contains(s.BinlogRowValueOptions, "PARTIAL_JSON") {
-		r.fault("partial-json", "binlog_row_value_options", "it contains PARTIAL_JSON on the target: where others change JSON columns of the moved tables, "+
-			"its binary log does not tell whether the rows are moved ones",
+		r.fault("partial-json", "binlog_row_value_options", "it contains PARTIAL_JSON on the target: where others update rows of the moved tables, "+
+			"also of those without JSON columns, its binary log does not tell whether they are moved ones",
 			"on the target: SET GLOBAL binlog_row_value_options = '', and the same in its configuration"+sessions+skipWatch)
 	}
 	return nil

@@ -206,6 +206,7 @@ func TestF21ToF24RefusedEvents(t *testing.T) {
 		{"minimal delete", []string{"SET binlog_row_image='MINIMAL'", "DELETE FROM moved WHERE id=1"}, "a row image without column", ""},
 		{"image without blobs", []string{"SET binlog_row_image='NOBLOB'", "UPDATE moved SET v=5 WHERE id=1"}, "a row image without column", ""},
 		{"partial JSON", []string{"SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE moved SET j=JSON_SET(j,'$.a',9) WHERE id=1"}, "a partial JSON update", "mysql"},
+		{"partial JSON, no document", []string{"SET binlog_row_value_options='PARTIAL_JSON'", "UPDATE parts SET v=5"}, "a partial JSON update", "mysql"},
 	}
 	mysql.RegisterReaderHandler(eventSchema, func() io.Reader { return strings.NewReader("3002\t5\n") })
 	t.Cleanup(func() { mysql.DeregisterReaderHandler(eventSchema) })
@@ -224,6 +225,8 @@ func TestF21ToF24RefusedEvents(t *testing.T) {
 					r.mustRefuse("", c.what, bothMoved)
 				case "rollback to a savepoint":
 					r.mustRefuse("", c.what)
+				case "partial JSON, no document":
+					r.mustRefuse(eventSchema+".parts", c.what)
 				case "drop of the schema", "schema created anew": // whichever table is looked at first
 					r.mustRefuseAny([]string{moved, eventSchema + ".parts"}, c.what)
 				default:
