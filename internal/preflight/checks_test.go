@@ -31,19 +31,31 @@ func TestColumnsComputedBySession(t *testing.T) {
 		w.in.Tables = append(w.in.Tables, preflight.Table{Schema: "shop_1", Name: "days", TargetSchema: "shop_1", TargetName: "days", KeyColumns: []string{"id"}})
 		w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "column f is stored and computed from the TIMESTAMP column at", "make the column virtual")
 
+		// Neither whether a TIMESTAMP is NULL, as where rows are deleted by one, nor its UNIX time is the session's.
+		columns := "id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, dd INT AS (DAY(d)) VIRTUAL, e DATE AS (DATE(dt)) VIRTUAL, " +
+			"n INT AS (IF(`At` IS NULL, 1, NULL)) VIRTUAL, nn INT AS (n + (at IS NOT NULL)) STORED, UNIQUE KEY (id, n), KEY (nn), KEY (e), "
 		keys := map[string]string{
-			"KEY i (id, d), KEY (e)":    "queries by it may find other rows on the target",
-			"UNIQUE KEY i (d), KEY (e)": "rows may be in each other's way on the target",
+			"KEY i (id, d)":                                    "queries by it may find other rows on the target",
+			"KEY i (dd)":                                       "queries by it may find other rows on the target",
+			"UNIQUE KEY i (d)":                                 "rows may be in each other's way on the target",
+			"x INT AS (n + dd) VIRTUAL, KEY i (x)":             "queries by it may find other rows on the target",
+			"x BIGINT AS (at + n) VIRTUAL, KEY i (x)":          "queries by it may find other rows on the target",
+			"x BIGINT AS (COALESCE(at, 0)) VIRTUAL, KEY i (x)": "queries by it may find other rows on the target",
 		}
-		if !w.in.SourceServer.IsMariaDB() { // which has no indexes over expressions
-			keys["KEY i ((DATE(at))), KEY ((DATE(dt)))"] = "queries by it may find other rows on the target"
+		if w.in.SourceServer.IsMariaDB() { // which has no indexes over expressions
+			columns += "u BIGINT AS (UNIX_TIMESTAMP(at)) VIRTUAL, KEY (u), "
+		} else {
+			columns += "UNIQUE KEY ((IF(at IS NULL, id, NULL))), KEY ((DATE(dt))), "
+			keys["KEY i ((DATE(at)))"] = "queries by it may find other rows on the target"
 			keys["UNIQUE KEY i ((HOUR(at)))"] = "rows may be in each other's way on the target"
 		}
 		for key, consequence := range keys {
-			exec(t, w.source, "DROP TABLE `shop_1`.days", "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, dt DATETIME, d DATE AS (DATE(at)) VIRTUAL, e DATE AS (DATE(dt)) VIRTUAL, "+key+") ENGINE=InnoDB")
+			exec(t, w.source, "DROP TABLE `shop_1`.days", "CREATE TABLE `shop_1`.days ("+columns+key+") ENGINE=InnoDB")
 			w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "index i holds what is computed from the TIMESTAMP column at: it depends on the time zone", "compute it from a DATETIME")
 			require.Contains(t, w.run(t).Table(), consequence)
 		}
+		exec(t, w.source, "DROP TABLE `shop_1`.days", "CREATE TABLE `shop_1`.days (id INT PRIMARY KEY, at TIMESTAMP NULL, d DATE AS (DATE(at)) VIRTUAL, f INT AS (DAY(d)) STORED) ENGINE=InnoDB")
+		w.finds(t, preflight.Warning, "types.by-session", "shop_1.days", "column f is stored and computed from the TIMESTAMP column at", "make the column virtual")
 	})
 }
 

@@ -92,14 +92,37 @@ func (s *structure) column(name string) (column, bool) {
 	return column{}, false
 }
 
-// timestampIn names a TIMESTAMP column that an expression mentions; empty without.
+// sameInAllZones is what expressions ask of a TIMESTAMP whose answer no time zone changes.
+var sameInAllZones = regexp.MustCompile("`(?:[^`]|``)+` is (?:not )?null|unix_timestamp\\(`(?:[^`]|``)+`\\)")
+
+// timestampIn names a TIMESTAMP column from which an expression is computed by the session's time zone,
+// perhaps by way of virtual columns; empty without.
 func (s *structure) timestampIn(expression string) string {
+	if expression == "" {
+		return ""
+	}
+	text, followed := strings.ToLower(expression), map[string]bool{}
+	for more := true; more; {
+		more = false
+		for c := range s.allColumns() {
+			if c.generated && !c.stored && !followed[c.name] && c.isIn(text) {
+				text += " " + strings.ToLower(c.expression)
+				followed[c.name], more = true, true
+			}
+		}
+	}
+	text = sameInAllZones.ReplaceAllString(text, "")
 	for c := range s.allColumns() {
-		if c.dataType == "timestamp" && strings.Contains(strings.ToLower(expression), "`"+strings.ToLower(c.name)+"`") {
+		if c.dataType == "timestamp" && c.isIn(text) {
 			return c.name
 		}
 	}
 	return ""
+}
+
+// isIn tells whether an expression in lower case mentions the column.
+func (c column) isIn(expression string) bool {
+	return strings.Contains(expression, "`"+strings.ReplaceAll(strings.ToLower(c.name), "`", "``")+"`")
 }
 
 // inUnique tells whether the column is part of a unique index.
