@@ -63,6 +63,14 @@ type tableProgress struct {
 	resumed   []CopiedRange // what the state had beyond last
 }
 
+// beyond is what is on the target beyond last. Until the table's copy goes on it is what the state had.
+func (p *tableProgress) beyond() []CopiedRange {
+	if p.ranges == nil {
+		return p.resumed
+	}
+	return p.ranges.beyondLow()
+}
+
 // progress returns a table's, which it makes; CopyRWMutex is held for writing.
 func (t *StateTracker) progress(table string) *tableProgress {
 	p := t.tables[table]
@@ -113,9 +121,6 @@ func (c *copiedRanges) add(r keyRange) {
 
 // beyondLow renders the ranges beyond low for a state.
 func (c *copiedRanges) beyondLow() []CopiedRange {
-	if c == nil {
-		return nil
-	}
 	var out []CopiedRange
 	for _, low := range sortedNames(c.beyond) {
 		r := c.beyond[low]
@@ -505,7 +510,7 @@ func (t *StateTracker) Serialize(lastKnownTableSchemaCache TableSchemaCache, bin
 		}
 		if p.completed {
 			s.CompletedTables[table] = true
-		} else if ranges := p.ranges.beyondLow(); len(ranges) > 0 {
+		} else if ranges := p.beyond(); len(ranges) > 0 {
 			s.CopiedRanges[table] = ranges
 		}
 	}

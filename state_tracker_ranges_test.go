@@ -53,6 +53,7 @@ func TestCopiedRangesAreJoined(t *testing.T) {
 			}
 
 			resumed := NewStateTrackerFromSerializedState(0, state)
+			require.Equal(t, state.CopiedRanges, resumed.Serialize(nil, nil).CopiedRanges, "before the table's copy goes on")
 			resumed.copied(table, l, resumed.resumedRanges("s.t", l))
 			again := resumed.Serialize(nil, nil)
 			require.Equal(t, state.LastSuccessfulPaginationKeys, again.LastSuccessfulPaginationKeys)
