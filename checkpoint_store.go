@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,11 +32,13 @@ import (
 // acknowledged, keep the checkpoint there. Methods may be called from any goroutine.
 //
 // A store keeps no second process of a run from writing to the target at the same time, as the
-// checkpoint there does: see to it that there is one. Before a process saves a state it loads the one
-// that is there, and ends with a *[FencedError] when that is another's, which has begun after it; until
-// then both write, and only a comparison tells what that has done.
+// checkpoint there does: see to it that there is one. Where there is no checkpoint a process loads the
+// state that is there before it saves one, and ends with a *[FencedError] when that is of another, which
+// has begun after it (SerializableState.Epoch); until then both write, and only a comparison tells what
+// that has done.
 type CheckpointStore interface {
-	// LoadState returns the state of a run, nil when there is none.
+	// LoadState returns the state of a run that was saved last, not one of a cache or a replica that may
+	// be behind; nil when there is none.
 	LoadState(ctx context.Context, runID string) (*SerializableState, error)
 	// SaveState replaces the state of a run, durably and whole or not at all.
 	SaveState(ctx context.Context, runID string, state *SerializableState) error
@@ -161,6 +164,7 @@ func (f *Ferry) loadStoredState(ctx context.Context) error {
 		return err
 	}
 	f.StateToResumeFrom, f.stateStored = state, true
+	f.epoch.Store(state.Epoch)                 // also when the host forgets the state: who made it may still run
 	if err := f.ValidateConfig(); err != nil { // it judges states
 		return err
 	}
@@ -177,68 +181,97 @@ func (f *Ferry) storeState(ctx context.Context) error {
 	return f.replaceState(ctx, state)
 }
 
-// replaceState stores a state in the place of one of this process. When another process has stored
-// one meanwhile the run is that one's.
+// replaceState stores a state, unless a process has stored one that has begun after this one: then the
+// run is that one's. A state of an older process is replaced: it was being saved when this one took
+// the run over. Where the checkpoint is on the target its epoch alone decides: the two orders may differ, and
+// nobody would go on. What is there and cannot be loaded is replaced, too: it may be damaged.
 func (f *Ferry) replaceState(ctx context.Context, state *SerializableState) error {
-	stored, err := f.CheckpointStore.LoadState(ctx, f.runID())
-	if err != nil {
-		return err
-	}
-	if stored != nil && stored.Process != "" && stored.Process != state.Process {
-		return &FencedError{RunID: f.runID()}
+	if !f.checkpoint.begun() {
+		stored, err := f.CheckpointStore.LoadState(ctx, f.runID())
+		if err == nil && stored != nil && stored.isNewerThan(state) {
+			return &FencedError{RunID: f.runID()}
+		}
 	}
 	return f.CheckpointStore.SaveState(ctx, f.runID(), state)
 }
 
-// storeFirstState takes the word from a stored state that nothing was executed after it, before
-// anything is, also where the run goes on from something else. From here on the run is this process's.
+// isNewerThan tells whose process has taken the run over from the other's. Of two that have done so
+// at once the lot decides, so that one of them goes on.
+func (s *SerializableState) isNewerThan(other *SerializableState) bool {
+	return cmp.Or(cmp.Compare(s.Epoch, other.Epoch), cmp.Compare(s.Process, other.Process)) > 0
+}
+
+// storeFirstState takes the run over from any other process, and takes the word from a stored state
+// that nothing was executed after it, before anything is, also where the run goes on from something
+// else. Where the stored state does not say that, the run goes on without: a later one takes its place.
 func (f *Ferry) storeFirstState(ctx context.Context) error {
-	if f.CheckpointStore == nil || !f.resuming {
+	if f.CheckpointStore == nil {
 		return nil
 	}
-	state, err := f.serializeState()
-	if err == nil {
-		err = f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	ended := f.resuming && (!f.stateStored || f.StateToResumeFrom.Final) // or it is not known
+	before := f.epoch.Load()
+	if f.StateToResumeFrom != nil {
+		before = max(before, f.StateToResumeFrom.Epoch)
 	}
-	if err != nil {
-		return fmt.Errorf("storing a state before the run goes on: %w", err)
+	err := f.keepStoring(ctx, func(ctx context.Context) error {
+		stored, err := f.CheckpointStore.LoadState(ctx, f.runID())
+		if err == nil {
+			ended = stored != nil && stored.Final
+		}
+		if err == nil && stored != nil {
+			before = max(before, stored.Epoch)
+		}
+		f.epoch.Store(before + 1)
+		state, err := f.serializeState()
+		if err != nil {
+			return err
+		}
+		return f.CheckpointStore.SaveState(ctx, f.runID(), state)
+	})
+	if err != nil && ended {
+		return fmt.Errorf("storing a state before the run goes on, in place of one that nothing was executed after: %w: see to the CheckpointStore and start the same command again", err)
+	}
+	if err != nil && ctx.Err() == nil {
+		f.logger.WithError(err).Error("the first state was not stored; the one before still is")
 	}
 	return nil
 }
 
-// storeLastState is storeState at the end of a run, whose context may have ended. It is tried
-// again for as long as it may take: behind it writers may wait for the traffic's switch. One that was
-// done leaves nothing of what was compared: the same command then compares everything anew.
-func (f *Ferry) storeLastState(ctx context.Context, done bool) error {
-	if f.CheckpointStore == nil {
+// keepStoring repeats store for as long as a run may wait for a state.
+func (f *Ferry) keepStoring(ctx context.Context, store func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, interruptedTimeout)
+	defer cancel()
+	return retry.Do(ctx, retry.Policy{Max: time.Second}, func(err error) bool { return !fencedOut(err) }, nil, store)
+}
+
+// storeLastState is storeState at the end of a run, whose context may have ended; runErr is how it did.
+// It is tried again for as long as it may take: behind it writers may wait for the traffic's switch. One
+// that was done leaves nothing of what was compared: the same command then compares everything anew.
+// What another process has taken over is that one's to store.
+func (f *Ferry) storeLastState(ctx context.Context, runErr error) error {
+	if f.CheckpointStore == nil || fencedOut(runErr) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), interruptedTimeout)
-	defer cancel()
 	state, err := f.serializeState()
 	if err != nil {
 		return err
 	}
-	if done {
+	if runErr == nil {
 		state.Verification, state.BinlogVerifyStore = nil, nil
 		state.LastStoredBinlogPositionForInlineVerifier = mysql.Position{}
 	}
-	owned := func(err error) bool { _, fenced := errors.AsType[*FencedError](err); return !fenced }
-	err = retry.Do(ctx, retry.Policy{Max: time.Second}, owned, nil, func(ctx context.Context) error { return f.replaceState(ctx, state) })
-	if err != nil && !owned(err) {
-		return err
-	}
-	if err != nil {
+	err = f.keepStoring(context.WithoutCancel(ctx), func(ctx context.Context) error { return f.replaceState(ctx, state) })
+	if err != nil && !fencedOut(err) {
 		return fmt.Errorf("storing the run's last state: %w: the rows on the target are not concerned; see to the CheckpointStore and start the same command again", err)
 	}
-	return nil
+	return err
 }
 
 // storeStates keeps the store up to date during a run, which ends when it is another process's.
 func (f *Ferry) storeStates(ctx context.Context, run *lifecycle.Group) error {
 	return every(ctx, time.Duration(f.StateReportFrequency)*time.Millisecond, func() {
 		err := f.storeState(ctx)
-		if _, fenced := errors.AsType[*FencedError](err); fenced {
+		if fencedOut(err) {
 			run.Cancel(origin("ferry", err))
 		} else if err != nil && ctx.Err() == nil {
 			f.logger.WithError(err).Error("the state was not stored; the one before still is")

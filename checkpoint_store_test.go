@@ -1,12 +1,15 @@
 package ghostferry
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/stretchr/testify/require"
@@ -57,6 +60,158 @@ func TestFileCheckpointStore(t *testing.T) {
 	state, err = store.LoadState(t.Context(), run)
 	require.NoError(t, err)
 	require.Nil(t, state)
+}
+
+// memoryStore is a store that all processes of a run share.
+type memoryStore struct {
+	state    *SerializableState
+	saving   func() // called once, before the next state is saved
+	loads    error
+	saves    error
+	failures int // of so many saves
+	attempts int
+}
+
+func (s *memoryStore) LoadState(context.Context, string) (*SerializableState, error) {
+	return s.state, s.loads
+}
+
+func (s *memoryStore) SaveState(_ context.Context, _ string, state *SerializableState) error {
+	if saving := s.saving; saving != nil {
+		s.saving = nil
+		saving()
+	}
+	s.attempts++
+	if s.failures > 0 {
+		s.failures--
+		return s.saves
+	}
+	s.state = state
+	return nil
+}
+
+func (s *memoryStore) ForgetState(context.Context, string) error {
+	s.state = nil
+	return nil
+}
+
+// process is a Ferry that has looked into the store.
+func (s *memoryStore) process(id string) *Ferry {
+	f := &Ferry{Config: &Config{RunID: "run", CheckpointStore: s}, StateTracker: NewStateTracker(0), processID: id}
+	_, f.logger = newRunLog(nil)
+	if s.state != nil { // as findCheckpoint does
+		f.StateToResumeFrom, f.stateStored, f.resuming = s.state, true, true
+		f.epoch.Store(s.state.Epoch)
+	}
+	return f
+}
+
+// Of two processes of a run the one that has taken it over later goes on, whatever of the other is
+// saved after that, and however the lots fall.
+func TestCheckpointStoreOfTwoProcesses(t *testing.T) {
+	for _, id := range []string{"a", "z"} {
+		var fenced *FencedError
+		store := &memoryStore{}
+		older := store.process("m")
+		require.NoError(t, older.storeFirstState(t.Context()))
+		require.NoError(t, older.storeState(t.Context()))
+		newer := store.process(id)
+
+		// A state of the older one is on its way when the newer one stores its first.
+		store.saving = func() { require.NoError(t, newer.storeFirstState(t.Context())) }
+		require.NoError(t, older.storeState(t.Context()))
+		require.Equal(t, "m", store.state.Process)
+		require.NoError(t, newer.storeState(t.Context()))
+		require.ErrorAs(t, older.storeState(t.Context()), &fenced)
+		require.ErrorAs(t, older.storeLastState(t.Context(), nil), &fenced)
+		require.NoError(t, older.storeLastState(t.Context(), fenced))
+		require.NoError(t, newer.storeLastState(t.Context(), nil))
+		require.Equal(t, id, store.state.Process)
+
+		// A run is begun afresh while an older process of it goes on.
+		older, newer = newer, store.process("m")
+		newer.StateToResumeFrom, newer.stateStored, newer.resuming = nil, false, false // as ForgetCheckpoint does
+		require.NoError(t, store.ForgetState(t.Context(), "run"))
+		store.saving = func() { require.NoError(t, newer.storeFirstState(t.Context())) }
+		require.NoError(t, older.storeState(t.Context()))
+		require.NoError(t, newer.storeState(t.Context()))
+		require.ErrorAs(t, older.storeState(t.Context()), &fenced)
+
+		// Both take the run over at once: one of them goes on.
+		one, other := store.process("one"), store.process(id)
+		store.saving = func() { require.NoError(t, other.storeFirstState(t.Context())) }
+		require.NoError(t, one.storeFirstState(t.Context()))
+		for range 2 {
+			_, _ = one.storeState(t.Context()), other.storeState(t.Context())
+		}
+		require.NotEqual(t, one.storeState(t.Context()) == nil, other.storeState(t.Context()) == nil)
+		require.ErrorAs(t, errors.Join(one.storeState(t.Context()), other.storeState(t.Context())), &fenced)
+	}
+}
+
+// Where the checkpoint is on the target the store keeps states, and nothing in it ends a run.
+func TestCheckpointStoreBesideTheCheckpoint(t *testing.T) {
+	store := &memoryStore{}
+	older := store.process("older")
+	older.checkpoint = &checkpoint{epoch: 2}
+	require.NoError(t, older.storeFirstState(t.Context()))
+	newer := store.process("newer")
+	newer.checkpoint = &checkpoint{epoch: 1}
+	require.NoError(t, newer.storeFirstState(t.Context()))
+	require.NoError(t, older.storeState(t.Context()))
+	require.Equal(t, "older", store.state.Process)
+	require.NoError(t, newer.storeState(t.Context()))
+	require.NoError(t, older.storeLastState(t.Context(), &FencedError{RunID: "run", Epoch: 3}))
+	require.Equal(t, "newer", store.state.Process)
+}
+
+// A store that fails for a while ends no run that can do without it.
+func TestCheckpointStoreFails(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name  string
+		state *SerializableState
+		ends  bool
+	}{
+		{"a new run", nil, false},
+		{"a run that was killed", &SerializableState{}, false},
+		{"a run that had ended", &SerializableState{Final: true}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &memoryStore{state: c.state, saves: broken}
+				f := store.process("m")
+				store.failures = 2
+				require.NoError(t, f.storeFirstState(t.Context()))
+				require.Equal(t, "m", store.state.Process)
+
+				store = &memoryStore{state: c.state, saves: broken}
+				f = store.process("m")
+				store.failures = 1000
+				err := f.storeFirstState(t.Context())
+				require.Greater(t, store.attempts, 2)
+				if c.ends {
+					require.ErrorIs(t, err, broken)
+					require.ErrorContains(t, err, "start the same command again")
+					return
+				}
+				require.NoError(t, err)
+				store.failures = 0
+				require.NoError(t, f.storeState(t.Context()))
+				require.Equal(t, "m", store.state.Process)
+			})
+		})
+	}
+
+	store := &memoryStore{}
+	f := store.process("m")
+	require.NoError(t, f.storeFirstState(t.Context()))
+	store.loads, store.state = errors.New("the checkpoint is damaged"), nil
+	require.NoError(t, f.storeState(t.Context()))
+	require.Equal(t, "m", store.state.Process)
+	store.state = nil
+	require.NoError(t, f.storeLastState(t.Context(), nil))
+	require.Equal(t, "m", store.state.Process)
 }
 
 // The files of testdata are states as they were once written. They must be read for ever,
@@ -115,6 +270,7 @@ func goldenState() *SerializableState {
 		Debts:                                     map[string][]string{"shop.orders": {"0000000137"}},
 		TargetIdentity:                            "4f22ab58-82db-22f2-8f44-d91bb0530503",
 		Process:                                   "PROCESS",
+		Epoch:                                     3,
 		LastWrittenLogMark:                        "1234 1300 9f",
 		LastReadBinlogCoordinate:                  &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1300},
 		LastExecutedBinlogCoordinate:              &BinlogCoordinate{File: "mysql-bin.000003", Pos: 1234, GTIDSet: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77"},

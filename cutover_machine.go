@@ -591,15 +591,20 @@ func (f *Ferry) ownedStill(ctx context.Context) error {
 // notTakenOver is ownedStill for what is right as long as nobody else has the run.
 func (f *Ferry) notTakenOver(ctx context.Context) error {
 	err := f.ownedStill(ctx)
-	if _, fenced := errors.AsType[*FencedError](err); !fenced {
+	if !fencedOut(err) {
 		return nil
 	}
 	return err
 }
 
+// fencedOut reports whether an error says that another process has taken the run over.
+func fencedOut(err error) bool {
+	_, fenced := errors.AsType[*FencedError](err)
+	return fenced
+}
+
 // disowned reports whether an error says that this process does not own the run any more.
 func disowned(err error) bool {
-	_, fenced := errors.AsType[*FencedError](err)
 	_, lost := errors.AsType[*TargetLostCommitsError](err)
-	return fenced || lost
+	return lost || fencedOut(err)
 }

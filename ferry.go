@@ -102,6 +102,7 @@ type Ferry struct {
 	proven      func(position, end BinlogCoordinate) bool
 	stateStored bool             // StateToResumeFrom came from the CheckpointStore
 	processID   string           // in the states of this process; set by Initialize
+	epoch       atomic.Uint64    // the same; of the process before until the run begins
 	emptied     map[string]bool  // tables that a state has as copied and whose rows are gone; set by Start
 	startsAt    BinlogCoordinate // set by Start
 	overtaken   BinlogCoordinate // up to where the run may have gone on after the state; zero: it had ended. Set by Start

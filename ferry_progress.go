@@ -49,7 +49,7 @@ func (f *Ferry) serializeState() (*SerializableState, error) {
 	if f.targetServer != nil {
 		state.TargetIdentity = f.targetServer.Identity
 	}
-	state.Process = f.processID
+	state.Process, state.Epoch = f.processID, f.epoch.Load()
 	// Who went on from a state that was overtaken knows only where that process cannot have been
 	// further.
 	state.Final = over && f.BinlogWriter.appliedUpTo().CompareFilePos(f.overtaken) >= 0

@@ -233,7 +233,7 @@ func (f *Ferry) RunContext(ctx context.Context) (err error) {
 	if err != nil {
 		f.reportLastState(ctx)
 	}
-	storeErr := f.storeLastState(ctx, err == nil)
+	storeErr := f.storeLastState(ctx, err)
 	if err != nil {
 		f.saveLast(ctx)
 		if storeErr != nil {

@@ -62,6 +62,10 @@ type SerializableState struct {
 	// Process tells the process that made the state from the others of its run: a word drawn by lot.
 	// Empty in earlier states.
 	Process string
+	// Epoch is one more than that of the state which a [CheckpointStore] had when the process took
+	// the run over: of two processes the one with the higher Epoch has begun later. 0 in earlier states, and
+	// without a store.
+	Epoch uint64
 	// LastWrittenLogMark tells the last transaction up to the position from another that the
 	// source's log may have in its place after a crash or a reset; empty when none is known.
 	LastWrittenLogMark string
@@ -164,6 +168,7 @@ type serializableStateJSON struct {
 	SourceStartedAt                           int64             `json:",omitempty"`
 	TargetIdentity                            string            `json:",omitempty"`
 	Process                                   string            `json:",omitempty"`
+	Epoch                                     uint64            `json:",omitempty"`
 	LastWrittenLogMark                        string            `json:",omitempty"`
 	LastReadBinlogCoordinate                  *BinlogCoordinate `json:",omitempty"`
 	Debts                                     map[string][]string
@@ -203,6 +208,7 @@ func (s *SerializableState) MarshalJSON() ([]byte, error) {
 		SourceStartedAt:              s.SourceStartedAt,
 		TargetIdentity:               s.TargetIdentity,
 		Process:                      s.Process,
+		Epoch:                        s.Epoch,
 		LastWrittenLogMark:           s.LastWrittenLogMark,
 		LastReadBinlogCoordinate:     s.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate: s.LastExecutedBinlogCoordinate,
@@ -265,6 +271,7 @@ func (s *SerializableState) UnmarshalJSON(data []byte) error {
 		SourceStartedAt:              raw.SourceStartedAt,
 		TargetIdentity:               raw.TargetIdentity,
 		Process:                      raw.Process,
+		Epoch:                        raw.Epoch,
 		LastWrittenLogMark:           raw.LastWrittenLogMark,
 		LastReadBinlogCoordinate:     raw.LastReadBinlogCoordinate,
 		LastExecutedBinlogCoordinate: raw.LastExecutedBinlogCoordinate,

@@ -474,19 +474,43 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		others.Process = "another"
 		ran := make(chan error, 1)
 		go func() { ran <- f.RunContext(ctx) }()
+		var runErr error
 		harness.Await(t, "the run ends", func() bool {
-			require.NoError(t, store.SaveState(ctx, f.CheckpointRunID(), others)) // again: it may just have stored its own
+			state, err := store.LoadState(ctx, f.CheckpointRunID())
+			require.NoError(t, err)
+			if state.Process != others.Process { // also of what it was just storing
+				others.Epoch = state.Epoch + 1
+				require.NoError(t, store.SaveState(ctx, f.CheckpointRunID(), others))
+			}
 			select {
-			case err = <-ran:
+			case runErr = <-ran:
 				return true
 			default:
 				return false
 			}
 		})
 		var fenced *ghostferry.FencedError
-		require.ErrorAs(t, err, &fenced)
-		require.ErrorContains(t, err, "CheckpointStore")
-		require.False(t, ghostferry.Resumable(err))
+		require.ErrorAs(t, runErr, &fenced)
+		require.ErrorContains(t, runErr, "CheckpointStore")
+		require.False(t, ghostferry.Resumable(runErr))
+		require.NoError(t, f.Close())
+
+		// The run is begun afresh, and that process goes on all the same.
+		p.Shop(t, o.Database, 300)
+		f = ferry()
+		require.NoError(t, f.InitializeContext(ctx))
+		require.True(t, f.Resuming())
+		require.NoError(t, f.ForgetCheckpoint(ctx))
+		require.False(t, f.Resuming())
+		require.NoError(t, f.StartContext(ctx))
+		require.NoError(t, harness.RunStarted(ctx, f, func() error {
+			return store.SaveState(ctx, f.CheckpointRunID(), others)
+		}))
+		state, err := store.LoadState(ctx, f.CheckpointRunID())
+		require.NoError(t, err)
+		require.Equal(t, others.Epoch+1, state.Epoch)
+		require.True(t, state.Final)
+		require.NoError(t, f.Close())
 	})
 }
 
