@@ -57,7 +57,7 @@ func (f *Ferry) StartContext(ctx context.Context) error {
 		return origin("binlog_streamer", err)
 	}
 	// What changes the components comes last: a Start that has failed may be repeated.
-	if err := f.resumeVerification(f.savedVerification()); err != nil {
+	if err := f.resumeVerification(); err != nil {
 		return err
 	}
 	f.listen()
@@ -84,7 +84,7 @@ func (f *Ferry) listen() {
 
 // resumeVerification is done here and not before: by now it is known which tables are
 // copied again.
-func (f *Ferry) resumeVerification(state *VerificationState) error {
+func (f *Ferry) resumeVerification() error {
 	var v savingVerifier
 	switch own := f.Verifier.(type) {
 	case *OnlineVerifier:
@@ -98,7 +98,7 @@ func (f *Ferry) resumeVerification(state *VerificationState) error {
 	if err != nil {
 		return err
 	}
-	return f.resumeVerificationOf(c, state)
+	return f.resumeVerificationOf(c)
 }
 
 // preparedPatience is how long the start waits for XA transactions that are prepared.

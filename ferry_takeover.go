@@ -53,9 +53,6 @@ func (f *Ferry) prepareTarget(ctx context.Context) error {
 		return err
 	}
 	if found != nil {
-		if err := f.verifyFrom(found); err != nil {
-			return err
-		}
 		if err := f.repairUnconfirmed(ctx, found); err != nil {
 			return err
 		}
@@ -122,10 +119,7 @@ func (f *Ferry) goOnFrom(ctx context.Context, found *resumePoint) error {
 	}
 	*f.resume = *found // the components hold it, too
 	moved := found.batch != batch || f.resumePosition() != from
-	if err := f.queueCopiedByOthers(); err != nil {
-		return err
-	}
-	if err := f.queueRechecks(); err != nil {
+	if err := f.resumeVerificationAgain(); err != nil {
 		return err
 	}
 	f.rememberCopied()

@@ -114,7 +114,6 @@ func (f *Ferry) repairUnconfirmed(ctx context.Context, found *resumePoint) error
 		return nil
 	}
 	tables := f.unprovenTables(found)
-	f.queueWhole(tables...)
 	if err := f.forgetCompared(ctx, tables...); err != nil {
 		return err
 	}

@@ -211,11 +211,11 @@ func (f *Ferry) verificationState() *VerificationState {
 }
 
 // resumeVerificationOf makes the verifier go on where an earlier process was.
-func (f *Ferry) resumeVerificationOf(c *comparer, state *VerificationState) error {
+func (f *Ferry) resumeVerificationOf(c *comparer) error {
 	if !f.resuming {
 		return nil
 	}
-	dump := f.StateToResumeFrom
+	state, dump := f.savedVerification(), f.StateToResumeFrom
 	var err error
 	if !f.compareAll && state != nil && state.VerifierType == f.VerifierType {
 		err = c.load(state.Tables, f.copiedAnew)
@@ -227,34 +227,31 @@ func (f *Ferry) resumeVerificationOf(c *comparer, state *VerificationState) erro
 	if err != nil {
 		return err
 	}
-	return f.queueRechecks()
+	return f.queueRechecks(c)
 }
 
-// verifyFrom makes the verifier go on from what is saved when this process takes the run over, in place
-// of what it has read before. Another one may have gone on meanwhile: that may have copied tables anew,
-// and has in its progress what it had to compare again.
-func (f *Ferry) verifyFrom(found *resumePoint) error {
-	if c := comparing(f.Verifier); c != nil {
-		c.counters.chunks.Store(0)
-		c.compareEverything()
-		if _, inline := f.Verifier.(*InlineVerifier); inline {
-			c.queue.take()
-		}
-	}
-	return f.resumeVerification(found.verification)
-}
-
-// queueCopiedByOthers is queueCopied for an inline verifier that does not go on from its own progress.
-func (f *Ferry) queueCopiedByOthers() error {
-	v, inline := f.Verifier.(*InlineVerifier)
-	if state := f.savedVerification(); !inline || state != nil && state.VerifierType == f.VerifierType {
+// resumeVerificationAgain makes the verifier go on from what was saved when this process took the run over,
+// in place of what it has read before. Another one may have gone on meanwhile: that may have copied tables
+// anew, and has in its progress what it had to compare again. Of a table of which this process has removed
+// rows all is compared: it is copied anew in part.
+func (f *Ferry) resumeVerificationAgain() error {
+	c := comparing(f.Verifier)
+	if c == nil {
 		return nil
 	}
-	c, err := v.core()
-	if err != nil {
+	c.counters.chunks.Store(0)
+	c.compareEverything()
+	if _, inline := f.Verifier.(*InlineVerifier); inline {
+		c.queue.take()
+	}
+	if err := f.resumeVerification(); err != nil {
 		return err
 	}
-	f.queueCopied(c)
+	for id, t := range f.resume.tables {
+		if t.emptied {
+			f.queueWhole(f.Tables.Get(id.SchemaName, id.TableName))
+		}
+	}
 	return nil
 }
 
@@ -286,14 +283,9 @@ func (f *Ferry) queueCopied(c *comparer) {
 }
 
 // queueRechecks queues the rows that differed when an earlier process wrote them.
-func (f *Ferry) queueRechecks() error {
-	v, ok := f.Verifier.(savingVerifier)
-	if !ok || f.resume == nil {
+func (f *Ferry) queueRechecks(c *comparer) error {
+	if f.resume == nil {
 		return nil
-	}
-	c, err := v.core()
-	if err != nil {
-		return err
 	}
 	for id, keys := range f.resume.rechecks {
 		fp := c.byName[id]
@@ -324,7 +316,7 @@ func (f *Ferry) compareAnew(ctx context.Context, table *TableSchema, save bool) 
 }
 
 // forgetCompared takes back in the checkpoint that tables were compared, which the verifier of this
-// process has to know before: then what it saves later does not say so either.
+// process has to know before it saves: else that would say so again.
 func (f *Ferry) forgetCompared(ctx context.Context, tables ...*TableSchema) error {
 	f.verificationSaved.Lock()
 	defer f.verificationSaved.Unlock()

@@ -248,6 +248,80 @@ func TestInlineVerifierTakesOverFromALiveProcess(t *testing.T) {
 	})
 }
 
+// What an inline verifier has left to compare is what was saved when it takes the run over, also of a
+// table that another process has copied anew, because the source may have lost rows of it, since this
+// one has looked.
+func TestInlineVerifierTakesOverARepair(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "inline_repaired"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)", "CREATE TABLE u (id INT PRIMARY KEY)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)", "INSERT INTO u VALUES (1)")
+		move := func(change func()) {
+			f := unwatched(p, schema, ghostferry.VerifierTypeInline)
+			f.AutomaticCutover = false
+			mustStart(t, ctx, f)
+			run, stop := context.WithCancel(ctx)
+			defer stop()
+			ran := make(chan error, 1)
+			go func() { ran <- f.RunContext(run) }()
+			awaitRows(t, p.TargetDB, schema+".t", 2, f)
+			change()
+			stop()
+			mustBeInterrupted(t, <-ran)
+			require.NoError(t, f.Close())
+		}
+		move(func() {})
+		// As when the source was restarted, and its log had not been followed up to the reads of t.
+		p.In(t, p.TargetDB, "_ghostferry", "UPDATE runs SET source_started=source_started-60", "UPDATE tables SET read_pos=read_pos+1000000000 WHERE source_table='t'")
+		late := unwatched(p, schema, ghostferry.VerifierTypeInline)
+		mustStart(t, ctx, late)
+		move(func() { // the preflight would refuse the triggers before, and a change that is applied right may be compared at once
+			p.In(t, p.TargetDB, schema, "CREATE TRIGGER spoils BEFORE UPDATE ON t FOR EACH ROW SET NEW.v=11", "CREATE TRIGGER spoils_new BEFORE INSERT ON t FOR EACH ROW SET NEW.v=11")
+			p.In(t, p.SourceDB, schema, "UPDATE t SET v=10 WHERE id=1")
+			harness.Await(t, "the change is applied", func() bool { return harness.Count(t, p.TargetDB, schema+".t WHERE v=11") == 1 })
+		})
+		p.In(t, p.TargetDB, schema, "DROP TRIGGER spoils", "DROP TRIGGER spoils_new")
+		require.ErrorContains(t, harness.RunStarted(ctx, late, func() error { return nil }), schema+".t [PKs: 1 ")
+		require.NoError(t, late.Close())
+	})
+}
+
+// Where the target's log is not watched from where it was, an inline verifier compares all that was
+// copied anew, also what another process copies before this one takes the run over.
+func TestInlineVerifierComparesAllThatOthersCopied(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "inline_all"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4)")
+		ferry := func() *ghostferry.Ferry {
+			f := unwatched(p, schema, ghostferry.VerifierTypeInline)
+			f.SkipTargetVerification = false
+			return f
+		}
+		stopAtFirstChunk(t, ctx, ferry())
+		target := &harness.Pair{Setting: p.Setting, SourceDB: p.TargetDB}
+		p.In(t, p.TargetDB, "", "FLUSH BINARY LOGS")
+		file, _, err := target.SourceLogEnd(ctx)
+		require.NoError(t, err)
+		purge(t, target, file)
+		late := ferry()
+		mustStart(t, ctx, late)
+		stopAtFirstChunk(t, ctx, ferry())
+		copied := harness.Count(t, p.TargetDB, schema+".t")
+		require.GreaterOrEqual(t, copied, 2)
+		p.In(t, p.TargetDB, schema, "SET SESSION sql_log_bin=0", "UPDATE t SET v=v+10")
+		err = harness.RunStarted(ctx, late, func() error { return nil })
+		for id := range copied {
+			require.ErrorContains(t, err, fmt.Sprintf("%d (type: rows checksum difference", id+1))
+		}
+		require.NoError(t, late.Close())
+	})
+}
+
 // So it is with a table that was empty when it was copied, and filled since; and what was compared
 // only then is in the report.
 func TestInlineVerifierTakesOverChanges(t *testing.T) {
