@@ -26,8 +26,9 @@ const (
 	keysPerRead     = 500
 	keyBytesPerRead = 256 << 10
 
-	// maxVerifyPasses is how often the keys that changed meanwhile are compared again
-	// before the cutover, and fewKeys how many of them may be left for it.
+	// maxVerifyPasses is how often the keys that changed meanwhile are compared again before
+	// the cutover, one after the other without a repair or a walk that was cut short, and fewKeys
+	// how many of them may be left for it.
 	maxVerifyPasses = 30
 	fewKeys         = 1000
 

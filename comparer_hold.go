@@ -71,9 +71,13 @@ func (c *comparer) rehearse(ctx context.Context) (keys int, took time.Duration, 
 	defer c.hold()()
 	keys, _ = c.queue.counts()
 	err = c.run(ctx, &c.counters.before, func(ctx context.Context) error {
-		p, err := c.pass(ctx, false)
-		took = p.took
-		return err
+		for {
+			p, err := c.pass(ctx, false)
+			took += p.took
+			if err != nil || !p.cutShort {
+				return err
+			}
+		}
 	})
 	return keys, took, err
 }

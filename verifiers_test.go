@@ -424,17 +424,31 @@ func TestRepairOfAStillTarget(t *testing.T) {
 		requireEqual(t, v, "after the repair of the others")
 		require.Equal(t, 3, v.Stats().Repaired)
 
-		// Rows of more chunks than there are passes without a repair.
+		// Rows of more chunks than there are passes without a repair, and each ends a walk.
 		const chunks, chunkRows = 32, 4
 		mustExec(t, db, "CREATE TABLE "+verifySource+".many (id INT PRIMARY KEY)", "CREATE TABLE "+verifyTarget+".many (id INT PRIMARY KEY)",
 			fmt.Sprintf("INSERT INTO %s.many WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) SELECT i FROM n", verifySource, chunks*chunkRows))
-		v = newTestVerifier(t, db)
-		v.Repair, v.Concurrency = true, 1
-		c, err = v.core()
-		require.NoError(t, err)
-		many := c.byName[TableIdentifier{verifySource, "many"}].table
-		many.approxRows, many.dataLength = 1, verifyChunkBytes/chunkRows
-		c.locatedKeys = 1
+		repairMany := func() (*OnlineVerifier, *comparer) {
+			v := newTestVerifier(t, db)
+			v.Repair, v.Concurrency = true, 1
+			c, err := v.core()
+			require.NoError(t, err)
+			many := c.byName[TableIdentifier{verifySource, "many"}].table
+			many.approxRows, many.dataLength = 1, verifyChunkBytes/chunkRows
+			c.locatedKeys = 1
+			return v, c
+		}
+		requireWalked := func(v *OnlineVerifier, err error) {
+			require.NoError(t, err)
+			require.Zero(t, v.Stats().RangesQueued, "no range is left to the cutover")
+			require.Equal(t, v.Stats().Tables, v.Stats().TablesDone)
+			require.Zero(t, v.Stats().Repaired, "while the source may be written nothing says that a row differs for good")
+		}
+		v, c = repairMany()
+		_, _, err = c.rehearse(t.Context())
+		requireWalked(v, err)
+		v, _ = repairMany()
+		requireWalked(v, v.VerifyBeforeCutover())
 		requireEqual(t, v, "after the repair of many")
 		require.Equal(t, chunks*chunkRows, v.Stats().Repaired)
 		requireEqual(t, newTestVerifier(t, db), "by another verifier")
