@@ -42,6 +42,7 @@ import (
 // them, which waits for transactions in flight and stops later ones.
 type checkpoint struct {
 	db       *sql.DB
+	sessions *sessionPool   // of its own transactions, which write to db
 	server   *server.Server // target
 	schema   string
 	runID    string

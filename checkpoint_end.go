@@ -12,18 +12,12 @@ import (
 // out whether it was committed before.
 func (c *checkpoint) owned(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
 	return c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error {
-		tx, err := c.db.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }()
-		if err := c.lockOwned(ctx, tx); err != nil {
-			return err
-		}
-		if err := f(ctx, tx); err != nil {
-			return err
-		}
-		return tx.Commit()
+		return c.sessions.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			if err := c.lockOwned(ctx, tx); err != nil {
+				return err
+			}
+			return f(ctx, tx)
+		})
 	})
 }
 

@@ -89,8 +89,9 @@ type Ferry struct {
 	collisions                     *collisionLedger
 	checkpoint                     *checkpoint // nil when Config.Checkpoint is "off"
 	indexes                        *deferredIndexes
-	indexesDB                      *sql.DB   // see openForIndexes
-	began                          time.Time // of Initialize, with its monotonic reading
+	indexesDB                      *sql.DB      // see openForIndexes
+	targetSessions                 *sessionPool // of transactions on the target beside those that write the data
+	began                          time.Time    // of Initialize, with its monotonic reading
 	resume                         *resumePoint
 	damage                         *DamagedCheckpointError // why the checkpoint cannot be resumed from
 	damaged                        *resumePoint            // what is known of its tables then

@@ -36,7 +36,8 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 			return 0, fmt.Errorf("which rows of %s this run has brought is not known, only a RowFilter tells: %w", t, errors.Join(err, errors.ErrUnsupported))
 		}
 	}
-	if err := f.checkpoint.fenceOut(ctx, evenIfFinished, nil); err != nil {
+	err = f.pastLostSessions(ctx, func(ctx context.Context) error { return f.checkpoint.fenceOut(ctx, evenIfFinished, nil) })
+	if err != nil {
 		return 0, err
 	}
 	if also != nil {
@@ -57,7 +58,7 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 		for {
 			var n int64
 			err := f.checkpoint.owned(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-				n, err = removeUnchecked(ctx, tx, statement)
+				n, err = remove(ctx, tx, statement)
 				return err
 			})
 			if err != nil {
@@ -81,37 +82,40 @@ func removal(schema, table string, l *tableLayout) string {
 // run over in turn, and then this one cannot. known, unless nil, has who owned the traffic when
 // this process looked: that must not have changed.
 func (c *checkpoint) fenceOut(ctx context.Context, evenIfFinished bool, known *resumePoint) error {
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
 	var epoch uint64
+	err := c.sessions.transaction(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		epoch, err = c.raiseEpoch(ctx, tx, evenIfFinished, known)
+		return err
+	})
+	if err == nil {
+		c.epoch = epoch
+	}
+	return err
+}
+
+// raiseEpoch is fenceOut's transaction; it returns the new epoch.
+func (c *checkpoint) raiseEpoch(ctx context.Context, tx *sql.Tx, evenIfFinished bool, known *resumePoint) (epoch uint64, err error) {
 	var finished bool
 	if err := tx.QueryRowContext(ctx, "SELECT epoch, finished FROM "+c.table("runs")+" WHERE run_id=? FOR UPDATE", c.runID).Scan(&epoch, &finished); err != nil {
-		return fmt.Errorf("taking over run %s: %w", c.runID, err)
+		return 0, fmt.Errorf("taking over run %s: %w", c.runID, err)
 	}
 	if finished && !evenIfFinished {
-		return fmt.Errorf("run %s has finished: its rows may be in use by now, they are not removed unless that is asked for by name", c.runID)
+		return 0, fmt.Errorf("run %s has finished: its rows may be in use by now, they are not removed unless that is asked for by name", c.runID)
 	}
 	if known != nil {
 		now := &resumePoint{}
 		err := c.loadTraffic(ctx, tx, now)
 		if _, damaged := errors.AsType[*DamagedCheckpointError](err); err != nil && !damaged { // which is TrafficUnknown
-			return err
+			return 0, err
 		}
 		if err := now.sameOwner(known.traffic); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	for _, statement := range []string{"UPDATE " + c.table("runs") + " SET epoch=? WHERE run_id=?", "UPDATE " + c.table("lanes") + " SET epoch=? WHERE run_id=?"} {
 		if _, err := tx.ExecContext(ctx, statement, epoch+1, c.runID); err != nil {
-			return fmt.Errorf("taking over run %s: %w", c.runID, err)
+			return 0, fmt.Errorf("taking over run %s: %w", c.runID, err)
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	c.epoch = epoch + 1
-	return nil
+	return epoch + 1, nil
 }

@@ -82,6 +82,8 @@ func (f *Ferry) connect(ctx context.Context) error {
 	f.SourceDB, f.sourceServer, onSource = f.open(ctx, "source", f.Source)
 	f.TargetDB, f.targetServer, onTarget = f.open(ctx, "target", f.Target)
 	if onTarget == nil {
+		db, srv := f.TargetDB, f.targetServer
+		f.targetSessions = &sessionPool{open: func(ctx context.Context) (*session, error) { return openWriter(ctx, db, srv) }}
 		onTarget = f.openForIndexes()
 	}
 	return errors.Join(onSource, onTarget)
@@ -142,6 +144,9 @@ func (f *Ferry) closeConnections() {
 	}
 	if f.madeThrottler != nil {
 		_ = f.madeThrottler.Close()
+	}
+	if f.targetSessions != nil {
+		f.targetSessions.close()
 	}
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB, f.indexesDB} {
 		if db != nil {

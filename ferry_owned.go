@@ -13,7 +13,8 @@ import (
 // process that stood still meanwhile nothing is written, and it gets a [*FencedError]. do
 // must not commit. Foreign keys are not checked, so nothing cascades. A row that others have
 // locked is waited for for five seconds, because who records the traffic waits meanwhile, and
-// nothing is tried again: the host does that.
+// nothing is tried again: the host does that. For the same reason the target ends the transaction
+// when do has sent nothing for two minutes.
 func (f *Ferry) InOwnedTransaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
 	conn, err := f.TargetDB.Conn(ctx)
 	if err != nil {
@@ -21,7 +22,7 @@ func (f *Ferry) InOwnedTransaction(ctx context.Context, do func(ctx context.Cont
 	}
 	s := &session{conn: conn}
 	defer s.discard() // nobody else gets a connection without checks
-	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0, "+lockWait); err != nil {
+	if _, err := conn.ExecContext(ctx, "SET SESSION foreign_key_checks=0, "+writerLimits(f.targetServer)); err != nil {
 		return err
 	}
 	tx, err := conn.BeginTx(ctx, nil)

@@ -21,7 +21,7 @@ func (f *Ferry) findCheckpoint(ctx context.Context) (err error) {
 		f.resuming = f.StateToResumeFrom != nil
 		return err
 	}
-	f.checkpoint = &checkpoint{db: f.TargetDB, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), verifier: f.VerifierType, attempts: f.DBWriteRetries, patience: f.targetPatience, definition: f.recordedDefinition}
+	f.checkpoint = &checkpoint{db: f.TargetDB, sessions: f.targetSessions, server: f.targetServer, schema: f.CheckpointSchema, runID: f.runID(), verifier: f.VerifierType, attempts: f.DBWriteRetries, patience: f.targetPatience, definition: f.recordedDefinition}
 	if f.resume, err = f.checkpoint.load(ctx); err == nil && f.resume == nil && f.RunID == "" {
 		err = f.findFailedOver(ctx)
 	}

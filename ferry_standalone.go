@@ -79,45 +79,33 @@ func (f *Ferry) removeStandaloneRows(ctx context.Context, t *TableSchema) (remov
 	if err != nil || l.scope == nil {
 		return 0, errors.Join(err, &ConfigError{Field: "CopyFilter", Problem: "no row filter says which rows of " + t.String() + " are the run's", Remedy: "give the table a condition"})
 	}
-	remove := func(ctx context.Context, tx *sql.Tx) error {
+	removeAll := func(ctx context.Context, tx *sql.Tx) error {
 		schema, table := newRewrites(f.DatabaseRewrites, f.TableRewrites).table(t.Schema, t.Name)
 		var err error
-		removed, err = removeUnchecked(ctx, tx, removal(schema, table, l))
+		removed, err = remove(ctx, tx, removal(schema, table, l))
 		return err
 	}
 	if f.checkpoint.begun() {
-		err = f.checkpoint.owned(ctx, remove)
+		err = f.checkpoint.owned(ctx, removeAll)
 		return removed, err
 	}
-	err = f.onTarget(ctx, remove)
+	err = f.onTarget(ctx, removeAll)
 	return removed, err
 }
 
 // onTarget runs f in a transaction on the target, again while its error may pass.
 func (f *Ferry) onTarget(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
 	return f.targetPatience.do(ctx, 0, func(ctx context.Context, _ int) error {
-		tx, err := f.TargetDB.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }()
-		if err := do(ctx, tx); err != nil {
-			return err
-		}
-		return tx.Commit()
+		return f.targetSessions.transaction(ctx, do)
 	})
 }
 
-// removeUnchecked executes a DELETE that does not cascade: other rows may refer to these, and may
-// do so again when they are back.
-func removeUnchecked(ctx context.Context, tx *sql.Tx, statement string) (removed int64, err error) {
-	if _, err := tx.ExecContext(ctx, "SET @ghostferry_checks=@@foreign_key_checks, foreign_key_checks=0"); err != nil {
+// remove executes a DELETE. In sessions that write it does not cascade: other rows may refer to these,
+// and may do so again when they are back.
+func remove(ctx context.Context, tx *sql.Tx, statement string) (removed int64, err error) {
+	result, err := tx.ExecContext(ctx, statement)
+	if err != nil {
 		return 0, err
 	}
-	result, err := tx.ExecContext(ctx, statement)
-	if err == nil {
-		removed, err = result.RowsAffected()
-	}
-	_, restoreErr := tx.ExecContext(ctx, "SET foreign_key_checks=@ghostferry_checks")
-	return removed, errors.Join(err, restoreErr)
+	return result.RowsAffected()
 }

@@ -90,24 +90,29 @@ func (f *Ferry) warnOfForgottenDebts() {
 	}
 }
 
-// takeRunOver begins this process's turn in the checkpoint. Rows of it that an earlier process has
-// locked are waited for until the server must have ended the sessions of one that is gone.
+// takeRunOver begins this process's turn in the checkpoint.
 func (f *Ferry) takeRunOver(ctx context.Context) (found *resumePoint, err error) {
+	err = f.pastLostSessions(ctx, func(ctx context.Context) error {
+		found, err = f.checkpoint.begin(ctx, f.resume, f.process, f.startsAt, f.BinlogWriter.mark, f.UpdatableConfig.lanes(), f.sortedTables(), f.ledger.all())
+		return err
+	})
+	return found, err
+}
+
+// pastLostSessions has the run taken over. Rows of the checkpoint that an earlier process has
+// locked are waited for until the server must have ended the sessions of one that is gone.
+func (f *Ferry) pastLostSessions(ctx context.Context, takeOver func(ctx context.Context) error) error {
 	began, told := time.Now(), false
 	locked := func(err error) bool {
 		return mysqlerr.Classify(err) == mysqlerr.LockWait && time.Since(began) < lostSessionLimit
 	}
 	// Each attempt has waited for the locks itself, and was rolled back whole.
-	err = retry.Do(ctx, retry.Policy{Max: time.Second}, locked, func(_ int, _ time.Duration, err error) {
+	return retry.Do(ctx, retry.Policy{Max: time.Second}, locked, func(_ int, _ time.Duration, err error) {
 		if !told {
 			f.logger.WithError(err).Warnf("a session of an earlier process of this run still has the checkpoint locked: waiting for its end; the target ends sessions that have been idle for %s", writerIdle)
 		}
 		told = true
-	}, func(ctx context.Context) error {
-		found, err = f.checkpoint.begin(ctx, f.resume, f.process, f.startsAt, f.BinlogWriter.mark, f.UpdatableConfig.lanes(), f.sortedTables(), f.ledger.all())
-		return err
-	})
-	return found, err
+	}, takeOver)
 }
 
 // goOnFrom takes what the process before has left behind, which may be more than was

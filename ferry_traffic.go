@@ -67,7 +67,9 @@ func (f *Ferry) fenceOutOthers(ctx context.Context) error {
 	if err := f.checkpoint.create(ctx); err != nil { // an older version's has no place for the traffic
 		return err
 	}
-	return f.checkpoint.fenceOut(ctx, true, cmp.Or(f.resume, f.damaged))
+	return f.pastLostSessions(ctx, func(ctx context.Context) error {
+		return f.checkpoint.fenceOut(ctx, true, cmp.Or(f.resume, f.damaged))
+	})
 }
 
 // RecordedTraffic returns what an earlier process of the run has recorded of the traffic,

@@ -115,13 +115,21 @@ func (s *session) mayRest() bool {
 // openWriter opens a session that writes to the target: with explicit transactions, lock waits short
 // enough that a conflict is soon retried whole, and no rest longer than writerIdle.
 func openWriter(ctx context.Context, db *sql.DB, srv *server.Server, setup ...string) (*session, error) {
-	idle := cmp.Or(srv.IdleLimit, writerIdle)
-	setup = append([]string{fmt.Sprintf("SET autocommit=0, %s, wait_timeout=%[2]d, net_read_timeout=%[2]d, net_write_timeout=%[2]d", lockWait, int(idle.Seconds()))}, setup...)
+	setup = append([]string{"SET autocommit=0, " + writerLimits(srv)}, setup...)
 	s, err := openSession(ctx, db, srv, server.Target, setup...)
 	if err == nil {
-		s.idle = idle
+		s.idle = idleLimit(srv)
 	}
 	return s, err
+}
+
+// idleLimit is writerIdle, but in tests.
+func idleLimit(srv *server.Server) time.Duration { return cmp.Or(srv.IdleLimit, writerIdle) }
+
+// writerLimits bound how long a session that writes waits for locks, and how long it keeps its own
+// when nothing comes from it.
+func writerLimits(srv *server.Server) string {
+	return fmt.Sprintf("%s, wait_timeout=%[2]d, net_read_timeout=%[2]d, net_write_timeout=%[2]d", lockWait, int(idleLimit(srv).Seconds()))
 }
 
 // rested reports whether the server may have ended the session while the pool had it: long before
@@ -313,6 +321,32 @@ func (p *sessionPool) drop() {
 	for _, s := range idle {
 		s.discard()
 	}
+}
+
+// transaction runs do in a transaction of one of the pool's sessions, which write.
+func (p *sessionPool) transaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+	s, err := p.get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.transaction(ctx, do); err != nil {
+		p.failed(s, err)
+		return err
+	}
+	p.put(ctx, s)
+	return nil
+}
+
+func (s *session) transaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+	tx, err := s.conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := do(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // close discards the idle sessions, and those put back later.

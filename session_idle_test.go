@@ -89,9 +89,34 @@ func TestHalfOpenSessionDoesNotKeepItsLocks(t *testing.T) {
 			require.NoError(t, step(ctx))
 		}
 		require.NoError(t, <-ran)
+		limitedTransactions(t, ctx, second)
 		require.NoError(t, second.Close())
 		require.Equal(t, 1, count(t, db, "SELECT COUNT(*) FROM half_open.t WHERE id=1 AND v=3"))
 	})
+}
+
+// limitedTransactions looks at the transactions that a run makes beside those that write the data: each
+// ends with its process, too, and one session after the other makes no login for each.
+func limitedTransactions(t *testing.T, ctx context.Context, f *Ferry) {
+	t.Helper()
+	session := 0
+	for _, of := range []struct {
+		what   string
+		run    func(context.Context, func(context.Context, *sql.Tx) error) error
+		pooled bool
+	}{{"the checkpoint's", f.checkpoint.owned, true}, {"without a checkpoint", f.onTarget, true}, {"the host's", f.InOwnedTransaction, false}} {
+		err := of.run(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			var idle, locked, checks, id int
+			require.NoError(t, tx.QueryRowContext(ctx, "SELECT @@wait_timeout, @@innodb_lock_wait_timeout, @@foreign_key_checks, CONNECTION_ID()").Scan(&idle, &locked, &checks, &id))
+			require.Equal(t, []int{120, 5, 0}, []int{idle, locked, checks}, of.what)
+			if session == 0 {
+				session = id
+			}
+			require.Equal(t, of.pooled, session == id, of.what)
+			return nil
+		})
+		require.NoError(t, err, of.what)
+	}
 }
 
 func count(t *testing.T, db *sql.DB, query string) (n int) {
