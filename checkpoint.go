@@ -141,6 +141,10 @@ func (c *checkpoint) table(name string) string { return sqlesc.Table(c.schema, n
 
 // create makes the schema and its tables where they do not exist.
 func (c *checkpoint) create(ctx context.Context) error {
+	return c.patience.do(ctx, c.attempts, func(ctx context.Context, _ int) error { return c.createMissing(ctx) })
+}
+
+func (c *checkpoint) createMissing(ctx context.Context) error {
 	const text = "LONGTEXT CHARACTER SET ascii NULL"
 	ddl := []string{
 		"CREATE DATABASE IF NOT EXISTS " + sqlesc.Ident(c.schema),
@@ -180,7 +184,11 @@ func (c *checkpoint) create(ctx context.Context) error {
 	}
 	for _, stmt := range ddl {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
-			return fmt.Errorf("creating the checkpoint in schema %s of the target: %w: grant CREATE, SELECT, INSERT, UPDATE and DELETE on it, or set Checkpoint to \"off\"", sqlesc.Ident(c.schema), err)
+			err = fmt.Errorf("creating the checkpoint in schema %s of the target: %w", sqlesc.Ident(c.schema), err)
+			if mysqlerr.Classify(err) == mysqlerr.AccessDenied {
+				err = fmt.Errorf("%w: grant CREATE, SELECT, INSERT, UPDATE and DELETE on it, or set Checkpoint to \"off\"", err)
+			}
+			return err
 		}
 	}
 	var current int
