@@ -503,30 +503,3 @@ func (c *checkpoint) ownedAt(found uint64, err error) error {
 	}
 	return &FencedError{RunID: c.runID, Epoch: found}
 }
-
-// forget removes every trace of the run, except of a fence, which stands on the source.
-func (c *checkpoint) forget(ctx context.Context) error {
-	if err := c.create(ctx); err != nil { // tables that an older version did not have
-		return err
-	}
-	tx, err := c.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if c.begun() { // a process that gives the run up, and that nobody else may have taken over since
-		if err := c.lockOwned(ctx, tx); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", collisionsTable, debtsTable, "origins", "traffic"} {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM "+c.table(name)+" WHERE run_id=?", c.runID); err != nil {
-			return err
-		}
-	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	c.epoch = 0
-	return nil
-}

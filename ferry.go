@@ -126,6 +126,7 @@ type Ferry struct {
 	unreported    throttleSince // of a throttler that does not say since when
 
 	verificationSaved sync.Mutex // one after the other
+	tidied            sync.Once  // by Close
 
 	watch      *lifecycle.Group // of the target's stream, which outlives the run; nil without one
 	watchTask  *lifecycle.Task

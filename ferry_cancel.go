@@ -9,9 +9,6 @@ import (
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
 
-// cancelBatch is how many rows one statement removes.
-const cancelBatch = 5000
-
 // RemoveMovedRows gives the run up: it takes it over from whoever still makes it, removes
 // from the target every row that it has brought, and forgets its checkpoint. Call it after
 // Initialize and instead of Start; the move can begin anew then. It needs a [*RowFilter],
@@ -54,7 +51,7 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 		if err != nil {
 			return removed, err
 		}
-		statement := removal(schema, table, l) + fmt.Sprintf(" LIMIT %d", cancelBatch)
+		statement := removal(schema, table, l) + fmt.Sprintf(" LIMIT %d", removedAtOnce)
 		for {
 			var n int64
 			err := f.checkpoint.owned(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
@@ -65,7 +62,7 @@ func (f *Ferry) RemoveMovedRows(ctx context.Context, evenIfFinished bool, also f
 				return removed, fmt.Errorf("removing rows from %s: %w", sqlesc.Table(schema, table), err)
 			}
 			removed += n
-			if n < cancelBatch {
+			if n < removedAtOnce {
 				break
 			}
 		}

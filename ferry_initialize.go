@@ -121,11 +121,13 @@ func (f *Ferry) open(ctx context.Context, side string, config *DatabaseConfig) (
 // Close ends the Ferry's connections. Call it when the run has returned and the
 // verifier has given its verdict; a run that failed has closed them already. It is safe
 // to call more than once. The control server, which goes on after a run of either kind,
-// ends with it.
+// ends with it. Of a run that has finished, rows that nobody needs are removed from the checkpoint,
+// for a few seconds at most, unless a cutover has stopped the writers and has not ended (EndCutover).
 func (f *Ferry) Close() error {
 	f.stopReports()
 	f.stopControlServer()
 	f.endFences()
+	f.tidied.Do(f.tidy)
 	f.closeConnections()
 	return nil
 }

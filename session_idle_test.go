@@ -3,6 +3,7 @@ package ghostferry
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -32,10 +33,16 @@ func (s oneSchema) ApplicableTables(tables []*TableSchema) ([]*TableSchema, erro
 // halfOpenMove is a started move of a table with two unique indexes.
 func halfOpenMove(t *testing.T, ctx context.Context, source, target *DatabaseConfig, idle time.Duration) *Ferry {
 	t.Helper()
-	f := &Ferry{Config: &Config{Source: source, Target: target, TableFilter: oneSchema("half_open"), CheckpointSchema: "half_open_runs", AutomaticCutover: true, VerifierType: VerifierTypeNoVerification}}
-	require.NoError(t, f.InitializeContext(ctx))
+	f := halfOpenFerry(t, ctx, source, target)
 	f.targetServer.IdleLimit = idle
 	require.NoError(t, f.StartContext(ctx))
+	return f
+}
+
+func halfOpenFerry(t *testing.T, ctx context.Context, source, target *DatabaseConfig) *Ferry {
+	t.Helper()
+	f := &Ferry{Config: &Config{Source: source, Target: target, TableFilter: oneSchema("half_open"), CheckpointSchema: "half_open_runs", AutomaticCutover: true, VerifierType: VerifierTypeNoVerification}}
+	require.NoError(t, f.InitializeContext(ctx))
 	return f
 }
 
@@ -90,7 +97,7 @@ func TestHalfOpenSessionDoesNotKeepItsLocks(t *testing.T) {
 		}
 		require.NoError(t, <-ran)
 		limitedTransactions(t, ctx, second)
-		require.NoError(t, second.Close())
+		forgottenInParts(t, ctx, db, second, func() *Ferry { return halfOpenFerry(t, ctx, testDatabaseConfig(source), proxied) }, proxy)
 		require.Equal(t, 1, count(t, db, "SELECT COUNT(*) FROM half_open.t WHERE id=1 AND v=3"))
 	})
 }
@@ -116,6 +123,45 @@ func limitedTransactions(t *testing.T, ctx context.Context, f *Ferry) {
 			return nil
 		})
 		require.NoError(t, err, of.what)
+	}
+}
+
+// forgottenInParts closes a run that has finished with very many rows to compare again, and has it forgotten,
+// with a failure in between.
+func forgottenInParts(t *testing.T, ctx context.Context, db *sql.DB, f *Ferry, next func() *Ferry, proxy *faultproxy.Proxy) {
+	t.Helper()
+	rechecks := func(run string) int {
+		return count(t, db, "SELECT COUNT(*) FROM half_open_runs.rechecks WHERE run_id='"+run+"'")
+	}
+	id := f.checkpoint.runID
+	add := func() {
+		const digits = "(SELECT 0 UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
+		mustExec(t, db, fmt.Sprintf("INSERT INTO half_open_runs.rechecks (run_id, table_number, row_key, sum) SELECT '%s', 1, '1', %d FROM %s a, %[3]s b, %[3]s c, %[3]s d, (SELECT 1 UNION ALL SELECT 2) e", id, recheckSum(1, "1"), digits))
+	}
+	mustExec(t, db, "INSERT INTO half_open_runs.rechecks (run_id, table_number, row_key, sum) VALUES ('another', 1, '1', 0)")
+	add()
+	f.tidy()
+	require.Equal(t, 20000, rechecks(id), "the writers are stopped")
+	require.NoError(t, f.EndCutoverContext(ctx, time.Now()))
+	require.NoError(t, f.Close())
+	require.Zero(t, rechecks(id))
+	require.Equal(t, 1, rechecks("another"))
+
+	add()
+	f = next()
+	refused := proxy.On(faultproxy.Rule{Do: faultproxy.Refuse, Match: faultproxy.Query("^DELETE FROM .half_open_runs...rechecks."), Skip: 2, Error: 1118})
+	require.Error(t, f.ForgetCheckpoint(ctx))
+	require.Equal(t, 1, refused.Taken())
+	require.NoError(t, f.Close())
+	require.Equal(t, 10000, rechecks(id), "each transaction is bounded")
+
+	f = next()
+	var damaged *DamagedCheckpointError
+	require.ErrorAs(t, f.StartContext(ctx), &damaged, "nobody goes on with what is left")
+	require.NoError(t, f.ForgetCheckpoint(ctx))
+	require.NoError(t, f.Close())
+	for _, table := range []string{"runs", "lanes", "tables", "chunks", "rechecks", "debts", "definitions"} {
+		require.Zero(t, count(t, db, "SELECT COUNT(*) FROM half_open_runs."+table+" WHERE run_id='"+id+"'"), table)
 	}
 }
 
