@@ -120,7 +120,7 @@ func nextAutoIncrements(ctx context.Context, p *patience, db *sql.DB, srv *serve
 			return fmt.Errorf("%s: %w", p.name(), err)
 		}
 		defer s.discard()
-		if values, err = readAutoIncrements(ctx, s.conn, tables); err != nil {
+		if values, err = readAutoIncrements(ctx, s.conn, srv, tables); err != nil {
 			return fmt.Errorf("reading the next AUTO_INCREMENT values of the %s: %w", p.name(), err)
 		}
 		return nil
@@ -131,7 +131,7 @@ func nextAutoIncrements(ctx context.Context, p *patience, db *sql.DB, srv *serve
 // readAutoIncrements returns the values that the next rows of tables get, not valid where a
 // table has no such column. The server opens every table that it is asked for: it is asked for each
 // by its name, which MariaDB needs in a SELECT of its own to open no other, and in few statements.
-func readAutoIncrements(ctx context.Context, conn *sql.Conn, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
+func readAutoIncrements(ctx context.Context, conn *sql.Conn, srv *server.Server, tables []TableIdentifier) ([]sqlorig.Null[uint64], error) {
 	const perStatement = 50
 	values, found := make([]sqlorig.Null[uint64], len(tables)), make([]bool, len(tables))
 	read := func(statement string) error {
@@ -153,8 +153,12 @@ func readAutoIncrements(ctx context.Context, conn *sql.Conn, tables []TableIdent
 	for first := 0; first < len(tables); first += perStatement {
 		var selects []string
 		for i := first; i < min(first+perStatement, len(tables)); i++ {
-			selects = append(selects, fmt.Sprintf("SELECT %d, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA=%s AND TABLE_NAME=%s",
-				i, sqlesc.String(tables[i].SchemaName), sqlesc.String(tables[i].TableName)))
+			table := fmt.Sprintf("TABLE_SCHEMA=%s AND TABLE_NAME=%s", sqlesc.String(tables[i].SchemaName), sqlesc.String(tables[i].TableName))
+			next := "AUTO_INCREMENT"
+			if !srv.IsMariaDB() { // MySQL 8 has no value of a table that never had a row
+				next = "COALESCE(AUTO_INCREMENT, (SELECT 1 FROM information_schema.COLUMNS WHERE " + table + " AND EXTRA LIKE '%auto_increment%'))"
+			}
+			selects = append(selects, fmt.Sprintf("SELECT %d, %s FROM information_schema.TABLES WHERE %s", i, next, table))
 		}
 		if err := read(strings.Join(selects, " UNION ALL ")); err != nil {
 			return nil, err

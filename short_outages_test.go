@@ -57,13 +57,14 @@ func TestCheckpointIsCreatedThroughOutages(t *testing.T) {
 }
 
 // The next AUTO_INCREMENT values are carried over connections that break, too: the writers wait for that.
+// The target's table never had a row, of which MySQL 8 tells no value.
 func TestAutoIncrementsThroughOutages(t *testing.T) {
 	onBrokenConnections(t, func(t *testing.T, db *sql.DB, srv *server.Server, proxy *faultproxy.Proxy) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for _, name := range []string{"numbers", "numbers_moved"} {
 			freshSchema(t, db, name)
-			mustExec(t, db, "CREATE TABLE "+name+".t (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT=5")
+			mustExec(t, db, "CREATE TABLE "+name+".t (id INT AUTO_INCREMENT PRIMARY KEY)")
 		}
 		mustExec(t, db, "ALTER TABLE numbers.t AUTO_INCREMENT=77")
 		f := &Ferry{
@@ -72,7 +73,7 @@ func TestAutoIncrementsThroughOutages(t *testing.T) {
 			sourcePatience: &patience{server: "source", logger: quietLogger()}, targetPatience: &patience{server: "target", logger: quietLogger()},
 			Tables: TableSchemaCache{"numbers.t": {Table: &schema.Table{Schema: "numbers", Name: "t", Columns: []schema.TableColumn{{Name: "id", IsAuto: true}}}}},
 		}
-		read := proxy.On(faultproxy.Rule{Do: faultproxy.Reset, Match: faultproxy.Query("^SELECT 0, AUTO_INCREMENT"), Times: 2})
+		read := proxy.On(faultproxy.Rule{Do: faultproxy.Reset, Match: faultproxy.Query("^SELECT 0, .*AUTO_INCREMENT"), Times: 2})
 		raised := proxy.On(faultproxy.Rule{Do: faultproxy.LoseAnswer, Match: faultproxy.Query("^ALTER TABLE")})
 		require.NoError(t, f.carryAutoIncrement(ctx))
 		require.Equal(t, []int{2, 1}, []int{read.Taken(), raised.Taken()})
