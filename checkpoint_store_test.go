@@ -99,6 +99,7 @@ func (s *memoryStore) ForgetState(context.Context, string) error {
 func (s *memoryStore) process(id string) *Ferry {
 	f := &Ferry{Config: &Config{RunID: "run", CheckpointStore: s}, StateTracker: NewStateTracker(0), processID: id}
 	_, f.logger = newRunLog(nil)
+	f.prepareChannels()
 	if s.state != nil { // as findCheckpoint does
 		f.StateToResumeFrom, f.stateStored, f.resuming = s.state, true, true
 		f.epoch.Store(s.state.Epoch)
@@ -125,6 +126,10 @@ func TestCheckpointStoreOfTwoProcesses(t *testing.T) {
 		require.ErrorAs(t, older.storeState(t.Context()), &fenced)
 		require.ErrorAs(t, older.storeLastState(t.Context(), nil), &fenced)
 		require.NoError(t, older.storeLastState(t.Context(), fenced))
+		require.NoError(t, older.ownedStill(t.Context()))
+		older.runErr = fenced
+		close(older.runEnded)
+		require.ErrorAs(t, older.AbortCutoverContext(t.Context()), &fenced, "writers that the newer one may have stopped are not let go")
 		require.NoError(t, newer.storeLastState(t.Context(), nil))
 		require.Equal(t, id, store.state.Process)
 

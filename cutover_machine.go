@@ -576,6 +576,9 @@ func (a *cutoverAttempt) switchOver(ctx context.Context) error {
 // more. A target that does not answer says nothing.
 func (f *Ferry) ownedStill(ctx context.Context) error {
 	if !f.checkpoint.begun() {
+		if err := f.failed(); fencedOut(err) { // the CheckpointStore has told it
+			return err
+		}
 		return nil
 	}
 	err := f.checkpoint.ownerError(ctx)
