@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ghostferry-go/ghostferry/internal/mysqlerr"
 	"github.com/ghostferry-go/ghostferry/internal/sqlesc"
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
 )
@@ -198,14 +199,19 @@ func (f *Ferry) keyIndexHint(ctx context.Context, k *foreignKeyAudit) (hint stri
 // orphansAfter returns the first rows of the target behind a key, nil: of all, that have no
 // parent, in the order of their keys and not more than maxOrphans.
 func (f *Ferry) orphansAfter(ctx context.Context, k *foreignKeyAudit, after keyTuple, hint string) (orphans []keyTuple, err error) {
-	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
-		orphans = nil
-		stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
-		if after != nil {
-			stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
-		}
-		return k.find(ctx, s, fmt.Appendf(stmt, " ORDER BY %s LIMIT %d", k.layout.keyOrder(false), maxOrphans), &orphans)
-	})
+	read := func(hint string) error {
+		return f.readTarget(ctx, func(ctx context.Context, s *session) error {
+			orphans = nil
+			stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
+			if after != nil {
+				stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
+			}
+			return k.find(ctx, s, fmt.Appendf(stmt, " ORDER BY %s LIMIT %d", k.layout.keyOrder(false), maxOrphans), &orphans)
+		})
+	}
+	if err = read(hint); hint != "" && mysqlerr.Number(err) == mysqlerr.NoSuchKey { // it is invisible there
+		err = read("")
+	}
 	return orphans, err
 }
 
