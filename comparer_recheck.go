@@ -42,7 +42,7 @@ func (c *comparer) shrink(ctx context.Context) error {
 		}
 		took = passed.took
 		if passed.repaired || passed.cutShort {
-			passes = 0 // what is left of the walk is less by what it has compared
+			passes = 0 // what is left of the first walk is less by what it has compared
 		}
 		if passed.walked {
 			continue // what it found is queued
@@ -182,7 +182,7 @@ func (c *comparer) end() {
 // passed is what a pass was.
 type passed struct {
 	walked   bool          // ranges were compared; keys of them that differ are queued
-	cutShort bool          // perhaps not all of them: a walk that repairs had found enough
+	cutShort bool          // perhaps not all rows yet: the first walk, which repairs, had found enough
 	repaired bool          // rows were: they are queued
 	took     time.Duration // to compare: the cutover's pass waits for no throttler, nor for changes under way
 }
@@ -212,7 +212,7 @@ func (c *comparer) pass(ctx context.Context, still bool) (p passed, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.cutShort = c.repairer != nil && slices.ContainsFunc(walks, func(w *tableWalk) bool { return w.foundKeys(0) })
+	p.cutShort = c.repairer != nil && slices.ContainsFunc(walks, func(w *tableWalk) bool { return w.first && w.foundKeys(0) })
 	differing, comparing, err := c.compareKeys(ctx, work, still)
 	if err != nil {
 		return p, err
