@@ -28,20 +28,14 @@ func (c *checkpoint) removeRows(ctx context.Context, name string) error {
 }
 
 // forget removes every trace of the run, which this process owns, except of a fence, which stands on
-// the source. The places in the source's log go first: a run without them is damaged, and nobody goes
-// on with it should this one die in between. The run's own row goes last: by it the rest is found.
+// the source, in one transaction: of a part nobody could go on, or give up what was moved.
 func (c *checkpoint) forget(ctx context.Context) error {
 	if err := c.create(ctx); err != nil { // tables that an older version did not have
 		return err
 	}
-	for _, name := range []string{"lanes", "chunks", "rechecks", collisionsTable, debtsTable, "tables", "definitions"} {
-		if err := c.removeRows(ctx, name); err != nil {
-			return err
-		}
-	}
 	removed := false
 	err := c.owned(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, name := range []string{"held", "deferred_indexes", "verifications", "origins", "traffic", "runs"} {
+		for _, name := range []string{"runs", "lanes", "tables", "chunks", "held", "definitions", "deferred_indexes", "rechecks", "verifications", collisionsTable, debtsTable, "origins", "traffic"} {
 			if _, err := remove(ctx, tx, fmt.Sprintf("DELETE FROM %s WHERE run_id=0x%x", c.table(name), c.runID)); err != nil {
 				return err
 			}

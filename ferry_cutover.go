@@ -431,8 +431,7 @@ func (f *Ferry) CheckLateWrites(ctx context.Context) error {
 // removed from the target's tables first, or they would be kept for ever, and before that
 // RecordTraffic(ctx, TrafficOnSource) takes the run over from a process that may still make it, or
 // switch the traffic meanwhile. Otherwise that is done here, with the same errors. Indexes that
-// the run had dropped and not created yet are created. When it fails it may be called again, also by
-// another process: the run can be no more gone on with then (*[DamagedCheckpointError]).
+// the run had dropped and not created yet are created.
 func (f *Ferry) ForgetCheckpoint(ctx context.Context) error {
 	if f.CheckpointStore != nil {
 		if err := f.CheckpointStore.ForgetState(ctx, f.runID()); err != nil {
