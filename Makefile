@@ -37,7 +37,7 @@ tenants-demo: ## move eight tenants of shared tables at once while all are writt
 # The compiler, the linker and vet collect garbage less often, also for programs that tests build;
 # tests and what they start do not.
 test: export GOFLAGS = '-toolexec=env GOGC=400' $(shell go env GOFLAGS)
-test: ## vet and the tests, on real servers (fetched once, about 150 MB); about 15 minutes on two processors
+test: ## vet and the tests, on real servers (fetched once, about 150 MB); 10 to 15 minutes on two processors
 	@go run ./test/servers/cmd/servers prepare
 	@go run ./test/runner -race=false -tags trace ./test/trace
 	@go run ./test/runner -p 2 -split ./test/integration ./test/tenants ./test/stress ./...
