@@ -325,11 +325,15 @@ func (p *sessionPool) drop() {
 
 // transaction runs do in a transaction of one of the pool's sessions, which write.
 func (p *sessionPool) transaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	s, err := p.get(ctx)
+	s, tx, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.transaction(ctx, do); err != nil {
+	if err = do(ctx, tx); err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		_ = tx.Rollback()
 		p.failed(s, err)
 		return err
 	}
@@ -337,16 +341,23 @@ func (p *sessionPool) transaction(ctx context.Context, do func(ctx context.Conte
 	return nil
 }
 
-func (s *session) transaction(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	tx, err := s.conn.BeginTx(ctx, nil)
-	if err != nil {
-		return err
+// begin begins a transaction. That a session was lost while nobody used it is no outage.
+func (p *sessionPool) begin(ctx context.Context) (*session, *sql.Tx, error) {
+	for {
+		s, err := p.get(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := s.conn.BeginTx(ctx, nil)
+		if err == nil {
+			return s, tx, nil
+		}
+		rested := !s.idleSince.IsZero()
+		p.failed(s, err)
+		if !rested || mysqlerr.Classify(err) != mysqlerr.ConnectionLost {
+			return nil, nil, err
+		}
 	}
-	defer func() { _ = tx.Rollback() }()
-	if err := do(ctx, tx); err != nil {
-		return err
-	}
-	return tx.Commit()
 }
 
 // close discards the idle sessions, and those put back later.
