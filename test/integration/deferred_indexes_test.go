@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,6 +222,13 @@ func TestIndexesAreCreatedBesideTheComparison(t *testing.T) {
 		// One whose ALTER gets no answer is found as it should be, and nobody knows how it was made.
 		proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*made.*ADD.*LOCK=NONE"), Do: faultproxy.Refuse, Error: 1845})
 		lost := proxy.On(faultproxy.Rule{Match: faultproxy.Query("^ALTER TABLE .*made.*ADD [^=]*$"), Do: faultproxy.LoseAnswer})
+		var quiet atomic.Bool // MariaDB may find a duplicate where changes go on: then this one is made without them, too
+		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Match: func(m faultproxy.Message) bool {
+			if faultproxy.Query("^ALTER TABLE .*ordinary.*ADD [^=]*$")(m) {
+				quiet.Store(true)
+			}
+			return false
+		}})
 		proxy.On(faultproxy.Rule{Do: faultproxy.Delay, Times: len(tables), Match: func(m faultproxy.Message) bool {
 			if !faultproxy.Query(creates)(m) {
 				return false
@@ -237,7 +245,7 @@ func TestIndexesAreCreatedBesideTheComparison(t *testing.T) {
 		rows := uint64(0)
 		for _, table := range v.Report().Tables {
 			rows += table.Rows
-			if strings.HasSuffix(table.Table, ".parted") || strings.HasSuffix(table.Table, ".made") {
+			if strings.HasSuffix(table.Table, ".parted") || strings.HasSuffix(table.Table, ".made") || strings.HasSuffix(table.Table, ".ordinary") && quiet.Load() {
 				rows += table.Rows
 			}
 		}
