@@ -2,6 +2,7 @@ package ghostferry
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	sql "github.com/ghostferry-go/ghostferry/sqlwrapper"
@@ -83,4 +84,45 @@ func (f *Ferry) CheckpointRunID() string {
 		return f.runID()
 	}
 	return f.checkpoint.runID
+}
+
+// ownedStill fails when another process has taken the run over: with a [*FencedError], or with a
+// [*TargetLostCommitsError] when the target does not know of this process, or of the run, any
+// more. A target that does not answer says nothing.
+func (f *Ferry) ownedStill(ctx context.Context) error {
+	if !f.checkpoint.begun() {
+		if err := f.failed(); fencedOut(err) { // the CheckpointStore has told it
+			return err
+		}
+		return nil
+	}
+	err := f.checkpoint.ownerError(ctx)
+	if kept := f.ownerAtEnd.Load(); kept != nil && !disowned(err) {
+		err = *kept // the run has failed, and its connections are closed, or about to be
+	}
+	if !disowned(err) {
+		return nil
+	}
+	return err
+}
+
+// notTakenOver is ownedStill for what is right as long as nobody else has the run.
+func (f *Ferry) notTakenOver(ctx context.Context) error {
+	err := f.ownedStill(ctx)
+	if !fencedOut(err) {
+		return nil
+	}
+	return err
+}
+
+// fencedOut reports whether an error says that another process has taken the run over.
+func fencedOut(err error) bool {
+	_, fenced := errors.AsType[*FencedError](err)
+	return fenced
+}
+
+// disowned reports whether an error says that this process does not own the run any more.
+func disowned(err error) bool {
+	_, lost := errors.AsType[*TargetLostCommitsError](err)
+	return lost || fencedOut(err)
 }
