@@ -176,13 +176,9 @@ func TestRebuiltTableIsComparedByTheNextVerifier(t *testing.T) {
 		f.AutomaticCutover = false
 		quiet := proxy.On(faultproxy.Rule{Match: faultproxy.Query(creates), Do: faultproxy.Refuse, Error: 1845, Times: 1})
 		mustStart(t, ctx, f)
-		run, stop := context.WithCancel(ctx)
-		defer stop()
-		ran := make(chan error, 1)
-		go func() { ran <- f.RunContext(run) }()
-		awaitRows(t, p.TargetDB, schema+".t", 3, f)
-		stop()
-		mustBeInterrupted(t, <-ran)
+		interrupt(t, ctx, f, func() {
+			awaitRows(t, p.TargetDB, schema+".t", 3, f)
+		})
 		require.NoError(t, f.Close())
 		require.Equal(t, 1, quiet.Taken())
 
@@ -262,14 +258,10 @@ func TestInlineVerifierTakesOverARepair(t *testing.T) {
 			f := unwatched(p, schema, ghostferry.VerifierTypeInline)
 			f.AutomaticCutover = false
 			mustStart(t, ctx, f)
-			run, stop := context.WithCancel(ctx)
-			defer stop()
-			ran := make(chan error, 1)
-			go func() { ran <- f.RunContext(run) }()
-			awaitRows(t, p.TargetDB, schema+".t", 2, f)
-			change()
-			stop()
-			mustBeInterrupted(t, <-ran)
+			interrupt(t, ctx, f, func() {
+				awaitRows(t, p.TargetDB, schema+".t", 2, f)
+				change()
+			})
 			require.NoError(t, f.Close())
 		}
 		move(func() {})
@@ -333,14 +325,10 @@ func TestInlineVerifierTakesOverChanges(t *testing.T) {
 		first := unwatched(p, schema, ghostferry.VerifierTypeNoVerification)
 		first.AutomaticCutover = false
 		mustStart(t, ctx, first)
-		run, stop := context.WithCancel(ctx)
-		defer stop()
-		ran := make(chan error, 1)
-		go func() { ran <- first.RunContext(run) }()
-		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)")
-		awaitRows(t, p.TargetDB, schema+".t", 2, first)
-		stop()
-		mustBeInterrupted(t, <-ran)
+		interrupt(t, ctx, first, func() {
+			p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)")
+			awaitRows(t, p.TargetDB, schema+".t", 2, first)
+		})
 		require.NoError(t, first.Close())
 
 		f := unwatched(p, schema, ghostferry.VerifierTypeInline)

@@ -118,16 +118,13 @@ func mustStayOwed(t *testing.T, p *harness.Pair, change func(*ghostferry.Ferry))
 		unwatched(f)
 		f.Config.AutomaticCutover = false
 	})
-	run, stop := context.WithCancel(ctx)
-	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(run) }()
-	awaitRows(t, p.TargetDB, keptOut+".t", 6, f)
-	require.NoError(t, changeKeptOut(ctx, p))
-	harness.Await(t, "the changes are on the target", func() bool {
-		return len(harness.Rows(t, p.TargetDB, "SELECT 1 FROM "+keptOut+".t WHERE id=1 AND u=11")) == 1
+	interrupt(t, ctx, f, func() {
+		awaitRows(t, p.TargetDB, keptOut+".t", 6, f)
+		require.NoError(t, changeKeptOut(ctx, p))
+		harness.Await(t, "the changes are on the target", func() bool {
+			return len(harness.Rows(t, p.TargetDB, "SELECT 1 FROM "+keptOut+".t WHERE id=1 AND u=11")) == 1
+		})
 	})
-	stop()
-	mustBeInterrupted(t, <-ran)
 	require.NoError(t, f.Close())
 
 	again := func() error {

@@ -121,12 +121,9 @@ func TestFailoverToAPromotedReplica(t *testing.T) {
 				return f
 			}
 			second := again()
-			run, stop := context.WithCancel(ctx)
-			defer stop()
-			go func() { ran <- second.RunContext(run) }()
-			harness.Await(t, "the second process follows", func() bool { return second.Progress().BinlogRowsApplied > 0 })
-			stop()
-			mustBeInterrupted(t, <-ran)
+			interrupt(t, ctx, second, func() {
+				harness.Await(t, "the second process follows", func() bool { return second.Progress().BinlogRowsApplied > 0 })
+			})
 			require.NoError(t, second.Close())
 
 			third := again()
@@ -181,13 +178,9 @@ func takeOver(t *testing.T, ctx context.Context, p *harness.Pair, schema string)
 	f := shopFerry(p, schema, 2)
 	f.Config.AutomaticCutover = false
 	mustStart(t, ctx, f)
-	run, stop := context.WithCancel(ctx)
-	defer stop()
-	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(run) }()
-	harness.Await(t, "the run is taken over", func() bool { return harness.Count(t, p.TargetDB, "_ghostferry.origins") == 1 })
-	stop()
-	mustBeInterrupted(t, <-ran)
+	interrupt(t, ctx, f, func() {
+		harness.Await(t, "the run is taken over", func() bool { return harness.Count(t, p.TargetDB, "_ghostferry.origins") == 1 })
+	})
 	require.NoError(t, f.Close())
 }
 
@@ -206,15 +199,11 @@ func goOn(t *testing.T, ctx context.Context, p *harness.Pair, schema string, cha
 	f := shopFerry(p, schema, 2)
 	f.Config.AutomaticCutover = false
 	mustStart(t, ctx, f)
-	run, stop := context.WithCancel(ctx)
-	defer stop()
-	ran := make(chan error, 1)
-	go func() { ran <- f.RunContext(run) }()
-	p.In(t, p.SourceDB, schema, changes...)
-	want := harness.Count(t, p.SourceDB, schema+".t")
-	awaitRows(t, p.TargetDB, schema+".t", want, f)
-	stop()
-	mustBeInterrupted(t, <-ran)
+	interrupt(t, ctx, f, func() {
+		p.In(t, p.SourceDB, schema, changes...)
+		want := harness.Count(t, p.SourceDB, schema+".t")
+		awaitRows(t, p.TargetDB, schema+".t", want, f)
+	})
 }
 
 // refused starts the run again, which must be refused before anything is written.

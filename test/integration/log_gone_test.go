@@ -125,13 +125,10 @@ func TestPlacesByFileAndOffset(t *testing.T) {
 			p.MustEqual(t, schema)
 			break
 		}
-		run, stop := context.WithCancel(ctx)
-		ran := make(chan error, 1)
-		go func() { ran <- f.RunContext(run) }()
-		p.In(t, p.SourceDB, schema, fmt.Sprintf("INSERT INTO t VALUES (%d,0)", 20+n))
-		awaitRows(t, p.TargetDB, schema+".t", harness.Count(t, p.SourceDB, schema+".t"), f)
-		stop()
-		mustBeInterrupted(t, <-ran)
+		interrupt(t, ctx, f, func() {
+			p.In(t, p.SourceDB, schema, fmt.Sprintf("INSERT INTO t VALUES (%d,0)", 20+n))
+			awaitRows(t, p.TargetDB, schema+".t", harness.Count(t, p.SourceDB, schema+".t"), f)
+		})
 		state, err = f.SerializeStateToJSON()
 		require.NoError(t, err)
 		known := &ghostferry.SerializableState{}

@@ -91,6 +91,18 @@ func mustBeInterrupted(t *testing.T, err error) {
 	}
 }
 
+// interrupt makes a run that has started, and interrupts it when during has returned.
+func interrupt(t *testing.T, ctx context.Context, f *ghostferry.Ferry, during func()) {
+	t.Helper()
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ran := make(chan error, 1)
+	go func() { ran <- f.RunContext(run) }()
+	during()
+	stop()
+	mustBeInterrupted(t, <-ran)
+}
+
 // A run that was cancelled while it copied goes on behind the chunks that were finished.
 func TestResumeAfterCancelledCopy(t *testing.T) {
 	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
@@ -361,13 +373,10 @@ func TestResumeWithEmptiedTables(t *testing.T) {
 		f := shopFerry(p, "emptied", 1)
 		f.Config.AutomaticCutover = false
 		mustStart(t, ctx, f)
-		run, stop := context.WithCancel(ctx)
 		f.DataIterator.AddDoneListener(func() error { return p.TryIn(ctx, p.SourceDB, "emptied", "DELETE FROM queue") })
-		ran := make(chan error, 1)
-		go func() { ran <- f.RunContext(run) }()
-		awaitRows(t, p.TargetDB, "emptied.queue", 0, f)
-		stop()
-		mustBeInterrupted(t, <-ran)
+		interrupt(t, ctx, f, func() {
+			awaitRows(t, p.TargetDB, "emptied.queue", 0, f)
+		})
 
 		p.In(t, p.SourceDB, "emptied", "INSERT INTO queue (v) VALUES (3),(4),(5)", "UPDATE truncated SET v=v+10 WHERE id=2", "UPDATE other SET v=2")
 		p.In(t, p.TargetDB, "emptied", "TRUNCATE TABLE truncated")

@@ -285,12 +285,9 @@ func TestTargetIsReplacedOrReset(t *testing.T) {
 	f := again()
 	f.Config.AutomaticCutover = false
 	mustStart(t, ctx, f)
-	run, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { ran <- f.RunContext(run) }()
-	harness.Await(t, "all is compared", func() bool { return f.OverallState.Load() == ghostferry.StateWaitingForCutover })
-	stop()
-	mustBeInterrupted(t, <-ran)
+	interrupt(t, ctx, f, func() {
+		harness.Await(t, "all is compared", func() bool { return f.OverallState.Load() == ghostferry.StateWaitingForCutover })
+	})
 	watched = f.TargetVerifier.BinlogStreamer.GetLastStreamedBinlogPosition()
 	require.NoError(t, f.Close())
 	p.In(t, p.TargetDB, "", "RESET BINARY LOGS AND GTIDS")
