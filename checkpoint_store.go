@@ -252,12 +252,10 @@ func (f *Ferry) storeLastState(ctx context.Context, runErr error) error {
 	if f.CheckpointStore == nil || fencedOut(runErr) {
 		return nil
 	}
-	if runErr != nil { // a run that is done was this process's when it recorded that
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownerLimit)
-		defer cancel()
-		if f.notTakenOver(asking) != nil {
-			return nil
-		}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownerLimit)
+	defer cancel()
+	if err := f.notTakenOver(asking); err != nil { // while this one stood still, or had nothing to write
+		return err
 	}
 	state, err := f.serializeState()
 	if err != nil {

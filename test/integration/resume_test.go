@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/big"
 	"math/rand/v2"
 	"os"
@@ -395,13 +396,40 @@ func TestResumeWithEmptiedTables(t *testing.T) {
 // awaitRows waits until a table has so many rows and everything was copied once.
 func awaitRows(t *testing.T, db *sql.DB, table string, n int, f *ghostferry.Ferry) {
 	t.Helper()
-	for f.OverallState.Load() != ghostferry.StateWaitingForCutover || harness.Count(t, db, table) != n {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		}
-	}
+	harness.Await(t, fmt.Sprintf("%s has %d rows", table, n), func() bool {
+		return f.OverallState.Load() == ghostferry.StateWaitingForCutover && harness.Count(t, db, table) == n
+	})
+}
+
+// A process that was taken over while it had nothing to write stores no last state over the other's,
+// whose run it is.
+func TestAFencedProcessStoresNoLastState(t *testing.T) {
+	onOneFlavour(t, func(t *testing.T, p *harness.Pair) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const schema = "fenced_store"
+		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY)")
+		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1),(2)")
+		store := ghostferry.FileCheckpointStore{Directory: t.TempDir()}
+		f := shopFerry(p, schema, 1)
+		f.Config.CheckpointStore, f.Config.AutomaticCutover = store, false
+		f.Config.StateReportFrequency = int(time.Hour.Milliseconds())
+		mustStart(t, ctx, f)
+		var others *ghostferry.SerializableState
+		interrupt(t, ctx, f, func() {
+			awaitRows(t, p.TargetDB, schema+".t", 2, f)
+			p.In(t, p.TargetDB, "_ghostferry", "UPDATE runs SET epoch=epoch+1", "UPDATE lanes SET epoch=epoch+1")
+			var err error
+			others, err = store.LoadState(ctx, f.CheckpointRunID())
+			require.NoError(t, err)
+			others.Process = "another"
+			require.NoError(t, store.SaveState(ctx, f.CheckpointRunID(), others))
+		})
+		require.NoError(t, f.Close())
+		state, err := store.LoadState(ctx, f.CheckpointRunID())
+		require.NoError(t, err)
+		require.Equal(t, others, state)
+	})
 }
 
 // A host's own store is enough to go on from, after a run that was interrupted, and is
@@ -520,6 +548,7 @@ func TestResumeFromACheckpointStore(t *testing.T) {
 		require.Equal(t, others.Epoch+1, state.Epoch)
 		require.True(t, state.Final)
 		require.NoError(t, f.Close())
+		p.MustEqual(t, o.Database)
 	})
 }
 
