@@ -86,6 +86,10 @@ func (f *Ferry) auditForeignKey(ctx context.Context, k *foreignKeyAudit) error {
 	told, hint := false, ""
 	for {
 		orphans, err := f.orphansAfter(ctx, k, after, hint)
+		if hint != "" && mysqlerr.Number(err) == mysqlerr.NoSuchKey { // it is there, and invisible
+			hint = ""
+			continue
+		}
 		if err != nil || len(orphans) == 0 {
 			return err
 		}
@@ -199,19 +203,14 @@ func (f *Ferry) keyIndexHint(ctx context.Context, k *foreignKeyAudit) (hint stri
 // orphansAfter returns the first rows of the target behind a key, nil: of all, that have no
 // parent, in the order of their keys and not more than maxOrphans.
 func (f *Ferry) orphansAfter(ctx context.Context, k *foreignKeyAudit, after keyTuple, hint string) (orphans []keyTuple, err error) {
-	read := func(hint string) error {
-		return f.readTarget(ctx, func(ctx context.Context, s *session) error {
-			orphans = nil
-			stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
-			if after != nil {
-				stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
-			}
-			return k.find(ctx, s, fmt.Appendf(stmt, " ORDER BY %s LIMIT %d", k.layout.keyOrder(false), maxOrphans), &orphans)
-		})
-	}
-	if err = read(hint); hint != "" && mysqlerr.Number(err) == mysqlerr.NoSuchKey { // it is invisible there
-		err = read("")
-	}
+	err = f.readTarget(ctx, func(ctx context.Context, s *session) error {
+		orphans = nil
+		stmt := k.appendOrphans(s.statement(), k.child, k.parent, hint, "")
+		if after != nil {
+			stmt = k.layout.appendAfter(append(stmt, " AND "...), after)
+		}
+		return k.find(ctx, s, fmt.Appendf(stmt, " ORDER BY %s LIMIT %d", k.layout.keyOrder(false), maxOrphans), &orphans)
+	})
 	return orphans, err
 }
 

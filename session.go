@@ -329,16 +329,20 @@ func (p *sessionPool) transaction(ctx context.Context, do func(ctx context.Conte
 	if err != nil {
 		return err
 	}
+	committed := false
+	defer func() {
+		if committed {
+			p.put(ctx, s)
+			return
+		}
+		_ = tx.Rollback() // also when do has panicked
+		p.failed(s, err)
+	}()
 	if err = do(ctx, tx); err == nil {
 		err = tx.Commit()
 	}
-	if err != nil {
-		_ = tx.Rollback()
-		p.failed(s, err)
-		return err
-	}
-	p.put(ctx, s)
-	return nil
+	committed = err == nil
+	return err
 }
 
 // begin begins a transaction. That a session was lost while nobody used it is no outage.
