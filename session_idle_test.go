@@ -50,7 +50,7 @@ func halfOpenFerry(t *testing.T, ctx context.Context, source, target *DatabaseCo
 // the session, and with it the locks on the checkpoint, so that the next process goes on.
 func TestHalfOpenSessionDoesNotKeepItsLocks(t *testing.T) {
 	onBothFlavours(t, func(t *testing.T, db *sql.DB, target *servers.Server) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		source, err := servers.Start(ctx, servers.Options{Flavour: target.Flavour, Name: "source", GTID: true})
 		require.NoError(t, err)
@@ -136,12 +136,12 @@ func tidiedAndForgotten(t *testing.T, ctx context.Context, db *sql.DB, f *Ferry,
 	id := f.checkpoint.runID
 	add := func() {
 		const digits = "(SELECT 0 UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
-		mustExec(t, db, fmt.Sprintf("INSERT INTO half_open_runs.rechecks (run_id, table_number, row_key, sum) SELECT '%s', 1, '1', %d FROM %s a, %[3]s b, %[3]s c, %[3]s d, (SELECT 1 UNION ALL SELECT 2) e", id, recheckSum(1, "1"), digits))
+		mustExec(t, db, fmt.Sprintf("INSERT INTO half_open_runs.rechecks (run_id, table_number, row_key, sum) SELECT '%s', 1, '1', %d FROM %s a, %[3]s b, %[3]s c, %[3]s d", id, recheckSum(1, "1"), digits))
 	}
 	mustExec(t, db, "INSERT INTO half_open_runs.rechecks (run_id, table_number, row_key, sum) VALUES ('another', 1, '1', 0)")
 	add()
 	f.tidy()
-	require.Equal(t, 20000, rechecks(id), "the writers are stopped")
+	require.Equal(t, 2*removedAtOnce, rechecks(id), "the writers are stopped")
 	require.NoError(t, f.EndCutoverContext(ctx, time.Now()))
 	require.NoError(t, f.Close())
 	require.Zero(t, rechecks(id))
@@ -150,10 +150,10 @@ func tidiedAndForgotten(t *testing.T, ctx context.Context, db *sql.DB, f *Ferry,
 	add()
 	f = next()
 	refused := proxy.On(faultproxy.Rule{Do: faultproxy.Refuse, Match: faultproxy.Query("^DELETE FROM .half_open_runs...rechecks."), Error: 1118})
-	require.Error(t, f.ForgetCheckpoint(ctx))
+	require.ErrorContains(t, f.ForgetCheckpoint(ctx), "1118")
 	require.Equal(t, 1, refused.Taken())
 	require.NoError(t, f.Close())
-	require.Equal(t, 20000, rechecks(id), "all or nothing")
+	require.Equal(t, 2*removedAtOnce, rechecks(id), "all or nothing")
 
 	f = next()
 	require.NoError(t, f.ForgetCheckpoint(ctx))
@@ -208,7 +208,7 @@ func TestEndedByTheServer(t *testing.T) {
 		defer mustExec(t, db, "SET GLOBAL local_infile=0")
 		srv, err := server.Detect(t.Context(), db)
 		require.NoError(t, err)
-		srv.IdleLimit = time.Second
+		srv.IdleLimit = 2 * time.Second
 		for name, use := range map[string]func(s *session, ended func()) error{
 			"between statements": func(s *session, ended func()) error {
 				ended()

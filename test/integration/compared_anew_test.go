@@ -254,26 +254,29 @@ func TestInlineVerifierTakesOverARepair(t *testing.T) {
 		const schema = "inline_repaired"
 		p.Create(t, schema, "CREATE TABLE t (id INT PRIMARY KEY, v INT)", "CREATE TABLE u (id INT PRIMARY KEY)")
 		p.In(t, p.SourceDB, schema, "INSERT INTO t VALUES (1,1),(2,2)", "INSERT INTO u VALUES (1)")
-		move := func(change func()) {
+		move := func(change func()) (copied uint64) {
 			f := unwatched(p, schema, ghostferry.VerifierTypeInline)
 			f.AutomaticCutover = false
 			mustStart(t, ctx, f)
 			interrupt(t, ctx, f, func() {
 				awaitRows(t, p.TargetDB, schema+".t", 2, f)
 				change()
+				copied = f.Progress().RowsCopied
 			})
 			require.NoError(t, f.Close())
+			return copied
 		}
-		move(func() {})
+		require.EqualValues(t, 3, move(func() {}))
 		// As when the source was restarted, and its log had not been followed up to the reads of t.
 		p.In(t, p.TargetDB, "_ghostferry", "UPDATE runs SET source_started=source_started-60", "UPDATE tables SET read_pos=read_pos+1000000000 WHERE source_table='t'")
 		late := unwatched(p, schema, ghostferry.VerifierTypeInline)
 		mustStart(t, ctx, late)
-		move(func() { // the preflight would refuse the triggers before, and a change that is applied right may be compared at once
+		copied := move(func() { // the preflight would refuse the triggers before, and a change that is applied right may be compared at once
 			p.In(t, p.TargetDB, schema, "CREATE TRIGGER spoils BEFORE UPDATE ON t FOR EACH ROW SET NEW.v=11", "CREATE TRIGGER spoils_new BEFORE INSERT ON t FOR EACH ROW SET NEW.v=11")
 			p.In(t, p.SourceDB, schema, "UPDATE t SET v=10 WHERE id=1")
 			harness.Await(t, "the change is applied", func() bool { return harness.Count(t, p.TargetDB, schema+".t WHERE v=11") == 1 })
 		})
+		require.EqualValues(t, 2, copied, "t is copied anew")
 		p.In(t, p.TargetDB, schema, "DROP TRIGGER spoils", "DROP TRIGGER spoils_new")
 		require.ErrorContains(t, harness.RunStarted(ctx, late, func() error { return nil }), schema+".t [PKs: 1 ")
 		require.NoError(t, late.Close())

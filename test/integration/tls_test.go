@@ -123,7 +123,7 @@ func (s *tlsServers) refusals(t *testing.T) {
 // is over already.
 func (s *tlsServers) expire(t *testing.T) {
 	t.Helper()
-	end := time.Now().Add(2 * time.Second)
+	end := time.Now().Add(6 * time.Second)
 	s.present(t, s.authority.Issue(t, "expired", time.Until(end), "127.0.0.1"))
 	<-time.After(time.Until(end) + time.Second) // certificates know whole seconds
 }
