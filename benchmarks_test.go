@@ -160,7 +160,7 @@ func BenchmarkChunking(b *testing.B) {
 	l := &tableLayout{columns: benchColumns[:1], keys: []int{0}, integerKey: true, keyOrdered: true}
 	b.ReportAllocs()
 	for b.Loop() {
-		p := &chunkPlanner{layout: l, rows: func() int { return 5000 }, bytes: 1 << 20}
+		p := &chunkPlanner{layout: l, rows: func() int { return 5000 }, bytes: func() int { return 1 << 20 }}
 		p.mu.ranges = []stretch{{keyRange: keyRange{keyTuple{[]byte("0")}, keyTuple{[]byte("1000000")}}}}
 		p.mu.density, p.mu.rowBytes, p.mu.target = 1, 200, 5000
 		for worker := 1; ; worker = worker%4 + 1 {

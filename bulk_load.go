@@ -39,7 +39,7 @@ func (s *session) keepWarnings(ctx context.Context) error {
 
 // maxLoadBytes bounds one LOAD DATA: a chunk is one, though it may be somewhat larger than
 // planned. Its lines are made in pieces while they are sent.
-const maxLoadBytes = 4 << 20
+const maxLoadBytes = 2 * loadedChunkBytes
 
 // errBulkInexact says that LOAD DATA did not leave on the target what it was given. Its
 // transaction must be rolled back; INSERT then carries the rows, or says what is wrong

@@ -69,8 +69,8 @@ type chunkPlanner struct {
 	print  *fingerprint // nil: rows are read without digests
 	reader *sourceReader
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
-	bytes  int
-	pace   *copyPace // nil: chunks are as large as configured
+	bytes  func() int // bytes a chunk should have about
+	pace   *copyPace  // nil: chunks are as large as configured
 	// unlimited: the rows of a chunk are not read with a limit, so that a range of which only
 	// the density of rows before it says how many it has must not be wide.
 	unlimited bool
@@ -90,7 +90,7 @@ type chunkPlanner struct {
 }
 
 // newChunkPlanner plans the given ranges; every high is set.
-func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange, firstNumber uint64, rows func() int, bytes int) (*chunkPlanner, error) {
+func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange, firstNumber uint64, rows, bytes func() int) (*chunkPlanner, error) {
 	l, err := table.layout()
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 
 // wantedRows is how many rows a chunk should have by configuration and row size.
 func (p *chunkPlanner) wantedRows() float64 {
-	want := math.Min(float64(p.bytes)/p.mu.rowBytes, maxChunkRows)
+	want := math.Min(float64(p.bytes())/p.mu.rowBytes, maxChunkRows)
 	if n := p.rows(); n > 0 {
 		want = math.Min(float64(n), maxChunkRows)
 	}
@@ -125,7 +125,7 @@ func (p *chunkPlanner) wantedRows() float64 {
 // limit is how many rows of a chunk are read at most. A range of more bytes than a chunk may
 // have is ended by it, and not by closing the connection, where the size of rows is known.
 func (p *chunkPlanner) limit() int {
-	return int(math.Max(1, math.Min(2*p.mu.target, 3*float64(p.bytes)/p.mu.rowBytes)))
+	return int(math.Max(1, math.Min(2*p.mu.target, 3*float64(p.bytes())/p.mu.rowBytes)))
 }
 
 // claim returns the worker's next chunk, or nil when everything has been planned.
@@ -141,7 +141,7 @@ func (p *chunkPlanner) claim(ctx context.Context, worker int) (*chunk, error) {
 	r := &p.mu.ranges[i]
 	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: p.limit(), worker: worker}
 	if r.large > 0 {
-		c.expect(r.large, p.bytes)
+		c.expect(r.large, p.bytes())
 	}
 	high, err := p.boundary(ctx, r.keyRange)
 	if err != nil {
@@ -206,7 +206,7 @@ func (p *chunkPlanner) boundary(ctx context.Context, r keyRange) (keyTuple, erro
 			return high, nil
 		}
 	}
-	if t := p.table; r.low == nil && !p.unlimited && t.approxRows > 0 && float64(t.approxRows) < p.mu.target/2 && t.dataLength < uint64(p.bytes)/2 {
+	if t := p.table; r.low == nil && !p.unlimited && t.approxRows > 0 && float64(t.approxRows) < p.mu.target/2 && t.dataLength < uint64(p.bytes())/2 {
 		return nil, nil // a small table is one chunk, without asking; its limit bounds a wrong estimate
 	}
 	return p.readBoundary(ctx, r)

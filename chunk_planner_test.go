@@ -14,7 +14,7 @@ import (
 func integerPlanner(t *testing.T, rows int, ranges ...keyRange) *chunkPlanner {
 	t.Helper()
 	l := &tableLayout{columns: []codec.Column{{Name: "id", Kind: codec.Int}}, keys: []int{0}, integerKey: true}
-	p := &chunkPlanner{layout: l, rows: func() int { return rows }, bytes: 1 << 20}
+	p := &chunkPlanner{layout: l, rows: func() int { return rows }, bytes: func() int { return 1 << 20 }}
 	for _, r := range ranges {
 		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r})
 	}
@@ -123,7 +123,7 @@ func TestGapsOfAResumedRunAreSharedOut(t *testing.T) {
 func TestChunksOfSlowRowsStaySmall(t *testing.T) {
 	const wanted, slow = 5000, 1250 // slow: rows a second
 	p := integerPlanner(t, wanted, keyRange{keyAt(0), keyAt(10_000_000)})
-	p.bytes = 100 * wanted
+	p.bytes = func() int { return 100 * wanted }
 	chunkOf := func(rate int) int {
 		c, err := p.claim(context.Background(), 1)
 		if err != nil {

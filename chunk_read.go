@@ -51,7 +51,7 @@ func (d *DataIterator) readGated(ctx context.Context, p *chunkPlanner, c *chunk,
 			g, mark := d.reader.gate.openChunk(p.table, c.low, c.high)
 			traceChunk(g, c)
 			var err error
-			if read, err = d.reader.readChunk(ctx, p.layout, p.print, c, mark, max(4*d.chunkBytes, largeRow), lease); err != nil {
+			if read, err = d.reader.readChunk(ctx, p.layout, p.print, c, mark, p.bytes(), lease); err != nil {
 				traceAbandon(g)
 				d.reader.gate.closeChunk(g)
 				return err
@@ -71,7 +71,7 @@ func (d *DataIterator) readGated(ctx context.Context, p *chunkPlanner, c *chunk,
 		if !isLarge {
 			return read, gated, err
 		}
-		c.expect(large.bytes, d.chunkBytes)
+		c.expect(large.bytes, p.bytes())
 	}
 }
 
@@ -84,9 +84,9 @@ func (c *chunk) expect(bytes, chunkBytes int) {
 // newRows has room for the rows that the chunk is planned to have and an eighth more, so
 // that it need not grow (within reason), or for those of the whole table where that is less:
 // of the first chunk of one in which the server knows of no row, a few.
-func (c *chunk) newRows(spare *spareRows, l *tableLayout, maxBytes int) *codec.Rows {
+func (c *chunk) newRows(spare *spareRows, l *tableLayout, chunkBytes int) *codec.Rows {
 	const surplus = 9.0 / 8
-	rows, bytes := float64(c.limit)/2, float64(maxBytes)/4
+	rows, bytes := float64(c.limit)/2, float64(chunkBytes)
 	if t := c.table; t.approxRows > 0 || c.low == nil {
 		rows, bytes = min(rows, float64(max(t.approxRows, 16))), min(bytes, float64(max(t.dataLength, 16<<10)))
 	}
@@ -94,12 +94,14 @@ func (c *chunk) newRows(spare *spareRows, l *tableLayout, maxBytes int) *codec.R
 }
 
 // readChunk reads the rows of a chunk so that everything delivered up to the mark is
-// seen, with their digests when fp is set: up to maxBytes and the row that exceeds them.
-func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, maxBytes int, lease *largeRowsLease) (read *chunkRows, err error) {
+// seen, with their digests when fp is set. One should have about chunkBytes; it ends behind
+// the row with which it has several times as much.
+func (r *sourceReader) readChunk(ctx context.Context, l *tableLayout, fp *fingerprint, c *chunk, mark deliveredMark, chunkBytes int, lease *largeRowsLease) (read *chunkRows, err error) {
+	maxBytes := fullChunk(chunkBytes)
 	err = r.readOnce(ctx, mark, r.noted(ctx, &c.readEnd, func(s *session, suffix string) error {
 		traceBarrier(c)
 		return withLeaves(func(leaves leafReports) (err error) {
-			read, err = readRows(ctx, s, l, fp, c, c.newRows(&r.spare, l, maxBytes), leaves, suffix, maxBytes, lease)
+			read, err = readRows(ctx, s, l, fp, c, c.newRows(&r.spare, l, chunkBytes), leaves, suffix, maxBytes, lease)
 			return err
 		})
 	}))

@@ -181,7 +181,7 @@ func (w *tableWalk) planLocked(ctx context.Context) error {
 		bounded = append(bounded, r)
 	}
 	w.mu.ranges = nil
-	planner, err := newChunkPlanner(w.f.table, w.reader, bounded, 0, w.chunkRows, verifyChunkBytes)
+	planner, err := newChunkPlanner(w.f.table, w.reader, bounded, 0, w.chunkRows, func() int { return verifyChunkBytes })
 	if err != nil {
 		return err
 	}

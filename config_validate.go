@@ -226,11 +226,8 @@ func (c *Config) validateNumbers(add addFault) {
 	if c.TailGuardSeconds == 0 {
 		c.TailGuardSeconds = defaultTailGuardSeconds
 	}
-	if c.DataIterationChunkBytes == 0 {
-		c.DataIterationChunkBytes = defaultDataIterationChunkBytes
-	}
 	if c.DataIterationChunkBytes > maxDataIterationChunkBytes {
-		add("DataIterationChunkBytes", fmt.Sprintf("DataIterationChunkBytes is %d, it must not be more than %d", c.DataIterationChunkBytes, maxDataIterationChunkBytes), fmt.Sprintf("remove it for the default, %d", defaultDataIterationChunkBytes))
+		add("DataIterationChunkBytes", fmt.Sprintf("DataIterationChunkBytes is %d, it must not be more than %d", c.DataIterationChunkBytes, maxDataIterationChunkBytes), "remove it for the default, 1 to 4 MiB by the table")
 	}
 }
 

@@ -67,7 +67,7 @@ func (f *Ferry) looksForWorkers() bool {
 // opens, and the applications, must not find none left. Of a pool that the host has bounded
 // they take half (session.mayRest).
 func (f *Ferry) mostWorkers(ctx context.Context) (int, error) {
-	most := min(maxFoundWorkers, maxFoundBytes/max(1, f.DataIterationChunkBytes))
+	most := min(maxFoundWorkers, maxFoundBytes/max(defaultDataIterationChunkBytes, f.DataIterationChunkBytes))
 	for _, db := range []*sql.DB{f.SourceDB, f.TargetDB} {
 		var all, account uint64
 		if err := db.QueryRowContext(ctx, "SELECT @@GLOBAL.max_connections, @@SESSION.max_user_connections").Scan(&all, &account); err != nil {

@@ -111,7 +111,7 @@ func TestWorkersKeepToBoundedPools(t *testing.T) {
 		other, err := testDatabaseConfig(server).SqlDB(nil)
 		require.NoError(t, err)
 		defer other.Close()
-		f := &Ferry{Config: &Config{DataIterationChunkBytes: defaultDataIterationChunkBytes}, SourceDB: db, TargetDB: other}
+		f := &Ferry{Config: &Config{}, SourceDB: db, TargetDB: other}
 		for _, bound := range []int{0, 16, 11} {
 			other.SetMaxOpenConns(bound)
 			most, err := f.mostWorkers(t.Context())

@@ -326,8 +326,11 @@ func (c *Cursor) adapt(batch *RowBatch) {
 }
 
 // maxBytes is about how many bytes a batch may have, beside its last row.
-func (c *Cursor) maxBytes() int {
-	return max(4*cmp.Or(c.chunkBytes, defaultDataIterationChunkBytes), largeRow)
+func (c *Cursor) maxBytes() int { return batchBytes(c.chunkBytes) }
+
+// batchBytes is that for the chunks of so many bytes as are configured, 0 for the default.
+func batchBytes(chunkBytes int) int {
+	return max(4*cmp.Or(chunkBytes, defaultDataIterationChunkBytes), largeRow)
 }
 
 // batchSize is how many rows a batch has at most.

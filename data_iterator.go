@@ -37,8 +37,10 @@ type DataIterator struct {
 	TargetPaginationKeys *sync.Map
 
 	reader     *sourceReader // nil: no gate, locked cursors
-	chunkBytes int
-	large      *largeRows // budget of all workers
+	chunkBytes int           // of every table; 0: see chunkSize
+	// loads reports whether a table's rows go by LOAD DATA; nil: none do.
+	loads func(l *tableLayout) bool
+	large *largeRows // budget of all workers
 	// liveWorkers, when set, is used as long as Concurrency is what it was made with, and
 	// updates tells of changes.
 	liveWorkers func() int
@@ -159,9 +161,6 @@ func (d *DataIterator) initialize() {
 	}
 	if d.CursorConfig.DB == nil {
 		d.CursorConfig.DB = d.DB
-	}
-	if d.chunkBytes == 0 {
-		d.chunkBytes = defaultDataIterationChunkBytes
 	}
 	if d.large == nil {
 		d.large = newLargeRows()

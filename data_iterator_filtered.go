@@ -298,7 +298,7 @@ func (j *filteredJob) fetch(ctx context.Context, s *session, size uint64, upper 
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	batch, err := scanBatch(rows, j.table, j.layout, fp, batchLimits{bytes: max(4*j.d.chunkBytes, largeRow), room: room, stop: s.cutResult})
+	batch, err := scanBatch(rows, j.table, j.layout, fp, batchLimits{bytes: batchBytes(j.d.chunkBytes), room: room, stop: s.cutResult})
 	if err == nil && batch.Size() > 0 && !batch.containsKey(j.layout) {
 		err = fmt.Errorf("it does not select the pagination key %s", j.layout.keyNames())
 	}

@@ -30,6 +30,7 @@ func (f *Ferry) NewDataIteratorWithoutStateTracker() *DataIterator {
 		TargetPaginationKeys: &sync.Map{},
 		reader:               f.reader,
 		chunkBytes:           int(f.DataIterationChunkBytes),
+		loads:                f.loads,
 		logger:               taggedLogger(f.logger, "data_iterator"),
 		metrics:              f.Metrics,
 	}

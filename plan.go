@@ -79,9 +79,9 @@ func (f *Ferry) plan(ctx context.Context) (*Plan, error) {
 		}
 		tp := TablePlan{Schema: t.Schema, Table: t.Name, RowsEstimate: t.approxRows, Bytes: t.dataLength, Path: f.pathOf(l), Key: t.keyColumnNames()}
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
-		tp.Chunks = int(t.dataLength/max(1, f.DataIterationChunkBytes)) + 1
+		tp.Chunks = int(t.dataLength/uint64(chunkSize(int(f.DataIterationChunkBytes), f.UpdatableConfig.workers(), t, f.loads(l)))) + 1
 		tp.CopiedBy = "INSERT"
-		if f.targetServer != nil && l.loads(f.targetServer, f.BulkLoad) {
+		if f.loads(l) {
 			tp.CopiedBy = "LOAD DATA"
 		}
 		tp.DeferredIndexes = deferred[NewTableIdentifierFromSchemaTable(t)]

@@ -42,12 +42,14 @@ type sourceReader struct {
 // spareRows keeps memory of chunks that are done for those to come: new memory has to be
 // cleared, and collected, for every row.
 type spareRows struct {
-	mu   sync.Mutex
-	rows []*codec.Rows // guarded by mu
+	mu    sync.Mutex
+	rows  []*codec.Rows // guarded by mu
+	bytes int           // of all of them
 }
 
-// maxSpareBytes: memory of larger chunks is not kept.
-const maxSpareBytes = 4 << 20
+// maxSpareBytes is how much memory is kept: that of all workers' chunks, which are somewhat larger
+// than planned.
+const maxSpareBytes = loadedChunksBytes * 3 / 2
 
 func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 	s.mu.Lock()
@@ -55,6 +57,7 @@ func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 	if n := len(s.rows); n > 0 {
 		spare = s.rows[n-1]
 		s.rows = s.rows[:n-1]
+		s.bytes -= spare.Memory()
 	}
 	s.mu.Unlock()
 	if spare != nil && spare.Reuse(cols, rows, size) {
@@ -67,17 +70,15 @@ func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 func (s *spareRows) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rows = nil
+	s.rows, s.bytes = nil, 0
 }
 
 func (s *spareRows) give(rows *codec.Rows) {
-	if rows.Memory() > maxSpareBytes {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.rows) < maxFoundWorkers {
+	if memory := rows.Memory(); s.bytes+memory <= maxSpareBytes && len(s.rows) < maxFoundWorkers {
 		s.rows = append(s.rows, rows)
+		s.bytes += memory
 	}
 }
 

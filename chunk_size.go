@@ -1,0 +1,42 @@
+package ghostferry
+
+const (
+	// loadedChunkBytes is what a chunk of a large table has that goes by LOAD DATA. A commit can
+	// hold up all others for a tenth of a second (docs/decisions/033): with fewer of them, larger
+	// ones, the target idles less.
+	loadedChunkBytes = 4 << 20
+	// loadedChunksBytes bounds what such chunks of all workers have together: they are in memory.
+	loadedChunksBytes = 4 * loadedChunkBytes
+	// leastChunks is how many chunks a worker should find in a table: with fewer, larger ones it
+	// would be left alone with the last.
+	leastChunks = 8
+)
+
+// chunkSize is about how many bytes a chunk of a table has: as configured, if it is, and otherwise
+// by what is to be gained from large ones. loads: its rows go by LOAD DATA.
+func chunkSize(configured, workers int, t *TableSchema, loads bool) int {
+	switch {
+	case configured > 0:
+		return configured
+	case !loads:
+		return defaultDataIterationChunkBytes
+	}
+	most := min(loadedChunkBytes, loadedChunksBytes/workers, int(t.dataLength/uint64(leastChunks*workers)))
+	return max(defaultDataIterationChunkBytes, most)
+}
+
+// fullChunk is with how many bytes, beside its last row, the reading of a chunk ends whose rows
+// are larger than those before.
+func fullChunk(chunkBytes int) int {
+	return max(min(4*chunkBytes, 2*loadedChunkBytes), 2*chunkBytes, largeRow)
+}
+
+// chunkSize is about how many bytes a chunk of a table has; it changes with the workers.
+func (d *DataIterator) chunkSize(t *TableSchema, l *tableLayout) int {
+	return chunkSize(d.chunkBytes, d.configuredWorkers(), t, d.loads != nil && d.loads(l))
+}
+
+// loads reports whether a table's rows go by LOAD DATA.
+func (f *Ferry) loads(l *tableLayout) bool {
+	return f.targetServer != nil && l.loads(f.targetServer, f.BulkLoad)
+}
