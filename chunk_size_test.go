@@ -12,14 +12,14 @@ func TestChunkSize(t *testing.T) {
 	for _, c := range []struct {
 		name                string
 		configured, workers int
-		table               uint64 // bytes
+		all                 uint64 // bytes
 		loads               bool
 		want                int
 	}{
-		{"a large table by LOAD DATA", 0, 4, 10_000 * mib, true, 4 * mib},
+		{"much, by LOAD DATA", 0, 4, 10_000 * mib, true, 4 * mib},
 		{"by INSERT", 0, 4, 10_000 * mib, false, mib},
-		{"of a table that is not so large every worker has some", 0, 4, 64 * mib, true, 2 * mib},
-		{"a small table", 0, 4, 2 * mib, true, mib},
+		{"of what is not so much every worker has some", 0, 4, 64 * mib, true, 2 * mib},
+		{"little", 0, 4, 2 * mib, true, mib},
 		{"of unknown size", 0, 4, 0, true, mib},
 		{"few workers", 0, 1, 10_000 * mib, true, 4 * mib},
 		{"all workers' chunks are in memory", 0, 8, 10_000 * mib, true, 2 * mib},
@@ -28,7 +28,7 @@ func TestChunkSize(t *testing.T) {
 		{"configured", 77, 4, 10_000 * mib, true, 77},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			require.Equal(t, c.want, chunkSize(c.configured, c.workers, &TableSchema{dataLength: c.table}, c.loads))
+			require.Equal(t, c.want, chunkSize(c.configured, c.workers, c.all, c.loads))
 		})
 	}
 }

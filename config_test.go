@@ -42,7 +42,7 @@ func TestValidateConfigFillsDefaults(t *testing.T) {
 		require.Equal(t, defaultBinlogEventBatchSize, config.BinlogEventBatchSize)
 		require.Equal(t, 4, config.BinlogApplyLanes)
 		require.Equal(t, 4, config.DataIterationConcurrency)
-		require.Zero(t, config.DataIterationChunkBytes, "by the table")
+		require.Zero(t, config.DataIterationChunkBytes, "by what there is to copy")
 		require.Equal(t, uint64(0), config.UpdatableConfig.BatchSize(), "0 sizes batches by bytes")
 		require.Equal(t, 1, config.MaxCutoverRetries)
 		require.Equal(t, 1, config.CutoverRetryWaitSeconds)

@@ -227,7 +227,7 @@ func (c *Config) validateNumbers(add addFault) {
 		c.TailGuardSeconds = defaultTailGuardSeconds
 	}
 	if c.DataIterationChunkBytes > maxDataIterationChunkBytes {
-		add("DataIterationChunkBytes", fmt.Sprintf("DataIterationChunkBytes is %d, it must not be more than %d", c.DataIterationChunkBytes, maxDataIterationChunkBytes), "remove it for the default, 1 to 4 MiB by the table")
+		add("DataIterationChunkBytes", fmt.Sprintf("DataIterationChunkBytes is %d, it must not be more than %d", c.DataIterationChunkBytes, maxDataIterationChunkBytes), "remove it for the default, 1 to 4 MiB by what there is to copy")
 	}
 }
 

@@ -37,7 +37,9 @@ type DataIterator struct {
 	TargetPaginationKeys *sync.Map
 
 	reader     *sourceReader // nil: no gate, locked cursors
-	chunkBytes int           // of every table; 0: see chunkSize
+	chunkBytes int           // of every chunk; 0: see chunkSize
+	// tablesBytes is what there is to copy.
+	tablesBytes uint64
 	// loads reports whether a table's rows go by LOAD DATA; nil: none do.
 	loads func(l *tableLayout) bool
 	large *largeRows // budget of all workers
@@ -91,6 +93,7 @@ func (d *DataIterator) RunContext(ctx context.Context, tables []*TableSchema) er
 			todo = append(todo, t)
 		}
 	}
+	d.tablesBytes = bytesOf(todo)
 	sorted, err := d.sortTables(todo)
 	if err != nil {
 		return err

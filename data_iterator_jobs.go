@@ -48,7 +48,7 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 		return &filteredJob{d: d, table: table, layout: l, print: fp, last: low, high: high, number: next}, nil
 	}
 	rows := func() int { return int(d.CursorConfig.GetBatchSize(table.Schema, table.Name)) }
-	p, err := newChunkPlanner(table, reader, ranges, next, rows, func() int { return d.chunkSize(table, l) })
+	p, err := newChunkPlanner(table, reader, ranges, next, rows, func() int { return d.chunkSize(l) })
 	if err != nil {
 		return nil, err
 	}

@@ -72,14 +72,16 @@ func (f *Ferry) plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range f.sortedTables() {
+	tables := f.sortedTables()
+	all := bytesOf(tables)
+	for _, t := range tables {
 		l, err := t.layout()
 		if err != nil {
 			continue // preflight has said so
 		}
 		tp := TablePlan{Schema: t.Schema, Table: t.Name, RowsEstimate: t.approxRows, Bytes: t.dataLength, Path: f.pathOf(l), Key: t.keyColumnNames()}
 		tp.TargetSchema, tp.TargetTable = names.table(t.Schema, t.Name)
-		tp.Chunks = int(t.dataLength/uint64(chunkSize(int(f.DataIterationChunkBytes), f.UpdatableConfig.workers(), t, f.loads(l)))) + 1
+		tp.Chunks = int(t.dataLength/uint64(chunkSize(int(f.DataIterationChunkBytes), f.UpdatableConfig.workers(), all, f.loads(l)))) + 1
 		tp.CopiedBy = "INSERT"
 		if f.loads(l) {
 			tp.CopiedBy = "LOAD DATA"
