@@ -18,6 +18,9 @@ const (
 	maxChunkRows = 20000
 	// chunkTime is how long a chunk should take at most, read and write together.
 	chunkTime = 500 * time.Millisecond
+	// heldChunkTime is that for one of whose rows changes wait for it: they are that late, and
+	// with them everything behind them.
+	heldChunkTime = chunkTime / 2
 	// leastChunk is by how much a chunk may be smaller than wanted because of the time that the
 	// last one took: what takes long whatever a chunk has must not make them tiny.
 	leastChunk = 50
@@ -43,6 +46,7 @@ type chunk struct {
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
 	large  int    // bytes of its largest row, as far as a large one is expected; else 0
 	worker int    // who claimed it
+	held   bool   // changes of its rows had to wait for it
 
 	readEnd BinlogCoordinate // how far the source's log reached after its read
 }
@@ -264,7 +268,7 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 	if rows > 0 {
 		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
 	}
-	p.mu.target = p.inTime(rows, took)
+	p.mu.target = p.inTime(c, rows, took)
 	if p.layout.integerKey && c.low != nil {
 		if span := p.span(c.keyRange); span > 0 {
 			seen := (float64(rows) + 0.1) / float64(span)
@@ -278,15 +282,18 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 
 // inTime returns how many rows the next chunk should have after one of so many. What has taken
 // too long is remembered: with a chunk of the full size again, every second one would be late.
-func (p *chunkPlanner) inTime(rows int, took time.Duration) float64 {
-	want := p.wantedRows()
+func (p *chunkPlanner) inTime(c *chunk, rows int, took time.Duration) float64 {
+	want, most := p.wantedRows(), chunkTime
+	if c.held {
+		most = heldChunkTime
+	}
 	switch {
 	case rows == 0: // a gap says nothing
-	case took > chunkTime:
-		p.mu.timely = math.Max(math.Max(1, want/leastChunk), float64(rows)*float64(chunkTime)/float64(took))
-	case took < chunkTime/2:
+	case took > most:
+		p.mu.timely = math.Max(math.Max(1, want/leastChunk), float64(rows)*float64(most)/float64(took))
+	case took < most/2:
 		p.mu.timely *= 2
-	case took < chunkTime: // perhaps it was not the rows that took so long, but a wait in front of them
+	case took < most: // perhaps it was not the rows that took so long, but a wait in front of them
 		p.mu.timely *= 1.2
 	}
 	if p.mu.timely == 0 || p.mu.timely >= want {

@@ -148,6 +148,9 @@ func TestChunksOfSlowRowsStaySmall(t *testing.T) {
 	if last != wanted {
 		t.Errorf("after four quick chunks one has %d rows", last)
 	}
+	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}, held: true}, wanted, 100*wanted, 0, chunkTime); p.mu.target != wanted/2 {
+		t.Fatalf("%v rows after a chunk for which changes waited %s, want %d", p.mu.target, chunkTime, wanted/2)
+	}
 	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != wanted/leastChunk {
 		t.Errorf("after a chunk of an hour the next has %v rows", p.mu.target)
 	}

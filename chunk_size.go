@@ -5,8 +5,6 @@ const (
 	// commit can hold up all others for a tenth of a second (docs/decisions/033): with fewer of
 	// them the target idles less.
 	loadedChunkBytes = 4 << 20
-	// loadedChunksBytes bounds what such chunks of all workers have together: they are in memory.
-	loadedChunksBytes = 4 * loadedChunkBytes
 	// leastChunks is how many chunks a worker should find: with fewer, larger ones one would be
 	// left alone with the last.
 	leastChunks = 8
@@ -21,7 +19,7 @@ func chunkSize(configured, workers int, all uint64, loads bool) int {
 	case !loads:
 		return defaultDataIterationChunkBytes
 	}
-	most := min(loadedChunkBytes, loadedChunksBytes/workers, int(all/uint64(leastChunks*workers)))
+	most := min(loadedChunkBytes, maxFoundBytes/workers, int(all/uint64(leastChunks*workers)))
 	return max(defaultDataIterationChunkBytes, most)
 }
 

@@ -16,14 +16,14 @@ func TestChunkSize(t *testing.T) {
 		loads               bool
 		want                int
 	}{
-		{"much, by LOAD DATA", 0, 4, 10_000 * mib, true, 4 * mib},
+		{"much, by LOAD DATA", 0, 3, 10_000 * mib, true, 4 * mib},
 		{"by INSERT", 0, 4, 10_000 * mib, false, mib},
 		{"of what is not so much every worker has some", 0, 4, 64 * mib, true, 2 * mib},
 		{"little", 0, 4, 2 * mib, true, mib},
 		{"of unknown size", 0, 4, 0, true, mib},
 		{"few workers", 0, 1, 10_000 * mib, true, 4 * mib},
-		{"all workers' chunks are in memory", 0, 8, 10_000 * mib, true, 2 * mib},
-		{"as many workers as are ever found", 0, maxFoundWorkers, 10_000 * mib, true, loadedChunksBytes / maxFoundWorkers},
+		{"all workers' chunks are in memory", 0, 4, 10_000 * mib, true, 3 * mib},
+		{"as many workers as are ever found", 0, maxFoundWorkers, 10_000 * mib, true, mib},
 		{"very many workers", 0, 100, 10_000 * mib, true, mib},
 		{"configured", 77, 4, 10_000 * mib, true, 77},
 	} {

@@ -93,7 +93,7 @@ type Config struct {
 	DataIterationBatchSizePerTableOverride *DataIterationBatchSizePerTableOverride
 	// DataIterationChunkBytes is about how many bytes of rows are copied at once, at most
 	// 128 MiB. The smaller of it and the batch size in rows decides. Default 1 MiB; up to 4 MiB
-	// by LOAD DATA, where there is more than 32 MiB to copy, and 16 MiB of all workers together.
+	// by LOAD DATA, where there is more than 32 MiB to copy, and 12 MiB of all workers together.
 	DataIterationChunkBytes uint64
 	// DBReadRetries is how often a read from the source is tried in total, in half a
 	// minute at least. Default 60. Outages are bounded by MaxOutageSeconds.

@@ -12,7 +12,7 @@ const (
 	// maxFoundWorkers bounds the workers that nobody has asked for: each has a connection to
 	// either server, and a chunk in memory.
 	maxFoundWorkers = 12
-	// maxFoundBytes is how many bytes all their chunks may have.
+	// maxFoundBytes is how many bytes all their chunks may have: they are in memory.
 	maxFoundBytes = maxFoundWorkers * defaultDataIterationChunkBytes
 	// workerConnections is of how many connections that an account may have a worker takes one.
 	workerConnections = 8

@@ -231,6 +231,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 		}
 	}
 	d.reader.gate.closeChunk(gated)
+	c.held = gated.held // nobody is told to wait for it any more
 	p.done(c, read.rows.Len(), read.rows.Bytes(), read.expected(), time.Since(start))
 	if !d.hosted {
 		d.reader.spare.give(read.rows)

@@ -47,6 +47,7 @@ type gatedChunk struct {
 	keys      map[string]struct{} // encoded
 	closed    chan struct{}
 	failed    error // why its rows may be missing; read it when closed is
+	held      bool  // changes were told to wait for it; guarded by the gate until it is closed
 }
 
 func newGate() *gate {
@@ -149,6 +150,7 @@ func (g *gate) deliver(events []*rowEvent) []*gatedChunk {
 		for c := range g.mu.open[ev.table] {
 			if ev.mayTouch(c) && !containsChunk(waits, c) {
 				waits = append(waits, c)
+				c.held = true
 			}
 		}
 	}

@@ -49,7 +49,7 @@ type spareRows struct {
 
 // maxSpareBytes is how much memory is kept: that of all workers' chunks, which are somewhat larger
 // than planned.
-const maxSpareBytes = loadedChunksBytes * 3 / 2
+const maxSpareBytes = maxFoundBytes * 3 / 2
 
 func (s *spareRows) take(cols, rows, size int) *codec.Rows {
 	s.mu.Lock()

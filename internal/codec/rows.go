@@ -32,10 +32,14 @@ func NewRows(cols, rows, size int) *Rows {
 func (r *Rows) Memory() int { return cap(r.buf) + 4*cap(r.ends) }
 
 // Reuse empties the rows for others of cols columns: what was made of them before must not be
-// in use any more. It reports false, and does nothing, where they have not half of the room.
+// in use any more. It reports false, and does nothing, where their values' memory is not half of
+// the size.
 func (r *Rows) Reuse(cols, rows, size int) bool {
-	if 2*cap(r.buf) < size || 2*cap(r.ends) < rows*cols {
+	if 2*cap(r.buf) < size {
 		return false
+	}
+	if cap(r.ends) < rows*cols {
+		r.ends = make([]uint32, 0, rows*cols)
 	}
 	r.cols, r.buf, r.ends = cols, r.buf[:0], r.ends[:0]
 	return true
