@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/codec"
@@ -24,6 +25,9 @@ const (
 	// leastChunk is by how much a chunk may be smaller than wanted because of the time that the
 	// last one took: what takes long whatever a chunk has must not make them tiny.
 	leastChunk = 50
+	// leastHeldChunk is that for one of half a second at most for which changes wait: whatever it
+	// has, a target that is far away takes so long.
+	leastHeldChunk = 8
 	// spanGrowth bounds how much wider than the last range the next computed one may be,
 	// so that one gap in the keys does not make the next chunk huge.
 	spanGrowth = 4
@@ -44,6 +48,7 @@ type chunk struct {
 	table  *TableSchema
 	number uint64 // unique in the run for its table
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
+	bytes  int    // it is planned to have
 	large  int    // bytes of its largest row, as far as a large one is expected; else 0
 	worker int    // who claimed it
 	held   bool   // changes of its rows had to wait for it
@@ -74,7 +79,12 @@ type chunkPlanner struct {
 	reader *sourceReader
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
 	bytes  func() int // bytes a chunk should have about
-	pace   *copyPace  // nil: chunks are as large as configured
+	// largeBytes is what one with large rows has, of which the first may be the only one expected.
+	largeBytes int
+	pace       *copyPace // nil: chunks are as large as configured
+	// quick is how many bytes a chunk of any table can have to be in time, as far as is known,
+	// where those larger than the default are not asked for; nil: they are.
+	quick *atomic.Int64
 	// unlimited: the rows of a chunk are not read with a limit, so that a range of which only
 	// the density of rows before it says how many it has must not be wide.
 	unlimited bool
@@ -99,7 +109,7 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 	if err != nil {
 		return nil, err
 	}
-	p := &chunkPlanner{table: table, layout: l, reader: reader, rows: rows, bytes: bytes}
+	p := &chunkPlanner{table: table, layout: l, reader: reader, rows: rows, bytes: bytes, largeBytes: bytes()}
 	p.mu.next = firstNumber
 	p.mu.density = 1
 	p.mu.rowBytes = 256
@@ -113,8 +123,19 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 	for _, r := range ranges {
 		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r, large: large})
 	}
-	p.mu.target = p.wantedRows()
+	p.begin()
 	return p, nil
+}
+
+// begin sizes the first chunks.
+func (p *chunkPlanner) begin() {
+	p.mu.target, p.mu.timely = p.wantedRows(), 0
+	if p.quick == nil {
+		return
+	}
+	if known := float64(max(p.quick.Load(), defaultDataIterationChunkBytes)) / p.mu.rowBytes; known < p.mu.target {
+		p.mu.target, p.mu.timely = math.Max(1, known), math.Max(1, known)
+	}
 }
 
 // wantedRows is how many rows a chunk should have by configuration and row size.
@@ -129,7 +150,8 @@ func (p *chunkPlanner) wantedRows() float64 {
 // limit is how many rows of a chunk are read at most. A range of more bytes than a chunk may
 // have is ended by it, and not by closing the connection, where the size of rows is known.
 func (p *chunkPlanner) limit() int {
-	return int(math.Max(1, math.Min(2*p.mu.target, 3*float64(p.bytes())/p.mu.rowBytes)))
+	const surely = 0.75 // the size of rows is an average
+	return int(math.Max(1, math.Min(2*p.mu.target, surely*float64(fullChunk(p.bytes()))/p.mu.rowBytes)))
 }
 
 // claim returns the worker's next chunk, or nil when everything has been planned.
@@ -143,9 +165,9 @@ func (p *chunkPlanner) claim(ctx context.Context, worker int) (*chunk, error) {
 	}
 	i := p.stretchOf(worker)
 	r := &p.mu.ranges[i]
-	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: p.limit(), worker: worker}
+	c := &chunk{keyRange: r.keyRange, table: p.table, number: p.mu.next, limit: p.limit(), worker: worker, bytes: int(p.mu.target * p.mu.rowBytes)}
 	if r.large > 0 {
-		c.expect(r.large, p.bytes())
+		c.expect(r.large, p.largeBytes)
 	}
 	high, err := p.boundary(ctx, r.keyRange)
 	if err != nil {
@@ -269,6 +291,9 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
 	}
 	p.mu.target = p.inTime(c, rows, took)
+	if p.quick != nil && rows > 0 {
+		p.quick.Store(int64(p.mu.target * p.mu.rowBytes))
+	}
 	if p.layout.integerKey && c.low != nil {
 		if span := p.span(c.keyRange); span > 0 {
 			seen := (float64(rows) + 0.1) / float64(span)
@@ -284,13 +309,14 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 // too long is remembered: with a chunk of the full size again, every second one would be late.
 func (p *chunkPlanner) inTime(c *chunk, rows int, took time.Duration) float64 {
 	want, most := p.wantedRows(), chunkTime
-	if c.held {
-		most = heldChunkTime
+	least := want / leastChunk
+	if c.held && took <= chunkTime {
+		most, least = heldChunkTime, want/leastHeldChunk
 	}
 	switch {
 	case rows == 0: // a gap says nothing
 	case took > most:
-		p.mu.timely = math.Max(math.Max(1, want/leastChunk), float64(rows)*float64(most)/float64(took))
+		p.mu.timely = math.Max(math.Max(1, least), float64(rows)*float64(most)/float64(took))
 	case took < most/2:
 		p.mu.timely *= 2
 	case took < most: // perhaps it was not the rows that took so long, but a wait in front of them

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sort"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 func integerPlanner(t *testing.T, rows int, ranges ...keyRange) *chunkPlanner {
 	t.Helper()
 	l := &tableLayout{columns: []codec.Column{{Name: "id", Kind: codec.Int}}, keys: []int{0}, integerKey: true}
-	p := &chunkPlanner{layout: l, rows: func() int { return rows }, bytes: func() int { return 1 << 20 }}
+	p := &chunkPlanner{layout: l, rows: func() int { return rows }, bytes: func() int { return 1 << 20 }, largeBytes: 1 << 20}
 	for _, r := range ranges {
 		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r})
 	}
@@ -151,8 +152,50 @@ func TestChunksOfSlowRowsStaySmall(t *testing.T) {
 	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}, held: true}, wanted, 100*wanted, 0, chunkTime); p.mu.target != wanted/2 {
 		t.Fatalf("%v rows after a chunk for which changes waited %s, want %d", p.mu.target, chunkTime, wanted/2)
 	}
+	for range 20 { // whatever a chunk has takes so long
+		p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}, held: true}, 10, 1000, 0, heldChunkTime+1)
+	}
+	if p.mu.target != wanted/leastHeldChunk {
+		t.Errorf("%v rows a chunk where every one takes long and changes wait for it, want %d", p.mu.target, wanted/leastHeldChunk)
+	}
 	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != wanted/leastChunk {
 		t.Errorf("after a chunk of an hour the next has %v rows", p.mu.target)
+	}
+}
+
+// Chunks are larger than by default only when smaller ones were quick, of whichever table.
+func TestLargeChunksHaveToBeQuick(t *testing.T) {
+	const rowBytes, full = 100, 4 << 20 / 100
+	var quick atomic.Int64
+	begin := func() *chunkPlanner {
+		p := integerPlanner(t, 0, keyRange{keyAt(0), keyAt(10_000_000)})
+		p.bytes, p.quick = func() int { return full * rowBytes }, &quick
+		p.begin()
+		return p
+	}
+	done := func(p *chunkPlanner, took time.Duration) {
+		c, err := p.claim(context.Background(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := keyNumber(t, c.high) - keyNumber(t, c.low)
+		p.done(c, rows, rows*rowBytes, 0, took)
+	}
+	p := begin()
+	for _, want := range []int{defaultDataIterationChunkBytes / rowBytes, 2 * defaultDataIterationChunkBytes / rowBytes, min(full, maxChunkRows)} {
+		if got := int(p.mu.target); got != min(want, maxChunkRows) {
+			t.Fatalf("a chunk has %d rows, want %d", got, want)
+		}
+		done(p, time.Millisecond)
+	}
+	if got := int(begin().mu.target); got != maxChunkRows {
+		t.Errorf("the first chunk of the next table has %d rows, want %d", got, maxChunkRows)
+	}
+	for range 4 {
+		done(p, 10*chunkTime)
+	}
+	if got := int(begin().mu.target); got != defaultDataIterationChunkBytes/rowBytes {
+		t.Errorf("after slow chunks the first of the next table has %d rows", got)
 	}
 }
 

@@ -71,7 +71,7 @@ func (d *DataIterator) readGated(ctx context.Context, p *chunkPlanner, c *chunk,
 		if !isLarge {
 			return read, gated, err
 		}
-		c.expect(large.bytes, p.bytes())
+		c.expect(large.bytes, p.largeBytes)
 	}
 }
 
@@ -86,7 +86,8 @@ func (c *chunk) expect(bytes, chunkBytes int) {
 // of the first chunk of one in which the server knows of no row, a few.
 func (c *chunk) newRows(spare *spareRows, l *tableLayout, chunkBytes int) *codec.Rows {
 	const surplus = 9.0 / 8
-	rows, bytes := float64(c.limit)/2, float64(chunkBytes)
+	// A chunk that is planned to be small has room for others, whose memory it becomes, within limits.
+	rows, bytes := float64(c.limit)/2, float64(min(chunkBytes, max(4*c.bytes, defaultDataIterationChunkBytes)))
 	if t := c.table; t.approxRows > 0 || c.low == nil {
 		rows, bytes = min(rows, float64(max(t.approxRows, 16))), min(bytes, float64(max(t.dataLength, 16<<10)))
 	}

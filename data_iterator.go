@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ghostferry-go/ghostferry/internal/lifecycle"
@@ -40,6 +41,7 @@ type DataIterator struct {
 	chunkBytes int           // of every chunk; 0: see chunkSize
 	// tablesBytes is what there is to copy.
 	tablesBytes uint64
+	quick       atomic.Int64 // see chunkPlanner
 	// loads reports whether a table's rows go by LOAD DATA; nil: none do.
 	loads func(l *tableLayout) bool
 	large *largeRows // budget of all workers
@@ -234,7 +236,7 @@ func (d *DataIterator) copyChunk(ctx context.Context, p *chunkPlanner, c *chunk)
 	c.held = gated.held // nobody is told to wait for it any more
 	p.done(c, read.rows.Len(), read.rows.Bytes(), read.expected(), time.Since(start))
 	if !d.hosted {
-		d.reader.spare.give(read.rows)
+		d.reader.spare.give(read.rows, p.bytes())
 	}
 	return nil
 }

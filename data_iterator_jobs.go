@@ -1,6 +1,7 @@
 package ghostferry
 
 import (
+	"cmp"
 	"context"
 	"sort"
 	"sync"
@@ -53,6 +54,11 @@ func (d *DataIterator) newCopyJob(ctx context.Context, table *TableSchema) (copy
 		return nil, err
 	}
 	p.print, p.pace = fp, d.pace
+	p.largeBytes = cmp.Or(d.chunkBytes, defaultDataIterationChunkBytes)
+	if d.chunkBytes == 0 {
+		p.quick = &d.quick
+	}
+	p.begin()
 	return &chunkJob{d: d, planner: p}, nil
 }
 

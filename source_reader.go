@@ -73,7 +73,12 @@ func (s *spareRows) drop() {
 	s.rows, s.bytes = nil, 0
 }
 
-func (s *spareRows) give(rows *codec.Rows) {
+// give keeps the memory of a chunk, but not of one that became much larger than planned: it would
+// be a worker's until the end.
+func (s *spareRows) give(rows *codec.Rows, chunkBytes int) {
+	if rows.Memory() > max(2*chunkBytes, loadedChunkBytes) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if memory := rows.Memory(); s.bytes+memory <= maxSpareBytes && len(s.rows) < maxFoundWorkers {
