@@ -130,7 +130,7 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 // begin sizes the first chunks.
 func (p *chunkPlanner) begin() {
 	p.mu.target, p.mu.timely = p.wantedRows(), 0
-	if p.quick == nil {
+	if p.quick == nil || p.rows() > 0 { // the host has sized them
 		return
 	}
 	if known := float64(max(p.quick.Load(), defaultDataIterationChunkBytes)) / p.mu.rowBytes; known < p.mu.target {

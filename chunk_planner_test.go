@@ -191,6 +191,11 @@ func TestLargeChunksHaveToBeQuick(t *testing.T) {
 	if got := int(begin().mu.target); got != maxChunkRows {
 		t.Errorf("the first chunk of the next table has %d rows, want %d", got, maxChunkRows)
 	}
+	sized := begin()
+	sized.rows = func() int { return maxChunkRows }
+	if sized.begin(); sized.mu.target != maxChunkRows {
+		t.Errorf("a chunk that the host has sized has %v rows", sized.mu.target)
+	}
 	for range 4 {
 		done(p, 10*chunkTime)
 	}
