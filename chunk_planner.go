@@ -142,7 +142,7 @@ func (p *chunkPlanner) begin() {
 func (p *chunkPlanner) wantedRows() float64 {
 	want := math.Min(float64(p.bytes())/p.mu.rowBytes, maxChunkRows)
 	if n := p.rows(); n > 0 {
-		want = math.Min(float64(n), maxChunkRows)
+		want = math.Min(want, float64(n))
 	}
 	return math.Max(1, want*p.pace.chunkFraction())
 }
@@ -291,7 +291,7 @@ func (p *chunkPlanner) done(c *chunk, rows, bytes, large int, took time.Duration
 		p.mu.rowBytes = 0.7*p.mu.rowBytes + 0.3*float64(bytes)/float64(rows)
 	}
 	p.mu.target = p.inTime(c, rows, took)
-	if p.quick != nil && rows > 0 {
+	if p.quick != nil && c.large == 0 && 2*bytes >= c.bytes { // a few rows prove nothing
 		p.quick.Store(int64(p.mu.target * p.mu.rowBytes))
 	}
 	if p.layout.integerKey && c.low != nil {
@@ -316,7 +316,8 @@ func (p *chunkPlanner) inTime(c *chunk, rows int, took time.Duration) float64 {
 	switch {
 	case rows == 0: // a gap says nothing
 	case took > most:
-		p.mu.timely = math.Max(math.Max(1, least), float64(rows)*float64(most)/float64(took))
+		// Rows may be so slow that the least is more than what was late.
+		p.mu.timely = math.Min(p.mu.target, math.Max(math.Max(1, least), float64(rows)*float64(most)/float64(took)))
 	case took < most/2:
 		p.mu.timely *= 2
 	case took < most: // perhaps it was not the rows that took so long, but a wait in front of them

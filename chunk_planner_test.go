@@ -158,6 +158,11 @@ func TestChunksOfSlowRowsStaySmall(t *testing.T) {
 	if p.mu.target != wanted/leastHeldChunk {
 		t.Errorf("%v rows a chunk where every one takes long and changes wait for it, want %d", p.mu.target, wanted/leastHeldChunk)
 	}
+	p.mu.target = wanted / 20
+	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}, held: true}, wanted/20, 100*wanted/20, 0, 300*time.Millisecond); p.mu.target > wanted/20 {
+		t.Errorf("%v rows after a chunk of %d that was late", p.mu.target, wanted/20)
+	}
+	p.mu.target = wanted
 	if p.done(&chunk{table: p.table, keyRange: keyRange{keyAt(0), keyAt(9)}}, 10, 1000, 0, time.Hour); p.mu.target != wanted/leastChunk {
 		t.Errorf("after a chunk of an hour the next has %v rows", p.mu.target)
 	}

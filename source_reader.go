@@ -76,7 +76,7 @@ func (s *spareRows) drop() {
 // give keeps the memory of a chunk, but not of one that became much larger than planned: it would
 // be a worker's until the end.
 func (s *spareRows) give(rows *codec.Rows, chunkBytes int) {
-	if rows.Memory() > max(2*chunkBytes, loadedChunkBytes) {
+	if rows.Memory() > max(3*chunkBytes, loadedChunkBytes) { // short values take more for their ends
 		return
 	}
 	s.mu.Lock()
