@@ -48,7 +48,7 @@ type chunk struct {
 	table  *TableSchema
 	number uint64 // unique in the run for its table
 	limit  int    // rows to read at most; a fuller range is cut and the rest given back
-	bytes  int    // it is planned to have
+	bytes  int    // of its rows, as planned
 	large  int    // bytes of its largest row, as far as a large one is expected; else 0
 	worker int    // who claimed it
 	held   bool   // changes of its rows had to wait for it
@@ -79,11 +79,11 @@ type chunkPlanner struct {
 	reader *sourceReader
 	rows   func() int // rows a chunk should have, when configured; 0 means by bytes
 	bytes  func() int // bytes a chunk should have about
-	// largeBytes is what one with large rows has, of which the first may be the only one expected.
+	// largeBytes is what a chunk of large rows should have: they are in the budget of all workers.
 	largeBytes int
 	pace       *copyPace // nil: chunks are as large as configured
-	// quick is how many bytes a chunk of any table can have to be in time, as far as is known,
-	// where those larger than the default are not asked for; nil: they are.
+	// quick is how many bytes a chunk of any table was seen to have and to be in time: one that is
+	// larger than the default by our own choice begins with that. nil: the host has chosen.
 	quick *atomic.Int64
 	// unlimited: the rows of a chunk are not read with a limit, so that a range of which only
 	// the density of rows before it says how many it has must not be wide.
@@ -103,7 +103,7 @@ type chunkPlanner struct {
 	}
 }
 
-// newChunkPlanner plans the given ranges; every high is set.
+// newChunkPlanner plans the given ranges; every high is set. It is ready when it has begun.
 func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange, firstNumber uint64, rows, bytes func() int) (*chunkPlanner, error) {
 	l, err := table.layout()
 	if err != nil {
@@ -123,11 +123,10 @@ func newChunkPlanner(table *TableSchema, reader *sourceReader, ranges []keyRange
 	for _, r := range ranges {
 		p.mu.ranges = append(p.mu.ranges, stretch{keyRange: r, large: large})
 	}
-	p.begin()
 	return p, nil
 }
 
-// begin sizes the first chunks.
+// begin sizes the first chunks, by what is set.
 func (p *chunkPlanner) begin() {
 	p.mu.target, p.mu.timely = p.wantedRows(), 0
 	if p.quick == nil || p.rows() > 0 { // the host has sized them

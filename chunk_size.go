@@ -23,8 +23,8 @@ func chunkSize(configured, workers int, all uint64, loads bool) int {
 	return max(defaultDataIterationChunkBytes, most)
 }
 
-// fullChunk is with how many bytes, beside its last row, the reading of a chunk ends whose rows
-// are larger than those before.
+// fullChunk is how many bytes end the reading of a chunk whose rows are larger than those before;
+// its last row may exceed them.
 func fullChunk(chunkBytes int) int {
 	return max(min(4*chunkBytes, 2*loadedChunkBytes), 2*chunkBytes, largeRow)
 }

@@ -186,6 +186,7 @@ func (w *tableWalk) planLocked(ctx context.Context) error {
 		return err
 	}
 	planner.unlimited = true
+	planner.begin()
 	w.mu.planner = planner
 	return nil
 }
