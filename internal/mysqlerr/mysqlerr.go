@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -253,7 +254,22 @@ func isConnectionLost(err error) bool {
 		}
 	}
 	var network net.Error
-	return errors.As(err, &network)
+	return errors.As(err, &network) || unsent(err)
+}
+
+// unsent finds the driver's error for a packet of which nothing could be written. It is not exported,
+// and comes as it is where the driver does not say driver.ErrBadConn instead: at the login, and from
+// the lines of a LOAD DATA, whose statement the server has.
+func unsent(err error) bool {
+	switch wrapper := err.(type) { //nolint:errorlint // this is the walk
+	case nil:
+		return false
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), unsent)
+	case interface{ Unwrap() error }:
+		return unsent(wrapper.Unwrap())
+	}
+	return err.Error() == "bad connection"
 }
 
 // Number returns the server's error number, 0 when err does not come from a server.

@@ -81,6 +81,33 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// severed answers with a server's greeting, and takes nothing.
+type severed struct{ net.Conn }
+
+func (severed) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }
+
+// A login whose connection is reset has an error of the driver's own that nobody can name.
+func TestLoginThatIsReset(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	greeting := append([]byte("\x0a11\x00\x01\x00\x00\x00"), "12345678\x00"...) // protocol 10, a version, a thread, salt
+	greeting = append(greeting, 0xff, 0xf7, 45, 2, 0, 0xff, 0x81, 21)           // capabilities, charset, status, salt's length
+	greeting = append(append(greeting, make([]byte, 10)...), "123456789012\x00mysql_native_password\x00"...)
+	go func() { _, _ = there.Write(append([]byte{byte(len(greeting)), 0, 0, 0}, greeting...)) }()
+	config := mysql.NewConfig()
+	config.Logger = &mysql.NopLogger{}
+	config.DialFunc = func(context.Context, string, string) (net.Conn, error) { return severed{here}, nil }
+	connector, err := mysql.NewConnector(config)
+	require.NoError(t, err)
+	_, err = connector.Connect(t.Context())
+	require.Error(t, err)
+	for _, err := range []error{err, fmt.Errorf("detect: %w", err), errors.Join(errors.New("other"), err)} {
+		require.Equal(t, ConnectionLost, Classify(err), "%v", err)
+		require.False(t, NothingSent(err), "lines of a LOAD DATA have it, too")
+	}
+	require.Equal(t, Permanent, Classify(errors.New("a bad connection")))
+}
+
 func TestNumber(t *testing.T) {
 	require.EqualValues(t, 1213, Number(fmt.Errorf("x: %w", fromServer(1213, ""))))
 	require.EqualValues(t, 1236, Number(&replication.MyError{Code: 1236}))

@@ -273,7 +273,14 @@ func TestRunIsInterruptedBySignals(t *testing.T) {
 					proxy.Refuse(true)
 					proxy.ResetAll()
 					p.In(t, p.SourceDB, signalSchema, "UPDATE t SET v=v+1")
-					harness.Await(t, "the run waits", func() bool { return log.count("cannot be used") > 0 })
+					harness.Await(t, "the run waits", func() bool {
+						select {
+						case err := <-ran:
+							t.Fatalf("the run ended: %v", err)
+						default:
+						}
+						return log.count("cannot be used") > 0
+					})
 				case "about to cut over":
 					f.Throttler.SetPaused(true)
 					f.AllowCutover()
